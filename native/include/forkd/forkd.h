@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * forkd: fork microVMs the way you fork processes.
+ *
+ * A VM is a process (forkd-vmm). Booting one takes a kernel and disks; forkd_vm_snapshot writes it down as
+ * memory.bin, vmstate and one disk layer per writable disk; forkd_server_start turns such a snapshot into a
+ * fork server, and forkd_server_fork makes children of it, each in a process of its own that maps memory.bin
+ * copy-on-write.
+ *
+ * Conventions
+ *   - A function returns 0, or a negative errno, in which case *err (when not NULL) is filled in completely.
+ *     On failure an out parameter is left as it was.
+ *   - Option structs: zero every byte, then set what is needed; zero or NULL means the documented default.
+ *     `reserved` fields must be zero (-EINVAL otherwise).
+ *   - Strings are NUL-terminated UTF-8 and are copied; the caller keeps ownership of everything it passes in.
+ *   - Handles are used by one thread at a time; different handles may be used by different threads.
+ *   - Descriptors handed out are close-on-exec and belong to the caller.
+ */
+#ifndef FORKD_FORKD_H
+#define FORKD_FORKD_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FORKD_VERSION "0.1.0"
+
+/* What went wrong: doing what (operation), to what (object), why (code, a negative errno), and a sentence. */
+struct forkd_error {
+    int32_t code;       /* negative errno; 0 when no error was set */
+    uint32_t reserved;  /* zero */
+    char operation[48]; /* for example "open" or "KVM_CREATE_VM" */
+    char object[192];   /* for example a path, a section of vmstate, a device */
+    char text[768];     /* the whole sentence, fit to be shown to a person */
+};
+
+/* How a disk's image is attached. */
+enum forkd_disk_mode {
+    FORKD_DISK_PRIVATE = 0,   /* copy-on-write: the image is never written; writes go to a nameless file */
+    FORKD_DISK_READ_ONLY = 1, /* the guest sees a read-only device */
+    FORKD_DISK_SHARED = 2     /* writes go through to the image; an exclusive lock (flock) is taken on it */
+};
+
+/* One virtio block device. Disks appear in the guest in the order given: vda, vdb, ... */
+struct forkd_disk {
+    const char *path; /* raw image; required; its size must be a multiple of 512 bytes */
+    const char
+        *layer_path;   /* the layer a snapshot wrote for this disk, or NULL; only for forkd_server_start */
+    uint32_t mode;     /* enum forkd_disk_mode */
+    uint32_t reserved; /* zero */
+};
+
+#define FORKD_MAX_DISKS 25
+#define FORKD_MAX_VCPUS 32
+
+/* forkd_boot_options.flags, forkd_child_options.flags */
+#define FORKD_NO_AGENT                                                                                       \
+    1u /* the guest has no forkd agent: it is ready when it first writes to I/O port 0x510 */
+
+struct forkd_boot_options {
+    const char *vmm_path;           /* the forkd-vmm executable; required */
+    const char *kernel_path;        /* ELF vmlinux or bzImage; required */
+    const char *initrd_path;        /* NULL: none */
+    const char *command_line;       /* kernel command line, at most 2047 bytes; NULL: empty */
+    uint64_t memory_bytes;          /* multiple of 4096, at least 64 MiB; 0: 512 MiB */
+    uint32_t vcpu_count;            /* 1 to FORKD_MAX_VCPUS; 0: 2 */
+    uint32_t disk_count;            /* 0 to FORKD_MAX_DISKS */
+    const struct forkd_disk *disks; /* disk_count of them; may be NULL when there are none */
+    const char *tap_name;           /* host tap device of the one network device; NULL: no network device */
+    uint8_t mac[6];                 /* all zero: AA:FC:00:00:00:01 */
+    uint8_t mac_reserved[2];        /* zero */
+    const char *console_path;       /* file that the serial console is appended to; NULL: discarded */
+    const char *vsock_path;         /* Unix socket to create (CONNECT <port>\n / OK <port>\n); NULL: none */
+    const char *scratch_dir;        /* where private disk layers live, without a name; NULL: /var/tmp */
+    uint32_t flags;                 /* FORKD_NO_AGENT */
+    uint32_t reserved32;            /* zero */
+    uint64_t reserved[8];           /* zero */
+};
+
+/* Where a VM is in its life. */
+enum forkd_vm_phase {
+    FORKD_VM_STARTING = 0, /* the process is there; the guest is not ready yet */
+    FORKD_VM_READY =
+        1,             /* agent answered and identity acknowledged; or, with FORKD_NO_AGENT, the port write */
+    FORKD_VM_ENDED = 2 /* the process is gone or about to go; see `end` */
+};
+
+/* Why a VM ended. */
+enum forkd_vm_end {
+    FORKD_END_NONE = 0,      /* it has not */
+    FORKD_END_KILLED = 1,    /* by forkd_vm_kill, or its process was killed from outside */
+    FORKD_END_POWER_OFF = 2, /* the guest powered itself off (ACPI S5) */
+    FORKD_END_RESET = 3,     /* the guest asked for a reset (a panic with panic=N ends so, too) */
+    FORKD_END_CRASH = 4,     /* triple fault, or a state from which KVM cannot go on */
+    FORKD_END_ERROR = 5      /* the monitor failed; `error` says how */
+};
+
+struct forkd_vm_status {
+    uint32_t phase; /* enum forkd_vm_phase */
+    uint32_t end;   /* enum forkd_vm_end */
+    int32_t pid;    /* of the VM's process, in the caller's PID namespace; 0 while not yet known */
+    uint32_t reserved32;
+    uint64_t fork_us;         /* child only: from the server's fork(2) to the first KVM_RUN, microseconds */
+    uint64_t ready_us;        /* child only: from the server's fork(2) to FORKD_VM_READY, microseconds */
+    struct forkd_error error; /* set when end is FORKD_END_ERROR */
+    uint64_t reserved[4];
+};
+
+struct forkd_vm;     /* one VM: a booted one or a child */
+struct forkd_server; /* the fork server of one snapshot */
+
+/*
+ * Start a VM process and boot the kernel in it. Returns once the vCPUs run; the guest is not ready yet
+ * (forkd_vm_wait). The VM ends when *out is freed or the calling process dies.
+ * Errors: -ENOENT/-EACCES a file or /dev/kvm cannot be opened; -ENOEXEC the kernel is in no known format;
+ * -EINVAL an option is out of range; -ENOMEM more memory than the host has; -EBUSY a shared disk or the tap
+ * is in use; -EPIPE forkd-vmm died.
+ */
+int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *options, struct forkd_error *err);
+
+/*
+ * Wait until the VM's phase is at least FORKD_VM_READY, or timeout_ms (milliseconds; -1: no limit; 0: only
+ * look) has passed. *out (may be NULL) is filled in on success. A VM that has ended is not an error here:
+ * look at status.phase. Errors: -ETIMEDOUT.
+ */
+int forkd_vm_wait(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_status *out,
+                  struct forkd_error *err);
+
+/* As forkd_vm_wait, but returns only when the VM has ended. */
+int forkd_vm_wait_end(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_status *out,
+                      struct forkd_error *err);
+
+/*
+ * A descriptor that polls readable when forkd_vm_wait would have news: for use in the caller's own event
+ * loop. It stays the library's; do not read from it.
+ */
+int forkd_vm_fd(const struct forkd_vm *vm);
+
+/*
+ * Pause the VM and write it into `directory` (which must exist): memory.bin, vmstate, and disk-<i>.layer for
+ * every FORKD_DISK_PRIVATE disk i (decimal, from 0) that was written to. Everything is fsynced, the directory
+ * too. The VM stays paused and can only be killed. Existing files of these names are an error (-EEXIST).
+ * After a failure the files written so far have been removed. Errors: -ENOSPC and others of writing;
+ * -EAGAIN the guest is not ready yet; -EPIPE the VM died.
+ */
+int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_error *err);
+
+/*
+ * Connect to a vsock port that the guest listens on. *out_fd is a connected stream socket: bytes flow, and
+ * end of file and resets carry over. Returns as soon as the request is on its way: a port nobody listens on
+ * shows as end of file on the first read. Errors: -EAGAIN not ready yet; -EPIPE the VM is gone.
+ */
+int forkd_vm_connect(struct forkd_vm *vm, uint32_t port, int *out_fd, struct forkd_error *err);
+
+/* End the VM now (SIGKILL of its process) and wait until it is gone. A VM that has ended is no error. */
+void forkd_vm_kill(struct forkd_vm *vm);
+
+/* Kill the VM if it still runs, remove its sockets, free the handle. NULL is allowed. */
+void forkd_vm_free(struct forkd_vm *vm);
+
+struct forkd_server_options {
+    const char *vmm_path;     /* the forkd-vmm executable; required */
+    const char *memory_path;  /* memory.bin; required; must not change while the server or a child lives */
+    const char *vmstate_path; /* vmstate; required */
+    uint32_t disk_count;      /* as many as the snapshot has (-EINVAL otherwise) */
+    uint32_t flags;           /* zero */
+    const struct forkd_disk *disks; /* in the snapshot's order */
+    const char *scratch_dir;        /* as in forkd_boot_options */
+    uint64_t reserved[8];           /* zero */
+};
+
+/*
+ * Start the fork server of a snapshot: maps the memory, decodes vmstate, opens the disks, once for all
+ * children. It ends, and every child with it, when *out is freed or the calling process dies.
+ * Errors: -ENOENT/-EACCES; -EBADMSG vmstate or a disk layer is damaged (the object names the section);
+ * -ENOTSUP this host lacks something that the snapshot needs; -EINVAL disks or memory size do not match.
+ */
+int forkd_server_start(struct forkd_server **out, const struct forkd_server_options *options,
+                       struct forkd_error *err);
+
+/* Process id of the fork server. */
+int32_t forkd_server_pid(const struct forkd_server *server);
+
+/* End the server and all its children, free the handle. Handles of the children stay valid until freed. */
+void forkd_server_free(struct forkd_server *server);
+
+struct forkd_child_options {
+    const char *hostname;   /* at most 63 bytes; set in the guest before the child is ready; required, except
+                               with FORKD_NO_AGENT */
+    const char *vsock_path; /* Unix socket to create (CONNECT convention), below 108 bytes; NULL: none */
+    const char *console_path; /* as in forkd_boot_options */
+    const char *tap_name; /* host tap for the network device, when the snapshot has one; NULL: link down */
+    const char
+        *netns_path; /* network namespace to open the tap in, such as /var/run/netns/x; NULL: caller's */
+    uint32_t flags;  /* FORKD_NO_AGENT */
+    uint32_t ready_timeout_ms; /* a child whose agent has not acknowledged by then is ended; 0: 10000 */
+    uint64_t reserved[8];      /* zero */
+};
+
+/*
+ * Ask the server for one child. Returns at once with a handle in phase FORKD_VM_STARTING; many may be under
+ * way. A child that cannot be made, or does not acknowledge its new identity in time, shows as
+ * FORKD_VM_ENDED with FORKD_END_ERROR. Errors: -EPIPE the server is gone; -EMFILE; -EINVAL.
+ */
+int forkd_server_fork(struct forkd_server *server, const struct forkd_child_options *options,
+                      struct forkd_vm **out, struct forkd_error *err);
+
+/* The library's version, as "MAJOR.MINOR.PATCH". */
+const char *forkd_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guest RAM: one host mapping, seen by the guest in two parts around the hole below 4 GiB. */
+#ifndef FORKD_MACHINE_MEMORY_H
+#define FORKD_MACHINE_MEMORY_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+#define GUEST_PAGE_SIZE 4096u
+/* RAM ends here and goes on at 4 GiB; between them are the devices and the interrupt controllers. */
+#define GUEST_HOLE_START 0xc0000000ull
+#define GUEST_HOLE_END 0x100000000ull
+
+struct guest_memory {
+    uint8_t *host; /* the start of the mapping; offset in it = offset in memory.bin */
+    uint64_t size; /* bytes */
+};
+
+/*
+ * The only place where a guest address becomes a pointer. NULL unless [address, address + length) lies wholly
+ * in RAM and does not cross the hole; length 0 is refused too.
+ */
+void *guest_memory_at(const struct guest_memory *memory, uint64_t address, uint64_t length);
+
+/* Bytes of RAM below the hole, and from 4 GiB up. */
+uint64_t guest_memory_low(const struct guest_memory *memory);
+uint64_t guest_memory_high(const struct guest_memory *memory);
+
+#endif

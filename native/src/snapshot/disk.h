@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk as a stack: a base image that nobody writes, read-only layers over it, and a private top in a
+ * nameless file that is made at the first write. Granularity is one 4 KiB block. A layer that a snapshot
+ * wrote is a file in the layer format (layer.h).
+ */
+#ifndef FORKD_SNAPSHOT_DISK_H
+#define FORKD_SNAPSHOT_DISK_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define DISK_BLOCK_SIZE 4096u
+#define DISK_SECTOR_SIZE 512u
+
+struct disk;
+
+/*
+ * Open a disk over descriptors, which become the disk's on success. `mode` is an enum forkd_disk_mode:
+ * private disks need the scratch directory `scratch_fd` (borrowed; it must outlive the disk), in which the
+ * top is made with O_TMPFILE (or mkostemp + unlink where the file system lacks it). `layer_fds` are bottom
+ * first, may be none. Layers need FORKD_DISK_PRIVATE or FORKD_DISK_READ_ONLY. FORKD_DISK_SHARED takes
+ * flock(LOCK_EX | LOCK_NB). `name` (copied) is for errors. Errors: -EINVAL size not a multiple of 512;
+ * -EBADMSG a damaged layer; -EBUSY.
+ */
+int disk_open(struct disk **out, const char *name, uint32_t mode, int base_fd, const int *layer_fds,
+              uint32_t layer_count, int scratch_fd, struct forkd_error *err);
+void disk_close(struct disk *disk);
+
+uint64_t disk_size(const struct disk *disk); /* bytes */
+bool disk_read_only(const struct disk *disk);
+uint32_t disk_mode(const struct disk *disk);
+
+/* Read or write whole sectors at a byte offset; the range must lie within the disk (-EINVAL otherwise). 0 or
+ * a negative errno of the host file. */
+int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset);
+int disk_write(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset);
+/* Make writes durable: only a shared disk has anything to do, since a private top does not outlive its
+ * process. */
+int disk_flush(struct disk *disk);
+/* The range reads as zeroes from now on. */
+int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length);
+
+/*
+ * Write what differs from the base (all layers and the top, merged) as one layer to `out_fd`, an empty file;
+ * not synced. *written says whether there was anything: false leaves the file empty, and it should not be
+ * kept.
+ */
+int disk_save_layer(struct disk *disk, int out_fd, bool *written, struct forkd_error *err);
+
+#endif
