@@ -15,6 +15,7 @@
 #include "devices/virtqueue.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define VIRTIO_MAX_QUEUES 3
@@ -30,7 +31,7 @@ struct virtio_ops {
     const char *name; /* the name of the device's vmstate section, "block" and so on */
     uint32_t id;      /* virtio 1.2, section 5 */
     uint16_t queue_count;
-    /* The driver is done: take up work. Optional, as are reset, write_config and resume. */
+    /* The driver is done: take up work. Optional, as are reset, read_config, write_config and resume. */
     void (*activate)(struct virtio_device *device);
     /* Back to the state after power-on; drop everything under way. */
     void (*reset)(struct virtio_device *device);
@@ -95,6 +96,10 @@ bool virtio_active(const struct virtio_device *device);
 bool virtio_has_feature(const struct virtio_device *device, uint32_t bit);
 /* Interrupt for used buffers of this queue, if the driver wants one. */
 void virtio_interrupt(struct virtio_device *device, uint16_t queue);
+/* Have ops->process called for this queue again, after other work: nobody may hog the lock. */
+void virtio_kick(struct virtio_device *device, uint16_t queue);
+/* For ops->read_config: the part of a configuration structure that was asked for. */
+void virtio_copy_config(const void *config, size_t size, uint32_t offset, void *data, uint32_t length);
 /* The driver broke the rules: set NEEDS_RESET and tell it. Work stops until it resets. */
 void virtio_fail(struct virtio_device *device);
 /* Device configuration changed: new generation and an interrupt. */

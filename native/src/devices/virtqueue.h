@@ -22,6 +22,7 @@ struct virtqueue {
     uint16_t size;     /* what the driver chose */
     bool ready;
     bool event_idx; /* VIRTIO_RING_F_EVENT_IDX was negotiated */
+    bool indirect;  /* VIRTIO_RING_F_INDIRECT_DESC was negotiated */
     bool broken;    /* the driver broke the rules; nothing is taken from it until reset */
     uint64_t desc;  /* guest addresses of the three parts */
     uint64_t avail;
@@ -46,10 +47,17 @@ void virtqueue_reset(struct virtqueue *queue);
 bool virtqueue_enable(struct virtqueue *queue);
 /* 1: *chain is the next one; 0: none; -EPROTO: the driver broke the rules, and queue->broken is set. */
 int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain);
-/* Give the last popped chain back as if it had not been taken (no room for it on the host side). */
+/* Give the last popped chain back as if it had not been taken (no room for it on the host side). Several can
+ * go back, last one first. */
 void virtqueue_unpop(struct virtqueue *queue);
+/* How many chains are waiting; a number above the queue's size shows a driver that breaks the rules. */
+uint16_t virtqueue_available(const struct virtqueue *queue);
 /* Return a chain with `written` bytes written into its writable part. */
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
+/* The same in two steps, for chains that the driver must see at once: put them at positions 0, 1, ... beyond
+ * what it sees, then show `count` of them. */
+void virtqueue_stage(struct virtqueue *queue, uint16_t position, uint16_t head, uint32_t written);
+void virtqueue_publish(struct virtqueue *queue, uint16_t count);
 /* Is an interrupt due for what was pushed since the last call that said so? */
 bool virtqueue_interrupt_due(struct virtqueue *queue);
 /* Ask the driver to kick for the next chain it adds; true when one has come in the meantime (pop again). */
