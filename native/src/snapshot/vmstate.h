@@ -9,10 +9,14 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define VMSTATE_NAME_SIZE 24
+/* Far above what a machine needs; they bound what a hostile file can cost. */
+#define VMSTATE_MAX_SECTIONS 4096u
+#define VMSTATE_MAX_BYTES (64u << 20)
 
 /* Writing: into a growing buffer. A failed allocation is remembered and reported by vmstate_writer_finish. */
 struct vmstate_writer {
@@ -26,7 +30,8 @@ struct vmstate_writer {
 
 void vmstate_writer_init(struct vmstate_writer *writer);
 void vmstate_writer_free(struct vmstate_writer *writer);
-/* Open a section; `name` is shorter than VMSTATE_NAME_SIZE, (name, instance) unique in the file. */
+/* Open a section; `name` is shorter than VMSTATE_NAME_SIZE, (name, instance) unique in the file, `version`
+ * from 1. */
 void vmstate_begin(struct vmstate_writer *writer, const char *name, uint32_t instance, uint32_t version);
 void vmstate_end(struct vmstate_writer *writer);
 void vmstate_put_u8(struct vmstate_writer *writer, uint8_t value);
@@ -65,6 +70,11 @@ int vmstate_reader_init(struct vmstate_reader *reader, const void *data, size_t 
  */
 int vmstate_open(const struct vmstate_reader *reader, const char *name, uint32_t instance,
                  uint32_t newest_version, struct vmstate_section *section, struct forkd_error *err);
+/*
+ * Go through all sections: start with *cursor = 0; true while there is one, which is then open at its start.
+ * For the owner of the machine, who refuses sections that nobody knows.
+ */
+bool vmstate_next(const struct vmstate_reader *reader, size_t *cursor, struct vmstate_section *section);
 uint8_t vmstate_get_u8(struct vmstate_section *section);
 uint16_t vmstate_get_u16(struct vmstate_section *section);
 uint32_t vmstate_get_u32(struct vmstate_section *section);
