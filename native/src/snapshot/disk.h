@@ -3,6 +3,12 @@
  * A disk as a stack: a base image that nobody writes, read-only layers over it, and a private top in a
  * nameless file that is made at the first write. Granularity is one 4 KiB block. A layer that a snapshot
  * wrote is a file in the layer format (layer.h).
+ *
+ * Across fork(2): a disk that has no top yet (never written, or just frozen) may be used on both sides, each
+ * of which makes a top of its own. With a top, only one side may go on. A shared disk's lock belongs to the
+ * open file, which fork(2) does not copy: only one side may use it.
+ *
+ * Not thread-safe: one disk is used by one thread at a time.
  */
 #ifndef FORKD_SNAPSHOT_DISK_H
 #define FORKD_SNAPSHOT_DISK_H
@@ -41,8 +47,17 @@ int disk_write(struct disk *disk, const struct iovec *iov, int iov_count, uint64
 /* Make writes durable: only a shared disk has anything to do, since a private top does not outlive its
  * process. */
 int disk_flush(struct disk *disk);
-/* The range reads as zeroes from now on. */
+/* The range, of whole sectors, reads as zeroes from now on. Costs neither memory nor space where it did
+ * before. */
 int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length);
+
+/*
+ * Turn the top into one more read-only layer, for branching: call it, then fork(2). Takes the same time
+ * whatever was written; the frozen top lives as long as a process that has the disk. Nothing to do when
+ * nothing was written since the last time. Private disks only (others have no top: 0). -ENOMEM; -EMFILE after
+ * 65 534 times.
+ */
+int disk_freeze_top(struct disk *disk, struct forkd_error *err);
 
 /*
  * Write what differs from the base (all layers and the top, merged) as one layer to `out_fd`, an empty file;

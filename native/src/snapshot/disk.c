@@ -1,0 +1,786 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/disk.h"
+
+#include "base/io.h"
+#include "snapshot/layer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define ZERO UINT64_MAX
+/* Owner entries to one bit of `regions`: one page of the owner map, which covers 8 MiB of disk. */
+#define REGION_BLOCKS 2048u
+#define MAX_STAGES (UINT16_MAX - 1u)
+#define IOV_BATCH 128
+
+/* What the layers say, merged: `count` blocks from `first` are in file `source`, from block `file_block` on.
+ */
+struct extent {
+    uint64_t first;
+    uint64_t count;
+    uint64_t file_block; /* ZERO: all zero, in no file */
+    uint32_t source;     /* index in files */
+};
+
+struct extent_list {
+    struct extent *extents;
+    uint64_t count;
+    uint64_t capacity;
+};
+
+struct disk {
+    char *name;
+    uint32_t mode;
+    int scratch_fd;
+    uint64_t size;
+    uint64_t blocks; /* the last one may be short */
+
+    int *files; /* the base, then the layers, bottom first */
+    uint32_t file_count;
+    struct extent_list layers;
+
+    /*
+     * Tops: stages[0 .. stage_count) are frozen, stages[stage_count] is the one that is written to, when
+     * has_top. owner[block] is 0 or 1 + the stage that has the block, in its file at the block's own place:
+     * so a read finds the newest in one step however often the disk was frozen, and freezing is counting up.
+     * The map is anonymous memory that is not there until it is written. A bit of `regions` says that a page
+     * of it may be, so that blocks that nobody wrote cost a child nothing, not even a page table.
+     */
+    int *stages;
+    uint32_t stage_count;
+    uint32_t stage_capacity;
+    bool has_top;
+    uint16_t *owner;
+    uint64_t *regions;
+};
+
+/* Layers to extents. */
+
+/* Append blocks, joining them to the last extent where they continue it. */
+static int append(struct extent_list *list, struct extent extent)
+{
+    struct extent *last = list->count == 0 ? NULL : &list->extents[list->count - 1];
+    if (extent.count == 0)
+        return 0;
+    if (last != NULL && last->first + last->count == extent.first &&
+        ((last->file_block == ZERO && extent.file_block == ZERO) ||
+         (last->file_block != ZERO && last->source == extent.source &&
+          last->file_block + last->count == extent.file_block))) {
+        last->count += extent.count;
+        return 0;
+    }
+    if (list->count == list->capacity) {
+        uint64_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        struct extent *extents = realloc(list->extents, capacity * sizeof *extents);
+        if (extents == NULL)
+            return -ENOMEM;
+        list->extents = extents;
+        list->capacity = capacity;
+    }
+    list->extents[list->count++] = extent;
+    return 0;
+}
+
+/* The part of an extent from block `from` (at or after its first) to before `to`. */
+static struct extent part_of(const struct extent *extent, uint64_t from, uint64_t to)
+{
+    uint64_t end = extent->first + extent->count;
+    struct extent part = *extent;
+    if (from >= end || from >= to) {
+        part.count = 0;
+        return part;
+    }
+    part.first = from;
+    part.count = (to < end ? to : end) - from;
+    if (extent->file_block != ZERO)
+        part.file_block += from - extent->first;
+    return part;
+}
+
+/* Lay `layer` over what is in `list`. */
+static int overlay(struct extent_list *list, const struct layer *layer, uint32_t source)
+{
+    struct extent_list merged = {0};
+    uint64_t next = 0; /* in list->extents: the first that does not wholly lie before `from` */
+    uint64_t from = 0; /* everything below is merged */
+    int rc = 0;
+    for (uint64_t i = 0; i <= layer->extent_count && rc == 0; i++) {
+        bool rest = i == layer->extent_count;
+        uint64_t to = rest ? UINT64_MAX : layer->extents[i].first;
+        /* What shows of the lower ones up to this upper one. */
+        for (; next < list->count && list->extents[next].first < to && rc == 0; next++) {
+            const struct extent *lower = &list->extents[next];
+            uint64_t start = lower->first > from ? lower->first : from;
+            rc = append(&merged, part_of(lower, start, to));
+            if (lower->first + lower->count > to)
+                break;
+        }
+        if (rest || rc < 0)
+            break;
+        const struct layer_extent *upper = &layer->extents[i];
+        rc = append(&merged, (struct extent){upper->first, upper->count, upper->file_page, source});
+        from = upper->first + upper->count;
+        while (next < list->count && list->extents[next].first + list->extents[next].count <= from)
+            next++;
+    }
+    if (rc < 0) {
+        free(merged.extents);
+        return rc;
+    }
+    free(list->extents);
+    *list = merged;
+    return 0;
+}
+
+/* Opening. */
+
+static int add_layer(struct disk *disk, uint32_t index, struct forkd_error *err)
+{
+    char name[256];
+    struct layer layer;
+    snprintf(name, sizeof name, "%s, layer %u", disk->name, index);
+    int rc = layer_open(disk->files[1 + index], name, &layer, err);
+    if (rc < 0)
+        return rc;
+    if (layer.size != disk->size)
+        rc =
+            error_set(err, EINVAL, "open disk", name, "it belongs to a disk of %llu bytes, this one has %llu",
+                      (unsigned long long)layer.size, (unsigned long long)disk->size);
+    else if ((rc = overlay(&disk->layers, &layer, 1 + index)) < 0)
+        rc = error_set(err, rc, "open disk", name, NULL);
+    layer_free(&layer);
+    return rc;
+}
+
+static int open_base(struct disk *disk, struct forkd_error *err)
+{
+    int rc = io_size(disk->files[0], &disk->size);
+    if (rc < 0)
+        return error_set(err, rc, "open disk", disk->name, "neither a regular file nor a block device");
+    if (disk->size == 0 || disk->size % DISK_SECTOR_SIZE != 0)
+        return error_set(err, EINVAL, "open disk", disk->name,
+                         "its size of %llu bytes is not a multiple of %u", (unsigned long long)disk->size,
+                         DISK_SECTOR_SIZE);
+    disk->blocks = disk->size / DISK_BLOCK_SIZE + (disk->size % DISK_BLOCK_SIZE != 0);
+    if (disk->mode != FORKD_DISK_SHARED)
+        return 0;
+    if ((fcntl(disk->files[0], F_GETFL) & O_ACCMODE) != O_RDWR)
+        return error_set(err, EACCES, "open disk", disk->name, "a shared disk must be open for writing");
+    if (flock(disk->files[0], LOCK_EX | LOCK_NB) < 0)
+        return error_set(err, errno == EWOULDBLOCK ? EBUSY : errno, "lock disk", disk->name,
+                         "another VM has it attached for writing");
+    return 0;
+}
+
+static int make_owner_map(struct disk *disk, struct forkd_error *err)
+{
+    uint64_t regions = disk->blocks / REGION_BLOCKS + 1;
+    disk->regions = calloc(regions / 64 + 1, sizeof *disk->regions);
+    if (disk->regions == NULL)
+        return error_set(err, ENOMEM, "open disk", disk->name, NULL);
+    size_t length = disk->blocks * sizeof *disk->owner;
+    void *map =
+        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED)
+        return error_set(err, errno, "open disk", disk->name, "map of %llu blocks",
+                         (unsigned long long)disk->blocks);
+    disk->owner = map;
+    /* A huge page would make the first write of every child clear 2 MiB. Fails where there are none. */
+    (void)madvise(map, length, MADV_NOHUGEPAGE);
+    return 0;
+}
+
+/* Free everything but the descriptors that were handed to disk_open. */
+static void release(struct disk *disk)
+{
+    for (uint32_t i = 0; i < disk->stage_count + (disk->has_top ? 1 : 0); i++)
+        close(disk->stages[i]);
+    if (disk->owner != NULL)
+        munmap(disk->owner, disk->blocks * sizeof *disk->owner);
+    free(disk->regions);
+    free(disk->stages);
+    free(disk->layers.extents);
+    free(disk->files);
+    free(disk->name);
+    free(disk);
+}
+
+int disk_open(struct disk **out, const char *name, uint32_t mode, int base_fd, const int *layer_fds,
+              uint32_t layer_count, int scratch_fd, struct forkd_error *err)
+{
+    if (mode > FORKD_DISK_SHARED)
+        return error_set(err, EINVAL, "open disk", name, "unknown mode %u", mode);
+    if (mode == FORKD_DISK_SHARED && layer_count > 0)
+        return error_set(err, EINVAL, "open disk", name, "a shared disk has no layers");
+    struct disk *disk = calloc(1, sizeof *disk);
+    if (disk == NULL)
+        return error_set(err, ENOMEM, "open disk", name, NULL);
+    disk->mode = mode;
+    disk->scratch_fd = scratch_fd;
+    disk->file_count = 1 + layer_count;
+    disk->name = strdup(name);
+    disk->files = calloc((size_t)1 + layer_count, sizeof *disk->files);
+    int rc = 0;
+    if (disk->name == NULL || disk->files == NULL) {
+        rc = error_set(err, ENOMEM, "open disk", name, NULL);
+        goto fail;
+    }
+    disk->files[0] = base_fd;
+    if (layer_count > 0)
+        memcpy(disk->files + 1, layer_fds, layer_count * sizeof *layer_fds);
+    if ((rc = open_base(disk, err)) < 0)
+        goto fail;
+    for (uint32_t i = 0; i < layer_count; i++) {
+        if ((rc = add_layer(disk, i, err)) < 0)
+            goto fail;
+    }
+    if (mode == FORKD_DISK_PRIVATE && (rc = make_owner_map(disk, err)) < 0)
+        goto fail;
+    *out = disk;
+    return 0;
+fail:
+    release(disk);
+    return rc;
+}
+
+void disk_close(struct disk *disk)
+{
+    if (disk == NULL)
+        return;
+    for (uint32_t i = 0; i < disk->file_count; i++)
+        close(disk->files[i]);
+    release(disk);
+}
+
+uint64_t disk_size(const struct disk *disk)
+{
+    return disk->size;
+}
+
+bool disk_read_only(const struct disk *disk)
+{
+    return disk->mode == FORKD_DISK_READ_ONLY;
+}
+
+uint32_t disk_mode(const struct disk *disk)
+{
+    return disk->mode;
+}
+
+/* Where blocks are. */
+
+/* A run of blocks with one source, contiguous in it. */
+struct run {
+    uint64_t count;
+    uint64_t file_block; /* ZERO: reads as zeroes */
+    int fd;
+    uint16_t owner; /* 0: base or layers */
+};
+
+static bool region_is_clear(const struct disk *disk, uint64_t block)
+{
+    uint64_t region = block / REGION_BLOCKS;
+    return (disk->regions[region / 64] >> (region % 64) & 1) == 0;
+}
+
+static uint16_t owner_of(const struct disk *disk, uint64_t block)
+{
+    return disk->owner == NULL || region_is_clear(disk, block) ? 0 : disk->owner[block];
+}
+
+/* The first block in [block, end) whose owner is another than `owner`, else end. */
+static uint64_t owner_run_end(const struct disk *disk, uint64_t block, uint64_t end, uint16_t owner)
+{
+    if (disk->owner == NULL)
+        return end;
+    while (block < end) {
+        if (region_is_clear(disk, block)) {
+            if (owner != 0)
+                return block;
+            block = (block / REGION_BLOCKS + 1) * REGION_BLOCKS;
+            continue;
+        }
+        if (disk->owner[block] != owner)
+            return block;
+        block++;
+    }
+    return end;
+}
+
+/* The layers' extent that has `block`, or else the next after it; layers.count when there is none. */
+static uint64_t find_extent(const struct disk *disk, uint64_t block)
+{
+    uint64_t low = 0;
+    uint64_t high = disk->layers.count;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        const struct extent *extent = &disk->layers.extents[middle];
+        if (extent->first + extent->count <= block)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The run that starts at `block`, of at most `limit` blocks. */
+static struct run find_run(const struct disk *disk, uint64_t block, uint64_t limit)
+{
+    struct run run = {.owner = owner_of(disk, block)};
+    uint64_t end = owner_run_end(disk, block, block + limit, run.owner);
+    run.file_block = block;
+    if (run.owner != 0) {
+        run.fd = disk->stages[run.owner - 1];
+        run.count = end - block;
+        return run;
+    }
+    run.fd = disk->files[0];
+    uint64_t index = find_extent(disk, block);
+    if (index < disk->layers.count) {
+        const struct extent *extent = &disk->layers.extents[index];
+        uint64_t extent_end = extent->first + extent->count;
+        if (extent->first > block) {
+            end = extent->first < end ? extent->first : end;
+        } else {
+            end = extent_end < end ? extent_end : end;
+            run.fd = disk->files[extent->source];
+            run.file_block = extent->file_block == ZERO ? ZERO : extent->file_block + (block - extent->first);
+        }
+    }
+    run.count = end - block;
+    return run;
+}
+
+/* Guest buffers, taken piece by piece. */
+
+struct cursor {
+    const struct iovec *iov;
+    int left;
+    size_t offset; /* in *iov */
+};
+
+/* Cut pieces for at most `length` bytes; *count of them; returns their bytes. */
+static uint64_t cut(struct cursor *cursor, uint64_t length, struct iovec pieces[IOV_BATCH], int *count)
+{
+    uint64_t total = 0;
+    *count = 0;
+    while (total < length && cursor->left > 0 && *count < IOV_BATCH) {
+        size_t here = cursor->iov->iov_len - cursor->offset;
+        size_t some = here < length - total ? here : (size_t)(length - total);
+        if (some > 0)
+            pieces[(*count)++] = (struct iovec){.iov_base = (uint8_t *)cursor->iov->iov_base + cursor->offset,
+                                                .iov_len = some};
+        total += some;
+        cursor->offset += some;
+        if (cursor->offset == cursor->iov->iov_len) {
+            cursor->iov++;
+            cursor->left--;
+            cursor->offset = 0;
+        }
+    }
+    return total;
+}
+
+static int read_bytes(int fd, struct cursor *cursor, uint64_t length, uint64_t offset)
+{
+    while (length > 0) {
+        struct iovec pieces[IOV_BATCH];
+        int count;
+        uint64_t bytes = cut(cursor, length, pieces, &count);
+        int rc = io_preadv(fd, pieces, count, offset);
+        if (rc < 0)
+            return rc == -ENODATA ? -EIO : rc; /* the file became shorter under us */
+        offset += bytes;
+        length -= bytes;
+    }
+    return 0;
+}
+
+static int write_bytes(int fd, struct cursor *cursor, uint64_t length, uint64_t offset)
+{
+    while (length > 0) {
+        struct iovec pieces[IOV_BATCH];
+        int count;
+        uint64_t bytes = cut(cursor, length, pieces, &count);
+        int rc = io_pwritev(fd, pieces, count, offset);
+        if (rc < 0)
+            return rc;
+        offset += bytes;
+        length -= bytes;
+    }
+    return 0;
+}
+
+static void zero_bytes(struct cursor *cursor, uint64_t length)
+{
+    while (length > 0) {
+        struct iovec pieces[IOV_BATCH];
+        int count;
+        length -= cut(cursor, length, pieces, &count);
+        for (int i = 0; i < count; i++)
+            memset(pieces[i].iov_base, 0, pieces[i].iov_len);
+    }
+}
+
+static bool in_range(const struct disk *disk, uint64_t offset, uint64_t length)
+{
+    return offset % DISK_SECTOR_SIZE == 0 && length % DISK_SECTOR_SIZE == 0 && offset <= disk->size &&
+           length <= disk->size - offset;
+}
+
+/* The total length of a request, or UINT64_MAX when it is not one for this disk. */
+static uint64_t request_length(const struct disk *disk, const struct iovec *iov, int iov_count,
+                               uint64_t offset)
+{
+    uint64_t length = 0;
+    for (int i = 0; i < iov_count; i++) {
+        if (iov[i].iov_len > disk->size - length)
+            return UINT64_MAX;
+        length += iov[i].iov_len;
+    }
+    return in_range(disk, offset, length) ? length : UINT64_MAX;
+}
+
+int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset)
+{
+    struct cursor cursor = {.iov = iov, .left = iov_count};
+    uint64_t length = request_length(disk, iov, iov_count, offset);
+    if (length == UINT64_MAX)
+        return -EINVAL;
+    while (length > 0) {
+        uint64_t block = offset / DISK_BLOCK_SIZE;
+        uint64_t inside = offset % DISK_BLOCK_SIZE;
+        uint64_t touched = (inside + length + DISK_BLOCK_SIZE - 1) / DISK_BLOCK_SIZE;
+        struct run run = find_run(disk, block, touched);
+        uint64_t bytes = run.count * DISK_BLOCK_SIZE - inside;
+        bytes = bytes < length ? bytes : length;
+        int rc = 0;
+        if (run.file_block == ZERO)
+            zero_bytes(&cursor, bytes);
+        else
+            rc = read_bytes(run.fd, &cursor, bytes, run.file_block * DISK_BLOCK_SIZE + inside);
+        if (rc < 0)
+            return rc;
+        offset += bytes;
+        length -= bytes;
+    }
+    return 0;
+}
+
+/* Writing. */
+
+/* A file without a name in the scratch directory; -errno. */
+static int make_nameless(int scratch_fd)
+{
+    int fd = openat(scratch_fd, ".", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        return fd;
+    /* File systems without O_TMPFILE (overlayfs before 6.1, NFS) say one of these; some old kernels EINVAL.
+     */
+    if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
+        return -errno;
+    for (;;) {
+        uint64_t random;
+        char name[48];
+        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+            return -EIO;
+        snprintf(name, sizeof name, ".forkd-top-%016llx", (unsigned long long)random);
+        fd = openat(scratch_fd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+        if (fd >= 0) {
+            unlinkat(scratch_fd, name, 0);
+            return fd;
+        }
+        if (errno != EEXIST)
+            return -errno;
+    }
+}
+
+static int ensure_top(struct disk *disk)
+{
+    if (disk->has_top)
+        return 0;
+    if (disk->stage_count == disk->stage_capacity) {
+        uint32_t capacity = disk->stage_capacity == 0 ? 4 : disk->stage_capacity * 2;
+        int *stages = realloc(disk->stages, capacity * sizeof *stages);
+        if (stages == NULL)
+            return -ENOMEM;
+        disk->stages = stages;
+        disk->stage_capacity = capacity;
+    }
+    int fd = make_nameless(disk->scratch_fd);
+    if (fd < 0)
+        return fd;
+    /* Its full size from the start: what is inside and not written reads as zeroes. */
+    if (ftruncate(fd, (off_t)(disk->blocks * DISK_BLOCK_SIZE)) < 0) {
+        int rc = -errno;
+        close(fd);
+        return rc;
+    }
+    disk->stages[disk->stage_count] = fd;
+    disk->has_top = true;
+    return 0;
+}
+
+static int top_fd(const struct disk *disk)
+{
+    return disk->stages[disk->stage_count];
+}
+
+static uint16_t top_owner(const struct disk *disk)
+{
+    return (uint16_t)(disk->stage_count + 1);
+}
+
+static void own(struct disk *disk, uint64_t block, uint64_t end)
+{
+    uint16_t owner = top_owner(disk);
+    for (; block < end; block++) {
+        uint64_t region = block / REGION_BLOCKS;
+        disk->regions[region / 64] |= 1ull << (region % 64);
+        /* Looked at first: a write that changes nothing must not copy a page that is shared with a parent. */
+        if (disk->owner[block] != owner)
+            disk->owner[block] = owner;
+    }
+}
+
+/* Where the bytes of a block end: the disk's last block may be short. */
+static uint64_t block_end(const struct disk *disk, uint64_t block)
+{
+    uint64_t end = (block + 1) * DISK_BLOCK_SIZE;
+    return end < disk->size ? end : disk->size;
+}
+
+/* Copy the old bytes [from, to), within one block, to the top. */
+static int copy_up(struct disk *disk, uint64_t from, uint64_t to)
+{
+    uint8_t buffer[DISK_BLOCK_SIZE];
+    struct iovec iov = {.iov_base = buffer, .iov_len = (size_t)(to - from)};
+    int rc = disk_read(disk, &iov, 1, from);
+    return rc < 0 ? rc : io_pwrite(top_fd(disk), buffer, (size_t)(to - from), from);
+}
+
+/*
+ * Give the top, for the blocks that a write to [offset, end) changes in part, what they hold around it. Like
+ * the write itself this counts only when all of it has worked and the blocks are owned: a failure in between
+ * leaves bytes in the file that nobody looks at.
+ */
+static int copy_up_edges(struct disk *disk, uint64_t offset, uint64_t end)
+{
+    uint64_t head = offset / DISK_BLOCK_SIZE;
+    uint64_t tail = (end - 1) / DISK_BLOCK_SIZE;
+    int rc = 0;
+    if (offset % DISK_BLOCK_SIZE != 0 && owner_of(disk, head) != top_owner(disk))
+        rc = copy_up(disk, head * DISK_BLOCK_SIZE, offset);
+    if (rc == 0 && end != block_end(disk, tail) && owner_of(disk, tail) != top_owner(disk))
+        rc = copy_up(disk, end, block_end(disk, tail));
+    return rc;
+}
+
+/* Write to a private disk: `cursor` NULL means zeroes. */
+static int write_top(struct disk *disk, struct cursor *cursor, uint64_t length, uint64_t offset)
+{
+    uint64_t end = offset + length;
+    int rc = ensure_top(disk);
+    if (rc == 0)
+        rc = copy_up_edges(disk, offset, end);
+    if (rc < 0)
+        return rc;
+    if (cursor != NULL)
+        rc = write_bytes(top_fd(disk), cursor, length, offset);
+    else
+        rc = io_zero(top_fd(disk), offset, length);
+    if (rc < 0)
+        return rc;
+    own(disk, offset / DISK_BLOCK_SIZE, (end - 1) / DISK_BLOCK_SIZE + 1);
+    return 0;
+}
+
+int disk_write(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset)
+{
+    struct cursor cursor = {.iov = iov, .left = iov_count};
+    uint64_t length = request_length(disk, iov, iov_count, offset);
+    if (length == UINT64_MAX)
+        return -EINVAL;
+    if (disk->mode == FORKD_DISK_READ_ONLY)
+        return -EROFS;
+    if (length == 0)
+        return 0;
+    if (disk->mode == FORKD_DISK_SHARED)
+        return write_bytes(disk->files[0], &cursor, length, offset);
+    return write_top(disk, &cursor, length, offset);
+}
+
+int disk_flush(struct disk *disk)
+{
+    return disk->mode == FORKD_DISK_SHARED ? io_sync(disk->files[0]) : 0;
+}
+
+/* How far a run of blocks is of one kind. */
+struct span {
+    uint64_t count;
+    bool zero; /* reads as zeroes already, without being in the top */
+};
+
+/*
+ * What the blocks from `block` on are, at most `limit`. Known to be zero are those that a layer says are, and
+ * holes of the base and of frozen tops, which nobody writes. A guest that trims its free space asks for large
+ * parts of the disk to be zero, most of which never were anything else.
+ */
+static struct span find_span(const struct disk *disk, uint64_t block, uint64_t limit)
+{
+    struct run run = find_run(disk, block, limit);
+    struct span span = {.count = run.count, .zero = run.file_block == ZERO};
+    if (span.zero || run.owner == top_owner(disk))
+        return span;
+    uint64_t start = run.file_block * DISK_BLOCK_SIZE;
+    off_t data = lseek(run.fd, (off_t)start, SEEK_DATA);
+    if (data < 0 && errno == ENXIO)
+        return (struct span){.count = run.count, .zero = true};
+    if (data < 0)
+        return span;
+    uint64_t hole_blocks = ((uint64_t)data - start) / DISK_BLOCK_SIZE;
+    if (hole_blocks > 0)
+        return (struct span){.count = hole_blocks < run.count ? hole_blocks : run.count, .zero = true};
+    off_t hole = lseek(run.fd, data, SEEK_HOLE);
+    if (hole > data) {
+        uint64_t data_blocks = ((uint64_t)hole - start + DISK_BLOCK_SIZE - 1) / DISK_BLOCK_SIZE;
+        span.count = data_blocks < run.count ? data_blocks : run.count;
+    }
+    return span;
+}
+
+/* Make whole blocks zero, passing over those that are. */
+static int zero_blocks(struct disk *disk, uint64_t block, uint64_t end)
+{
+    int rc = 0;
+    while (block < end && rc == 0) {
+        struct span span = find_span(disk, block, end - block);
+        uint64_t offset = block * DISK_BLOCK_SIZE;
+        block += span.count;
+        if (!span.zero)
+            rc = write_top(disk, NULL, block_end(disk, block - 1) - offset, offset);
+    }
+    return rc;
+}
+
+int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
+{
+    if (!in_range(disk, offset, length))
+        return -EINVAL;
+    if (disk->mode == FORKD_DISK_READ_ONLY)
+        return -EROFS;
+    if (length == 0)
+        return 0;
+    if (disk->mode == FORKD_DISK_SHARED)
+        return io_zero(disk->files[0], offset, length);
+    uint64_t end = offset + length;
+    uint64_t first = (offset + DISK_BLOCK_SIZE - 1) / DISK_BLOCK_SIZE;
+    uint64_t last = end == disk->size ? disk->blocks : end / DISK_BLOCK_SIZE;
+    if (first >= last)
+        return write_top(disk, NULL, length, offset);
+    int rc = 0;
+    if (offset < first * DISK_BLOCK_SIZE)
+        rc = write_top(disk, NULL, first * DISK_BLOCK_SIZE - offset, offset);
+    if (rc == 0)
+        rc = zero_blocks(disk, first, last);
+    if (rc == 0 && last < disk->blocks && end > last * DISK_BLOCK_SIZE)
+        rc = write_top(disk, NULL, end - last * DISK_BLOCK_SIZE, last * DISK_BLOCK_SIZE);
+    return rc;
+}
+
+int disk_freeze_top(struct disk *disk, struct forkd_error *err)
+{
+    if (!disk->has_top)
+        return 0;
+    if (disk->stage_count == MAX_STAGES)
+        return error_set(err, EMFILE, "freeze disk", disk->name, "it was frozen %u times", MAX_STAGES);
+    disk->stage_count++;
+    disk->has_top = false;
+    return 0;
+}
+
+/* Saving. */
+
+/* All that differs from the base, as ranges in order. */
+static int collect(const struct disk *disk, struct extent_list *out)
+{
+    uint64_t block = 0;
+    uint64_t index = 0; /* the layers' extents that end before `block` are done */
+    while (block < disk->blocks) {
+        uint64_t owned = owner_of(disk, block) != 0 ? block
+                                                    : owner_run_end(disk, block, disk->blocks,
+                                                                    0); /* where the tops' next run starts */
+        uint64_t layered = disk->blocks;
+        while (index < disk->layers.count &&
+               disk->layers.extents[index].first + disk->layers.extents[index].count <= block)
+            index++;
+        if (index < disk->layers.count) {
+            uint64_t first = disk->layers.extents[index].first;
+            layered = first > block ? first : block;
+        }
+        uint64_t start = owned < layered ? owned : layered;
+        if (start >= disk->blocks)
+            break;
+        uint64_t end = 0;
+        if (start == owned) {
+            end = start + 1;
+            while (end < disk->blocks && owner_of(disk, end) != 0)
+                end++;
+        } else {
+            end = disk->layers.extents[index].first + disk->layers.extents[index].count;
+            end = end < owned ? end : owned;
+        }
+        /* Joined when they touch: only where they are matters here. */
+        int rc = append(out, (struct extent){.first = start, .count = end - start, .file_block = ZERO});
+        if (rc < 0)
+            return rc;
+        block = end;
+    }
+    return 0;
+}
+
+static int read_pages(void *context, uint64_t first, uint64_t pages, void *buffer, struct forkd_error *err)
+{
+    struct disk *disk = context;
+    uint64_t offset = first * DISK_BLOCK_SIZE;
+    uint64_t length = block_end(disk, first + pages - 1) - offset;
+    struct iovec iov = {.iov_base = buffer, .iov_len = (size_t)length};
+    memset((uint8_t *)buffer + length, 0, (size_t)(pages * DISK_BLOCK_SIZE - length));
+    int rc = disk_read(disk, &iov, 1, offset);
+    return rc < 0 ? error_set(err, rc, "read disk", disk->name, NULL) : 0;
+}
+
+int disk_save_layer(struct disk *disk, int out_fd, bool *written, struct forkd_error *err)
+{
+    struct extent_list ranges = {0};
+    struct layer_extent *extents = NULL;
+    int rc = collect(disk, &ranges);
+    if (rc < 0) {
+        error_set(err, rc, "save disk", disk->name, NULL);
+        goto done;
+    }
+    if (ranges.count == 0)
+        goto done;
+    extents = calloc(ranges.count, sizeof *extents);
+    if (extents == NULL) {
+        rc = error_set(err, ENOMEM, "save disk", disk->name, NULL);
+        goto done;
+    }
+    for (uint64_t i = 0; i < ranges.count; i++)
+        extents[i] =
+            (struct layer_extent){.first = ranges.extents[i].first, .count = ranges.extents[i].count};
+    rc = layer_write(out_fd, disk->name, disk->size, extents, ranges.count, read_pages, disk, err);
+done:
+    if (rc == 0)
+        *written = ranges.count > 0;
+    free(extents);
+    free(ranges.extents);
+    return rc;
+}
