@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine/kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define MAX_CPUID_ENTRIES 256
+#define MAX_MSRS 1024
+
+/* Every capability that a machine is built on; what is merely faster with is asked for where it is used. */
+static const struct {
+    int number;
+    const char *name;
+} required_capabilities[] = {
+    {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+    {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+    {KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR"},
+    {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+    {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+    {KVM_CAP_VCPU_EVENTS, "KVM_CAP_VCPU_EVENTS"},
+    {KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS"},
+    {KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
+    {KVM_CAP_XCRS, "KVM_CAP_XCRS"},
+    {KVM_CAP_ADJUST_CLOCK, "KVM_CAP_ADJUST_CLOCK"},
+    {KVM_CAP_GET_TSC_KHZ, "KVM_CAP_GET_TSC_KHZ"},
+    {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
+};
+
+int kvm_ioctl(int fd, unsigned long request, const void *argument, const char *name, struct forkd_error *err)
+{
+    int result = ioctl(fd, request, argument);
+    return result < 0 ? error_set(err, errno, name, "/dev/kvm", NULL) : result;
+}
+
+static int open_device(struct forkd_error *err)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (fd >= 0)
+        return fd;
+    const char *remedy = NULL;
+    if (errno == ENOENT)
+        remedy =
+            "this host offers no virtualisation; load kvm-intel or kvm-amd, or enable it in the firmware "
+            "(or nested virtualisation in the hypervisor above)";
+    else if (errno == EACCES || errno == EPERM)
+        remedy = "add yourself to the group that owns it (usermod -aG kvm $USER, then log in again)";
+    return error_set(err, errno, "open", "/dev/kvm", remedy == NULL ? NULL : "%s", remedy);
+}
+
+static int read_lists(struct kvm_host *host, bool with_cpuid, struct forkd_error *err)
+{
+    if (with_cpuid) {
+        host->cpuid = calloc(1, sizeof *host->cpuid + MAX_CPUID_ENTRIES * sizeof host->cpuid->entries[0]);
+        if (host->cpuid == NULL)
+            return error_set(err, ENOMEM, "allocate", "CPUID table", NULL);
+        host->cpuid->nent = MAX_CPUID_ENTRIES;
+        int result = KVM_IOCTL(host->fd, KVM_GET_SUPPORTED_CPUID, host->cpuid, err);
+        if (result < 0)
+            return result;
+    }
+    host->msrs = calloc(1, sizeof *host->msrs + MAX_MSRS * sizeof host->msrs->indices[0]);
+    if (host->msrs == NULL)
+        return error_set(err, ENOMEM, "allocate", "MSR list", NULL);
+    host->msrs->nmsrs = MAX_MSRS;
+    return KVM_IOCTL(host->fd, KVM_GET_MSR_INDEX_LIST, host->msrs, err);
+}
+
+int kvm_host_open(struct kvm_host *host, bool with_cpuid, struct forkd_error *err)
+{
+    *host = (struct kvm_host){.fd = open_device(err)};
+    if (host->fd < 0)
+        return host->fd;
+    int result = KVM_IOCTL(host->fd, KVM_GET_API_VERSION, NULL, err);
+    if (result >= 0 && result != KVM_API_VERSION)
+        result = error_set(err, ENOTSUP, "KVM_GET_API_VERSION", "/dev/kvm", "version %d, not %d", result,
+                           KVM_API_VERSION);
+    for (size_t i = 0; result >= 0 && i < sizeof required_capabilities / sizeof required_capabilities[0];
+         i++) {
+        if (ioctl(host->fd, KVM_CHECK_EXTENSION, required_capabilities[i].number) <= 0)
+            result = error_set(err, ENOTSUP, "KVM_CHECK_EXTENSION", required_capabilities[i].name,
+                               "this host's KVM lacks it");
+    }
+    if (result >= 0)
+        result = KVM_IOCTL(host->fd, KVM_GET_VCPU_MMAP_SIZE, NULL, err);
+    if (result >= 0) {
+        host->run_size = (size_t)result;
+        result = read_lists(host, with_cpuid, err);
+    }
+    if (result < 0) {
+        kvm_host_close(host);
+        return result;
+    }
+    int xsave2 = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+    host->xsave_size = xsave2 > (int)sizeof(struct kvm_xsave) ? (uint32_t)xsave2 : sizeof(struct kvm_xsave);
+    /* KVM_VCPU_TSC_CTRL has no capability of its own; it came with the host TSC in KVM_GET_CLOCK
+     * (Linux 5.16). */
+    host->has_tsc_offset =
+        (ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_ADJUST_CLOCK) & KVM_CLOCK_HOST_TSC) != 0;
+    return 0;
+}
+
+void kvm_host_close(struct kvm_host *host)
+{
+    if (host->fd >= 0)
+        close(host->fd);
+    free(host->cpuid);
+    free(host->msrs);
+    *host = (struct kvm_host){.fd = -1};
+}

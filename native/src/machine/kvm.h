@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What this host's KVM offers, found out once; and the one place where KVM ioctls are made. */
+#ifndef FORKD_MACHINE_KVM_H
+#define FORKD_MACHINE_KVM_H
+
+#include "base/error.h"
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct kvm_host {
+    int fd;                    /* /dev/kvm */
+    size_t run_size;           /* bytes of the kvm_run mapping of a vCPU */
+    uint32_t xsave_size;       /* bytes of KVM_GET_XSAVE(2) */
+    bool has_tsc_offset;       /* KVM_VCPU_TSC_OFFSET can be set */
+    struct kvm_cpuid2 *cpuid;  /* KVM_GET_SUPPORTED_CPUID */
+    struct kvm_msr_list *msrs; /* KVM_GET_MSR_INDEX_LIST */
+};
+
+/*
+ * Open /dev/kvm and check that everything we stand on is there. `with_cpuid` asks for the supported CPUID
+ * too, which costs half a millisecond and is needed only to boot. Errors: -ENOENT, -EACCES, -ENOTSUP (what is
+ * missing).
+ */
+int kvm_host_open(struct kvm_host *host, bool with_cpuid, struct forkd_error *err);
+void kvm_host_close(struct kvm_host *host);
+
+/* An ioctl whose failure is reported under `name`. Returns its result, or a negative errno. */
+int kvm_ioctl(int fd, unsigned long request, const void *argument, const char *name, struct forkd_error *err);
+#define KVM_IOCTL(fd, request, argument, err) kvm_ioctl(fd, request, argument, #request, err)
+
+#endif

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine/machine.h"
+
+#include "machine/acpi.h"
+#include "machine/cpuid.h"
+#include "machine/kernel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#define CONFIG_SECTION "machine"
+#define CONFIG_VERSION 1
+#define IRQCHIP_SECTION "irqchip"
+#define IRQCHIP_VERSION 1
+#define CLOCK_SECTION "clock"
+#define CLOCK_VERSION 1
+#define MIN_MEMORY (64ull << 20)
+
+static const uint32_t irqchip_ids[3] = {KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC};
+
+/* --- what devices see -------------------------------------------------------------------------------------
+ */
+
+static void set_line(struct machine *machine, uint32_t gsi, bool level)
+{
+    struct kvm_irq_level request = {.irq = gsi, .level = level ? 1 : 0};
+    ioctl(machine->vm_fd, KVM_IRQ_LINE, &request);
+}
+
+static void bus_set_irq(struct virtio_machine *bus, uint32_t gsi, bool level)
+{
+    struct machine *machine = container_of(bus, struct machine, bus);
+    uint8_t *users = &machine->line_users[gsi];
+    if (level ? (*users)++ == 0 : --*users == 0)
+        set_line(machine, gsi, level);
+}
+
+static void bus_wake(struct virtio_machine *bus)
+{
+    struct machine *machine = container_of(bus, struct machine, bus);
+    if (machine->wake_pending)
+        return;
+    machine->wake_pending = true;
+    uint64_t one = 1;
+    ssize_t ignored = write(machine->wake_watch.fd, &one, sizeof one);
+    (void)ignored; /* an eventfd takes a 1 at any time */
+}
+
+static void on_wake(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct machine *machine = container_of(watch, struct machine, wake_watch);
+    uint64_t count;
+    ssize_t ignored = read(watch->fd, &count, sizeof count);
+    (void)ignored;
+    machine->wake_pending = false;
+    for (uint32_t i = 0; i < machine->device_count; i++)
+        virtio_process(machine->devices[i]);
+}
+
+/* --- assembly ---------------------------------------------------------------------------------------------
+ */
+
+static int add_device(struct machine *machine, int result, struct virtio_device *device)
+{
+    if (result == 0)
+        machine->devices[machine->device_count++] = device;
+    return result;
+}
+
+/* The order of devices is the order of their slots, which the guest was told: disks, vsock, rng, net. */
+static int create_devices(struct machine *machine, struct vsock_host *vsock_host, struct forkd_error *err)
+{
+    struct virtio_device *device = NULL;
+    int result = 0;
+    for (uint32_t i = 0; i < machine->config.disk_count && result == 0; i++) {
+        uint32_t gsi = PLATFORM_GSI_VIRTIO(machine->device_count);
+        result =
+            add_device(machine, block_create(&device, &machine->bus, gsi, machine->disks[i], err), device);
+    }
+    if (result == 0) {
+        uint32_t gsi = PLATFORM_GSI_VIRTIO(machine->device_count);
+        result = add_device(machine, vsock_create(&device, &machine->bus, gsi, vsock_host, err), device);
+        machine->vsock = device;
+    }
+    if (result == 0) {
+        uint32_t gsi = PLATFORM_GSI_VIRTIO(machine->device_count);
+        result = add_device(machine, rng_create(&device, &machine->bus, gsi, err), device);
+    }
+    if (result == 0 && machine->config.has_net) {
+        uint32_t gsi = PLATFORM_GSI_VIRTIO(machine->device_count);
+        result =
+            add_device(machine, net_create(&device, &machine->bus, gsi, machine->config.mac, err), device);
+        machine->net = device;
+    }
+    return result;
+}
+
+int machine_init(struct machine *machine, const struct machine_config *config, void *memory,
+                 struct disk **disks, int console_fd, struct vsock_host *vsock_host, struct forkd_error *err)
+{
+    memset(machine, 0, sizeof *machine);
+    machine->config = *config;
+    machine->memory = (struct guest_memory){.host = memory, .size = config->memory_bytes};
+    machine->bus = (struct virtio_machine){
+        .memory = &machine->memory, .loop = &machine->loop, .set_irq = bus_set_irq, .wake = bus_wake};
+    machine->vm_fd = -1;
+    machine->wake_watch = (struct loop_watch){.fd = -1, .ready = on_wake};
+    pthread_mutex_init(&machine->lock, NULL);
+    pthread_cond_init(&machine->parked, NULL);
+    pthread_cond_init(&machine->unparked, NULL);
+    memcpy(machine->disks, disks, config->disk_count * sizeof *disks);
+    serial_init(&machine->serial, &machine->bus, PLATFORM_GSI_SERIAL, console_fd);
+    return create_devices(machine, vsock_host, err);
+}
+
+/* The memslots come before the interrupt controllers: the other way round each costs an SRCU grace period. */
+static int create_memory(struct machine *machine, struct forkd_error *err)
+{
+    struct kvm_userspace_memory_region low = {.slot = 0,
+                                              .guest_phys_addr = 0,
+                                              .memory_size = guest_memory_low(&machine->memory),
+                                              .userspace_addr = (uintptr_t)machine->memory.host};
+    int result = KVM_IOCTL(machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &low, err);
+    if (result < 0 || guest_memory_high(&machine->memory) == 0)
+        return result;
+    struct kvm_userspace_memory_region high = {.slot = 1,
+                                               .guest_phys_addr = GUEST_HOLE_END,
+                                               .memory_size = guest_memory_high(&machine->memory),
+                                               .userspace_addr =
+                                                   (uintptr_t)machine->memory.host + low.memory_size};
+    return KVM_IOCTL(machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &high, err);
+}
+
+static int create_irqchip(struct machine *machine, struct forkd_error *err)
+{
+    uint64_t identity_map = PLATFORM_IDENTITY_MAP;
+    int result = KVM_IOCTL(machine->vm_fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)PLATFORM_TSS, err);
+    if (result < 0 || (result = KVM_IOCTL(machine->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map, err)) < 0)
+        return result;
+    return KVM_IOCTL(machine->vm_fd, KVM_CREATE_IRQCHIP, NULL, err);
+}
+
+int machine_create_vm(struct machine *machine, struct forkd_error *err)
+{
+    int result = KVM_IOCTL(machine->host.fd, KVM_CREATE_VM, NULL, err);
+    if (result < 0)
+        return result;
+    machine->vm_fd = result;
+    if ((result = create_memory(machine, err)) < 0 || (result = create_irqchip(machine, err)) < 0)
+        return result;
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
+        result = vcpu_create(&machine->vcpus[i], machine, i, machine->vm_fd, &machine->host, err);
+        if (result < 0)
+            return result;
+    }
+    result = loop_init(&machine->loop, &machine->lock, err);
+    if (result < 0)
+        return result;
+    int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake_fd < 0)
+        return error_set(err, errno, "eventfd", "event loop", NULL);
+    return loop_add(&machine->loop, &machine->wake_watch, wake_fd, EPOLLIN, err);
+}
+
+/* --- boot -------------------------------------------------------------------------------------------------
+ */
+
+/* Nobody drives the PICs of a hardware-reduced machine; masked, they also keep quiet before the kernel's
+ * first look at the local APIC. */
+static int mask_pics(struct machine *machine, struct forkd_error *err)
+{
+    for (int i = 0; i < 2; i++) {
+        struct kvm_irqchip chip = {.chip_id = irqchip_ids[i]};
+        int result = KVM_IOCTL(machine->vm_fd, KVM_GET_IRQCHIP, &chip, err);
+        if (result < 0)
+            return result;
+        chip.chip.pic.imr = 0xff;
+        if ((result = KVM_IOCTL(machine->vm_fd, KVM_SET_IRQCHIP, &chip, err)) < 0)
+            return result;
+    }
+    return 0;
+}
+
+static int new_generation_id(struct machine *machine, struct forkd_error *err)
+{
+    void *id = guest_memory_at(&machine->memory, PLATFORM_VMGENID, 16);
+    if (id == NULL || getrandom(id, 16, 0) != 16)
+        return error_set(err, id == NULL ? EINVAL : errno, "getrandom", "VM generation id", NULL);
+    return 0;
+}
+
+int machine_boot(struct machine *machine, int kernel_fd, int initrd_fd, const char *command_line,
+                 struct forkd_error *err)
+{
+    struct kernel_entry entry;
+    int result = kernel_load(&machine->memory, kernel_fd, initrd_fd, command_line, &entry, err);
+    if (result < 0)
+        return result;
+    uint8_t *tables = guest_memory_at(&machine->memory, PLATFORM_ACPI, PLATFORM_ACPI_SIZE);
+    if ((result = acpi_build(tables, PLATFORM_ACPI_SIZE, PLATFORM_ACPI, machine->config.vcpu_count,
+                             machine->device_count, err)) < 0 ||
+        (result = new_generation_id(machine, err)) < 0 || (result = mask_pics(machine, err)) < 0)
+        return result;
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
+        struct kvm_cpuid2 *cpuid = NULL;
+        result = cpuid_for_vcpu(&cpuid, machine->host.cpuid, i, machine->config.vcpu_count, err);
+        if (result == 0)
+            result = KVM_IOCTL(machine->vcpus[i].fd, KVM_SET_CPUID2, cpuid, err);
+        free(cpuid);
+        if (result < 0)
+            return result;
+    }
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    int vcpu = machine->vcpus[0].fd;
+    if ((result = KVM_IOCTL(vcpu, KVM_GET_SREGS, &sregs, err)) < 0 ||
+        (result = kernel_set_entry(&machine->memory, &entry, &regs, &sregs, err)) < 0 ||
+        (result = KVM_IOCTL(vcpu, KVM_SET_SREGS, &sregs, err)) < 0)
+        return result;
+    return KVM_IOCTL(vcpu, KVM_SET_REGS, &regs, err);
+}
+
+/* --- running ----------------------------------------------------------------------------------------------
+ */
+
+void machine_finish(struct machine *machine, enum forkd_vm_end end, const struct forkd_error *error)
+{
+    if (machine->end != FORKD_END_NONE)
+        return;
+    machine->end = end;
+    if (error != NULL)
+        machine->error = *error;
+    serial_flush(&machine->serial);
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
+        vcpu_kick(&machine->vcpus[i]);
+    machine->ended(machine);
+}
+
+int machine_loop(struct machine *machine, struct forkd_error *err)
+{
+    return loop_run(&machine->loop, err);
+}
+
+int machine_pause(struct machine *machine, struct forkd_error *err)
+{
+    machine->paused = true;
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
+        vcpu_kick(&machine->vcpus[i]);
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
+        while (!machine->vcpus[i].parked && machine->end == FORKD_END_NONE)
+            pthread_cond_wait(&machine->parked, &machine->lock);
+    }
+    if (machine->end != FORKD_END_NONE)
+        return error_set(err, EPIPE, "pause", "VM", "it has ended");
+    /* What vCPUs left for the loop before they stopped belongs to the instant before the pause. */
+    for (uint32_t i = 0; i < machine->device_count; i++)
+        virtio_process(machine->devices[i]);
+    return 0;
+}
+
+void machine_resume(struct machine *machine)
+{
+    machine->paused = false;
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
+        machine->vcpus[i].run->immediate_exit = 0;
+    pthread_cond_broadcast(&machine->unparked);
+}
+
+int machine_run(struct machine *machine, struct forkd_error *err)
+{
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
+        int result = vcpu_start(&machine->vcpus[i], err);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+/* --- saving -----------------------------------------------------------------------------------------------
+ */
+
+static void save_config(const struct machine_config *config, struct vmstate_writer *writer)
+{
+    vmstate_begin(writer, CONFIG_SECTION, 0, CONFIG_VERSION);
+    vmstate_put_u64(writer, config->memory_bytes);
+    vmstate_put_u32(writer, config->vcpu_count);
+    vmstate_put_u64(writer, config->generation);
+    vmstate_put_u8(writer, config->has_net ? 1 : 0);
+    vmstate_put_bytes(writer, config->mac, sizeof config->mac);
+    vmstate_put_u32(writer, config->disk_count);
+    for (uint32_t i = 0; i < config->disk_count; i++)
+        vmstate_put_u32(writer, config->disk_modes[i]);
+    vmstate_end(writer);
+}
+
+static int save_irqchips(const struct machine *machine, struct vmstate_writer *writer,
+                         struct forkd_error *err)
+{
+    vmstate_begin(writer, IRQCHIP_SECTION, 0, IRQCHIP_VERSION);
+    for (int i = 0; i < 3; i++) {
+        struct kvm_irqchip chip = {.chip_id = irqchip_ids[i]};
+        int result = KVM_IOCTL(machine->vm_fd, KVM_GET_IRQCHIP, &chip, err);
+        if (result < 0)
+            return result;
+        vmstate_put_bytes(writer, &chip.chip, sizeof chip.chip);
+    }
+    vmstate_end(writer);
+    return 0;
+}
+
+/* KVM's clock and the host's TSC at the same instant: from the clock itself where it says so. */
+static int get_clock(const struct machine *machine, struct kvm_clock_data *clock, uint64_t *host_tsc,
+                     struct forkd_error *err)
+{
+    memset(clock, 0, sizeof *clock);
+    int result = KVM_IOCTL(machine->vm_fd, KVM_GET_CLOCK, clock, err);
+    if (result < 0)
+        return result;
+    *host_tsc = (clock->flags & KVM_CLOCK_HOST_TSC) != 0 ? clock->host_tsc : __rdtsc();
+    return 0;
+}
+
+int machine_save(struct machine *machine, struct vmstate_writer *writer, struct forkd_error *err)
+{
+    save_config(&machine->config, writer);
+    struct kvm_clock_data clock;
+    uint64_t host_tsc = 0;
+    int result = get_clock(machine, &clock, &host_tsc, err);
+    if (result < 0 || (result = save_irqchips(machine, writer, err)) < 0)
+        return result;
+    vmstate_begin(writer, CLOCK_SECTION, 0, CLOCK_VERSION);
+    vmstate_put_u64(writer, clock.clock);
+    vmstate_put_u64(writer, host_tsc);
+    vmstate_end(writer);
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
+        struct vcpu_state state;
+        result = vcpu_get_state(&machine->vcpus[i], &machine->host, &state, err);
+        if (result == 0)
+            vcpu_state_save(&state, i, writer);
+        vcpu_state_free(&state);
+        if (result < 0)
+            return result;
+    }
+    serial_save(&machine->serial, writer);
+    for (uint32_t i = 0; i < machine->device_count; i++)
+        virtio_save(machine->devices[i], i, writer);
+    return 0;
+}
+
+/* --- loading ----------------------------------------------------------------------------------------------
+ */
+
+int machine_load_config(struct machine_config *config, const struct vmstate_reader *reader,
+                        struct forkd_error *err)
+{
+    memset(config, 0, sizeof *config);
+    struct vmstate_section section;
+    int result = vmstate_open(reader, CONFIG_SECTION, 0, CONFIG_VERSION, &section, err);
+    if (result < 0)
+        return result;
+    config->memory_bytes = vmstate_get_u64(&section);
+    config->vcpu_count = vmstate_get_u32(&section);
+    config->generation = vmstate_get_u64(&section);
+    config->has_net = vmstate_get_u8(&section) != 0;
+    vmstate_get_bytes(&section, config->mac, sizeof config->mac);
+    config->disk_count = vmstate_get_u32(&section);
+    if (config->memory_bytes < MIN_MEMORY || config->memory_bytes % GUEST_PAGE_SIZE != 0 ||
+        config->vcpu_count < 1 || config->vcpu_count > FORKD_MAX_VCPUS ||
+        config->disk_count > FORKD_MAX_DISKS)
+        vmstate_reject(&section);
+    for (uint32_t i = 0; i < config->disk_count && i < FORKD_MAX_DISKS; i++)
+        config->disk_modes[i] = vmstate_get_u32(&section);
+    return vmstate_close(&section, err);
+}
+
+static int load_irqchips(struct machine_state *state, const struct vmstate_reader *reader,
+                         struct forkd_error *err)
+{
+    struct vmstate_section section;
+    int result = vmstate_open(reader, IRQCHIP_SECTION, 0, IRQCHIP_VERSION, &section, err);
+    if (result < 0)
+        return result;
+    for (int i = 0; i < 3; i++) {
+        state->irqchips[i].chip_id = irqchip_ids[i];
+        vmstate_get_bytes(&section, &state->irqchips[i].chip, sizeof state->irqchips[i].chip);
+    }
+    return vmstate_close(&section, err);
+}
+
+static int load_clock(struct machine_state *state, const struct vmstate_reader *reader,
+                      struct forkd_error *err)
+{
+    struct vmstate_section section;
+    int result = vmstate_open(reader, CLOCK_SECTION, 0, CLOCK_VERSION, &section, err);
+    if (result < 0)
+        return result;
+    state->clock.clock = vmstate_get_u64(&section);
+    state->host_tsc = vmstate_get_u64(&section);
+    return vmstate_close(&section, err);
+}
+
+/* KVM copies as many bytes as this host's area has, whatever the snapshot's had. */
+static int fit_xsave(struct vcpu_state *state, uint32_t host_size, struct forkd_error *err)
+{
+    if (state->xsave_size >= host_size)
+        return 0;
+    struct kvm_xsave *larger = realloc(state->xsave, host_size);
+    if (larger == NULL)
+        return error_set(err, ENOMEM, "allocate", "XSAVE area", NULL);
+    memset((uint8_t *)larger + state->xsave_size, 0, host_size - state->xsave_size);
+    state->xsave = larger;
+    state->xsave_size = host_size;
+    return 0;
+}
+
+int machine_load(struct machine *machine, const struct vmstate_reader *reader, struct forkd_error *err)
+{
+    struct machine_state *state = calloc(1, sizeof *state);
+    if (state == NULL)
+        return error_set(err, ENOMEM, "allocate", "machine state", NULL);
+    machine->state = state;
+    int result = load_irqchips(state, reader, err);
+    if (result == 0)
+        result = load_clock(state, reader, err);
+    for (uint32_t i = 0; i < machine->config.vcpu_count && result == 0; i++) {
+        result = vcpu_state_load(&state->vcpus[i], i, reader, err);
+        if (result == 0)
+            result = fit_xsave(&state->vcpus[i], machine->host.xsave_size, err);
+    }
+    if (result == 0)
+        result = serial_restore(&machine->serial, reader, err);
+    for (uint32_t i = 0; i < machine->device_count && result == 0; i++)
+        result = virtio_restore(machine->devices[i], i, reader, err);
+    return result;
+}
+
+/* --- restoring --------------------------------------------------------------------------------------------
+ */
+
+/*
+ * How far this host's TSC is ahead of where the snapshot's host was at the same guest time. It is taken off
+ * each vCPU's saved offset, so that all of them, and the KVM clock, agree to the cycle (KVM, vcpu
+ * device, 4.1).
+ */
+static int restore_clock(const struct machine *machine, uint64_t *tsc_shift, struct forkd_error *err)
+{
+    const struct machine_state *state = machine->state;
+    struct kvm_clock_data clock = {.clock = state->clock.clock};
+    int result = KVM_IOCTL(machine->vm_fd, KVM_SET_CLOCK, &clock, err);
+    if (result < 0)
+        return result;
+    uint64_t host_tsc = 0;
+    if ((result = get_clock(machine, &clock, &host_tsc, err)) < 0)
+        return result;
+    uint64_t elapsed_ns = clock.clock - state->clock.clock;
+    uint64_t elapsed_cycles = (uint64_t)((unsigned __int128)elapsed_ns * state->vcpus[0].tsc_khz / 1000000u);
+    *tsc_shift = host_tsc - state->host_tsc - elapsed_cycles;
+    return 0;
+}
+
+int machine_restore(struct machine *machine, struct forkd_error *err)
+{
+    const struct machine_state *state = machine->state;
+    int result = 0;
+    for (int i = 0; i < 3; i++) {
+        if ((result = KVM_IOCTL(machine->vm_fd, KVM_SET_IRQCHIP, &state->irqchips[i], err)) < 0)
+            return result;
+    }
+    uint64_t tsc_shift = 0;
+    if ((result = restore_clock(machine, &tsc_shift, err)) < 0)
+        return result;
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
+        const struct vcpu_state *vcpu = &state->vcpus[i];
+        result = vcpu_set_state(&machine->vcpus[i], &machine->host, vcpu, vcpu->tsc_offset - tsc_shift, err);
+        if (result < 0)
+            return result;
+    }
+    machine->config.generation++;
+    if ((result = new_generation_id(machine, err)) < 0)
+        return result;
+    pthread_mutex_lock(&machine->lock);
+    serial_resume(&machine->serial);
+    for (uint32_t i = 0; i < machine->device_count; i++)
+        virtio_resume(machine->devices[i]);
+    /* The event line is edge-triggered: a pulse. */
+    set_line(machine, PLATFORM_GSI_EVENT, true);
+    set_line(machine, PLATFORM_GSI_EVENT, false);
+    pthread_mutex_unlock(&machine->lock);
+    return 0;
+}

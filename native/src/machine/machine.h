@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One machine: memory, devices, vCPUs. It comes into being in two ways.
+ *   Boot:    machine_init, machine_create_vm, machine_boot, machine_run.
+ *   Restore: machine_load in the fork server (everything that children share), then in each child after
+ * fork(2): machine_create_vm, machine_restore, machine_run.
+ *
+ * Threads: each vCPU has one; the thread that calls machine_loop runs the devices. `lock` guards everything
+ * but guest memory; it is held in every callback of the loop and around every register access.
+ */
+#ifndef FORKD_MACHINE_MACHINE_H
+#define FORKD_MACHINE_MACHINE_H
+
+#include "base/loop.h"
+#include "devices/devices.h"
+#include "devices/serial.h"
+#include "machine/kvm.h"
+#include "machine/memory.h"
+#include "machine/platform.h"
+#include "machine/vcpu.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* What is asked for at boot, and kept in the section "machine". */
+struct machine_config {
+    uint64_t memory_bytes;
+    uint32_t vcpu_count;
+    uint32_t disk_count;
+    uint32_t disk_modes[FORKD_MAX_DISKS];
+    bool has_net;
+    uint8_t mac[6];
+    uint64_t generation; /* 0: booted; a child has one more than what it came from */
+};
+
+/* What a snapshot holds beside the devices' own state. Read-only in children, so that it stays shared. */
+struct machine_state {
+    struct kvm_irqchip irqchips[3];
+    struct kvm_clock_data clock;
+    uint64_t host_tsc; /* at the same instant as `clock` */
+    struct vcpu_state vcpus[FORKD_MAX_VCPUS];
+};
+
+struct machine {
+    struct machine_config config;
+    struct kvm_host host;
+    struct guest_memory memory;
+    struct virtio_machine bus; /* what devices see of us */
+    struct loop loop;
+    struct loop_watch wake_watch; /* an eventfd: vCPU threads have left work for the loop */
+    bool wake_pending;
+    pthread_mutex_t lock;
+    pthread_cond_t parked;   /* a vCPU has parked */
+    pthread_cond_t unparked; /* vCPUs may go on */
+    bool paused;
+    int vm_fd;
+    struct vcpu vcpus[FORKD_MAX_VCPUS];
+    struct virtio_device *devices[PLATFORM_MAX_VIRTIO];
+    uint32_t device_count;
+    struct virtio_device *net;   /* also in devices; NULL: none */
+    struct virtio_device *vsock; /* also in devices */
+    struct disk *disks[FORKD_MAX_DISKS];
+    struct serial serial;
+    uint8_t line_users[24]; /* how many devices hold each interrupt line up */
+    struct machine_state *state;
+
+    /* The owner's: called with the lock held, `ready` and `ended` from any thread, once each. */
+    void (*ready)(struct machine *machine); /* the guest wrote to PLATFORM_PORT_READY */
+    void (*ended)(struct machine *machine);
+    bool guest_ready;
+    enum forkd_vm_end end;    /* FORKD_END_NONE while it runs */
+    struct forkd_error error; /* with FORKD_END_ERROR */
+};
+
+/*
+ * Make a machine that has not been booted. Guest memory of config.memory_bytes is mapped at `memory` already
+ * (and becomes the machine's, like the disks, of which there are config.disk_count). `console_fd` stays the
+ * caller's.
+ */
+int machine_init(struct machine *machine, const struct machine_config *config, void *memory,
+                 struct disk **disks, int console_fd, struct vsock_host *vsock_host, struct forkd_error *err);
+
+/* Read the section "machine", to know what machine_load needs. */
+int machine_load_config(struct machine_config *config, const struct vmstate_reader *reader,
+                        struct forkd_error *err);
+/* Fill an initialised machine with a snapshot's state. Touches neither KVM nor guest memory. */
+int machine_load(struct machine *machine, const struct vmstate_reader *reader, struct forkd_error *err);
+
+/* The KVM objects, the event loop and the vCPU threads' things; in the process that will run the machine. */
+int machine_create_vm(struct machine *machine, struct forkd_error *err);
+int machine_boot(struct machine *machine, int kernel_fd, int initrd_fd, const char *command_line,
+                 struct forkd_error *err);
+/* Put the loaded state into KVM, give the guest a new generation id, and attach the devices. */
+int machine_restore(struct machine *machine, struct forkd_error *err);
+
+/* Start the vCPU threads. */
+int machine_run(struct machine *machine, struct forkd_error *err);
+/* Serve devices until loop.stop. */
+int machine_loop(struct machine *machine, struct forkd_error *err);
+
+/* Stop all vCPUs with their last instruction completed; on the loop's thread, lock held. */
+int machine_pause(struct machine *machine, struct forkd_error *err);
+void machine_resume(struct machine *machine);
+/* Write the whole state of a paused machine. */
+int machine_save(struct machine *machine, struct vmstate_writer *writer, struct forkd_error *err);
+
+/* End the machine for this reason, the first one counts; from any thread, lock held. */
+void machine_finish(struct machine *machine, enum forkd_vm_end end, const struct forkd_error *error);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine/vcpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SECTION "vcpu"
+#define SECTION_VERSION 1
+#define MAX_CPUID_ENTRIES 1024
+#define MAX_MSRS 4096
+#define MAX_XSAVE (1u << 20)
+
+#define MSR_IA32_TSC 0x10
+#define MSR_IA32_TSC_DEADLINE 0x6e0
+
+/*
+ * MSRs that a host lists but does not take back, and that a guest does not miss:
+ * 0xda0 IA32_XSS is refused by page-table KVM (no XSAVES there); 0x3a IA32_FEATURE_CONTROL likewise, and it
+ * is locked by firmware anyway.
+ */
+static const uint32_t unsettable_msrs[] = {0xda0, 0x3a};
+
+static bool is_unsettable(uint32_t index)
+{
+    for (size_t i = 0; i < sizeof unsettable_msrs / sizeof unsettable_msrs[0]; i++) {
+        if (unsettable_msrs[i] == index)
+            return true;
+    }
+    return false;
+}
+
+int vcpu_create(struct vcpu *vcpu, struct machine *machine, uint32_t index, int vm_fd,
+                const struct kvm_host *host, struct forkd_error *err)
+{
+    *vcpu = (struct vcpu){.machine = machine, .index = index, .fd = -1};
+    int fd = KVM_IOCTL(vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)index, err);
+    if (fd < 0)
+        return fd;
+    void *run = mmap(NULL, host->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (run == MAP_FAILED) {
+        int result = error_set(err, errno, "mmap", "kvm_run", NULL);
+        close(fd);
+        return result;
+    }
+    vcpu->fd = fd;
+    vcpu->run = run;
+    return 0;
+}
+
+void vcpu_close(struct vcpu *vcpu, const struct kvm_host *host)
+{
+    if (vcpu->fd < 0)
+        return;
+    munmap(vcpu->run, host->run_size);
+    close(vcpu->fd);
+    vcpu->fd = -1;
+}
+
+static struct kvm_msrs *msrs_allocate(uint32_t count)
+{
+    struct kvm_msrs *msrs = calloc(1, sizeof *msrs + count * sizeof msrs->entries[0]);
+    if (msrs != NULL)
+        msrs->nmsrs = count;
+    return msrs;
+}
+
+/* All MSRs that the host can read. One that it lists and then refuses is left out: there is nothing to
+ * restore. */
+static int get_msrs(const struct vcpu *vcpu, const struct kvm_host *host, struct vcpu_state *state,
+                    struct forkd_error *err)
+{
+    uint32_t wanted = host->msrs->nmsrs;
+    state->msrs = msrs_allocate(wanted);
+    if (state->msrs == NULL)
+        return error_set(err, ENOMEM, "allocate", "MSRs", NULL);
+    for (uint32_t i = 0; i < wanted; i++)
+        state->msrs->entries[i].index = host->msrs->indices[i];
+    for (;;) {
+        int got = ioctl(vcpu->fd, KVM_GET_MSRS, state->msrs);
+        if (got < 0)
+            return error_set(err, errno, "KVM_GET_MSRS", "/dev/kvm", NULL);
+        uint32_t count = state->msrs->nmsrs;
+        if ((uint32_t)got == count)
+            return 0;
+        memmove(&state->msrs->entries[got], &state->msrs->entries[got + 1],
+                (count - (uint32_t)got - 1) * sizeof state->msrs->entries[0]);
+        state->msrs->nmsrs = count - 1;
+    }
+}
+
+static int tsc_offset_attribute(const struct vcpu *vcpu, unsigned long request, uint64_t *offset,
+                                struct forkd_error *err)
+{
+    struct kvm_device_attr attribute = {
+        .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)offset};
+    return kvm_ioctl(vcpu->fd, request, &attribute, "KVM_VCPU_TSC_OFFSET", err);
+}
+
+int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct vcpu_state *state,
+                   struct forkd_error *err)
+{
+    memset(state, 0, sizeof *state);
+    state->xsave_size = host->xsave_size;
+    state->xsave = calloc(1, host->xsave_size);
+    size_t cpuid_size = sizeof *state->cpuid + MAX_CPUID_ENTRIES * sizeof state->cpuid->entries[0];
+    state->cpuid = calloc(1, cpuid_size);
+    if (state->xsave == NULL || state->cpuid == NULL)
+        return error_set(err, ENOMEM, "allocate", "vCPU state", NULL);
+    state->cpuid->nent = MAX_CPUID_ENTRIES;
+    int fd = vcpu->fd;
+    int result = 0;
+    /* MP state first: reading it makes KVM act on a pending INIT or SIPI, which changes the registers. */
+    if ((result = KVM_IOCTL(fd, KVM_GET_MP_STATE, &state->mp_state, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_GET_CPUID2, state->cpuid, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_GET_REGS, &state->regs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_GET_SREGS, &state->sregs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_GET_XCRS, &state->xcrs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_GET_DEBUGREGS, &state->debugregs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_GET_LAPIC, &state->lapic, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_GET_VCPU_EVENTS, &state->events, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_GET_TSC_KHZ, NULL, err)) < 0)
+        return result;
+    state->tsc_khz = (uint32_t)result;
+    if (host->xsave_size > sizeof(struct kvm_xsave))
+        result = KVM_IOCTL(fd, KVM_GET_XSAVE2, state->xsave, err);
+    else
+        result = KVM_IOCTL(fd, KVM_GET_XSAVE, state->xsave, err);
+    if (result < 0 || (result = get_msrs(vcpu, host, state, err)) < 0)
+        return result;
+    for (uint32_t i = 0; i < state->msrs->nmsrs; i++) {
+        if (state->msrs->entries[i].index == MSR_IA32_TSC)
+            state->tsc = state->msrs->entries[i].data;
+    }
+    if (host->has_tsc_offset)
+        return tsc_offset_attribute(vcpu, KVM_GET_DEVICE_ATTR, &state->tsc_offset, err);
+    return 0;
+}
+
+/*
+ * KVM_SET_MSRS stops at the first MSR it refuses. The TSC goes its own way (offset), the deadline timer last:
+ * it takes effect only once the TSC and the LAPIC are what they were.
+ */
+static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, const struct kvm_msrs *msrs,
+                    struct forkd_error *err)
+{
+    struct kvm_msrs *batch = msrs_allocate(msrs->nmsrs);
+    if (batch == NULL)
+        return error_set(err, ENOMEM, "allocate", "MSRs", NULL);
+    uint32_t count = 0;
+    const struct kvm_msr_entry *deadline = NULL;
+    for (uint32_t i = 0; i < msrs->nmsrs; i++) {
+        const struct kvm_msr_entry *entry = &msrs->entries[i];
+        if (entry->index == MSR_IA32_TSC_DEADLINE)
+            deadline = entry;
+        else if (!(entry->index == MSR_IA32_TSC && host->has_tsc_offset))
+            batch->entries[count++] = *entry;
+    }
+    if (deadline != NULL)
+        batch->entries[count++] = *deadline;
+    uint32_t done = 0;
+    int result = 0;
+    while (done < count) {
+        batch->nmsrs = count - done;
+        if (done > 0)
+            memmove(&batch->entries[0], &batch->entries[done], batch->nmsrs * sizeof batch->entries[0]);
+        count -= done;
+        int set = ioctl(vcpu->fd, KVM_SET_MSRS, batch);
+        if (set < 0) {
+            result = error_set(err, errno, "KVM_SET_MSRS", "/dev/kvm", NULL);
+            break;
+        }
+        done = (uint32_t)set;
+        if (done == count)
+            break;
+        const struct kvm_msr_entry *refused = &batch->entries[done];
+        if (!is_unsettable(refused->index)) {
+            char name[32];
+            snprintf(name, sizeof name, "MSR 0x%x", refused->index);
+            result = error_set(err, ENOTSUP, "KVM_SET_MSRS", name, "this host refuses the saved value 0x%llx",
+                               (unsigned long long)refused->data);
+            break;
+        }
+        done++;
+    }
+    free(batch);
+    return result;
+}
+
+int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
+                   uint64_t tsc_offset, struct forkd_error *err)
+{
+    int fd = vcpu->fd;
+    int result = 0;
+    /* A TSC of another frequency than the host's needs scaling; asking for the host's own is free but not
+     * always supported, so it is not asked for. */
+    int host_khz = ioctl(fd, KVM_GET_TSC_KHZ, NULL);
+    if (state->tsc_khz != 0 && host_khz > 0 && (uint32_t)host_khz != state->tsc_khz &&
+        (result = KVM_IOCTL(fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)state->tsc_khz, err)) < 0)
+        return result;
+    if ((result = KVM_IOCTL(fd, KVM_SET_CPUID2, state->cpuid, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_SET_MP_STATE, &state->mp_state, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_SET_REGS, &state->regs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_SET_SREGS, &state->sregs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_SET_XSAVE, state->xsave, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_SET_XCRS, &state->xcrs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_SET_DEBUGREGS, &state->debugregs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0)
+        return result;
+    if (host->has_tsc_offset &&
+        (result = tsc_offset_attribute(vcpu, KVM_SET_DEVICE_ATTR, &tsc_offset, err)) < 0)
+        return result;
+    if ((result = set_msrs(vcpu, host, state->msrs, err)) < 0 ||
+        (result = KVM_IOCTL(fd, KVM_SET_VCPU_EVENTS, &state->events, err)) < 0)
+        return result;
+    /* Tell the guest's watchdogs that it stood still; EINVAL when it has no kvmclock, which is no error. */
+    ioctl(fd, KVM_KVMCLOCK_CTRL, 0);
+    return 0;
+}
+
+void vcpu_state_free(struct vcpu_state *state)
+{
+    free(state->cpuid);
+    free(state->msrs);
+    free(state->xsave);
+    memset(state, 0, sizeof *state);
+}
+
+void vcpu_state_save(const struct vcpu_state *state, uint32_t index, struct vmstate_writer *writer)
+{
+    vmstate_begin(writer, SECTION, index, SECTION_VERSION);
+    vmstate_put_bytes(writer, &state->regs, sizeof state->regs);
+    vmstate_put_bytes(writer, &state->sregs, sizeof state->sregs);
+    vmstate_put_bytes(writer, &state->xcrs, sizeof state->xcrs);
+    vmstate_put_bytes(writer, &state->debugregs, sizeof state->debugregs);
+    vmstate_put_bytes(writer, &state->lapic, sizeof state->lapic);
+    vmstate_put_u32(writer, state->mp_state.mp_state);
+    vmstate_put_bytes(writer, &state->events, sizeof state->events);
+    vmstate_put_u32(writer, state->tsc_khz);
+    vmstate_put_u64(writer, state->tsc);
+    vmstate_put_u64(writer, state->tsc_offset);
+    vmstate_put_u32(writer, state->cpuid->nent);
+    for (uint32_t i = 0; i < state->cpuid->nent; i++)
+        vmstate_put_bytes(writer, &state->cpuid->entries[i], sizeof state->cpuid->entries[i]);
+    vmstate_put_u32(writer, state->msrs->nmsrs);
+    for (uint32_t i = 0; i < state->msrs->nmsrs; i++) {
+        vmstate_put_u32(writer, state->msrs->entries[i].index);
+        vmstate_put_u64(writer, state->msrs->entries[i].data);
+    }
+    vmstate_put_u32(writer, state->xsave_size);
+    vmstate_put_bytes(writer, state->xsave, state->xsave_size);
+    vmstate_end(writer);
+}
+
+static bool load_tables(struct vcpu_state *state, struct vmstate_section *section)
+{
+    uint32_t count = vmstate_get_u32(section);
+    if (count > MAX_CPUID_ENTRIES)
+        return false;
+    state->cpuid = calloc(1, sizeof *state->cpuid + count * sizeof state->cpuid->entries[0]);
+    if (state->cpuid == NULL)
+        return false;
+    state->cpuid->nent = count;
+    for (uint32_t i = 0; i < count; i++)
+        vmstate_get_bytes(section, &state->cpuid->entries[i], sizeof state->cpuid->entries[i]);
+    count = vmstate_get_u32(section);
+    if (count > MAX_MSRS || (state->msrs = msrs_allocate(count)) == NULL)
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        state->msrs->entries[i].index = vmstate_get_u32(section);
+        state->msrs->entries[i].data = vmstate_get_u64(section);
+    }
+    state->xsave_size = vmstate_get_u32(section);
+    if (state->xsave_size < sizeof(struct kvm_xsave) || state->xsave_size > MAX_XSAVE)
+        return false;
+    state->xsave = calloc(1, state->xsave_size);
+    if (state->xsave == NULL)
+        return false;
+    vmstate_get_bytes(section, state->xsave, state->xsave_size);
+    return true;
+}
+
+int vcpu_state_load(struct vcpu_state *state, uint32_t index, const struct vmstate_reader *reader,
+                    struct forkd_error *err)
+{
+    memset(state, 0, sizeof *state);
+    struct vmstate_section section;
+    int result = vmstate_open(reader, SECTION, index, SECTION_VERSION, &section, err);
+    if (result < 0)
+        return result;
+    vmstate_get_bytes(&section, &state->regs, sizeof state->regs);
+    vmstate_get_bytes(&section, &state->sregs, sizeof state->sregs);
+    vmstate_get_bytes(&section, &state->xcrs, sizeof state->xcrs);
+    vmstate_get_bytes(&section, &state->debugregs, sizeof state->debugregs);
+    vmstate_get_bytes(&section, &state->lapic, sizeof state->lapic);
+    state->mp_state.mp_state = vmstate_get_u32(&section);
+    vmstate_get_bytes(&section, &state->events, sizeof state->events);
+    state->tsc_khz = vmstate_get_u32(&section);
+    state->tsc = vmstate_get_u64(&section);
+    state->tsc_offset = vmstate_get_u64(&section);
+    if (!load_tables(state, &section))
+        vmstate_reject(&section);
+    result = vmstate_close(&section, err);
+    if (result < 0)
+        vcpu_state_free(state);
+    return result;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One vCPU: its KVM object, and its state as a snapshot keeps it. */
+#ifndef FORKD_MACHINE_VCPU_H
+#define FORKD_MACHINE_VCPU_H
+
+#include "machine/kvm.h"
+#include "snapshot/vmstate.h"
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vcpu_state {
+    struct kvm_cpuid2 *cpuid;
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    struct kvm_xcrs xcrs;
+    struct kvm_debugregs debugregs;
+    struct kvm_lapic_state lapic;
+    struct kvm_mp_state mp_state;
+    struct kvm_vcpu_events events;
+    uint32_t tsc_khz;
+    uint64_t tsc;        /* guest TSC, for hosts without KVM_VCPU_TSC_OFFSET */
+    uint64_t tsc_offset; /* guest TSC - host TSC at the time of saving */
+    struct kvm_msrs *msrs;
+    struct kvm_xsave *xsave; /* xsave_size bytes */
+    uint32_t xsave_size;
+};
+
+struct machine;
+
+struct vcpu {
+    struct machine *machine;
+    uint32_t index;
+    int fd;
+    struct kvm_run *run;
+    pthread_t thread;
+    bool started; /* the thread exists */
+    bool parked;  /* waits in machine_pause; guarded by the machine's lock */
+};
+
+int vcpu_create(struct vcpu *vcpu, struct machine *machine, uint32_t index, int vm_fd,
+                const struct kvm_host *host, struct forkd_error *err);
+void vcpu_close(struct vcpu *vcpu, const struct kvm_host *host);
+
+/* Read everything out of KVM. The vCPU must not run, and its last exit must be completed. */
+int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct vcpu_state *state,
+                   struct forkd_error *err);
+/* Put it in. `tsc_offset` is the one for this host (see machine_restore), used where the host can set it. May
+ * be called again on the same vCPU. */
+int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
+                   uint64_t tsc_offset, struct forkd_error *err);
+void vcpu_state_free(struct vcpu_state *state);
+
+/* run.c: start the vCPU's thread; get it out of the guest, to look at machine->paused and ->end. */
+int vcpu_start(struct vcpu *vcpu, struct forkd_error *err);
+void vcpu_kick(struct vcpu *vcpu);
+
+/* The section "vcpu", instance = index. */
+void vcpu_state_save(const struct vcpu_state *state, uint32_t index, struct vmstate_writer *writer);
+int vcpu_state_load(struct vcpu_state *state, uint32_t index, const struct vmstate_reader *reader,
+                    struct forkd_error *err);
+
+#endif
