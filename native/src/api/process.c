@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/handle.h"
+
+#include "base/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int fd_list_open(struct fd_list *list, const char *path, int flags, const char *what, struct forkd_error *err)
+{
+    if (list->count == sizeof list->fds / sizeof list->fds[0])
+        return error_set(err, EINVAL, "open", what, "too many files");
+    int fd = path == NULL ? -1 : open(path, flags | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return path == NULL ? error_set(err, EINVAL, "open", what, "no path given")
+                            : error_set(err, errno, "open", path, "the %s", what);
+    list->fds[list->count++] = fd;
+    return 0;
+}
+
+int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uint32_t count, uint32_t *modes,
+                       uint8_t *has_layer, struct forkd_error *err)
+{
+    if (count > FORKD_MAX_DISKS || (count > 0 && disks == NULL))
+        return error_set(err, EINVAL, "check", "disks", "%u given; at most %d", count, FORKD_MAX_DISKS);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct forkd_disk *disk = &disks[i];
+        if (disk->mode > FORKD_DISK_SHARED || disk->reserved != 0)
+            return error_set(err, EINVAL, "check", disk->path == NULL ? "disk" : disk->path, "unknown mode");
+        if (disk->layer_path != NULL && (has_layer == NULL || disk->mode == FORKD_DISK_SHARED))
+            return error_set(err, EINVAL, "check", disk->layer_path, "a layer does not belong here");
+        int flags = disk->mode == FORKD_DISK_SHARED ? O_RDWR : O_RDONLY;
+        int result = fd_list_open(list, disk->path, flags, "disk image", err);
+        if (result == 0 && disk->layer_path != NULL)
+            result = fd_list_open(list, disk->layer_path, O_RDONLY, "disk layer", err);
+        if (result < 0)
+            return result;
+        modes[i] = disk->mode;
+        if (has_layer != NULL)
+            has_layer[i] = disk->layer_path != NULL;
+    }
+    return 0;
+}
+
+void fd_list_close(struct fd_list *list)
+{
+    while (list->count > 0)
+        close(list->fds[--list->count]);
+}
+
+int copy_option(char *to, size_t size, const char *from, const char *name, struct forkd_error *err)
+{
+    size_t length = from == NULL ? 0 : strlen(from);
+    if (length >= size)
+        return error_set(err, EINVAL, "check", name, "%zu bytes; the limit is %zu", length, size - 1);
+    memset(to, 0, size);
+    if (length > 0)
+        memcpy(to, from, length);
+    return 0;
+}
+
+int check_reserved(const uint64_t *reserved, size_t count, struct forkd_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (reserved[i] != 0)
+            return error_set(err, EINVAL, "check", "options", "a reserved field is not zero");
+    }
+    return 0;
+}
+
+/* A session of its own, so that a Ctrl-C in the terminal reaches the owner only, who then ends us in order;
+ * and nothing but the channel and stderr. */
+static int spawn(const char *vmm_path, int channel, pid_t *process)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, channel, CONTROL_FD);
+    posix_spawn_file_actions_addclosefrom_np(&actions, CONTROL_FD + 1);
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setflags(&attributes,
+                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    char *arguments[] = {"forkd-vmm", NULL};
+    char *environment[] = {NULL};
+    int code = posix_spawn(process, vmm_path, &actions, &attributes, arguments, environment);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return code;
+}
+
+int process_start(const char *vmm_path, int *channel, pid_t *process, struct forkd_error *err)
+{
+    if (vmm_path == NULL)
+        return error_set(err, EINVAL, "start", "forkd-vmm", "vmm_path is not set");
+    int pair[2];
+    int result = channel_pair(pair, err);
+    if (result < 0)
+        return result;
+    /* dup2 onto itself would leave close-on-exec set. */
+    if (pair[1] == CONTROL_FD) {
+        int moved = fcntl(pair[1], F_DUPFD_CLOEXEC, CONTROL_FD + 1);
+        close(pair[1]);
+        pair[1] = moved;
+    }
+    int code = spawn(vmm_path, pair[1], process);
+    close(pair[1]);
+    if (code != 0) {
+        close(pair[0]);
+        return error_set(err, code, "start", vmm_path, NULL);
+    }
+    *channel = pair[0];
+    return 0;
+}
+
+void process_end(int channel, pid_t process, bool now)
+{
+    if (now)
+        kill(process, SIGKILL);
+    close(channel);
+    while (waitpid(process, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_error *err)
+{
+    for (;;) {
+        union control_message message;
+        size_t length = 0;
+        uint32_t no_fds = 0;
+        int got = channel_receive(channel, 0, &message, sizeof message, &length, NULL, &no_fds, err);
+        if (got < 0)
+            return got;
+        if (got == 0)
+            return error_set(err, EPIPE, "receive", "control channel", "the forkd-vmm process died");
+        if (message.header.type == CONTROL_REPLY && length == sizeof message.reply) {
+            if (message.reply.error.code == 0)
+                return 0;
+            if (err != NULL)
+                *err = message.reply.error;
+            return message.reply.error.code;
+        }
+        if (message.header.type != CONTROL_STATUS || length != sizeof message.status)
+            return error_set(err, EPROTO, "receive", "control channel", "unexpected message");
+        if (status != NULL)
+            *status = message.status.status;
+    }
+}

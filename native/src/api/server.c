@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/handle.h"
+
+#include "base/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_SCRATCH "/var/tmp"
+#define DEFAULT_READY_TIMEOUT_MS 10000
+
+static int fill_serve_message(const struct forkd_server_options *options, struct control_serve *message,
+                              struct fd_list *list, struct forkd_error *err)
+{
+    message->header = (struct control_header){CONTROL_MAGIC, CONTROL_SERVE};
+    message->disk_count = options->disk_count;
+    const char *scratch = options->scratch_dir == NULL ? DEFAULT_SCRATCH : options->scratch_dir;
+    int result = 0;
+    if (options->flags != 0)
+        return error_set(err, EINVAL, "check", "options", "unknown flags");
+    if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
+        (result = fd_list_open(list, options->memory_path, O_RDONLY, "memory image", err)) < 0 ||
+        (result = fd_list_open(list, options->vmstate_path, O_RDONLY, "vmstate", err)) < 0 ||
+        (result = fd_list_open(list, scratch, O_RDONLY | O_DIRECTORY, "scratch folder", err)) < 0)
+        return result;
+    return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes,
+                              message->disk_has_layer, err);
+}
+
+API int forkd_server_start(struct forkd_server **out, const struct forkd_server_options *options,
+                           struct forkd_error *err)
+{
+    struct forkd_server *server = calloc(1, sizeof *server);
+    if (server == NULL)
+        return error_set(err, ENOMEM, "allocate", "fork server", NULL);
+    struct control_serve message = {0};
+    struct fd_list list = {0};
+    int result = fill_serve_message(options, &message, &list, err);
+    if (result == 0)
+        result = process_start(options->vmm_path, &server->channel, &server->process, err);
+    if (result < 0) {
+        fd_list_close(&list);
+        free(server);
+        return result;
+    }
+    result = channel_send(server->channel, &message, sizeof message, list.fds, list.count, err);
+    fd_list_close(&list);
+    if (result == 0)
+        result = receive_reply(server->channel, NULL, err);
+    if (result < 0) {
+        process_end(server->channel, server->process, false);
+        free(server);
+        return result;
+    }
+    *out = server;
+    return 0;
+}
+
+API int32_t forkd_server_pid(const struct forkd_server *server)
+{
+    return server->process;
+}
+
+API void forkd_server_free(struct forkd_server *server)
+{
+    if (server == NULL)
+        return;
+    process_end(server->channel, server->process, false);
+    free(server);
+}
+
+static int fill_fork_message(const struct forkd_child_options *options, struct control_fork *message,
+                             struct fd_list *list, struct forkd_error *err)
+{
+    message->header = (struct control_header){CONTROL_MAGIC, CONTROL_FORK};
+    message->flags = options->flags;
+    message->ready_timeout_ms =
+        options->ready_timeout_ms == 0 ? DEFAULT_READY_TIMEOUT_MS : options->ready_timeout_ms;
+    message->has_console = options->console_path != NULL;
+    message->has_netns = options->netns_path != NULL;
+    if ((options->flags & ~FORKD_NO_AGENT) != 0)
+        return error_set(err, EINVAL, "check", "options", "unknown flags");
+    if ((options->flags & FORKD_NO_AGENT) == 0 && (options->hostname == NULL || options->hostname[0] == '\0'))
+        return error_set(err, EINVAL, "check", "hostname", "it is not set");
+    int result = 0;
+    if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
+        (result = copy_option(message->hostname, sizeof message->hostname, options->hostname, "hostname",
+                              err)) < 0 ||
+        (result = copy_option(message->tap_name, sizeof message->tap_name, options->tap_name, "tap_name",
+                              err)) < 0 ||
+        (result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,
+                              "vsock_path", err)) < 0)
+        return result;
+    if (message->has_console &&
+        (result = fd_list_open(list, options->console_path, O_WRONLY | O_CREAT | O_APPEND, "console log",
+                               err)) < 0)
+        return result;
+    if (message->has_netns)
+        result = fd_list_open(list, options->netns_path, O_RDONLY, "network namespace", err);
+    return result;
+}
+
+API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_options *options,
+                          struct forkd_vm **out, struct forkd_error *err)
+{
+    int pair[2];
+    int result = channel_pair(pair, err);
+    if (result < 0)
+        return result;
+    struct control_fork message = {0};
+    struct fd_list list = {.fds = {pair[1]}, .count = 1};
+    struct forkd_vm *vm = calloc(1, sizeof *vm);
+    if (vm == NULL)
+        result = error_set(err, ENOMEM, "allocate", "VM", NULL);
+    if (result == 0)
+        result = fill_fork_message(options, &message, &list, err);
+    if (result == 0)
+        result = channel_send(server->channel, &message, sizeof message, list.fds, list.count, err);
+    fd_list_close(&list);
+    if (result < 0) {
+        close(pair[0]);
+        free(vm);
+        return result;
+    }
+    vm->channel = pair[0];
+    memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
+    *out = vm;
+    return 0;
+}

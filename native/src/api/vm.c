@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/handle.h"
+
+#include "base/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEFAULT_MEMORY (512ull << 20)
+#define MIN_MEMORY (64ull << 20)
+#define DEFAULT_VCPUS 2
+#define DEFAULT_SCRATCH "/var/tmp"
+
+static const uint8_t default_mac[6] = {0xaa, 0xfc, 0x00, 0x00, 0x00, 0x01};
+
+API const char *forkd_version(void)
+{
+    return FORKD_VERSION;
+}
+
+static int check_boot_options(const struct forkd_boot_options *options, struct forkd_error *err)
+{
+    if (options->memory_bytes != 0 &&
+        (options->memory_bytes < MIN_MEMORY || options->memory_bytes % 4096 != 0))
+        return error_set(err, EINVAL, "check", "memory_bytes",
+                         "%llu is not a multiple of 4096 from 64 MiB up",
+                         (unsigned long long)options->memory_bytes);
+    if (options->vcpu_count > FORKD_MAX_VCPUS)
+        return error_set(err, EINVAL, "check", "vcpu_count", "%u; at most %d", options->vcpu_count,
+                         FORKD_MAX_VCPUS);
+    if ((options->flags & ~FORKD_NO_AGENT) != 0 || options->reserved32 != 0 ||
+        options->mac_reserved[0] != 0 || options->mac_reserved[1] != 0)
+        return error_set(err, EINVAL, "check", "options", "a reserved field is not zero");
+    return check_reserved(options->reserved, 8, err);
+}
+
+static int fill_boot_message(const struct forkd_boot_options *options, struct control_boot *message,
+                             struct fd_list *list, struct forkd_error *err)
+{
+    static const uint8_t no_mac[6];
+    message->header = (struct control_header){CONTROL_MAGIC, CONTROL_BOOT};
+    message->memory_bytes = options->memory_bytes == 0 ? DEFAULT_MEMORY : options->memory_bytes;
+    message->vcpu_count = options->vcpu_count == 0 ? DEFAULT_VCPUS : options->vcpu_count;
+    message->disk_count = options->disk_count;
+    message->flags = options->flags;
+    message->has_initrd = options->initrd_path != NULL;
+    message->has_console = options->console_path != NULL;
+    message->has_net = options->tap_name != NULL;
+    memcpy(message->mac, memcmp(options->mac, no_mac, 6) == 0 ? default_mac : options->mac, 6);
+    const char *scratch = options->scratch_dir == NULL ? DEFAULT_SCRATCH : options->scratch_dir;
+    int result = 0;
+    if ((result = copy_option(message->tap_name, sizeof message->tap_name, options->tap_name, "tap_name",
+                              err)) < 0 ||
+        (result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,
+                              "vsock_path", err)) < 0 ||
+        (result = copy_option(message->command_line, sizeof message->command_line, options->command_line,
+                              "command_line", err)) < 0 ||
+        (result = fd_list_open(list, options->kernel_path, O_RDONLY, "kernel", err)) < 0 ||
+        (result = fd_list_open(list, scratch, O_RDONLY | O_DIRECTORY, "scratch folder", err)) < 0)
+        return result;
+    if (message->has_initrd &&
+        (result = fd_list_open(list, options->initrd_path, O_RDONLY, "initrd", err)) < 0)
+        return result;
+    if (message->has_console &&
+        (result = fd_list_open(list, options->console_path, O_WRONLY | O_CREAT | O_APPEND, "console log",
+                               err)) < 0)
+        return result;
+    return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes, NULL, err);
+}
+
+API int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *options,
+                      struct forkd_error *err)
+{
+    int result = check_boot_options(options, err);
+    if (result < 0)
+        return result;
+    struct control_boot message = {0};
+    struct fd_list list = {0};
+    struct forkd_vm *vm = calloc(1, sizeof *vm);
+    if (vm == NULL)
+        return error_set(err, ENOMEM, "allocate", "VM", NULL);
+    result = fill_boot_message(options, &message, &list, err);
+    if (result == 0)
+        result = process_start(options->vmm_path, &vm->channel, &vm->process, err);
+    if (result < 0) {
+        fd_list_close(&list);
+        free(vm);
+        return result;
+    }
+    memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
+    vm->status.pid = vm->process;
+    result = channel_send(vm->channel, &message, sizeof message, list.fds, list.count, err);
+    fd_list_close(&list);
+    if (result == 0)
+        result = receive_reply(vm->channel, &vm->status, err);
+    if (result < 0) {
+        process_end(vm->channel, vm->process, false);
+        free(vm);
+        return result;
+    }
+    *out = vm;
+    return 0;
+}
+
+/* The process went without a word: something killed it. */
+static void note_death(struct forkd_vm *vm)
+{
+    if (vm->status.phase == FORKD_VM_ENDED)
+        return;
+    vm->status.phase = FORKD_VM_ENDED;
+    vm->status.end = FORKD_END_KILLED;
+}
+
+/* Take in one message, if there is one. False: nothing there. */
+static bool receive_status(struct forkd_vm *vm)
+{
+    union control_message message;
+    size_t length = 0;
+    uint32_t no_fds = 0;
+    int got =
+        channel_receive(vm->channel, MSG_DONTWAIT, &message, sizeof message, &length, NULL, &no_fds, NULL);
+    if (got == -EAGAIN)
+        return false;
+    if (got > 0 && message.header.type == CONTROL_STATUS && length == sizeof message.status)
+        vm->status = message.status.status;
+    else
+        note_death(vm);
+    return true;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int wait_phase(struct forkd_vm *vm, uint32_t phase, int32_t timeout_ms, struct forkd_vm_status *out,
+                      struct forkd_error *err)
+{
+    int64_t deadline = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
+    while (vm->status.phase < phase) {
+        if (receive_status(vm))
+            continue;
+        int64_t left = timeout_ms < 0 ? -1 : deadline - now_ms();
+        struct pollfd polled = {.fd = vm->channel, .events = POLLIN};
+        if ((timeout_ms >= 0 && left <= 0) || poll(&polled, 1, (int)left) == 0) {
+            return error_set(err, ETIMEDOUT, "wait", "VM", "not %s after %d ms",
+                             phase == FORKD_VM_READY ? "ready" : "ended", timeout_ms);
+        }
+    }
+    /* Later news first: a VM that became ready and then ended has ended. */
+    while (vm->status.phase != FORKD_VM_ENDED && receive_status(vm))
+        ;
+    if (out != NULL)
+        *out = vm->status;
+    return 0;
+}
+
+API int forkd_vm_wait(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_status *out,
+                      struct forkd_error *err)
+{
+    return wait_phase(vm, FORKD_VM_READY, timeout_ms, out, err);
+}
+
+API int forkd_vm_wait_end(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_status *out,
+                          struct forkd_error *err)
+{
+    return wait_phase(vm, FORKD_VM_ENDED, timeout_ms, out, err);
+}
+
+API int forkd_vm_fd(const struct forkd_vm *vm)
+{
+    return vm->channel;
+}
+
+static int request(struct forkd_vm *vm, const void *message, size_t length, int fd, struct forkd_error *err)
+{
+    int result = channel_send(vm->channel, message, length, &fd, 1, err);
+    if (result == 0)
+        result = receive_reply(vm->channel, &vm->status, err);
+    if (result == -EPIPE)
+        note_death(vm);
+    return result;
+}
+
+API int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_error *err)
+{
+    struct fd_list list = {0};
+    int result = fd_list_open(&list, directory, O_RDONLY | O_DIRECTORY, "snapshot folder", err);
+    if (result < 0)
+        return result;
+    struct control_snapshot message = {.header = {CONTROL_MAGIC, CONTROL_SNAPSHOT}};
+    result = request(vm, &message, sizeof message, list.fds[0], err);
+    fd_list_close(&list);
+    return result;
+}
+
+API int forkd_vm_connect(struct forkd_vm *vm, uint32_t port, int *out_fd, struct forkd_error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set(err, errno, "socketpair", "vsock connection", NULL);
+    struct control_connect message = {.header = {CONTROL_MAGIC, CONTROL_CONNECT}, .port = port};
+    int result = request(vm, &message, sizeof message, pair[1], err);
+    close(pair[1]);
+    if (result < 0)
+        close(pair[0]);
+    else
+        *out_fd = pair[0];
+    return result;
+}
+
+/* As long as the other end of the channel is open, the process lives and the pid is its own. */
+static bool alive(const struct forkd_vm *vm)
+{
+    struct pollfd polled = {.fd = vm->channel, .events = 0};
+    return poll(&polled, 1, 0) == 0;
+}
+
+API void forkd_vm_kill(struct forkd_vm *vm)
+{
+    /* A child whose pid is not known yet says so as its first message, or never will. */
+    while (vm->status.pid == 0 && vm->status.phase != FORKD_VM_ENDED) {
+        struct pollfd polled = {.fd = vm->channel, .events = POLLIN};
+        poll(&polled, 1, -1);
+        receive_status(vm);
+    }
+    if (vm->status.pid != 0) {
+        int pidfd = (int)syscall(SYS_pidfd_open, vm->status.pid, 0);
+        if (pidfd >= 0) {
+            if (alive(vm))
+                syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+            close(pidfd);
+        }
+    }
+    for (;;) {
+        struct pollfd polled = {.fd = vm->channel, .events = 0};
+        if (poll(&polled, 1, -1) != 0)
+            break;
+    }
+    note_death(vm);
+}
+
+API void forkd_vm_free(struct forkd_vm *vm)
+{
+    if (vm == NULL)
+        return;
+    forkd_vm_kill(vm);
+    if (vm->vsock_path[0] != '\0')
+        unlink(vm->vsock_path);
+    if (vm->process != 0)
+        process_end(vm->channel, vm->process, false);
+    else
+        close(vm->channel);
+    free(vm);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages with descriptors over SOCK_SEQPACKET sockets: how the library and the processes talk. */
+#ifndef FORKD_BASE_CHANNEL_H
+#define FORKD_BASE_CHANNEL_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CHANNEL_MAX_FDS 64
+
+/* A connected pair, close-on-exec. */
+int channel_pair(int out[2], struct forkd_error *err);
+/* Send one message; the descriptors stay the caller's. -EPIPE when the other side is gone. */
+int channel_send(int channel, const void *message, size_t length, const int *fds, uint32_t fd_count,
+                 struct forkd_error *err);
+/*
+ * Receive one message of exactly `length` bytes or fewer; *received says how many. Descriptors that came
+ * along are the caller's (close-on-exec); those beyond *fd_count's capacity make the message a fault. 1: a
+ * message; 0: the other side is gone; negative errno otherwise (-EAGAIN: none now, with MSG_DONTWAIT).
+ */
+int channel_receive(int channel, int flags, void *message, size_t length, size_t *received, int *fds,
+                    uint32_t *fd_count, struct forkd_error *err);
+
+#endif

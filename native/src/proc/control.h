@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the library and the processes say to each other. Both come out of one build, so structs travel as they
+ * are; the magic, which holds the version, refuses everything else.
+ *
+ * A channel belongs to one process. The library opens with BOOT or SERVE and gets a REPLY. A fork server
+ * takes FORK, with the new child's channel among the descriptors, and says nothing more: the child, or what
+ * became of it, is heard on that channel. A VM process says STATUS when its phase changes, and takes SNAPSHOT
+ * and CONNECT, each answered by a REPLY, in order. A channel whose other end is closed ends the process.
+ */
+#ifndef FORKD_PROC_CONTROL_H
+#define FORKD_PROC_CONTROL_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+#define CONTROL_MAGIC 0x46524b01u
+/* forkd-vmm finds its channel here. */
+#define CONTROL_FD 3
+
+#define CONTROL_PATH_SIZE 108 /* sizeof sockaddr_un.sun_path */
+#define CONTROL_TAP_SIZE 16   /* IFNAMSIZ */
+#define CONTROL_COMMAND_LINE_SIZE 2048
+#define CONTROL_HOSTNAME_SIZE 64
+
+enum control_type {
+    CONTROL_BOOT = 1,
+    CONTROL_SERVE,
+    CONTROL_FORK,
+    CONTROL_SNAPSHOT,
+    CONTROL_CONNECT,
+    CONTROL_STATUS,
+    CONTROL_REPLY,
+};
+
+struct control_header {
+    uint32_t magic;
+    uint32_t type;
+};
+
+/* Descriptors: kernel, scratch folder, then as said: initrd, console, then one for each disk. */
+struct control_boot {
+    struct control_header header;
+    uint64_t memory_bytes;
+    uint32_t vcpu_count;
+    uint32_t disk_count;
+    uint32_t disk_modes[FORKD_MAX_DISKS];
+    uint32_t flags; /* FORKD_NO_AGENT */
+    uint8_t has_initrd;
+    uint8_t has_console;
+    uint8_t has_net;
+    uint8_t mac[6];
+    char tap_name[CONTROL_TAP_SIZE];
+    char vsock_path[CONTROL_PATH_SIZE];
+    char command_line[CONTROL_COMMAND_LINE_SIZE];
+};
+
+/* Descriptors: memory.bin, vmstate, scratch folder, then for each disk its base and, as said, its layer. */
+struct control_serve {
+    struct control_header header;
+    uint32_t disk_count;
+    uint32_t disk_modes[FORKD_MAX_DISKS];
+    uint8_t disk_has_layer[FORKD_MAX_DISKS];
+};
+
+/* Descriptors: the child's channel, then as said: console, network namespace. */
+struct control_fork {
+    struct control_header header;
+    uint32_t flags;
+    uint32_t ready_timeout_ms;
+    uint8_t has_console;
+    uint8_t has_netns;
+    char hostname[CONTROL_HOSTNAME_SIZE];
+    char tap_name[CONTROL_TAP_SIZE];
+    char vsock_path[CONTROL_PATH_SIZE];
+};
+
+/* Descriptor: the folder to write to. */
+struct control_snapshot {
+    struct control_header header;
+};
+
+/* Descriptor: a connected stream socket. */
+struct control_connect {
+    struct control_header header;
+    uint32_t port;
+};
+
+struct control_status {
+    struct control_header header;
+    struct forkd_vm_status status;
+};
+
+struct control_reply {
+    struct control_header header;
+    struct forkd_error error; /* code 0: done */
+};
+
+union control_message {
+    struct control_header header;
+    struct control_boot boot;
+    struct control_serve serve;
+    struct control_fork fork;
+    struct control_snapshot snapshot;
+    struct control_connect connect;
+    struct control_status status;
+    struct control_reply reply;
+};
+
+#endif

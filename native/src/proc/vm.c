@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proc/vm.h"
+
+#include "base/channel.h"
+#include "base/io.h"
+#include "proc/tap.h"
+#include "snapshot/memory_image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LISTEN_BACKLOG 128
+/* No answer within a second here means that the guest is not reading; its owner is told sooner or later. */
+#define NAME_SIZE 32
+
+uint64_t vm_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+static struct vm *of_machine(struct machine *machine)
+{
+    return container_of(machine, struct vm, machine);
+}
+
+/* --- telling the owner ------------------------------------------------------------------------------------
+ */
+
+static void send_status(struct vm *vm)
+{
+    struct control_status message = {.header = {CONTROL_MAGIC, CONTROL_STATUS}, .status = vm->status};
+    /* An owner that is gone is noticed on the channel's watch. */
+    channel_send(vm->channel, &message, sizeof message, NULL, 0, NULL);
+}
+
+static void send_reply(int channel, int result, const struct forkd_error *error)
+{
+    struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
+    if (result < 0)
+        reply.error = *error;
+    channel_send(channel, &reply, sizeof reply, NULL, 0, NULL);
+}
+
+static void on_ended(struct machine *machine)
+{
+    struct vm *vm = of_machine(machine);
+    vm->status.phase = FORKD_VM_ENDED;
+    vm->status.end = machine->end;
+    vm->status.error = machine->error;
+    send_status(vm);
+    machine->loop.stop = true;
+    machine->bus.wake(&machine->bus);
+}
+
+static void fail(struct vm *vm, const struct forkd_error *error)
+{
+    machine_finish(&vm->machine, FORKD_END_ERROR, error);
+}
+
+static _Noreturn void leave(struct vm *vm)
+{
+    if (vm->vsock_path[0] != '\0')
+        unlink(vm->vsock_path);
+    _exit(vm->status.end == FORKD_END_ERROR || vm->status.end == FORKD_END_CRASH ? 1 : 0);
+}
+
+/* --- ready ------------------------------------------------------------------------------------------------
+ */
+
+static int listen_vsock(struct vm *vm, struct forkd_error *err)
+{
+    if (vm->vsock_path[0] == '\0')
+        return 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set(err, errno, "socket", vm->vsock_path, NULL);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, vm->vsock_path, sizeof address.sun_path);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
+        int result = error_set(err, errno, "bind", vm->vsock_path, NULL);
+        close(fd);
+        vm->vsock_path[0] = '\0'; /* not ours to remove */
+        return result;
+    }
+    return vsock_listen(vm->machine.vsock, fd, err);
+}
+
+/* From here on the guest is open to the owner. */
+static void become_ready(struct vm *vm)
+{
+    struct forkd_error error;
+    if (listen_vsock(vm, &error) < 0) {
+        fail(vm, &error);
+        return;
+    }
+    vm->ready_deadline_us = 0;
+    vm->status.phase = FORKD_VM_READY;
+    if (vm->started_us != 0)
+        vm->status.ready_us = vm_now_us() - vm->started_us;
+    send_status(vm);
+}
+
+static void on_guest_ready(struct machine *machine)
+{
+    struct vm *vm = of_machine(machine);
+    if ((vm->flags & FORKD_NO_AGENT) != 0 && vm->status.phase == FORKD_VM_STARTING)
+        become_ready(vm);
+}
+
+/* --- the agent's two messages -----------------------------------------------------------------------------
+ */
+
+static void exchange_close(struct vm *vm)
+{
+    int fd = vm->exchange.watch.fd;
+    loop_remove(&vm->machine.loop, &vm->exchange.watch);
+    close(fd);
+}
+
+/* 1: complete; 0: more to come; -1: broken off, and closed. */
+static int exchange_read(struct vm *vm)
+{
+    struct exchange *exchange = &vm->exchange;
+    ssize_t got = recv(exchange->watch.fd, exchange->data.bytes + exchange->received,
+                       exchange->expected - exchange->received, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (got <= 0) {
+        exchange_close(vm);
+        return -1;
+    }
+    exchange->received += (size_t)got;
+    return exchange->received == exchange->expected ? 1 : 0;
+}
+
+static void on_hello(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct vm *vm = container_of(watch, struct vm, exchange.watch);
+    int state = exchange_read(vm);
+    if (state <= 0)
+        return; /* an agent that broke off may try again */
+    exchange_close(vm);
+    struct guest_hello *hello = &vm->exchange.data.hello;
+    hello->message[sizeof hello->message - 1] = '\0';
+    if (hello->magic != GUEST_HELLO_MAGIC || hello->version != GUEST_PROTOCOL_VERSION || hello->status != 0) {
+        struct forkd_error error;
+        bool ours = hello->magic == GUEST_HELLO_MAGIC && hello->version == GUEST_PROTOCOL_VERSION;
+        error_set(&error, ours && hello->status < 4096 ? (int)hello->status : EPROTO, "start", "guest agent",
+                  "%s", ours ? hello->message : "it speaks another version of the protocol");
+        fail(vm, &error);
+        return;
+    }
+    if (vm->status.phase == FORKD_VM_STARTING)
+        become_ready(vm);
+}
+
+static void on_identity_ack(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct vm *vm = container_of(watch, struct vm, exchange.watch);
+    int state = exchange_read(vm);
+    if (state == 0)
+        return;
+    struct forkd_error error;
+    if (state < 0) {
+        error_set(&error, EPIPE, "set identity", "guest agent", "it closed the connection without an answer");
+        fail(vm, &error);
+        return;
+    }
+    exchange_close(vm);
+    struct guest_identity_ack *ack = &vm->exchange.data.ack;
+    ack->message[sizeof ack->message - 1] = '\0';
+    if (ack->magic != GUEST_IDENTITY_MAGIC || ack->generation != vm->machine.config.generation ||
+        ack->status != 0) {
+        error_set(&error, ack->status != 0 && ack->status < 4096 ? (int)ack->status : EPROTO, "set identity",
+                  "guest agent", "%s", ack->message);
+        fail(vm, &error);
+        return;
+    }
+    become_ready(vm);
+}
+
+/* Our end of a new stream to the agent is watched; the other end is returned for the vsock device. */
+static int exchange_open(struct vm *vm, size_t expected, void (*ready)(struct loop_watch *, uint32_t),
+                         struct forkd_error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return error_set(err, errno, "socketpair", "guest agent", NULL);
+    vm->exchange.expected = expected;
+    vm->exchange.received = 0;
+    vm->exchange.watch.ready = ready;
+    int result = loop_add(&vm->machine.loop, &vm->exchange.watch, pair[0], EPOLLIN, err);
+    if (result < 0) {
+        close(pair[0]);
+        close(pair[1]);
+        return result;
+    }
+    return pair[1];
+}
+
+/* Guest-initiated connections: our own port, and for all others the Unix socket "<vsock path>_<port>". */
+static int accept_from_guest(struct vsock_host *host, uint32_t port)
+{
+    struct vm *vm = container_of(host, struct vm, vsock_host);
+    if (port == GUEST_PORT_HELLO) {
+        if (vm->started_us != 0 || vm->exchange.watch.fd >= 0)
+            return -ECONNREFUSED;
+        return exchange_open(vm, sizeof(struct guest_hello), on_hello, NULL);
+    }
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int length = snprintf(address.sun_path, sizeof address.sun_path, "%s_%u", vm->vsock_path, port);
+    if (vm->vsock_path[0] == '\0' || length >= (int)sizeof address.sun_path)
+        return -ECONNREFUSED;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        int code = errno;
+        close(fd);
+        return -code;
+    }
+    return fd;
+}
+
+/* --- requests of the owner --------------------------------------------------------------------------------
+ */
+
+static int create_file(int directory, const char *name, struct forkd_error *err)
+{
+    int fd = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return fd < 0 ? error_set(err, errno, "create", name, NULL) : fd;
+}
+
+/* Sync, close, and report the first failure; a file that failed is removed. */
+static int finish_file(int directory, const char *name, int fd, int result, struct forkd_error *err)
+{
+    if (result == 0 && (result = io_sync(fd)) < 0)
+        error_set(err, -result, "sync", name, NULL);
+    close(fd);
+    if (result < 0)
+        unlinkat(directory, name, 0);
+    return result;
+}
+
+static int write_vmstate(struct vm *vm, int directory, struct forkd_error *err)
+{
+    struct vmstate_writer writer;
+    vmstate_writer_init(&writer);
+    int result = machine_save(&vm->machine, &writer, err);
+    if (result == 0)
+        result = vmstate_writer_finish(&writer, err);
+    int fd = result == 0 ? create_file(directory, "vmstate", err) : result;
+    if (fd >= 0) {
+        result = io_pwrite(fd, writer.data, writer.length, 0);
+        if (result < 0)
+            error_set(err, -result, "write", "vmstate", NULL);
+        result = finish_file(directory, "vmstate", fd, result, err);
+    } else {
+        result = fd;
+    }
+    vmstate_writer_free(&writer);
+    return result;
+}
+
+static int write_memory(struct vm *vm, int directory, struct forkd_error *err)
+{
+    int fd = create_file(directory, "memory.bin", err);
+    if (fd < 0)
+        return fd;
+    const struct guest_memory *memory = &vm->machine.memory;
+    int result = memory_image_write(fd, memory->host, memory->size, err);
+    return finish_file(directory, "memory.bin", fd, result, err);
+}
+
+static int write_disk(struct vm *vm, uint32_t index, int directory, struct forkd_error *err)
+{
+    struct disk *disk = vm->machine.disks[index];
+    if (disk_mode(disk) != FORKD_DISK_PRIVATE)
+        return disk_flush(disk);
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "disk-%u.layer", index);
+    int fd = create_file(directory, name, err);
+    if (fd < 0)
+        return fd;
+    bool written = false;
+    int result = disk_save_layer(disk, fd, &written, err);
+    result = finish_file(directory, name, fd, result, err);
+    if (result == 0 && !written)
+        unlinkat(directory, name, 0);
+    return result;
+}
+
+static void remove_files(struct vm *vm, int directory)
+{
+    unlinkat(directory, "vmstate", 0);
+    unlinkat(directory, "memory.bin", 0);
+    for (uint32_t i = 0; i < vm->machine.config.disk_count; i++) {
+        char name[NAME_SIZE];
+        snprintf(name, sizeof name, "disk-%u.layer", i);
+        unlinkat(directory, name, 0);
+    }
+}
+
+static int snapshot(struct vm *vm, int directory, struct forkd_error *err)
+{
+    if (vm->status.phase != FORKD_VM_READY)
+        return error_set(err, EAGAIN, "snapshot", "VM", "the guest is not ready yet");
+    if (faccessat(directory, "vmstate", F_OK, 0) == 0 || faccessat(directory, "memory.bin", F_OK, 0) == 0)
+        return error_set(err, EEXIST, "snapshot", "folder", "it already holds a snapshot");
+    int result = machine_pause(&vm->machine, err);
+    if (result == 0)
+        result = write_vmstate(vm, directory, err);
+    if (result == 0)
+        result = write_memory(vm, directory, err);
+    for (uint32_t i = 0; i < vm->machine.config.disk_count && result == 0; i++)
+        result = write_disk(vm, i, directory, err);
+    if (result == 0 && fsync(directory) < 0)
+        result = error_set(err, errno, "sync", "snapshot folder", NULL);
+    if (result < 0)
+        remove_files(vm, directory);
+    return result;
+}
+
+static int serve_connect(struct vm *vm, int stream, uint32_t port, struct forkd_error *err)
+{
+    if (vm->status.phase != FORKD_VM_READY) {
+        close(stream);
+        return error_set(err, EAGAIN, "connect", "VM", "the guest is not ready yet");
+    }
+    return vsock_connect(vm->machine.vsock, stream, port, err);
+}
+
+static void on_channel(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct vm *vm = container_of(watch, struct vm, channel_watch);
+    union control_message message;
+    size_t length = 0;
+    int fd = -1;
+    uint32_t fd_count = 1;
+    struct forkd_error error;
+    int got =
+        channel_receive(vm->channel, MSG_DONTWAIT, &message, sizeof message, &length, &fd, &fd_count, &error);
+    if (got == -EAGAIN)
+        return;
+    if (got <= 0) {
+        /* Nobody owns this VM any more. */
+        leave(vm);
+    }
+    int result = error_set(&error, EPROTO, "receive", "control channel", "unexpected message");
+    if (length >= sizeof message.header && message.header.magic == CONTROL_MAGIC && fd_count == 1) {
+        if (message.header.type == CONTROL_SNAPSHOT && length == sizeof message.snapshot) {
+            result = snapshot(vm, fd, &error);
+        } else if (message.header.type == CONTROL_CONNECT && length == sizeof message.connect) {
+            result = serve_connect(vm, fd, message.connect.port, &error);
+            fd = -1; /* the device's now, or closed */
+        }
+    }
+    if (fd >= 0)
+        close(fd);
+    send_reply(vm->channel, result, &error);
+}
+
+/* --- the process ------------------------------------------------------------------------------------------
+ */
+
+static void init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path)
+{
+    vm->channel = channel;
+    vm->flags = flags;
+    vm->status.pid = getpid();
+    memcpy(vm->vsock_path, vsock_path, sizeof vm->vsock_path);
+    vm->vsock_path[sizeof vm->vsock_path - 1] = '\0';
+    vm->machine.ready = on_guest_ready;
+    vm->machine.ended = on_ended;
+    vm->exchange.watch.fd = -1;
+    vm->channel_watch = (struct loop_watch){.fd = -1, .ready = on_channel};
+}
+
+static void check_deadline(struct vm *vm)
+{
+    if (vm->ready_deadline_us == 0 || vm_now_us() < vm->ready_deadline_us)
+        return;
+    struct forkd_error error;
+    error_set(&error, ETIMEDOUT, "set identity", "guest agent",
+              "no acknowledgement in time; the child is ended rather than served with its parent's identity");
+    pthread_mutex_lock(&vm->machine.lock);
+    fail(vm, &error);
+    pthread_mutex_unlock(&vm->machine.lock);
+}
+
+static _Noreturn void serve(struct vm *vm)
+{
+    struct loop *loop = &vm->machine.loop;
+    struct forkd_error error;
+    while (!loop->stop) {
+        int timeout = -1;
+        if (vm->ready_deadline_us != 0) {
+            uint64_t now = vm_now_us();
+            timeout = now >= vm->ready_deadline_us ? 0 : (int)((vm->ready_deadline_us - now) / 1000 + 1);
+        }
+        if (loop_once(loop, timeout, &error) < 0) {
+            pthread_mutex_lock(&vm->machine.lock);
+            fail(vm, &error);
+            pthread_mutex_unlock(&vm->machine.lock);
+        }
+        check_deadline(vm);
+    }
+    leave(vm);
+}
+
+static int attach_net(struct vm *vm, const char *tap_name, struct forkd_error *err)
+{
+    if (vm->machine.net == NULL || tap_name[0] == '\0')
+        return 0;
+    int tap = tap_open(tap_name, err);
+    return tap < 0 ? tap : net_attach(vm->machine.net, tap, err);
+}
+
+static void set_name(const char *name)
+{
+    prctl(PR_SET_NAME, name);
+}
+
+/* More memory than the host can ever give would only end in the OOM killer. */
+static int check_memory(uint64_t bytes, struct forkd_error *err)
+{
+    uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (bytes <= host)
+        return 0;
+    return error_set(err, ENOMEM, "allocate", "guest memory", "%llu MiB asked for; the host has %llu MiB",
+                     (unsigned long long)(bytes >> 20), (unsigned long long)(host >> 20));
+}
+
+static int open_disks(struct disk **disks, uint32_t count, const uint32_t *modes, const uint8_t *has_layer,
+                      const int *fds, uint32_t fd_count, int scratch, struct forkd_error *err)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t layers = has_layer != NULL && has_layer[i] ? 1 : 0;
+        if (fd_count - used < 1 + layers)
+            return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
+        char name[NAME_SIZE];
+        snprintf(name, sizeof name, "disk %u", i);
+        int result = disk_open(&disks[i], name, modes[i], fds[used], fds + used + 1, layers, scratch, err);
+        if (result < 0)
+            return result;
+        used += 1 + layers;
+    }
+    return 0;
+}
+
+static int boot(struct vm *vm, const struct control_boot *message, const int *fds, uint32_t fd_count,
+                struct forkd_error *err)
+{
+    uint32_t fixed = 2u + message->has_initrd + message->has_console;
+    if (fd_count < fixed || message->disk_count > FORKD_MAX_DISKS)
+        return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
+    uint32_t next = 2;
+    int initrd = message->has_initrd ? fds[next++] : -1;
+    vm->console_fd = message->has_console ? fds[next++] : -1;
+    struct machine_config config = {.memory_bytes = message->memory_bytes,
+                                    .vcpu_count = message->vcpu_count,
+                                    .disk_count = message->disk_count,
+                                    .has_net = message->has_net != 0};
+    memcpy(config.disk_modes, message->disk_modes, sizeof config.disk_modes);
+    memcpy(config.mac, message->mac, sizeof config.mac);
+    struct disk *disks[FORKD_MAX_DISKS] = {0};
+    int result = check_memory(config.memory_bytes, err);
+    if (result < 0 || (result = open_disks(disks, message->disk_count, message->disk_modes, NULL, fds + next,
+                                           fd_count - next, fds[1], err)) < 0)
+        return result;
+    void *memory = mmap(NULL, config.memory_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return error_set(err, errno, "mmap", "guest memory", NULL);
+    vm->vsock_host.accept = accept_from_guest;
+    struct kvm_host host;
+    if ((result = kvm_host_open(&host, true, err)) < 0 ||
+        (result = machine_init(&vm->machine, &config, memory, disks, vm->console_fd, &vm->vsock_host, err)) <
+            0)
+        return result;
+    vm->machine.host = host;
+    vm->machine.ready = on_guest_ready;
+    vm->machine.ended = on_ended;
+    if ((result = machine_create_vm(&vm->machine, err)) < 0 ||
+        (result = attach_net(vm, message->tap_name, err)) < 0 ||
+        (result = loop_add(&vm->machine.loop, &vm->channel_watch, vm->channel, EPOLLIN, err)) < 0)
+        return result;
+    pthread_mutex_lock(&vm->machine.lock);
+    if ((message->flags & FORKD_NO_AGENT) != 0)
+        result = listen_vsock(vm, err);
+    pthread_mutex_unlock(&vm->machine.lock);
+    if (result < 0)
+        return result;
+    result = machine_boot(&vm->machine, fds[0], initrd, message->command_line, err);
+    close(fds[0]);
+    if (initrd >= 0)
+        close(initrd);
+    return result < 0 ? result : machine_run(&vm->machine, err);
+}
+
+_Noreturn void vm_process_boot(int channel, const struct control_boot *message, const int *fds,
+                               uint32_t fd_count)
+{
+    static struct vm vm;
+    set_name("forkd-vm");
+    init(&vm, channel, message->flags, message->vsock_path);
+    struct forkd_error error;
+    int result = boot(&vm, message, fds, fd_count, &error);
+    /* A machine that is quick to end may already have said so: the reply must be the first message. It is, as
+     * the owner reads STATUS messages while it waits for the reply. */
+    send_reply(channel, result, &error);
+    if (result < 0)
+        leave(&vm);
+    serve(&vm);
+}
+
+int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
+            struct forkd_error *err)
+{
+    if (fd_count < 3 || message->disk_count > FORKD_MAX_DISKS)
+        return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
+    struct stat info;
+    if (fstat(fds[1], &info) < 0)
+        return error_set(err, errno, "stat", "vmstate", NULL);
+    if (info.st_size <= 0)
+        return error_set(err, EBADMSG, "read", "vmstate", "the file is empty");
+    void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fds[1], 0);
+    if (bytes == MAP_FAILED)
+        return error_set(err, errno, "mmap", "vmstate", NULL);
+    struct vmstate_reader reader;
+    struct machine_config config;
+    struct disk *disks[FORKD_MAX_DISKS] = {0};
+    struct kvm_host host = {.fd = -1};
+    void *memory = NULL;
+    int result = vmstate_reader_init(&reader, bytes, (size_t)info.st_size, err);
+    if (result == 0)
+        result = machine_load_config(&config, &reader, err);
+    if (result == 0 && config.disk_count != message->disk_count)
+        result = error_set(err, EINVAL, "load", "vmstate", "the snapshot has %u disks, %u were given",
+                           config.disk_count, message->disk_count);
+    if (result == 0)
+        result = open_disks(disks, config.disk_count, message->disk_modes, message->disk_has_layer, fds + 3,
+                            fd_count - 3, fds[2], err);
+    if (result == 0)
+        result = memory_image_map(fds[0], config.memory_bytes, &memory, err);
+    if (result == 0)
+        result = kvm_host_open(&host, false, err);
+    vm->vsock_host.accept = accept_from_guest;
+    if (result == 0)
+        result = machine_init(&vm->machine, &config, memory, disks, -1, &vm->vsock_host, err);
+    vm->machine.host = host;
+    if (result == 0)
+        result = machine_load(&vm->machine, &reader, err);
+    munmap(bytes, (size_t)info.st_size);
+    return result;
+}
+
+static int start_identity(struct vm *vm, const char *hostname, struct forkd_error *err)
+{
+    struct guest_identity identity = {.magic = GUEST_IDENTITY_MAGIC,
+                                      .version = GUEST_PROTOCOL_VERSION,
+                                      .generation = vm->machine.config.generation};
+    if (getrandom(identity.seed, sizeof identity.seed, 0) != sizeof identity.seed ||
+        getrandom(identity.machine_id, sizeof identity.machine_id, 0) != sizeof identity.machine_id)
+        return error_set(err, errno, "getrandom", "identity", NULL);
+    memcpy(identity.hostname, hostname, sizeof identity.hostname);
+    identity.hostname[sizeof identity.hostname - 1] = '\0';
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    identity.realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    int stream = exchange_open(vm, sizeof(struct guest_identity_ack), on_identity_ack, err);
+    if (stream < 0)
+        return stream;
+    /* It fits into the socket's buffer. */
+    if (send(vm->exchange.watch.fd, &identity, sizeof identity, MSG_NOSIGNAL) != sizeof identity) {
+        int result = error_set(err, errno, "send", "identity", NULL);
+        close(stream);
+        return result;
+    }
+    return vsock_connect(vm->machine.vsock, stream, GUEST_PORT_IDENTITY, err);
+}
+
+static int enter_netns(int fd, struct forkd_error *err)
+{
+    if (setns(fd, CLONE_NEWNET) < 0)
+        return error_set(err, errno, "setns", "network namespace", NULL);
+    close(fd);
+    return 0;
+}
+
+static int start_child(struct vm *vm, const struct control_fork *message, const int *fds,
+                       struct forkd_error *err)
+{
+    uint32_t next = 1;
+    vm->console_fd = message->has_console ? fds[next++] : -1;
+    vm->machine.serial.log_fd = vm->console_fd;
+    int result = message->has_netns ? enter_netns(fds[next], err) : 0;
+    if (result < 0 || (result = machine_create_vm(&vm->machine, err)) < 0 ||
+        (result = attach_net(vm, message->tap_name, err)) < 0 ||
+        (result = loop_add(&vm->machine.loop, &vm->channel_watch, vm->channel, EPOLLIN, err)) < 0 ||
+        (result = machine_restore(&vm->machine, err)) < 0)
+        return result;
+    pthread_mutex_lock(&vm->machine.lock);
+    result = (message->flags & FORKD_NO_AGENT) != 0 ? listen_vsock(vm, err)
+                                                    : start_identity(vm, message->hostname, err);
+    pthread_mutex_unlock(&vm->machine.lock);
+    if (result < 0)
+        return result;
+    vm->status.fork_us = vm_now_us() - vm->started_us;
+    return machine_run(&vm->machine, err);
+}
+
+_Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
+                                const int *fds)
+{
+    set_name("forkd-child");
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    init(vm, channel, message->flags, message->vsock_path);
+    send_status(vm);
+    if (message->ready_timeout_ms != 0)
+        vm->ready_deadline_us = vm_now_us() + message->ready_timeout_ms * 1000ull;
+    struct forkd_error error;
+    if (start_child(vm, message, fds, &error) < 0) {
+        pthread_mutex_lock(&vm->machine.lock);
+        fail(vm, &error);
+        pthread_mutex_unlock(&vm->machine.lock);
+        leave(vm);
+    }
+    serve(vm);
+}

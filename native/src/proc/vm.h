@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VM process: a machine, the channel to its owner, and what happens between them: ready, identity,
+ * snapshot, connect, end.
+ */
+#ifndef FORKD_PROC_VM_H
+#define FORKD_PROC_VM_H
+
+#include "machine/machine.h"
+#include "proc/control.h"
+#include "guest/protocol.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A message of known size that the guest's agent sends over vsock. */
+struct exchange {
+    struct loop_watch watch;
+    size_t expected;
+    size_t received;
+    union {
+        struct guest_hello hello;
+        struct guest_identity_ack ack;
+        uint8_t bytes[sizeof(struct guest_hello)];
+    } data;
+};
+
+struct vm {
+    struct machine machine;
+    struct vsock_host vsock_host; /* guest-initiated connections */
+    int channel;
+    struct loop_watch channel_watch;
+    struct exchange exchange; /* hello of a booted machine, identity of a child */
+    uint32_t flags;           /* FORKD_NO_AGENT */
+    struct forkd_vm_status status;
+    uint64_t started_us;        /* CLOCK_MONOTONIC at fork(2); 0: booted */
+    uint64_t ready_deadline_us; /* 0: none */
+    int console_fd;
+    char vsock_path[CONTROL_PATH_SIZE];
+};
+
+uint64_t vm_now_us(void);
+
+/* The parent: boots what the message asks for, then serves; does not return. `fds` are the message's. */
+_Noreturn void vm_process_boot(int channel, const struct control_boot *message, const int *fds,
+                               uint32_t fd_count);
+
+/* Set up `vm` with a snapshot's state, in the fork server. */
+int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
+            struct forkd_error *err);
+
+/* A child, straight after fork(2), with a loaded vm; does not return. */
+_Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
+                                const int *fds);
+
+#endif
