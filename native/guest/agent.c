@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent.h"
+
+#include "clock.h"
+#include "connection.h"
+#include "console.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG 128
+
+/* A bound on threads; whoever comes next waits in the backlog. */
+#define CONNECTIONS_MAX 256
+
+/* A connection that neither takes nor gives a byte for so long is given up. */
+#define PATIENCE_SECONDS 60
+
+struct connection {
+    struct agent *agent;
+    int fd;
+};
+
+void agent_init(struct agent *agent, const struct agent_options *options)
+{
+    signal(SIGPIPE, SIG_IGN);
+    *agent = (struct agent){.options = *options};
+    if (!agent->options.language)
+        agent->options.language = "python";
+    pthread_mutex_init(&agent->lock, NULL);
+    pthread_cond_init(&agent->fewer, NULL);
+    bridge_init(&agent->bridge);
+    warm_init(&agent->warm, options->pythons, options->warm_code);
+}
+
+int agent_warm_up(struct agent *agent, char *why, size_t why_size)
+{
+    const struct agent_options *options = &agent->options;
+    int status = 0;
+    *why = '\0';
+    if (options->warmup_command) {
+        bool evals = strcmp(options->language, "node") == 0;
+        status = bridge_start(&agent->bridge, options->warmup_command, evals, why, why_size);
+    }
+    char warm_why[384];
+    int warm_status = warm_start(&agent->warm, warm_why, sizeof warm_why);
+    if (warm_status < 0)
+        console("%s", warm_why);
+    /* A Python that does not start, in an image that was never asked to warm it, only costs its evals. */
+    if (warm_status < 0 && options->warm_code && status == 0) {
+        status = warm_status;
+        snprintf(why, why_size, "%s", warm_why);
+    }
+    return status;
+}
+
+int agent_listen_tcp(uint32_t address, uint16_t port)
+{
+    struct sockaddr_in name = {
+        .sin_family = AF_INET,
+        .sin_port = htons(port),
+        .sin_addr.s_addr = htonl(address),
+    };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    if (bind(fd, (struct sockaddr *)&name, sizeof name) < 0 || listen(fd, BACKLOG) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+static void leave(struct agent *agent)
+{
+    pthread_mutex_lock(&agent->lock);
+    agent->running--;
+    pthread_cond_signal(&agent->fewer);
+    pthread_mutex_unlock(&agent->lock);
+}
+
+static void *serve(void *argument)
+{
+    struct connection connection = *(struct connection *)argument;
+    free(argument);
+    connection_serve(connection.agent, connection.fd);
+    leave(connection.agent);
+    return NULL;
+}
+
+static void admit(struct agent *agent, int fd)
+{
+    struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    struct connection *connection = malloc(sizeof *connection);
+    pthread_t thread;
+    if (connection) {
+        *connection = (struct connection){.agent = agent, .fd = fd};
+        if (pthread_create(&thread, NULL, serve, connection) == 0) {
+            pthread_detach(thread);
+            return;
+        }
+    }
+    free(connection);
+    close(fd);
+    leave(agent);
+}
+
+void agent_serve(struct agent *agent, int listener)
+{
+    for (;;) {
+        pthread_mutex_lock(&agent->lock);
+        while (agent->running >= CONNECTIONS_MAX)
+            pthread_cond_wait(&agent->fewer, &agent->lock);
+        agent->running++;
+        pthread_mutex_unlock(&agent->lock);
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0) {
+            admit(agent, fd);
+            continue;
+        }
+        int error = errno;
+        leave(agent);
+        /* Only a lack of something lasts (ENFILE, ENOMEM); a connection that came to nothing does not. */
+        if (error != ECONNABORTED && error != EINTR)
+            clock_sleep_ms(50);
+    }
+}

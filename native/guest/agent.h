@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent: what answers on vsock and TCP once the guest is up. */
+#ifndef FORKD_GUEST_AGENT_H
+#define FORKD_GUEST_AGENT_H
+
+#include "bridge.h"
+#include "warm.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct agent_options {
+    const char *const *pythons; /* NULL-terminated; the first that exists is the warm interpreter */
+    const char *warm_code;      /* Python, NULL: none */
+    const char *warmup_command; /* NULL: none */
+    const char *language;       /* "node": evals go to the warm-up command; NULL: "python" */
+    void (*shutdown)(void);     /* what the shutdown action does, after its reply */
+};
+
+struct agent {
+    struct agent_options options;
+    struct bridge bridge;
+    struct warm warm;
+    int running; /* connections being served */
+    pthread_mutex_t lock;
+    pthread_cond_t fewer;
+};
+
+/* SIGPIPE is ignored from here on. `agent` must not be moved. */
+void agent_init(struct agent *agent, const struct agent_options *options);
+
+/*
+ * Does all warm-up. On failure returns a negative errno and says why; the agent can be served all the same,
+ * and answers what can be answered.
+ */
+int agent_warm_up(struct agent *agent, char *why, size_t why_size);
+
+int agent_listen_tcp(uint32_t address, uint16_t port); /* host byte order; a descriptor or a negative errno */
+
+/* Serves connections, each in a thread, for ever. Any number of threads may call it with their listeners. */
+_Noreturn void agent_serve(struct agent *agent, int listener);
+
+#endif

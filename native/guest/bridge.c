@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bridge.h"
+
+#include "console.h"
+#include "words.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void bridge_init(struct bridge *bridge)
+{
+    *bridge = (struct bridge){.child = {.pidfd = -1}};
+    pthread_mutex_init(&bridge->turn, NULL);
+}
+
+static void *forward(void *argument)
+{
+    struct line line;
+    line_init(&line, *(int *)argument);
+    while (line_read(&line) > 0)
+        console("[warmup] %s", line.data);
+    close(line.fd);
+    line_free(&line);
+    return NULL;
+}
+
+/* The descriptor is the thread's from here on. */
+static void forward_to_console(int *fd)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, forward, fd) == 0)
+        pthread_detach(thread);
+    else
+        close(*fd);
+}
+
+static void close_pair(const int pair[2])
+{
+    if (pair[0] >= 0)
+        close(pair[0]);
+    if (pair[1] >= 0)
+        close(pair[1]);
+}
+
+static int launch(struct bridge *bridge, char *const *argv)
+{
+    int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
+    int status = 0;
+    for (int i = 0; i < 3 && status == 0; i++)
+        if (pipe2(pipes[i], O_CLOEXEC) < 0)
+            status = -errno;
+    struct spawn_options options = {
+        .argv = argv,
+        .stdio = {pipes[0][0], pipes[1][1], pipes[2][1]},
+        .keep = {-1, -1},
+    };
+    bridge->input = malloc(sizeof *bridge->input);
+    if (!bridge->input)
+        status = -ENOMEM;
+    if (status == 0)
+        status = spawn(&options, &bridge->child, NULL);
+    if (status < 0) {
+        for (int i = 0; i < 3; i++)
+            close_pair(pipes[i]);
+        free(bridge->input);
+        bridge->input = NULL;
+        return status;
+    }
+    close(pipes[0][0]);
+    close(pipes[1][1]);
+    close(pipes[2][1]);
+    writer_init(bridge->input, pipes[0][1]);
+    line_init(&bridge->output, pipes[1][0]);
+    bridge->messages = pipes[2][0];
+    forward_to_console(&bridge->messages);
+    return 0;
+}
+
+static bool is_ready(struct line *line)
+{
+    struct json_value document;
+    struct json_problem problem;
+    struct json_walk walk = {0};
+    struct json_text key;
+    struct json_value value;
+    bool ready = false;
+    if (!json_parse(line->data, line->length, &document, &problem) || document.kind != JSON_OBJECT)
+        return false;
+    while (json_next_member(&document, &walk, &key, &value))
+        if (strcmp(key.data, "ready") == 0)
+            ready = value.kind == JSON_TRUE;
+    return ready;
+}
+
+int bridge_start(struct bridge *bridge, const char *command, bool evals, char *why, size_t why_size)
+{
+    char *line = strdup(command);
+    char **argv = line ? words_split(line) : NULL;
+    int status = argv && argv[0] ? launch(bridge, argv) : -EINVAL;
+    if (status < 0 && argv && argv[0])
+        spawn_error_text(-status, argv[0], why, why_size);
+    else if (status < 0)
+        snprintf(why, why_size, "FORKD_WARMUP_CMD cannot be split into words: %s", command);
+    free(argv);
+    free(line);
+    if (status < 0)
+        return status;
+
+    int got = line_read(&bridge->output);
+    if (got > 0) {
+        snprintf(why, why_size, "the first line of the warm-up was not {\"ready\":true}: %.200s",
+                 bridge->output.data);
+        bridge->ready = is_ready(&bridge->output);
+        if (bridge->ready)
+            *why = '\0';
+    } else {
+        snprintf(why, why_size, "the warm-up ended before it was ready: %s", command);
+    }
+    if (!evals)
+        forward_to_console(&bridge->output.fd);
+    return bridge->ready ? 0 : -EPROTO;
+}
+
+static void reply_plain(struct writer *writer, const char *error)
+{
+    writer_text(writer, "{\"error\":");
+    writer_string(writer, error, strlen(error));
+    writer_text(writer, ",\"exit_code\":1}\n");
+}
+
+static void reply_raw(struct writer *writer, const char *error, const struct line *line)
+{
+    writer_text(writer, "{\"error\":");
+    writer_string(writer, error, strlen(error));
+    writer_text(writer, ",\"raw\":");
+    writer_string(writer, line->data, line->length);
+    writer_text(writer, ",\"exit_code\":1}\n");
+}
+
+/* Parts of the answer are passed on as they are written: a checked JSON text stays one. */
+static void pass_on(const struct json_value *answer, struct writer *writer)
+{
+    struct json_walk walk = {0};
+    struct json_text key;
+    struct json_value value;
+    struct json_value error = {0};
+    struct json_value stack = {0};
+    struct json_value result = {0};
+    while (json_next_member(answer, &walk, &key, &value)) {
+        if (strcmp(key.data, "error") == 0)
+            error = value;
+        else if (strcmp(key.data, "stack") == 0)
+            stack = value;
+        else if (strcmp(key.data, "result") == 0)
+            result = value;
+    }
+    if (!error.start) {
+        writer_text(writer, "{\"result_json\":");
+        if (result.start)
+            writer_string(writer, result.start, (size_t)(result.end - result.start));
+        else
+            writer_text(writer, "\"null\"");
+        writer_text(writer, ",\"exit_code\":0}\n");
+        return;
+    }
+    writer_text(writer, "{\"error\":");
+    writer_bytes(writer, error.start, (size_t)(error.end - error.start));
+    writer_text(writer, ",\"stack\":");
+    if (stack.start)
+        writer_bytes(writer, stack.start, (size_t)(stack.end - stack.start));
+    else
+        writer_text(writer, "\"\"");
+    writer_text(writer, ",\"exit_code\":1}\n");
+}
+
+static void converse(struct bridge *bridge, const struct request *request, struct writer *writer)
+{
+    writer_format(bridge->input, "{\"id\":\"%lu\",\"code\":", ++bridge->requests);
+    writer_string(bridge->input, request->code.data, request->code.length);
+    writer_text(bridge->input, "}\n");
+    if (writer_flush(bridge->input)) {
+        reply_plain(writer, "warmup pipe broken");
+        return;
+    }
+    struct line *line = &bridge->output;
+    int got = line_read(line);
+    struct json_value answer;
+    struct json_problem problem;
+    if (got <= 0)
+        reply_plain(writer, "warmup closed its output");
+    else if (!json_parse(line->data, line->length, &answer, &problem) || answer.kind != JSON_OBJECT)
+        reply_raw(writer, "warmup reply is not a JSON object", line);
+    else
+        pass_on(&answer, writer);
+}
+
+void bridge_eval(struct bridge *bridge, const struct request *request, struct writer *writer)
+{
+    if (!bridge->ready) {
+        reply_plain(writer, "warmup not ready");
+        return;
+    }
+    pthread_mutex_lock(&bridge->turn);
+    converse(bridge, request, writer);
+    pthread_mutex_unlock(&bridge->turn);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The warm-up command of a recipe: a process of any language that says {"ready":true} on its first line of
+ * output and, when it serves evals, answers each line {"id":"N","code":"..."} with {"id":..,"result":..} or
+ * {"id":..,"error":"..","stack":".."}.
+ */
+#ifndef FORKD_GUEST_BRIDGE_H
+#define FORKD_GUEST_BRIDGE_H
+
+#include "line.h"
+#include "request.h"
+#include "spawn.h"
+#include "writer.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct bridge {
+    bool ready;
+    struct child child;
+    pthread_mutex_t turn;
+    struct writer *input;
+    struct line output;
+    int messages; /* its stderr */
+    unsigned long requests;
+};
+
+/* Before bridge_start: a bridge without a command answers "warmup not ready". */
+void bridge_init(struct bridge *bridge);
+
+/*
+ * Starts the command and waits for its first line. `evals` tells whether it will be asked anything; if not,
+ * what it prints later goes to the console. Returns a negative errno and says why when it is not ready.
+ */
+int bridge_start(struct bridge *bridge, const char *command, bool evals, char *why, size_t why_size);
+
+/* Writes the reply line; it may not be flushed. */
+void bridge_eval(struct bridge *bridge, const struct request *request, struct writer *writer);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "connection.h"
+
+#include "clock.h"
+#include "exec.h"
+#include "line.h"
+#include "reply.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* How long a client may take to notice the end, and how much it may still send meanwhile. */
+#define LINGER_MS 1000
+#define LINGER_BYTES ((size_t)256 << 20)
+
+static bool is_node(const struct agent *agent)
+{
+    return strcmp(agent->options.language, "node") == 0;
+}
+
+static void reply_ping(struct agent *agent, struct writer *writer)
+{
+    char version[64];
+    warm_numpy_version(&agent->warm, version, sizeof version);
+    const char *language = agent->options.language;
+    writer_text(writer, "{\"pong\":true,\"numpy_version\":");
+    writer_string(writer, version, strlen(version));
+    writer_format(writer, ",\"pid\":%d,\"agent_lang\":", (int)getpid());
+    writer_string(writer, language, strlen(language));
+    writer_format(writer, ",\"warmup_ready\":%s}\n", agent->bridge.ready ? "true" : "false");
+}
+
+/* Only TCP needs it; elsewhere it fails. See client_is_gone in exec.c. */
+static void probe_client(int fd)
+{
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){10}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){5}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
+}
+
+static void answer(struct agent *agent, const struct request *request, struct writer *writer)
+{
+    switch (request->action) {
+    case REQUEST_PING:
+        reply_ping(agent, writer);
+        break;
+    case REQUEST_EXEC:
+        if (request->stream)
+            probe_client(writer->fd);
+        exec_serve(request, writer);
+        break;
+    case REQUEST_EVAL:
+        if (is_node(agent))
+            bridge_eval(&agent->bridge, request, writer);
+        else
+            warm_eval(&agent->warm, request, writer);
+        break;
+    case REQUEST_SHUTDOWN:
+        writer_text(writer, "{\"exit_code\":0}\n");
+        break;
+    }
+}
+
+/*
+ * Closing a TCP socket that has unread bytes sends a reset, and a reset can overtake the reply. So what the
+ * client still sends is thrown away until it is done, within bounds.
+ */
+static void finish(int fd)
+{
+    char waste[4096];
+    size_t total = 0;
+    int64_t deadline = clock_now_ms() + LINGER_MS;
+    shutdown(fd, SHUT_WR);
+    struct pollfd client = {.fd = fd, .events = POLLIN};
+    while (total < LINGER_BYTES && poll(&client, 1, clock_poll_timeout(deadline)) > 0) {
+        ssize_t got = recv(fd, waste, sizeof waste, MSG_DONTWAIT);
+        if (got <= 0)
+            break;
+        total += (size_t)got;
+        deadline = clock_now_ms() + LINGER_MS;
+    }
+    close(fd);
+}
+
+/* Returns the action that was served, or -1. */
+static int handle(struct agent *agent, struct line *line, struct writer *writer)
+{
+    char error[REQUEST_ERROR_SIZE];
+    struct request request;
+    int action = -1;
+    int got = line_read(line);
+    if (got == -EMSGSIZE) {
+        reply_error(writer, "ValueError: the request is longer than 64 MiB");
+    } else if (got == -ENOMEM) {
+        reply_error(writer, "MemoryError: the request does not fit into memory");
+    } else if (got > 0 && !request_parse(line->data, line->length, &request, error)) {
+        reply_error(writer, error);
+    } else if (got > 0) {
+        answer(agent, &request, writer);
+        request_free(&request);
+        action = (int)request.action;
+    }
+    writer_flush(writer);
+    return action;
+}
+
+void connection_serve(struct agent *agent, int fd)
+{
+    struct line line;
+    line_init(&line, fd);
+    struct writer *writer = malloc(sizeof *writer);
+    int action = -1;
+    if (writer) {
+        writer_init(writer, fd);
+        action = handle(agent, &line, writer);
+    }
+    free(writer);
+    line_free(&line);
+    finish(fd);
+    if (action == REQUEST_EVAL && !is_node(agent))
+        warm_revive(&agent->warm);
+    if (action == REQUEST_SHUTDOWN && agent->options.shutdown)
+        agent->options.shutdown();
+}

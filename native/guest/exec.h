@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The exec action. Without "stream" the output is kept until the program has ended and comes in one reply,
+ * as text. With it, output comes as it is made, in base64, one line per chunk:
+ *
+ *   {"stream":"stdout","data_base64":"..."}        any number, also with "stderr"
+ *   {"exit_code":N}                                the end; with "error" when it did not run or not to its
+ * end
+ *
+ * and the program is only read as fast as the client reads. A streaming client that goes away takes the
+ * program's process group with it.
+ */
+#ifndef FORKD_GUEST_EXEC_H
+#define FORKD_GUEST_EXEC_H
+
+#include "request.h"
+#include "writer.h"
+
+/* Writes the reply; it may not be flushed. */
+void exec_serve(const struct request *request, struct writer *writer);
+
+#endif

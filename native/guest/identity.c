@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "identity.h"
+
+#include "clock.h"
+#include "console.h"
+#include "vsock.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/random.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NANOSECONDS 1000000000ull
+
+int identity_check(const struct guest_identity *identity)
+{
+    if (le32toh(identity->magic) != GUEST_IDENTITY_MAGIC)
+        return -EBADMSG;
+    if (le32toh(identity->version) != GUEST_PROTOCOL_VERSION)
+        return -EPROTONOSUPPORT;
+    size_t length = strnlen(identity->hostname, sizeof identity->hostname);
+    /* A slash or a newline would end up in /etc/hostname. */
+    if (length == 0 || length == sizeof identity->hostname || strpbrk(identity->hostname, "/\n"))
+        return -EINVAL;
+    return 0;
+}
+
+static int add_entropy(int random, const uint8_t seed[64])
+{
+    struct {
+        struct rand_pool_info info;
+        uint8_t bytes[64];
+    } pool = {.info = {.entropy_count = 512, .buf_size = 64}};
+    memcpy(pool.info.buf, seed, 64);
+    int status = ioctl(random, RNDADDENTROPY, &pool) < 0 || ioctl(random, RNDRESEEDCRNG) < 0 ? -errno : 0;
+    explicit_bzero(&pool, sizeof pool);
+    return status;
+}
+
+static int set_clock(uint64_t realtime_ns)
+{
+    struct timespec time = {.tv_sec = (time_t)(realtime_ns / NANOSECONDS),
+                            .tv_nsec = (long)(realtime_ns % NANOSECONDS)};
+    return clock_settime(CLOCK_REALTIME, &time) < 0 ? -errno : 0;
+}
+
+/*
+ * Written over what is there and cut afterwards: O_TRUNC would make ext4 flush the file at once. Failure is
+ * what a read-only root or an image without /etc gives, and is no error.
+ */
+static void write_file(const char *root, const char *name, const char *text, size_t length)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s%s", root, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0)
+        return;
+    struct stat now;
+    if (pwrite(fd, text, length, 0) == (ssize_t)length && fstat(fd, &now) == 0 && now.st_size > (off_t)length)
+        (void)!ftruncate(fd, (off_t)length);
+    close(fd);
+}
+
+void identity_write_generation(const char *root, uint64_t generation)
+{
+    char path[PATH_MAX];
+    char temporary[PATH_MAX];
+    char text[32];
+    int length = snprintf(text, sizeof text, "%llu\n", (unsigned long long)generation);
+    snprintf(path, sizeof path, "%s/run/forkd/generation", root);
+    snprintf(temporary, sizeof temporary, "%s/run/forkd/generation.new", root);
+    write_file(root, "/run/forkd/generation.new", text, (size_t)length);
+    (void)rename(temporary, path);
+}
+
+void identity_write_files(const char *root, const struct guest_identity *identity)
+{
+    char text[80];
+    int length = snprintf(text, sizeof text, "%s\n", identity->hostname);
+    write_file(root, "/etc/hostname", text, (size_t)length);
+    for (size_t i = 0; i < sizeof identity->machine_id; i++)
+        snprintf(text + 2 * i, 3, "%02x", identity->machine_id[i]);
+    text[32] = '\n';
+    write_file(root, "/etc/machine-id", text, 33);
+    identity_write_generation(root, le64toh(identity->generation));
+}
+
+static void note(struct guest_identity_ack *ack, int status, const char *step)
+{
+    if (status >= 0 || ack->status != 0)
+        return;
+    ack->status = htole32((uint32_t)-status);
+    snprintf(ack->message, sizeof ack->message, "%s: %s", step, strerror(-status));
+}
+
+void identity_apply(const struct identity_target *target, const struct guest_identity *identity,
+                    struct guest_identity_ack *ack)
+{
+    *ack = (struct guest_identity_ack){.magic = htole32(GUEST_IDENTITY_MAGIC),
+                                       .generation = identity->generation};
+    note(ack, add_entropy(target->random, identity->seed), "entropy");
+    /* Behind the entropy, which it draws from; beside the rest, which does not need it. */
+    warm_reseed_begin(target->warm);
+    note(ack, set_clock(le64toh(identity->realtime_ns)), "clock");
+    note(ack, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0, "hostname");
+    identity_write_files(target->root, identity);
+    note(ack, warm_reseed_finish(target->warm), "reseeding the warm interpreter");
+}
+
+static void serve_one(const struct identity_target *target, int fd)
+{
+    struct timeval patience = {.tv_sec = 10};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    struct guest_identity identity;
+    struct guest_identity_ack ack = {.magic = htole32(GUEST_IDENTITY_MAGIC)};
+    if (recv(fd, &identity, sizeof identity, MSG_WAITALL) != sizeof identity)
+        return;
+    int status = identity_check(&identity);
+    if (status == 0)
+        identity_apply(target, &identity, &ack);
+    else
+        note(&ack, status, "identity");
+    explicit_bzero(&identity, sizeof identity);
+    if (ack.status)
+        console("identity not taken: %s", ack.message);
+    (void)!send(fd, &ack, sizeof ack, MSG_NOSIGNAL);
+}
+
+void identity_serve(const struct identity_target *target, int listener)
+{
+    for (;;) {
+        bool of_host = false;
+        int fd = vsock_accept(listener, &of_host);
+        if (fd < 0) {
+            clock_sleep_ms(10);
+            continue;
+        }
+        if (of_host)
+            serve_one(target, fd);
+        close(fd);
+    }
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Makes a forked VM another one than its siblings. This is on the way of every fork: no program is started,
+ * what can be opened before is open, and nothing is allocated.
+ *
+ * Programs in the guest see a fork by watching the folder /run/forkd for IN_MOVED_TO: the file `generation`
+ * (a decimal number and a newline) is replaced by rename(2) when the VM's other identity is in place.
+ */
+#ifndef FORKD_GUEST_IDENTITY_H
+#define FORKD_GUEST_IDENTITY_H
+
+#include "protocol.h"
+#include "warm.h"
+
+struct identity_target {
+    const char *root; /* "" in a guest: what the paths below begin with */
+    int random;       /* /dev/random, open for writing */
+    struct warm *warm;
+};
+
+/* 0, or a negative errno: what came is no identity. */
+int identity_check(const struct guest_identity *identity);
+
+/* The files: /etc/hostname, /etc/machine-id, /run/forkd/generation. A read-only root is no error. */
+void identity_write_files(const char *root, const struct guest_identity *identity);
+void identity_write_generation(const char *root, uint64_t generation);
+
+/* Applies all of a checked identity and fills in the acknowledgement. */
+void identity_apply(const struct identity_target *target, const struct guest_identity *identity,
+                    struct guest_identity_ack *ack);
+
+/* Serves one connection after the other, for ever. Only the host is listened to. */
+_Noreturn void identity_serve(const struct identity_target *target, int listener);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lines from a descriptor, bounded in length. */
+#ifndef FORKD_GUEST_LINE_H
+#define FORKD_GUEST_LINE_H
+
+#include <stddef.h>
+
+#define LINE_MAX_LENGTH ((size_t)64 << 20)
+
+struct line {
+    int fd;
+    char *data; /* the line: NUL-terminated, without its newline */
+    size_t length;
+    /* private */
+    size_t used;
+    size_t capacity;
+    size_t next; /* where what follows the line begins */
+};
+
+void line_init(struct line *line, int fd);
+void line_free(struct line *line);
+
+/*
+ * The next line, valid until the next call. The end of input ends a line as well. Returns 1, 0 at the end of
+ * input with nothing left, or a negative errno: -EMSGSIZE for a line that is too long.
+ */
+int line_read(struct line *line);
+
+#endif

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "warm.h"
+
+#include "clock.h"
+#include "console.h"
+#include "reply.h"
+#include "warm_py.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define RESEED_SIGNAL 40 /* also in warm.py */
+#define RESEED_TIMEOUT 5 /* seconds */
+#define INTERRUPT_GRACE 2
+#define READY_MAX ((uint64_t)1 << 20)
+
+static bool write_all(int fd, const void *data, size_t length)
+{
+    const char *at = data;
+    if (fd < 0)
+        return false;
+    while (length > 0) {
+        ssize_t sent = send(fd, at, length, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent <= 0)
+            return false;
+        at += sent;
+        length -= (size_t)sent;
+    }
+    return true;
+}
+
+static bool send_frame(int fd, const char *data, size_t length)
+{
+    uint64_t header = htole64(length);
+    return write_all(fd, &header, sizeof header) && write_all(fd, data, length);
+}
+
+/*
+ * Up to `length` bytes from the interpreter: how many, 0 when it has died, -1 at the deadline. Its end is
+ * looked for apart from the channel, which a process that it forked may keep open.
+ */
+static ssize_t receive(const struct warm *warm, void *out, size_t length, int64_t deadline)
+{
+    for (;;) {
+        struct pollfd fds[2] = {
+            {.fd = warm->channel, .events = POLLIN},
+            {.fd = warm->child.pidfd, .events = POLLIN},
+        };
+        int ready = poll(fds, 2, clock_poll_timeout(deadline));
+        if (ready == 0 && clock_now_ms() >= deadline)
+            return -1;
+        if (ready <= 0)
+            continue;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): it does not wait */
+        ssize_t got = recv(warm->channel, out, length, MSG_DONTWAIT);
+        if (got >= 0)
+            return got;
+        if (errno != EAGAIN && errno != EINTR)
+            return 0;
+        if (fds[1].revents)
+            return 0;
+    }
+}
+
+/* The header of a frame, in full: 1, or what receive() returned. */
+static int receive_header(const struct warm *warm, uint64_t *length, int64_t deadline)
+{
+    unsigned char header[8];
+    for (size_t used = 0; used < sizeof header;) {
+        ssize_t got = receive(warm, header + used, sizeof header - used, deadline);
+        if (got <= 0)
+            return (int)got;
+        used += (size_t)got;
+    }
+    memcpy(length, header, sizeof header);
+    *length = le64toh(*length);
+    return 1;
+}
+
+/* Ends the interpreter, whatever it does, and tells how it ended. */
+static void end(struct warm *warm, char *how, size_t size)
+{
+    pthread_mutex_lock(&warm->life);
+    child_kill(&warm->child);
+    int code = child_reap(&warm->child);
+    close(warm->reseeded);
+    pthread_mutex_unlock(&warm->life);
+    close(warm->channel);
+    warm->channel = -1;
+    if (code < 0)
+        snprintf(how, size, "the interpreter was killed by signal %d", -code);
+    else
+        snprintf(how, size, "the interpreter ended with exit status %d", code);
+}
+
+/* ... after it died by itself. The status is its own: a zombie cannot be killed again. */
+static void bury(struct warm *warm, char *how, size_t size)
+{
+    struct pollfd dead = {.fd = warm->child.pidfd, .events = POLLIN};
+    poll(&dead, 1, INTERRUPT_GRACE * 1000); /* it may have closed the channel and be about to exit */
+    end(warm, how, size);
+    console("%s", how);
+}
+
+static int launch(struct warm *warm)
+{
+    int channel[2];
+    int reseeded[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) < 0)
+        return -errno;
+    if (pipe2(reseeded, O_CLOEXEC) < 0) {
+        int status = -errno;
+        close(channel[0]);
+        close(channel[1]);
+        return status;
+    }
+    fcntl(reseeded[0], F_SETFL, O_NONBLOCK);
+    int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int output = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    char numbers[2][12];
+    snprintf(numbers[0], sizeof numbers[0], "%d", channel[1]);
+    snprintf(numbers[1], sizeof numbers[1], "%d", reseeded[1]);
+    char *argv[] = {(char *)warm->python, "-c", (char *)warm_py, numbers[0], numbers[1], NULL};
+    struct spawn_options options = {
+        .argv = argv,
+        .stdio = {input, output, output},
+        .keep = {channel[1], reseeded[1]},
+        .blocked_signal = RESEED_SIGNAL, /* until its handler is there; its default would be death */
+    };
+    pthread_mutex_lock(&warm->life);
+    int status = spawn(&options, &warm->child, NULL);
+    warm->reseeded = reseeded[0];
+    pthread_mutex_unlock(&warm->life);
+    if (input >= 0)
+        close(input);
+    close(output);
+    close(channel[1]);
+    close(reseeded[1]);
+    if (status < 0) {
+        close(channel[0]);
+        close(reseeded[0]);
+        return status;
+    }
+    warm->channel = channel[0];
+    return 0;
+}
+
+static void take_ready(struct warm *warm, char *text, size_t length, char *why, size_t why_size)
+{
+    struct json_value ready;
+    struct json_problem problem;
+    struct json_walk walk = {0};
+    struct json_text key;
+    struct json_value value;
+    if (!json_parse(text, length, &ready, &problem) || ready.kind != JSON_OBJECT)
+        return;
+    while (json_next_member(&ready, &walk, &key, &value)) {
+        if (value.kind != JSON_STRING)
+            continue;
+        struct json_text string = json_string(&value);
+        if (strcmp(key.data, "numpy_version") == 0)
+            snprintf(warm->numpy_version, sizeof warm->numpy_version, "%s", string.data);
+        /* The end of a traceback says most. */
+        size_t skip = string.length < why_size ? 0 : string.length - why_size + 1;
+        if (strcmp(key.data, "error") == 0)
+            snprintf(why, why_size, "%s", string.data + skip);
+    }
+}
+
+/* Waits for the end of the warm-up, as long as it takes: whoever boots the VM has a bound on that. */
+static int warm_up(struct warm *warm, char *why, size_t why_size)
+{
+    const char *code = warm->code ? warm->code : "";
+    uint64_t length = 0;
+    if (!send_frame(warm->channel, code, strlen(code)) || receive_header(warm, &length, CLOCK_NEVER) <= 0 ||
+        length > READY_MAX) {
+        bury(warm, why, why_size);
+        return -ECHILD;
+    }
+    char *text = calloc(1, length + 1);
+    size_t used = 0;
+    while (text && used < length) {
+        ssize_t got = receive(warm, text + used, length - used, CLOCK_NEVER);
+        if (got <= 0)
+            break;
+        used += (size_t)got;
+    }
+    if (used < length) {
+        free(text);
+        bury(warm, why, why_size);
+        return -ECHILD;
+    }
+    pthread_mutex_lock(&warm->life);
+    take_ready(warm, text, used, why, why_size);
+    pthread_mutex_unlock(&warm->life);
+    free(text);
+    return *why ? -EINVAL : 0;
+}
+
+static int bring_up(struct warm *warm, char *why, size_t why_size)
+{
+    *why = '\0';
+    int status = launch(warm);
+    if (status < 0) {
+        spawn_error_text(-status, warm->python, why, why_size);
+        return status;
+    }
+    return warm_up(warm, why, why_size);
+}
+
+void warm_init(struct warm *warm, const char *const *pythons, const char *code)
+{
+    *warm = (struct warm){.code = code, .channel = -1, .child = {.pidfd = -1}};
+    pthread_mutex_init(&warm->turn, NULL);
+    pthread_mutex_init(&warm->life, NULL);
+    snprintf(warm->numpy_version, sizeof warm->numpy_version, "not-installed");
+    for (; *pythons && !warm->python; pythons++)
+        if (access(*pythons, X_OK) == 0)
+            warm->python = *pythons;
+}
+
+int warm_start(struct warm *warm, char *why, size_t why_size)
+{
+    if (!warm->python) {
+        snprintf(why, why_size, "%s", warm->code ? "there is warm-up code, but no Python in the image" : "");
+        return warm->code ? -ENOENT : 0;
+    }
+    pthread_mutex_lock(&warm->turn);
+    int status = bring_up(warm, why, why_size);
+    pthread_mutex_unlock(&warm->turn);
+    return status;
+}
+
+void warm_numpy_version(struct warm *warm, char *out, size_t size)
+{
+    pthread_mutex_lock(&warm->life);
+    snprintf(out, size, "%s", warm->numpy_version);
+    pthread_mutex_unlock(&warm->life);
+}
+
+/* A reply is passed on as it comes. When the client goes away the rest is read and dropped. */
+static bool pass_on(struct warm *warm, uint64_t length, struct writer *writer)
+{
+    char part[8192];
+    while (length > 0) {
+        ssize_t got = receive(warm, part, length < sizeof part ? (size_t)length : sizeof part, CLOCK_NEVER);
+        if (got <= 0)
+            return false;
+        writer_bytes(writer, part, (size_t)got);
+        length -= (uint64_t)got;
+    }
+    writer_text(writer, "\n");
+    return true;
+}
+
+static void evaluate(struct warm *warm, const struct request *request, struct writer *writer)
+{
+    char error[256];
+    int64_t deadline = clock_deadline(request->timeout);
+    uint64_t length = 0;
+    int got = 0;
+    if (send_frame(warm->channel, request->code.data, request->code.length)) {
+        got = receive_header(warm, &length, deadline);
+        if (got < 0) {
+            syscall(SYS_pidfd_send_signal, warm->child.pidfd, SIGINT, NULL, 0);
+            got = receive_header(warm, &length, clock_deadline(INTERRUPT_GRACE));
+        }
+    }
+    if (got < 0) {
+        end(warm, error, sizeof error);
+        snprintf(error, sizeof error,
+                 "TimeoutExpired: eval timed out after %g seconds; the interpreter had to be killed",
+                 request->timeout);
+        reply_error(writer, error);
+    } else if (got == 0) {
+        memcpy(error, "RuntimeError: ", 15);
+        bury(warm, error + 14, sizeof error - 14);
+        reply_error(writer, error);
+    } else if (!pass_on(warm, length, writer)) {
+        bury(warm, error, sizeof error);
+        writer->error = EPIPE; /* a reply that was begun cannot become another one */
+    }
+}
+
+void warm_eval(struct warm *warm, const struct request *request, struct writer *writer)
+{
+    char why[256];
+    if (!warm->python) {
+        reply_error(writer, "RuntimeError: eval needs Python, and the image has none");
+        return;
+    }
+    pthread_mutex_lock(&warm->turn);
+    if (warm->channel < 0)
+        bring_up(warm, why, sizeof why);
+    if (warm->channel >= 0) {
+        evaluate(warm, request, writer);
+        writer_flush(writer);
+    } else {
+        char error[320];
+        snprintf(error, sizeof error, "RuntimeError: the interpreter does not start: %s", why);
+        reply_error(writer, error);
+    }
+    pthread_mutex_unlock(&warm->turn);
+}
+
+void warm_revive(struct warm *warm)
+{
+    char why[256];
+    if (!warm->python)
+        return;
+    pthread_mutex_lock(&warm->turn);
+    if (warm->channel < 0 && bring_up(warm, why, sizeof why) < 0)
+        console("warm-up after a restart: %s", why);
+    pthread_mutex_unlock(&warm->turn);
+}
+
+void warm_reseed_begin(struct warm *warm)
+{
+    pthread_mutex_lock(&warm->life);
+    if (warm->child.pid == 0)
+        return;
+    char stale[64];
+    /* NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): O_NONBLOCK */
+    while (read(warm->reseeded, stale, sizeof stale) > 0)
+        ;
+    syscall(SYS_pidfd_send_signal, warm->child.pidfd, RESEED_SIGNAL, NULL, 0);
+}
+
+static int wait_reseeded(const struct warm *warm)
+{
+    int64_t deadline = clock_deadline(RESEED_TIMEOUT);
+    struct pollfd fds[2] = {
+        {.fd = warm->reseeded, .events = POLLIN},
+        {.fd = warm->child.pidfd, .events = POLLIN},
+    };
+    while (poll(fds, 2, clock_poll_timeout(deadline)) < 0)
+        ;
+    char answer;
+    if (read(warm->reseeded, &answer, 1) == 1)
+        return answer == '+' ? 0 : -EIO;
+    /* A dead interpreter has no state to share; its successor starts with fresh seeds. */
+    return fds[1].revents ? 0 : -ETIMEDOUT;
+}
+
+int warm_reseed_finish(struct warm *warm)
+{
+    int status = warm->child.pid == 0 ? 0 : wait_reseeded(warm);
+    pthread_mutex_unlock(&warm->life);
+    return status;
+}

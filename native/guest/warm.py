@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The warm interpreter: one process that has imported what evals need before the VM is forked.
+
+Frames in both directions: 8 bytes of length, little-endian, then the payload. The first frame goes out
+and says that the warm-up is over; then each frame in is an expression, each frame out is the reply line.
+"""
+
+import builtins
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+
+CHANNEL, RESEEDED = int(sys.argv[1]), int(sys.argv[2])
+# Twins of the constants in warm.c. A fixed number, because libcs disagree about SIGRTMIN.
+RESEED_SIGNAL = 40
+sys.argv = [""]
+
+pid = os.getpid()
+evaluating = False
+
+
+def on_reseed(signum, frame):
+    """Runs between two bytecodes, so it also reaches an interpreter that is in the middle of an eval."""
+    try:
+        if "random" in sys.modules:
+            sys.modules["random"].seed()
+        if "numpy.random" in sys.modules:
+            sys.modules["numpy.random"].seed()
+        if "ssl" in sys.modules:
+            sys.modules["ssl"].RAND_add(os.urandom(64), 64)
+        os.write(RESEEDED, b"+")
+    except Exception:
+        traceback.print_exc()
+        os.write(RESEEDED, b"-")
+
+
+def on_interrupt(signum, frame):
+    # An interrupt that comes just after the eval has ended must not hit the bridge.
+    if evaluating:
+        raise KeyboardInterrupt
+
+
+def read_exactly(size):
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(CHANNEL, min(size - len(data), 1 << 20))
+        if not part:
+            os._exit(0)
+        data += part
+    return bytes(data)
+
+
+def send(reply):
+    payload = json.dumps(reply).encode("ascii")
+    rest = memoryview(len(payload).to_bytes(8, "little") + payload)
+    while rest:
+        rest = rest[os.write(CHANNEL, rest) :]
+
+
+def describe(error):
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = type(error).__name__
+    try:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        trace = text
+    return text, trace
+
+
+def import_numpy():
+    try:
+        import numpy
+    except ImportError:
+        return {}, "not-installed"
+    except Exception:
+        traceback.print_exc()
+        return {}, "not-installed"
+    return {"numpy": numpy, "np": numpy}, str(numpy.__version__)
+
+
+def run_warm_up(code, names):
+    try:
+        exec(compile(code, "<warm>", "exec"), names)
+    except BaseException as error:
+        return describe(error)[1]
+    return ""
+
+
+def evaluate(code, names):
+    global evaluating
+    try:
+        try:
+            evaluating = True
+            reply = {"result": repr(eval(code.decode(), dict(names))), "exit_code": 0}
+        finally:
+            evaluating = False
+    except BaseException as error:
+        text, trace = describe(error)
+        reply = {"error": text, "traceback": trace, "exit_code": 1}
+    if os.getpid() != pid:
+        os._exit(0)  # the expression forked: only the original answers
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:
+        pass
+    return reply
+
+
+def main():
+    os.set_inheritable(CHANNEL, False)
+    os.set_inheritable(RESEEDED, False)
+    signal.signal(signal.SIGINT, on_interrupt)
+    signal.signal(RESEED_SIGNAL, on_reseed)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {RESEED_SIGNAL})
+    imported, version = import_numpy()
+    names = {"__builtins__": builtins, "__name__": "forkd_warm", **imported}
+    error = run_warm_up(read_exactly(int.from_bytes(read_exactly(8), "little")), names)
+    # What the warm-up made is no garbage; left out of collections, its pages stay shared between forks.
+    gc.collect()
+    gc.freeze()
+    send({"numpy_version": version, "error": error})
+    while True:
+        code = read_exactly(int.from_bytes(read_exactly(8), "little"))
+        send(evaluate(code, names))
+
+
+main()
