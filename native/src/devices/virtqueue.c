@@ -219,17 +219,31 @@ bool virtqueue_interrupt_due(struct virtqueue *queue)
     return !(flags & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+/* Have the driver kick when its index passes `index`. */
+static void ask_for_kick(struct virtqueue *queue, uint16_t index)
+{
+    /* Without EVENT_IDX the driver always kicks, because used->flags stays 0. */
+    if (queue->event_idx)
+        __atomic_store_n(avail_event(queue), index, __ATOMIC_RELAXED);
+    /* Orders our store of avail_event before the caller's load of avail->idx. The driver stores avail->idx
+     * first and then loads avail_event, so either it kicks or we see its chain. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 bool virtqueue_wait_kick(struct virtqueue *queue)
 {
     if (!queue->ready || queue->broken)
         return false;
-    /* Without EVENT_IDX the driver always kicks, because used->flags stays 0. */
-    if (queue->event_idx)
-        __atomic_store_n(avail_event(queue), queue->next_avail, __ATOMIC_RELAXED);
-    /* Orders our store of avail_event before the load of avail->idx. The driver stores avail->idx first and
-     * then loads avail_event, so either it kicks or we see its chain. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    ask_for_kick(queue, queue->next_avail);
     return virtqueue_available(queue) != 0;
+}
+
+uint16_t virtqueue_wait_more(struct virtqueue *queue)
+{
+    if (!queue->ready || queue->broken)
+        return 0;
+    ask_for_kick(queue, (uint16_t)(queue->next_avail + virtqueue_available(queue)));
+    return virtqueue_available(queue);
 }
 
 void virtqueue_save(const struct virtqueue *queue, struct vmstate_writer *writer)

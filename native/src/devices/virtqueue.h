@@ -62,6 +62,9 @@ void virtqueue_publish(struct virtqueue *queue, uint16_t count);
 bool virtqueue_interrupt_due(struct virtqueue *queue);
 /* Ask the driver to kick for the next chain it adds; true when one has come in the meantime (pop again). */
 bool virtqueue_wait_kick(struct virtqueue *queue);
+/* Ask the driver to kick for the next chain it adds, while those already there are left alone; returns how
+ * many those are, including any that came in the meantime without a kick. */
+uint16_t virtqueue_wait_more(struct virtqueue *queue);
 
 void virtqueue_save(const struct virtqueue *queue, struct vmstate_writer *writer);
 void virtqueue_restore(struct virtqueue *queue, struct vmstate_section *section);
