@@ -69,39 +69,29 @@ static void on_wake(struct loop_watch *watch, uint32_t events)
 /* --- assembly ---------------------------------------------------------------------------------------------
  */
 
-static int add_device(struct machine *machine, int result, struct virtio_device *device)
-{
-    if (result == 0)
-        machine->devices[machine->device_count++] = device;
-    return result;
-}
-
 /* The order of devices is the order of their slots, which the guest was told: disks, vsock, rng, net. */
 static int create_devices(struct machine *machine, struct vsock_host *vsock_host, struct forkd_error *err)
 {
-    struct virtio_device *device = NULL;
+    struct virtio_device **device = machine->devices;
+    uint32_t slot = 0;
     int result = 0;
-    for (uint32_t i = 0; i < machine->config.disk_count && result == 0; i++) {
-        uint32_t gsi = PLATFORM_GSI_VIRTIO(machine->device_count);
-        result =
-            add_device(machine, block_create(&device, &machine->bus, gsi, machine->disks[i], err), device);
+    for (uint32_t i = 0; i < machine->config.disk_count && result == 0; i++, slot++)
+        result = block_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), machine->disks[i], err);
+    if (result < 0 ||
+        (result = vsock_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), vsock_host, err)) < 0)
+        return result;
+    machine->vsock = device[slot++];
+    if ((result = rng_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), err)) < 0)
+        return result;
+    slot++;
+    if (machine->config.has_net) {
+        result = net_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), machine->config.mac, err);
+        if (result < 0)
+            return result;
+        machine->net = device[slot++];
     }
-    if (result == 0) {
-        uint32_t gsi = PLATFORM_GSI_VIRTIO(machine->device_count);
-        result = add_device(machine, vsock_create(&device, &machine->bus, gsi, vsock_host, err), device);
-        machine->vsock = device;
-    }
-    if (result == 0) {
-        uint32_t gsi = PLATFORM_GSI_VIRTIO(machine->device_count);
-        result = add_device(machine, rng_create(&device, &machine->bus, gsi, err), device);
-    }
-    if (result == 0 && machine->config.has_net) {
-        uint32_t gsi = PLATFORM_GSI_VIRTIO(machine->device_count);
-        result =
-            add_device(machine, net_create(&device, &machine->bus, gsi, machine->config.mac, err), device);
-        machine->net = device;
-    }
-    return result;
+    machine->device_count = slot;
+    return 0;
 }
 
 int machine_init(struct machine *machine, const struct machine_config *config, void *memory,
