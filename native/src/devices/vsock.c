@@ -99,6 +99,7 @@ struct connection {
     bool burst;              /* the last read filled all it was given */
     bool host_eof;           /* nothing more to read from the socket */
     bool host_gone;          /* nothing can be written to it any more */
+    bool lost;               /* bytes of the guest's were thrown away because of that */
     bool write_shut;         /* we have shut it down for writing */
     uint32_t sent;           /* payload bytes to the guest; free-running, as are the next three */
     uint32_t peer_forwarded; /* of these, what the guest says it has consumed */
@@ -339,6 +340,7 @@ static bool wants_data(const struct connection *c)
 static void host_gone(struct connection *c)
 {
     c->host_gone = true;
+    c->lost |= c->buffered > 0;
     c->forwarded += c->buffered;
     release_buffer(c);
 }
@@ -376,10 +378,12 @@ static void begin_close(struct connection *c, bool reset)
         unhash(c);
 }
 
+/* What the guest should know. That nobody reads its bytes can wait for the end of ours, so that it gets a
+ * client's last words before it learns that the client has left; unless it writes. */
 static uint8_t host_shutdown(const struct connection *c)
 {
     uint8_t eof = c->host_eof ? VIRTIO_VSOCK_SHUTDOWN_SEND : 0;
-    uint8_t gone = c->host_gone ? VIRTIO_VSOCK_SHUTDOWN_RCV : 0;
+    uint8_t gone = c->host_gone && (c->host_eof || c->lost) ? VIRTIO_VSOCK_SHUTDOWN_RCV : 0;
     return eof | gone;
 }
 
@@ -771,6 +775,7 @@ static bool keep(struct connection *c, const struct virtqueue_chain *chain, uint
 static void forward(struct connection *c, struct virtqueue_chain *chain, uint32_t length)
 {
     if (c->host_gone) {
+        c->lost |= length > 0;
         c->forwarded += length;
         return;
     }
@@ -784,6 +789,7 @@ static void forward(struct connection *c, struct virtqueue_chain *chain, uint32_
         struct msghdr message = {.msg_iov = chain->iov, .msg_iovlen = chain->readable_count};
         ssize_t count = sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (count < 0 && errno != EAGAIN && errno != EINTR) {
+            c->lost = true;
             c->forwarded += length;
             host_gone(c);
             return;
