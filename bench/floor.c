@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The floor: what forking N children costs with bare system calls and nothing else. One process maps a memory
+ * image copy-on-write and calls fork(2) N times; each child makes a VM with one vCPU over the mapping, sets
+ * every piece of state that a restored vCPU has, and runs to its first exit. No devices, no protocol, no
+ * identity, no error text.
+ *
+ *   floor MEMORY_IMAGE N      prints the milliseconds from the first fork to the last child's first exit
+ *
+ * MEMORY_IMAGE is a snapshot's memory.bin of the guest tests/native/guests/ready.S.
+ */
+#include <err.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RESUME 0x100010u /* tests/native/guests/ready.S */
+#define MAX_ENTRIES 256
+
+static struct {
+    int kvm;
+    size_t run_size;
+    uint8_t *memory;
+    size_t memory_size;
+    struct kvm_cpuid2 *cpuid;
+    struct kvm_irqchip irqchips[3];
+    struct kvm_clock_data clock;
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    struct kvm_xsave xsave;
+    struct kvm_xcrs xcrs;
+    struct kvm_debugregs debugregs;
+    struct kvm_lapic_state lapic;
+    struct kvm_vcpu_events events;
+    struct kvm_mp_state mp_state;
+    struct kvm_msrs *msrs;
+} parent;
+
+static int call(int fd, unsigned long request, void *argument, const char *name)
+{
+    int result = ioctl(fd, request, argument);
+    if (result < 0)
+        err(1, "%s", name);
+    return result;
+}
+#define CALL(fd, request, argument) call(fd, request, argument, #request)
+
+struct child {
+    int vm;
+    int vcpu;
+    struct kvm_run *run;
+};
+
+static struct child create(void)
+{
+    struct child child;
+    child.vm = CALL(parent.kvm, KVM_CREATE_VM, NULL);
+    struct kvm_userspace_memory_region region = {.memory_size = parent.memory_size,
+                                                 .userspace_addr = (uintptr_t)parent.memory};
+    CALL(child.vm, KVM_SET_USER_MEMORY_REGION, &region);
+    CALL(child.vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000ul);
+    CALL(child.vm, KVM_CREATE_IRQCHIP, NULL);
+    child.vcpu = CALL(child.vm, KVM_CREATE_VCPU, NULL);
+    child.run = mmap(NULL, parent.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, child.vcpu, 0);
+    if (child.run == MAP_FAILED)
+        err(1, "mmap kvm_run");
+    CALL(child.vcpu, KVM_SET_CPUID2, parent.cpuid);
+    return child;
+}
+
+/* Take every state from a vCPU that was never run; only where it starts is set by hand. */
+static void prepare_state(void)
+{
+    parent.cpuid = calloc(1, sizeof *parent.cpuid + MAX_ENTRIES * sizeof parent.cpuid->entries[0]);
+    parent.cpuid->nent = MAX_ENTRIES;
+    CALL(parent.kvm, KVM_GET_SUPPORTED_CPUID, parent.cpuid);
+    struct child child = create();
+    for (uint32_t i = 0; i < 3; i++) {
+        parent.irqchips[i].chip_id = i;
+        CALL(child.vm, KVM_GET_IRQCHIP, &parent.irqchips[i]);
+    }
+    CALL(child.vm, KVM_GET_CLOCK, &parent.clock);
+    parent.clock.flags = 0;
+    CALL(child.vcpu, KVM_GET_SREGS, &parent.sregs);
+    CALL(child.vcpu, KVM_GET_XSAVE, &parent.xsave);
+    CALL(child.vcpu, KVM_GET_XCRS, &parent.xcrs);
+    CALL(child.vcpu, KVM_GET_DEBUGREGS, &parent.debugregs);
+    CALL(child.vcpu, KVM_GET_LAPIC, &parent.lapic);
+    CALL(child.vcpu, KVM_GET_VCPU_EVENTS, &parent.events);
+    CALL(child.vcpu, KVM_GET_MP_STATE, &parent.mp_state);
+    struct kvm_segment flat = {
+        .limit = 0xffffffff, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1, .selector = 16};
+    parent.sregs.ds = parent.sregs.es = parent.sregs.ss = flat;
+    flat.type = 11;
+    flat.selector = 8;
+    parent.sregs.cs = flat;
+    parent.sregs.cr0 |= 1;
+    parent.regs.rip = RESUME;
+    parent.regs.rflags = 2;
+
+    struct kvm_msr_list *list = calloc(1, sizeof *list + MAX_ENTRIES * sizeof list->indices[0]);
+    list->nmsrs = MAX_ENTRIES;
+    CALL(parent.kvm, KVM_GET_MSR_INDEX_LIST, list);
+    parent.msrs = calloc(1, sizeof *parent.msrs + list->nmsrs * sizeof parent.msrs->entries[0]);
+    for (uint32_t i = 0; i < list->nmsrs; i++) {
+        /* Only what can be read and written back, one by one: a restore sets no others. */
+        struct kvm_msrs *one = calloc(1, sizeof *one + sizeof one->entries[0]);
+        one->nmsrs = 1;
+        one->entries[0].index = list->indices[i];
+        if (ioctl(child.vcpu, KVM_GET_MSRS, one) == 1 && ioctl(child.vcpu, KVM_SET_MSRS, one) == 1)
+            parent.msrs->entries[parent.msrs->nmsrs++] = one->entries[0];
+        free(one);
+    }
+    munmap(child.run, parent.run_size);
+    close(child.vcpu);
+    close(child.vm);
+}
+
+static void run_child(int done)
+{
+    struct child child = create();
+    for (int i = 0; i < 3; i++)
+        CALL(child.vm, KVM_SET_IRQCHIP, &parent.irqchips[i]);
+    CALL(child.vm, KVM_SET_CLOCK, &parent.clock);
+    CALL(child.vcpu, KVM_SET_MP_STATE, &parent.mp_state);
+    CALL(child.vcpu, KVM_SET_REGS, &parent.regs);
+    CALL(child.vcpu, KVM_SET_SREGS, &parent.sregs);
+    CALL(child.vcpu, KVM_SET_XSAVE, &parent.xsave);
+    CALL(child.vcpu, KVM_SET_XCRS, &parent.xcrs);
+    CALL(child.vcpu, KVM_SET_DEBUGREGS, &parent.debugregs);
+    CALL(child.vcpu, KVM_SET_LAPIC, &parent.lapic);
+    CALL(child.vcpu, KVM_SET_MSRS, parent.msrs);
+    CALL(child.vcpu, KVM_SET_VCPU_EVENTS, &parent.events);
+    CALL(child.vcpu, KVM_RUN, NULL);
+    if (child.run->exit_reason != KVM_EXIT_IO || child.run->io.port != 0x510)
+        errx(1, "exit reason %u instead of the guest's port write", child.run->exit_reason);
+    if (write(done, "", 1) != 1)
+        err(1, "write");
+    for (;;)
+        pause();
+}
+
+static double now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3)
+        errx(2, "usage: floor MEMORY_IMAGE N");
+    int count = atoi(argv[2]);
+    int image = open(argv[1], O_RDONLY | O_CLOEXEC);
+    struct stat info;
+    if (image < 0 || fstat(image, &info) < 0)
+        err(1, "%s", argv[1]);
+    parent.memory_size = (size_t)info.st_size;
+    parent.memory =
+        mmap(NULL, parent.memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, image, 0);
+    parent.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (parent.memory == MAP_FAILED || parent.kvm < 0)
+        err(1, "/dev/kvm or memory image");
+    parent.run_size = (size_t)CALL(parent.kvm, KVM_GET_VCPU_MMAP_SIZE, NULL);
+    prepare_state();
+
+    int done[2];
+    pid_t *children = calloc((size_t)count, sizeof *children);
+    if (children == NULL || pipe(done) < 0)
+        err(1, "pipe");
+    double start = now_ms();
+    for (int i = 0; i < count; i++) {
+        children[i] = fork();
+        if (children[i] < 0)
+            err(1, "fork");
+        if (children[i] == 0)
+            run_child(done[1]);
+    }
+    close(done[1]);
+    char byte;
+    int ready = 0;
+    while (ready < count && read(done[0], &byte, 1) == 1)
+        ready++;
+    double elapsed = now_ms() - start;
+    for (int i = 0; i < count; i++)
+        kill(children[i], SIGKILL);
+    while (wait(NULL) > 0)
+        ;
+    if (ready < count)
+        errx(1, "only %d of %d children came up", ready, count);
+    printf("%.3f\n", elapsed);
+    return 0;
+}
