@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -583,23 +584,42 @@ static int copy_up_edges(struct disk *disk, uint64_t offset, uint64_t end)
     return rc;
 }
 
+/*
+ * After a failed write to blocks [block, end): give back what it took for blocks that the top does not have,
+ * so that a full scratch directory is not filled with bytes that nobody reads. Best effort: they do no other
+ * harm.
+ */
+static void forget(struct disk *disk, uint64_t block, uint64_t end)
+{
+    while (block < end) {
+        uint16_t owner = owner_of(disk, block);
+        uint64_t run_end = owner_run_end(disk, block, end, owner);
+        if (owner != top_owner(disk))
+            (void)fallocate(top_fd(disk), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            (off_t)(block * DISK_BLOCK_SIZE), (off_t)((run_end - block) * DISK_BLOCK_SIZE));
+        block = run_end;
+    }
+}
+
 /* Write to a private disk: `cursor` NULL means zeroes. */
 static int write_top(struct disk *disk, struct cursor *cursor, uint64_t length, uint64_t offset)
 {
     uint64_t end = offset + length;
+    uint64_t first_block = offset / DISK_BLOCK_SIZE;
+    uint64_t end_block = (end - 1) / DISK_BLOCK_SIZE + 1;
     int rc = ensure_top(disk);
-    if (rc == 0)
-        rc = copy_up_edges(disk, offset, end);
     if (rc < 0)
         return rc;
-    if (cursor != NULL)
+    rc = copy_up_edges(disk, offset, end);
+    if (rc == 0 && cursor != NULL)
         rc = write_bytes(top_fd(disk), cursor, length, offset);
-    else
+    else if (rc == 0)
         rc = io_zero(top_fd(disk), offset, length);
     if (rc < 0)
-        return rc;
-    own(disk, offset / DISK_BLOCK_SIZE, (end - 1) / DISK_BLOCK_SIZE + 1);
-    return 0;
+        forget(disk, first_block, end_block);
+    else
+        own(disk, first_block, end_block);
+    return rc;
 }
 
 int disk_write(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset)
@@ -630,14 +650,14 @@ struct span {
 
 /*
  * What the blocks from `block` on are, at most `limit`. Known to be zero are those that a layer says are, and
- * holes of the base and of frozen tops, which nobody writes. A guest that trims its free space asks for large
- * parts of the disk to be zero, most of which never were anything else.
+ * holes of the base and of tops, files that nobody else writes. A guest that trims its free space asks for
+ * large parts of the disk to be zero, most of which never were anything else.
  */
 static struct span find_span(const struct disk *disk, uint64_t block, uint64_t limit)
 {
     struct run run = find_run(disk, block, limit);
     struct span span = {.count = run.count, .zero = run.file_block == ZERO};
-    if (span.zero || run.owner == top_owner(disk))
+    if (span.zero)
         return span;
     uint64_t start = run.file_block * DISK_BLOCK_SIZE;
     off_t data = lseek(run.fd, (off_t)start, SEEK_DATA);
@@ -711,32 +731,26 @@ int disk_freeze_top(struct disk *disk, struct forkd_error *err)
 /* All that differs from the base, as ranges in order. */
 static int collect(const struct disk *disk, struct extent_list *out)
 {
-    uint64_t block = 0;
-    uint64_t index = 0; /* the layers' extents that end before `block` are done */
-    while (block < disk->blocks) {
-        uint64_t owned = owner_of(disk, block) != 0 ? block
-                                                    : owner_run_end(disk, block, disk->blocks,
-                                                                    0); /* where the tops' next run starts */
+    for (uint64_t block = 0; block < disk->blocks;) {
+        /* Where the tops and the layers next have something. */
+        uint64_t owned = block;
+        if (owner_of(disk, block) == 0)
+            owned = owner_run_end(disk, block, disk->blocks, 0);
+        const struct extent *extent = NULL;
+        uint64_t index = find_extent(disk, block);
         uint64_t layered = disk->blocks;
-        while (index < disk->layers.count &&
-               disk->layers.extents[index].first + disk->layers.extents[index].count <= block)
-            index++;
         if (index < disk->layers.count) {
-            uint64_t first = disk->layers.extents[index].first;
-            layered = first > block ? first : block;
+            extent = &disk->layers.extents[index];
+            layered = extent->first > block ? extent->first : block;
         }
         uint64_t start = owned < layered ? owned : layered;
-        if (start >= disk->blocks)
-            break;
-        uint64_t end = 0;
-        if (start == owned) {
-            end = start + 1;
-            while (end < disk->blocks && owner_of(disk, end) != 0)
-                end++;
-        } else {
-            end = disk->layers.extents[index].first + disk->layers.extents[index].count;
-            end = end < owned ? end : owned;
-        }
+        if (start == disk->blocks)
+            return 0;
+        uint64_t end = start + 1;
+        if (extent != NULL && start == layered)
+            end = extent->first + extent->count;
+        while (end < disk->blocks && owner_of(disk, end) != 0)
+            end++;
         /* Joined when they touch: only where they are matters here. */
         int rc = append(out, (struct extent){.first = start, .count = end - start, .file_block = ZERO});
         if (rc < 0)

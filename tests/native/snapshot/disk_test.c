@@ -24,6 +24,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -327,6 +328,26 @@ static void nothing_written_saves_nothing(void **state)
     assert_false(written);
     assert_int_equal(io_size(out, &length), 0);
     assert_int_equal(length, 0);
+    disk_close(disk);
+    close(out);
+    close(base);
+}
+
+static void last_short_block_is_filled_up_with_zeroes(void **state)
+{
+    (void)state;
+    struct forkd_error err;
+    bool written = false;
+    uint8_t page[DISK_BLOCK_SIZE];
+    int base = make_file(BLOCK + SECTOR);
+    int out = make_file(0);
+    struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    memset(page, 8, sizeof page);
+    assert_int_equal(write_at(disk, page, SECTOR, BLOCK), 0);
+    assert_int_equal(disk_save_layer(disk, out, &written, &err), 0);
+    assert_int_equal(io_pread(out, page, sizeof page, BLOCK), 0); /* page 1 of a layer is its first data */
+    assert_int_equal(page[SECTOR - 1], 8);
+    assert_true(io_is_zero(page + SECTOR, BLOCK - SECTOR));
     disk_close(disk);
     close(out);
     close(base);
@@ -666,6 +687,15 @@ static bool survives_a_full_scratch_directory(void)
     if (scratch_fd < 0)
         return false;
     struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    /* More than there is room for, in whole blocks: some are written before it fails. They are not kept. */
+    static uint8_t large[MIB];
+    memset(large, 1, sizeof large);
+    if (write_at(disk, large, sizeof large, 0) != -ENOSPC)
+        return false;
+    assert_reads(disk, model, 0, sizeof model);
+    struct statvfs space;
+    if (fstatvfs(scratch_fd, &space) < 0 || space.f_bfree + 2 < space.f_blocks)
+        return false;
     int rc = 0;
     uint64_t at = 512; /* so that both edges are copied up */
     for (; rc == 0 && at + sizeof bytes <= sizeof model; at += sizeof bytes + BLOCK) {
@@ -676,6 +706,15 @@ static bool survives_a_full_scratch_directory(void)
     }
     if (rc != -ENOSPC)
         return false;
+    assert_reads(disk, model, 0, sizeof model);
+    /* Over blocks that the top has and such that it has not: each is old or new afterwards, as on any disk.
+     */
+    if (write_at(disk, large, sizeof large, 0) != -ENOSPC)
+        return false;
+    for (uint64_t block = 0; block < sizeof large / BLOCK; block++) {
+        if (block_is(disk, block, 1))
+            memset(model + block * BLOCK, 1, BLOCK);
+    }
     assert_reads(disk, model, 0, sizeof model);
     /* A frozen top gives no space back, the one in use does. */
     if (disk_write_zeroes(disk, 0, 128 * 1024) < 0)
@@ -776,6 +815,7 @@ int main(void)
         cmocka_unit_test(small_and_odd_sizes_behave_like_plain_memory),
         cmocka_unit_test(writes_of_part_of_a_block_keep_the_rest),
         cmocka_unit_test(nothing_written_saves_nothing),
+        cmocka_unit_test(last_short_block_is_filled_up_with_zeroes),
         cmocka_unit_test(zeroing_what_is_zero_costs_nothing),
         cmocka_unit_test(zeroing_gives_space_back),
         cmocka_unit_test(forked_children_do_not_see_each_other),
