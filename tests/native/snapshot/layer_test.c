@@ -78,7 +78,7 @@ static int forge(uint64_t whole, const uint64_t entries[][3], uint64_t count, ui
     for (uint64_t i = 0; i < count; i++) {
         bytes_store(table + i * ENTRY, entries[i][0], 8);
         bytes_store(table + i * ENTRY + 8, entries[i][2], 8);
-        bytes_store(table + i * ENTRY + 16, entries[i][1], 4);
+        bytes_store(table + i * ENTRY + 16, entries[i][1], 8); /* its upper half is the checksum */
     }
     bytes_store(header + 8, 1, 4);
     bytes_store(header + 12, PAGE, 4);
@@ -256,6 +256,7 @@ static void refuses_extents_that_overlap_or_are_out_of_order_or_range(void **sta
     const uint64_t data_twice[][3] = {{1, 1, 1}, {3, 1, 1}};
     const uint64_t data_beyond[][3] = {{1, 2, 1}};
     const uint64_t data_wrapping[][3] = {{1, 1, UINT64_MAX - 1}};
+    const uint64_t zero_with_checksum[][3] = {{1, 1 | 1ull << 32, ZERO}};
     const uint64_t data_unnamed[][3] = {{1, 1, 1}};
     expect_open(forge(10 * PAGE, good, 3, 3), 0);
     expect_open(forge(10 * PAGE, overlapping, 2, 0), -EBADMSG);
@@ -268,6 +269,7 @@ static void refuses_extents_that_overlap_or_are_out_of_order_or_range(void **sta
     expect_open(forge(10 * PAGE, data_twice, 2, 2), -EBADMSG);
     expect_open(forge(10 * PAGE, data_beyond, 1, 1), -EBADMSG);
     expect_open(forge(10 * PAGE, data_wrapping, 1, 1), -EBADMSG);
+    expect_open(forge(10 * PAGE, zero_with_checksum, 1, 0), -EBADMSG);
     expect_open(forge(10 * PAGE, data_unnamed, 1, 2), -EBADMSG);
 }
 

@@ -35,7 +35,7 @@ static const uint8_t golden[] = {
 /* A copy of the golden file in a block of exactly its length, so that reads beyond it are seen. */
 static uint8_t *copy_of_golden(size_t length)
 {
-    uint8_t *copy = malloc(length + 1);
+    uint8_t *copy = malloc(length == 0 ? 1 : length);
     assert_non_null(copy);
     memcpy(copy, golden, length);
     return copy;
@@ -143,12 +143,11 @@ static void refuses_every_flipped_bit_and_names_the_section(void **state)
 static void refuses_bytes_after_the_end(void **state)
 {
     (void)state;
-    uint8_t *file = copy_of_golden(sizeof golden);
+    uint8_t file[sizeof golden + 1] = {0};
     struct vmstate_reader reader;
     struct forkd_error err;
-    file[sizeof golden] = 0;
+    memcpy(file, golden, sizeof golden);
     assert_int_equal(vmstate_reader_init(&reader, file, sizeof golden + 1, &err), -EBADMSG);
-    free(file);
 }
 
 static void newer_format_returns_enotsup(void **state)
@@ -227,6 +226,22 @@ static void refuses_a_name_without_end(void **state)
     memset(file + CPU_HEADER, 'a', VMSTATE_NAME_SIZE);
     seal_section(file + CPU_HEADER);
     assert_int_equal(vmstate_reader_init(&reader, file, sizeof golden, &err), -EBADMSG);
+    free(file);
+}
+
+/* The checksums are right, and the file ends where the padding of its last section would begin. */
+static void refuses_a_section_without_its_padding(void **state)
+{
+    (void)state;
+    enum { LENGTH = EMPTY_HEADER - 6 };
+    uint8_t *file = copy_of_golden(LENGTH);
+    struct vmstate_reader reader;
+    struct forkd_error err;
+    bytes_store(file + 12, 1, 4);
+    bytes_store(file + 16, LENGTH, 8);
+    seal_header(file);
+    assert_int_equal(vmstate_reader_init(&reader, file, LENGTH, &err), -EBADMSG);
+    assert_string_equal(err.object, "vmstate section cpu 1");
     free(file);
 }
 
@@ -394,6 +409,7 @@ int main(void)
         cmocka_unit_test(missing_section_returns_enoent_and_names_it),
         cmocka_unit_test(refuses_forged_fields),
         cmocka_unit_test(refuses_a_name_without_end),
+        cmocka_unit_test(refuses_a_section_without_its_padding),
         cmocka_unit_test(refuses_a_section_that_is_there_twice),
         cmocka_unit_test(refuses_a_file_larger_than_the_limit),
         cmocka_unit_test(short_read_returns_zeroes_and_fails_at_close),
