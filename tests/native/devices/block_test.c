@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The block device over real files. */
+#include "driver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_mmio.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* After what it needs. */
+#include <cmocka.h>
+
+#define QUEUE_SIZE 32u
+#define DISK_BYTES (1u << 20)
+#define SECTORS (DISK_BYTES / DISK_SECTOR_SIZE)
+#define HEADER sizeof(struct virtio_blk_outhdr)
+#define NO_STATUS 0xee
+
+struct fixture {
+    struct driver driver;
+    struct virtio_device *device;
+    struct disk *disk;
+    int image; /* another descriptor of the image */
+    int scratch;
+    uint64_t header;
+    uint64_t data;
+    uint64_t status;
+    uint32_t used; /* length in the last used element */
+};
+
+static int new_image(void)
+{
+    int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    static uint8_t bytes[DISK_BYTES];
+    for (uint32_t i = 0; i < DISK_BYTES; i++)
+        bytes[i] = (uint8_t)(i / DISK_SECTOR_SIZE + i);
+    assert_int_equal(write(fd, bytes, sizeof bytes), sizeof bytes);
+    return fd;
+}
+
+static int set_up_mode(void **state, uint32_t mode)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    driver_open(&f->driver, 4u << 20);
+    f->scratch = open("/tmp", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    f->image = new_image();
+    int fd = dup(f->image);
+    assert_true(f->scratch >= 0 && fd >= 0);
+    assert_int_equal(disk_open(&f->disk, "test", mode, fd, NULL, 0, f->scratch, NULL), 0);
+    assert_int_equal(block_create(&f->device, &f->driver.machine, DRIVER_GSI, f->disk, NULL), 0);
+    driver_start(&f->driver, f->device, UINT64_MAX & ~DRIVER_FEATURE(VIRTIO_RING_F_INDIRECT_DESC),
+                 QUEUE_SIZE);
+    f->header = driver_allocate(&f->driver, 4096);
+    f->data = driver_allocate(&f->driver, 64 * 1024);
+    f->status = driver_allocate(&f->driver, 4096);
+    *state = f;
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_mode(state, FORKD_DISK_PRIVATE);
+}
+
+static int set_up_read_only(void **state)
+{
+    return set_up_mode(state, FORKD_DISK_READ_ONLY);
+}
+
+static int set_up_shared(void **state)
+{
+    return set_up_mode(state, FORKD_DISK_SHARED);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    f->device->ops->close(f->device);
+    disk_close(f->disk);
+    close(f->image);
+    close(f->scratch);
+    driver_close(&f->driver);
+    free(f);
+    return 0;
+}
+
+static void put_header(struct fixture *f, uint32_t type, uint64_t sector)
+{
+    struct virtio_blk_outhdr header = {.type = type, .sector = sector};
+    memcpy(driver_at(&f->driver, f->header), &header, sizeof header);
+    *(uint8_t *)driver_at(&f->driver, f->status) = NO_STATUS;
+}
+
+static uint8_t submit(struct fixture *f, const struct driver_buffer *buffers, uint16_t count)
+{
+    uint16_t head;
+    driver_add(&f->driver, 0, buffers, count);
+    driver_kick(&f->driver, 0);
+    assert_true(driver_collect(&f->driver, 0, &head, &f->used));
+    return *(uint8_t *)driver_at(&f->driver, f->status);
+}
+
+/* One request with `length` bytes of data, as Linux lays it out. */
+static uint8_t transfer(struct fixture *f, uint32_t type, uint64_t sector, uint32_t length, bool to_guest)
+{
+    struct driver_buffer buffers[3] = {{f->header, HEADER, false}};
+    uint16_t count = 1;
+    put_header(f, type, sector);
+    if (length > 0)
+        buffers[count++] = (struct driver_buffer){f->data, length, to_guest};
+    buffers[count++] = (struct driver_buffer){f->status, 1, true};
+    return submit(f, buffers, count);
+}
+
+static uint8_t image_byte(uint64_t offset)
+{
+    return (uint8_t)(offset / DISK_SECTOR_SIZE + offset);
+}
+
+static void configuration_describes_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct virtio_blk_config config;
+    uint8_t *bytes = (uint8_t *)&config;
+    for (uint32_t i = 0; i < sizeof config; i++)
+        virtio_mmio_read(f->device, VIRTIO_MMIO_CONFIG + i, bytes + i, 1);
+    assert_int_equal(config.capacity, SECTORS);
+    assert_int_equal(config.seg_max, 254);
+    assert_int_equal(config.blk_size, 512);
+    assert_int_equal(config.physical_block_exp, 3);
+    assert_int_equal(config.max_write_zeroes_seg, 1);
+    const uint32_t features[] = {VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_WRITE_ZEROES,
+                                 VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_TOPOLOGY};
+    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
+        assert_true(virtio_has_feature(f->device, features[i]));
+    assert_false(virtio_has_feature(f->device, VIRTIO_BLK_F_RO));
+}
+
+static void read_gives_the_images_bytes(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 3, 8192, true), VIRTIO_BLK_S_OK);
+    assert_int_equal(f->used, 8193);
+    const uint8_t *data = driver_at(&f->driver, f->data);
+    for (uint32_t i = 0; i < 8192; i++)
+        assert_int_equal(data[i], image_byte(3 * 512 + i));
+}
+
+static void last_sector_can_be_read(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, SECTORS - 1, 512, true), VIRTIO_BLK_S_OK);
+    assert_int_equal(*(uint8_t *)driver_at(&f->driver, f->data), image_byte(DISK_BYTES - 512));
+}
+
+static void written_data_is_read_back_and_the_image_stays(void **state)
+{
+    struct fixture *f = *state;
+    memset(driver_at(&f->driver, f->data), 0xaa, 1024);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 7, 1024, false), VIRTIO_BLK_S_OK);
+    assert_int_equal(f->used, 1);
+    memset(driver_at(&f->driver, f->data), 0, 1024);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 6, 2048, true), VIRTIO_BLK_S_OK);
+    const uint8_t *data = driver_at(&f->driver, f->data);
+    assert_int_equal(data[511], image_byte(7 * 512 - 1));
+    assert_int_equal(data[512], 0xaa);
+    assert_int_equal(data[1535], 0xaa);
+    assert_int_equal(data[1536], image_byte(9 * 512));
+    uint8_t byte;
+    assert_int_equal(pread(f->image, &byte, 1, 7 * 512), 1);
+    assert_int_equal(byte, image_byte(7 * 512));
+}
+
+static void shared_disk_writes_through(void **state)
+{
+    struct fixture *f = *state;
+    memset(driver_at(&f->driver, f->data), 0xaa, 512);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 7, 512, false), VIRTIO_BLK_S_OK);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_FLUSH, 0, 0, false), VIRTIO_BLK_S_OK);
+    uint8_t byte;
+    assert_int_equal(pread(f->image, &byte, 1, 7 * 512), 1);
+    assert_int_equal(byte, 0xaa);
+}
+
+static void read_only_disk_refuses_writes(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(virtio_has_feature(f->device, VIRTIO_BLK_F_RO));
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 7, 512, false), VIRTIO_BLK_S_IOERR);
+    struct virtio_blk_discard_write_zeroes range = {.sector = 0, .num_sectors = 1};
+    memcpy(driver_at(&f->driver, f->data), &range, sizeof range);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, sizeof range, false), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 7, 512, true), VIRTIO_BLK_S_OK);
+}
+
+static void header_and_data_may_be_in_any_pieces(void **state)
+{
+    struct fixture *f = *state;
+    put_header(f, VIRTIO_BLK_T_IN, 1);
+    /* Data in odd pieces, and the status byte at the end of the last of them. */
+    struct driver_buffer buffers[] = {{f->header, 3, false},      {f->header + 3, 10, false},
+                                      {f->header + 13, 3, false}, {f->data, 100, true},
+                                      {f->data + 100, 411, true}, {f->data + 511, 2, true}};
+    submit(f, buffers, 6);
+    const uint8_t *data = driver_at(&f->driver, f->data);
+    for (uint32_t i = 0; i < 512; i++)
+        assert_int_equal(data[i], image_byte(512 + i));
+    assert_int_equal(data[512], VIRTIO_BLK_S_OK);
+    assert_int_equal(f->used, 513);
+
+    put_header(f, VIRTIO_BLK_T_OUT, 1);
+    memset(driver_at(&f->driver, f->header + HEADER), 0xbb, 512);
+    struct driver_buffer joined[] = {
+        {f->header, 10, false}, {f->header + 10, HEADER - 10 + 512, false}, {f->status, 1, true}};
+    assert_int_equal(submit(f, joined, 3), VIRTIO_BLK_S_OK);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 1, 512, true), VIRTIO_BLK_S_OK);
+    assert_int_equal(data[0], 0xbb);
+    assert_int_equal(data[511], 0xbb);
+}
+
+static void requests_out_of_range_fail(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t sectors[] = {SECTORS, SECTORS - 1, UINT64_MAX, UINT64_MAX / 512, 1ull << 55};
+    for (size_t i = 0; i < sizeof sectors / sizeof sectors[0]; i++) {
+        assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, sectors[i], 1024, true), VIRTIO_BLK_S_IOERR);
+        assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, sectors[i], 1024, false), VIRTIO_BLK_S_IOERR);
+        assert_int_equal(f->used, 1);
+    }
+}
+
+static void requests_of_odd_length_fail(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 0, 511, true), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 0, 513, false), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 0, 0, true), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 0, 0, false), VIRTIO_BLK_S_IOERR);
+}
+
+static void unknown_requests_are_unsupported(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t types[] = {2, 3, 5, 10, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_SECURE_ERASE, UINT32_MAX};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        assert_int_equal(transfer(f, types[i], 0, 512, false), VIRTIO_BLK_S_UNSUPP);
+}
+
+static void id_is_given(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_GET_ID, 0, VIRTIO_BLK_ID_BYTES, true), VIRTIO_BLK_S_OK);
+    assert_string_equal(driver_at(&f->driver, f->data), "forkd");
+    assert_int_equal(f->used, VIRTIO_BLK_ID_BYTES + 1);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_GET_ID, 0, VIRTIO_BLK_ID_BYTES - 1, true), VIRTIO_BLK_S_IOERR);
+}
+
+static uint8_t zero(struct fixture *f, uint64_t sector, uint32_t sectors, uint32_t flags)
+{
+    struct virtio_blk_discard_write_zeroes range = {.sector = sector, .num_sectors = sectors, .flags = flags};
+    memcpy(driver_at(&f->driver, f->data), &range, sizeof range);
+    return transfer(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, sizeof range, false);
+}
+
+static void zeroed_range_reads_as_zeroes(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(zero(f, 5, 20, 0), VIRTIO_BLK_S_OK);
+    assert_int_equal(zero(f, 30, 2, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP), VIRTIO_BLK_S_OK);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 0, 33 * 512, true), VIRTIO_BLK_S_OK);
+    const uint8_t *data = driver_at(&f->driver, f->data);
+    for (uint32_t i = 0; i < 33 * 512; i++) {
+        bool zeroed = (i / 512 >= 5 && i / 512 < 25) || i / 512 == 30 || i / 512 == 31;
+        assert_int_equal(data[i], zeroed ? 0 : image_byte(i));
+    }
+}
+
+static void bad_zero_requests_fail(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(zero(f, SECTORS - 1, 2, 0), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(zero(f, UINT64_MAX, 2, 0), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(zero(f, 0, UINT32_MAX, 0), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(zero(f, 0, 1, 2), VIRTIO_BLK_S_UNSUPP);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 15, false), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 32, false), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(zero(f, 0, 0, 0), VIRTIO_BLK_S_OK);
+}
+
+static void expect_failed(struct fixture *f, const struct driver_buffer *buffers, uint16_t count)
+{
+    driver_add(&f->driver, 0, buffers, count);
+    driver_kick(&f->driver, 0);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+}
+
+static void request_without_a_status_byte_fails_the_device(void **state)
+{
+    struct fixture *f = *state;
+    put_header(f, VIRTIO_BLK_T_OUT, 0);
+    struct driver_buffer buffers[] = {{f->header, HEADER, false}, {f->data, 512, false}};
+    expect_failed(f, buffers, 2);
+}
+
+static void request_with_a_short_header_fails_the_device(void **state)
+{
+    struct fixture *f = *state;
+    put_header(f, VIRTIO_BLK_T_IN, 0);
+    struct driver_buffer buffers[] = {{f->header, HEADER - 1, false}, {f->data, 513, true}};
+    expect_failed(f, buffers, 2);
+}
+
+static void many_requests_get_one_interrupt(void **state)
+{
+    struct fixture *f = *state;
+    uint16_t head;
+    uint32_t length;
+    put_header(f, VIRTIO_BLK_T_IN, 0);
+    struct driver_buffer buffers[] = {{f->header, HEADER, false}, {f->data, 513, true}};
+    for (int i = 0; i < 16; i++)
+        driver_add(&f->driver, 0, buffers, 2);
+    driver_kick(&f->driver, 0);
+    assert_int_equal(f->driver.irq_calls, 1);
+    for (int i = 0; i < 16; i++)
+        assert_true(driver_collect(&f->driver, 0, &head, &length));
+}
+
+static void state_goes_through_the_battery(void **state)
+{
+    struct fixture *f = *state;
+    struct virtio_device *fresh;
+    assert_int_equal(block_create(&fresh, &f->driver.machine, DRIVER_GSI, f->disk, NULL), 0);
+    driver_state_battery(f->device, fresh);
+    fresh->ops->close(fresh);
+}
+
+static void disk_of_another_size_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct vmstate_writer saved;
+    struct virtio_device *other;
+    struct disk *disk;
+    int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, DISK_BYTES + 512), 0);
+    assert_int_equal(disk_open(&disk, "other", FORKD_DISK_PRIVATE, fd, NULL, 0, f->scratch, NULL), 0);
+    assert_int_equal(block_create(&other, &f->driver.machine, DRIVER_GSI, disk, NULL), 0);
+    driver_save(f->device, &saved);
+    assert_int_equal(driver_restore(other, &saved), -EBADMSG);
+    vmstate_writer_free(&saved);
+    other->ops->close(other);
+    disk_close(disk);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(configuration_describes_the_disk),
+        TEST(read_gives_the_images_bytes),
+        TEST(last_sector_can_be_read),
+        TEST(written_data_is_read_back_and_the_image_stays),
+        cmocka_unit_test_setup_teardown(shared_disk_writes_through, set_up_shared, tear_down),
+        cmocka_unit_test_setup_teardown(read_only_disk_refuses_writes, set_up_read_only, tear_down),
+        TEST(header_and_data_may_be_in_any_pieces),
+        TEST(requests_out_of_range_fail),
+        TEST(requests_of_odd_length_fail),
+        TEST(unknown_requests_are_unsupported),
+        TEST(id_is_given),
+        TEST(zeroed_range_reads_as_zeroes),
+        TEST(bad_zero_requests_fail),
+        TEST(request_without_a_status_byte_fails_the_device),
+        TEST(request_with_a_short_header_fails_the_device),
+        TEST(many_requests_get_one_interrupt),
+        TEST(state_goes_through_the_battery),
+        TEST(disk_of_another_size_is_refused),
+    };
+    return cmocka_run_group_tests_name("block", tests, NULL, NULL);
+}
