@@ -1,0 +1,4 @@
+@NullMarked
+package io.forkd.agent;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,26 @@
+package io.forkd.cli;
+
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+
+@Command(
+        name = "ping",
+        description = "Asks a guest's agent whether it is there, and prints its answer.",
+        sortOptions = false)
+final class PingCommand implements Callable<Integer> {
+    private final Shell shell;
+
+    @Mixin
+    TargetOptions target = new TargetOptions();
+
+    PingCommand(Shell shell) {
+        this.shell = shell;
+    }
+
+    @Override
+    public Integer call() {
+        shell.print(target.agent(shell).ping().toPrettyString());
+        return 0;
+    }
+}

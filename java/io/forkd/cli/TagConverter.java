@@ -1,0 +1,11 @@
+package io.forkd.cli;
+
+import io.forkd.snapshot.SnapshotTag;
+import picocli.CommandLine.ITypeConverter;
+
+final class TagConverter implements ITypeConverter<SnapshotTag> {
+    @Override
+    public SnapshotTag convert(String value) {
+        return new SnapshotTag(value);
+    }
+}

@@ -1,0 +1,34 @@
+package io.forkd.cli;
+
+import io.forkd.agent.AgentAddress;
+import io.forkd.agent.AgentClient;
+import java.util.Optional;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Option;
+
+/** Which guest is meant. */
+final class TargetOptions {
+    @ArgGroup(exclusive = true)
+    Choice choice = new Choice();
+
+    static final class Choice {
+        @Option(
+                names = "--target",
+                paramLabel = "HOST:PORT",
+                description = "Address of the agent, or unix:PATH for a VM's socket. Default: 10.42.0.2:8888.")
+        Optional<String> target = Optional.empty();
+
+        @Option(
+                names = "--child",
+                paramLabel = "NAME",
+                description = "A running child, by its name; forkd fork prints it.")
+        Optional<String> child = Optional.empty();
+    }
+
+    AgentClient agent(Shell shell) {
+        return new AgentClient(choice.child
+                .<AgentAddress>map(
+                        name -> new AgentAddress.Vsock(shell.engine().runtime().find(name)))
+                .orElseGet(() -> AgentAddress.parse(choice.target.orElse("10.42.0.2:8888"))));
+    }
+}

@@ -1,0 +1,13 @@
+package io.forkd.engine;
+
+import io.forkd.snapshot.SnapshotTag;
+import java.util.OptionalLong;
+
+/**
+ * Children to make of a snapshot.
+ *
+ * @param ownNetworks child i gets its network from the namespace forkd-child-i
+ * @param memoryLimitMib of each child's cgroup
+ */
+public record ForkRequest(
+        SnapshotTag tag, int count, boolean ownNetworks, OptionalLong memoryLimitMib, boolean keepWork) {}

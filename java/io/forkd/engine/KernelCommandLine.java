@@ -1,0 +1,61 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.snapshot.Volume;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+
+/** What a guest's kernel is told; the words that begin with {@code forkd.} are for our init. */
+final class KernelCommandLine {
+    private static final int MAX_BYTES = 2047;
+
+    private KernelCommandLine() {}
+
+    /**
+     * @param initrd whether our init comes in an initrd; else the root disk must have {@code /forkd-init.sh}
+     * @param network whether there is a network device
+     * @param warm Python to run before the snapshot
+     */
+    static String of(
+            boolean writableRoot, boolean initrd, boolean network, List<Volume> volumes, Optional<String> warm) {
+        List<String> words = new ArrayList<>();
+        words.add("console=ttyS0 reboot=k panic=1 pci=off root=/dev/vda");
+        words.add(writableRoot ? "rw" : "ro");
+        if (writableRoot && !initrd) {
+            words.add("init=/forkd-init.sh");
+        }
+        words.add("random.trust_cpu=on quiet");
+        if (!volumes.isEmpty()) {
+            words.add("forkd.mounts="
+                    + IntStream.range(0, volumes.size())
+                            .mapToObj(i -> mount((char) ('b' + i), volumes.get(i)))
+                            .collect(Collectors.joining(",")));
+        }
+        warm.ifPresent(code ->
+                words.add("forkd.warm=" + Base64.getEncoder().encodeToString(code.getBytes(StandardCharsets.UTF_8))));
+        if (network) {
+            words.add("ip=10.42.0.2::10.42.0.1:255.255.255.0::eth0:off");
+        }
+        String line = String.join(" ", words);
+        int bytes = line.getBytes(StandardCharsets.UTF_8).length;
+        if (bytes > MAX_BYTES) {
+            throw new ForkdException(
+                    Kind.USAGE,
+                    "the kernel command line would have " + bytes + " bytes, and the kernel takes " + MAX_BYTES,
+                    warm.isPresent()
+                            ? "Put the warm-up code into a module in the image, and import it: --warm 'import NAME'."
+                            : "Use shorter guest paths for the volumes.");
+        }
+        return line;
+    }
+
+    private static String mount(char disk, Volume volume) {
+        return "vd" + disk + ":" + volume.guestPath() + (volume.readOnly() ? ":ro" : "");
+    }
+}

@@ -1,0 +1,31 @@
+package io.forkd.engine;
+
+import io.forkd.kernel.GuestKernel;
+import io.forkd.snapshot.SnapshotTag;
+import io.forkd.snapshot.Volume;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * A parent to boot and to write down.
+ *
+ * @param bootWait how long the guest may take to become ready
+ * @param warm Python that its warm interpreter runs first
+ * @param replace whether a snapshot of that tag may be replaced
+ * @param keepWork whether the console is kept in /tmp
+ */
+public record SnapshotRequest(
+        SnapshotTag tag,
+        GuestKernel kernel,
+        Path rootfs,
+        boolean writableRoot,
+        Optional<String> tap,
+        int memoryMib,
+        int vcpus,
+        List<Volume> volumes,
+        Optional<String> warm,
+        Duration bootWait,
+        boolean replace,
+        boolean keepWork) {}

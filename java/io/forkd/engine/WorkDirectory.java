@@ -1,0 +1,48 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+
+/** What is left of a run for those who ask for it, under the names that scripts know: {@code /tmp/forkd-<verb>-<tag>}. */
+final class WorkDirectory {
+    private WorkDirectory() {}
+
+    /** Copies the run's files (not its sockets and locks); what an earlier run kept there goes. */
+    static Path keep(Path run, String name) {
+        Path kept = Path.of(System.getProperty("java.io.tmpdir"), name);
+        try {
+            Trees.delete(kept);
+            Files.createDirectory(kept, Trees.PRIVATE);
+            for (Path file : Trees.list(run)) {
+                if (Files.isRegularFile(file) && !file.endsWith(OwnedDirectory.LOCK)) {
+                    Files.copy(file, kept.resolve(file.getFileName()));
+                }
+            }
+            return kept;
+        } catch (IOException e) {
+            throw ForkdException.of("keep the work directory in " + kept, e);
+        }
+    }
+
+    /** The end of a console, for an error message. */
+    static String lastLines(Path console, int count) {
+        try {
+            List<String> lines = new String(Files.readAllBytes(console), StandardCharsets.UTF_8)
+                    .lines()
+                    .map(line -> line.replaceAll("\u001b\\[[0-9;?]*[A-Za-z]|[\\p{Cntrl}&&[^\t]]", ""))
+                    .toList();
+            return lines.isEmpty()
+                    ? "The console is empty."
+                    : "The last lines of the console:\n  "
+                            + String.join("\n  ", lines.subList(Math.max(0, lines.size() - count), lines.size()));
+        } catch (IOException e) {
+            return "There is no console: " + ForkdException.reason(e) + ".";
+        }
+    }
+}

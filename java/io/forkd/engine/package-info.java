@@ -1,0 +1,4 @@
+@NullMarked
+package io.forkd.engine;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package io.forkd.files;
+
+import org.jspecify.annotations.NullMarked;

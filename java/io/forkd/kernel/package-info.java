@@ -1,0 +1,4 @@
+@NullMarked
+package io.forkd.kernel;
+
+import org.jspecify.annotations.NullMarked;

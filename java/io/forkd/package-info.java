@@ -1,0 +1,4 @@
+@NullMarked
+package io.forkd;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package io.forkd.sandbox;
+
+import org.jspecify.annotations.NullMarked;

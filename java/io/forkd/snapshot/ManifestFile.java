@@ -1,0 +1,218 @@
+package io.forkd.snapshot;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.snapshot.Manifest.Layer;
+import io.forkd.snapshot.Manifest.Machine;
+import io.forkd.snapshot.Manifest.ManifestDisk;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.time.DateTimeException;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.ObjectMapper;
+import tools.jackson.databind.SerializationFeature;
+import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/** Reads and writes {@code snapshot.json}. */
+final class ManifestFile {
+    private static final ObjectMapper JSON =
+            JsonMapper.builder().enable(SerializationFeature.INDENT_OUTPUT).build();
+
+    private final Path file;
+
+    ManifestFile(Path file) {
+        this.file = file;
+    }
+
+    static byte[] encode(Manifest manifest) {
+        ObjectNode root = JSON.createObjectNode();
+        root.put("vmstate", manifest.vmstate().toString());
+        root.put("memory", manifest.memory().toString());
+        ArrayNode volumes = root.putArray("volumes");
+        for (Volume volume : manifest.volumes()) {
+            volumes.addObject()
+                    .put("host_path", volume.hostPath().toString())
+                    .put("guest_path", volume.guestPath())
+                    .put("read_only", volume.readOnly());
+        }
+        root.put("rootfs", manifest.rootfs().toString());
+        manifest.parentTag().ifPresent(tag -> root.put("parent_tag", tag));
+
+        root.put("format", Manifest.FORMAT);
+        root.put("forkd_version", manifest.machine().version());
+        root.put("created_at", manifest.createdAt().toString());
+        root.put("memory_bytes", manifest.memoryBytes());
+        root.put("vcpus", manifest.machine().vcpus());
+        root.put("kernel", manifest.machine().kernel().toString());
+        manifest.machine().initrd().ifPresent(initrd -> root.put("initrd", initrd.toString()));
+        root.put("command_line", manifest.machine().commandLine());
+        manifest.machine().tap().ifPresent(tap -> root.put("tap", tap));
+        ArrayNode disks = root.putArray("disks");
+        for (ManifestDisk disk : manifest.disks()) {
+            ObjectNode node = disks.addObject()
+                    .put("image", disk.image().toString())
+                    .put("read_only", disk.readOnly())
+                    .put("bytes", disk.bytes())
+                    .put("modified", disk.modified());
+            disk.layer().ifPresent(layer -> node.put("layer", layer.file()).put("layer_bytes", layer.bytes()));
+        }
+        manifest.rest().propertyStream().forEach(field -> root.set(field.getKey(), field.getValue()));
+        return (JSON.writeValueAsString(root) + "\n").getBytes(StandardCharsets.UTF_8);
+    }
+
+    Manifest read() {
+        try {
+            return decode(Files.readAllBytes(file));
+        } catch (IOException e) {
+            throw ForkdException.of("read " + file, e);
+        }
+    }
+
+    private Manifest decode(byte[] content) {
+        ObjectNode root;
+        try {
+            if (!(JSON.readTree(content) instanceof ObjectNode object)) {
+                throw damaged("it is not a JSON object");
+            }
+            root = object;
+        } catch (JacksonException e) {
+            throw damaged(e.getOriginalMessage() + " (line "
+                    + (e.getLocation() == null ? 0 : e.getLocation().getLineNr()) + ")");
+        }
+        Path vmstate = path(root, "vmstate");
+        Path memory = path(root, "memory");
+        Path rootfs = path(root, "rootfs");
+        List<Volume> volumes = new ArrayList<>();
+        for (ObjectNode volume : objects(root, "volumes")) {
+            try {
+                volumes.add(new Volume(
+                        path(volume, "host_path"),
+                        string(volume, "guest_path"),
+                        volume.path("read_only").asBoolean(false)));
+            } catch (ForkdException e) {
+                throw damaged(e.sentence());
+            }
+        }
+        Optional<String> parentTag = optional(root, "parent_tag");
+        long format = number(root, "format");
+        if (format != Manifest.FORMAT) {
+            throw new ForkdException(
+                    Kind.UNSUPPORTED,
+                    file + " has format " + format + ", and this forkd reads " + Manifest.FORMAT,
+                    format > Manifest.FORMAT ? "Use a newer forkd." : "");
+        }
+        List<ManifestDisk> disks = new ArrayList<>();
+        for (ObjectNode disk : objects(root, "disks")) {
+            Optional<Layer> layer =
+                    optional(disk, "layer").map(name -> new Layer(fileName(name), number(disk, "layer_bytes")));
+            disks.add(new ManifestDisk(
+                    path(disk, "image"),
+                    disk.path("read_only").asBoolean(false),
+                    number(disk, "bytes"),
+                    number(disk, "modified"),
+                    layer));
+        }
+        Machine machine = new Machine(
+                Math.toIntExact(number(root, "vcpus")),
+                path(root, "kernel"),
+                optional(root, "initrd").map(this::toPath),
+                string(root, "command_line"),
+                optional(root, "tap"),
+                string(root, "forkd_version"));
+        Instant createdAt = instant(string(root, "created_at"));
+        long memoryBytes = number(root, "memory_bytes");
+        root.remove(List.of(
+                "vmstate",
+                "memory",
+                "volumes",
+                "rootfs",
+                "parent_tag",
+                "format",
+                "forkd_version",
+                "created_at",
+                "memory_bytes",
+                "vcpus",
+                "kernel",
+                "initrd",
+                "command_line",
+                "tap",
+                "disks"));
+        return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parentTag, disks, machine, createdAt, root);
+    }
+
+    private String string(ObjectNode node, String field) {
+        return optional(node, field).orElseThrow(() -> damaged("the field \"" + field + "\" is missing"));
+    }
+
+    private Optional<String> optional(ObjectNode node, String field) {
+        JsonNode value = node.path(field);
+        if (value.isMissingNode() || value.isNull()) {
+            return Optional.empty();
+        }
+        if (!value.isString()) {
+            throw damaged("the field \"" + field + "\" is not a string");
+        }
+        return Optional.of(value.stringValue());
+    }
+
+    private long number(ObjectNode node, String field) {
+        JsonNode value = node.path(field);
+        if (!value.isIntegralNumber() || !value.canConvertToLong() || value.longValue() < 0) {
+            throw damaged("the field \"" + field + "\" is missing or not a number");
+        }
+        return value.longValue();
+    }
+
+    private List<ObjectNode> objects(ObjectNode node, String field) {
+        List<ObjectNode> found = new ArrayList<>();
+        for (JsonNode element : node.path(field)) {
+            if (!(element instanceof ObjectNode object)) {
+                throw damaged("\"" + field + "\" is not a list of objects");
+            }
+            found.add(object);
+        }
+        return found;
+    }
+
+    private Path path(ObjectNode node, String field) {
+        return toPath(string(node, field));
+    }
+
+    private Path toPath(String text) {
+        try {
+            return Path.of(text);
+        } catch (InvalidPathException e) {
+            throw damaged("'" + text + "' is not a path");
+        }
+    }
+
+    /** A layer lies in the snapshot's own directory, whatever a manifest from elsewhere may say. */
+    private String fileName(String text) {
+        if (text.isEmpty() || text.equals(".") || text.equals("..") || text.indexOf('/') >= 0) {
+            throw damaged("'" + text + "' is not a file name");
+        }
+        return text;
+    }
+
+    private Instant instant(String text) {
+        try {
+            return Instant.parse(text);
+        } catch (DateTimeException e) {
+            throw damaged("'" + text + "' is not a time");
+        }
+    }
+
+    private ForkdException damaged(String why) {
+        return new ForkdException(Kind.DAMAGED, file + " is damaged: " + why, "Take the snapshot again.");
+    }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package io.forkd.snapshot;
+
+import org.jspecify.annotations.NullMarked;

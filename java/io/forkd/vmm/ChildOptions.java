@@ -1,0 +1,14 @@
+package io.forkd.vmm;
+
+import java.nio.file.Path;
+import java.util.Optional;
+
+/**
+ * One child to fork; see forkd_child_options.
+ *
+ * @param hostname at most 63 bytes
+ * @param vsock the Unix socket to make; its path must be below 108 bytes
+ * @param netns the network namespace that has the tap
+ */
+public record ChildOptions(
+        String hostname, Path vsock, Optional<Path> console, Optional<String> tap, Optional<Path> netns) {}

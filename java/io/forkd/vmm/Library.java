@@ -1,0 +1,131 @@
+package io.forkd.vmm;
+
+import io.forkd.vmm.Native.forkd_disk;
+import io.forkd.vmm.Native.forkd_error;
+import io.forkd.vmm.Native.forkd_vm_status;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import org.bytedeco.javacpp.BytePointer;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerScope;
+
+/** Loads the native library, and carries values over the border. All native memory made here is the open scope's. */
+final class Library {
+    private static final NativeFiles FILES = load();
+
+    private Library() {}
+
+    /** A native call that returns 0 or a negative errno. */
+    interface Call {
+        int run(forkd_error error);
+    }
+
+    /** Loads the library when it has not been. */
+    static NativeFiles files() {
+        return FILES;
+    }
+
+    /** JavaCPP's loader is told to look where the files are; left alone, it would unpack the jar a second time. */
+    private static NativeFiles load() {
+        NativeFiles files = NativeFiles.installed();
+        System.load(files.library().toString());
+        System.setProperty("org.bytedeco.javacpp.pathsFirst", "true");
+        System.setProperty("java.library.path", String.valueOf(files.glue().getParent()));
+        return files;
+    }
+
+    /** Throws what the call reports. */
+    static void check(Call call) {
+        NativeError error = attempt(call).orElse(null);
+        if (error != null) {
+            throw new VmmException(error);
+        }
+    }
+
+    static Optional<NativeError> attempt(Call call) {
+        try (PointerScope scope = new PointerScope()) {
+            forkd_error error = zero(new forkd_error());
+            return call.run(error) == 0 ? Optional.empty() : Optional.of(error(error));
+        }
+    }
+
+    /** JavaCPP leaves plain structs as the allocator gave them. */
+    static <P extends Pointer> P zero(P struct) {
+        struct.zero();
+        return struct;
+    }
+
+    static BytePointer text(String value) {
+        return new BytePointer(value, StandardCharsets.UTF_8);
+    }
+
+    static BytePointer text(Path value) {
+        return text(value.toString());
+    }
+
+    static forkd_disk disks(List<Disk> disks) {
+        forkd_disk array = new forkd_disk(Math.max(1, disks.size()));
+        for (int i = 0; i < disks.size(); i++) {
+            Disk disk = disks.get(i);
+            forkd_disk each = zero(array.getPointer(i));
+            each.path(text(disk.image())).mode(mode(disk.mode()));
+            disk.layer().ifPresent(layer -> each.layer_path(text(layer)));
+        }
+        return array;
+    }
+
+    static VmStatus status(forkd_vm_status status) {
+        VmStatus.End end = end(status.end());
+        return new VmStatus(
+                phase(status.phase()),
+                end,
+                status.pid(),
+                micros(status.fork_us()),
+                micros(status.ready_us()),
+                end == VmStatus.End.ERROR ? Optional.of(error(status.error())) : Optional.empty());
+    }
+
+    private static int mode(Disk.Mode mode) {
+        return switch (mode) {
+            case PRIVATE -> Native.FORKD_DISK_PRIVATE;
+            case READ_ONLY -> Native.FORKD_DISK_READ_ONLY;
+            case SHARED -> Native.FORKD_DISK_SHARED;
+        };
+    }
+
+    private static VmStatus.Phase phase(int value) {
+        return switch (value) {
+            case Native.FORKD_VM_STARTING -> VmStatus.Phase.STARTING;
+            case Native.FORKD_VM_READY -> VmStatus.Phase.READY;
+            case Native.FORKD_VM_ENDED -> VmStatus.Phase.ENDED;
+            default -> throw new IllegalStateException("libforkd reports the phase " + value);
+        };
+    }
+
+    private static VmStatus.End end(int value) {
+        return switch (value) {
+            case Native.FORKD_END_NONE -> VmStatus.End.NONE;
+            case Native.FORKD_END_KILLED -> VmStatus.End.KILLED;
+            case Native.FORKD_END_POWER_OFF -> VmStatus.End.POWER_OFF;
+            case Native.FORKD_END_RESET -> VmStatus.End.RESET;
+            case Native.FORKD_END_CRASH -> VmStatus.End.CRASH;
+            case Native.FORKD_END_ERROR -> VmStatus.End.ERROR;
+            default -> throw new IllegalStateException("libforkd reports the end " + value);
+        };
+    }
+
+    private static Duration micros(long value) {
+        return Duration.ofNanos(value * 1000);
+    }
+
+    private static NativeError error(forkd_error error) {
+        return new NativeError(error.code(), string(error.operation()), string(error.object()), string(error.text()));
+    }
+
+    private static String string(BytePointer value) {
+        return value.getString(StandardCharsets.UTF_8);
+    }
+}

@@ -1,0 +1,79 @@
+package io.forkd.vmm;
+
+import io.forkd.vmm.Native.forkd_boot_options;
+import io.forkd.vmm.Native.forkd_vm;
+import io.forkd.vmm.Native.forkd_vm_status;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Optional;
+import org.bytedeco.javacpp.PointerScope;
+
+/**
+ * One VM, which is a process: a booted one, or a child of a {@link ForkServer}. It ends when it is closed or when this
+ * process dies. Safe for use by several threads; a call waits for the one before it.
+ */
+public final class Vm implements AutoCloseable {
+    private final forkd_vm handle;
+    private boolean closed;
+
+    Vm(forkd_vm handle) {
+        this.handle = handle;
+    }
+
+    /** Starts a VM; returns once its processors run. */
+    public static Vm boot(BootOptions options) {
+        NativeFiles files = Library.files();
+        forkd_vm handle = new forkd_vm();
+        try (PointerScope scope = new PointerScope()) {
+            forkd_boot_options o = Library.zero(new forkd_boot_options());
+            o.vmm_path(Library.text(files.vmm())).kernel_path(Library.text(options.kernel()));
+            options.initrd().ifPresent(initrd -> o.initrd_path(Library.text(initrd)));
+            o.command_line(Library.text(options.commandLine()));
+            o.memory_bytes(options.memoryBytes()).vcpu_count(options.vcpus());
+            o.disk_count(options.disks().size()).disks(Library.disks(options.disks()));
+            options.tap().ifPresent(tap -> o.tap_name(Library.text(tap)));
+            o.console_path(Library.text(options.console())).vsock_path(Library.text(options.vsock()));
+            Library.check(error -> Native.forkd_vm_boot(handle, o, error));
+        }
+        return new Vm(handle);
+    }
+
+    /** Waits until the VM is ready or has ended; empty when it is neither after {@code timeout}. */
+    public synchronized Optional<VmStatus> await(Duration timeout) {
+        requireOpen();
+        try (PointerScope scope = new PointerScope()) {
+            forkd_vm_status status = Library.zero(new forkd_vm_status());
+            NativeError error = Library.attempt(
+                            e -> Native.forkd_vm_wait(handle, Math.toIntExact(timeout.toMillis()), status, e))
+                    .orElse(null);
+            if (error == null) {
+                return Optional.of(Library.status(status));
+            }
+            if (error.code() == NativeError.ETIMEDOUT) {
+                return Optional.empty();
+            }
+            throw new VmmException(error);
+        }
+    }
+
+    /** Pauses the VM for good and writes it into {@code directory}. */
+    public synchronized void snapshot(Path directory) {
+        requireOpen();
+        Library.check(error -> Native.forkd_vm_snapshot(handle, directory.toString(), error));
+    }
+
+    /** Ends the VM if it still runs. */
+    @Override
+    public synchronized void close() {
+        if (!closed) {
+            closed = true;
+            Native.forkd_vm_free(handle);
+        }
+    }
+
+    private void requireOpen() {
+        if (closed) {
+            throw new IllegalStateException("this VM is closed");
+        }
+    }
+}
