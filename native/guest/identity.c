@@ -35,13 +35,13 @@ int identity_check(const struct guest_identity *identity)
 
 static int add_entropy(int random, const uint8_t seed[64])
 {
-    struct {
-        struct rand_pool_info info;
-        uint8_t bytes[64];
-    } pool = {.info = {.entropy_count = 512, .buf_size = 64}};
-    memcpy(pool.info.buf, seed, 64);
-    int status = ioctl(random, RNDADDENTROPY, &pool) < 0 || ioctl(random, RNDRESEEDCRNG) < 0 ? -errno : 0;
-    explicit_bzero(&pool, sizeof pool);
+    _Alignas(struct rand_pool_info) uint8_t bytes[sizeof(struct rand_pool_info) + 64];
+    struct rand_pool_info *pool = (struct rand_pool_info *)bytes;
+    pool->entropy_count = 512;
+    pool->buf_size = 64;
+    memcpy(pool->buf, seed, 64);
+    int status = ioctl(random, RNDADDENTROPY, pool) < 0 || ioctl(random, RNDRESEEDCRNG) < 0 ? -errno : 0;
+    explicit_bzero(bytes, sizeof bytes);
     return status;
 }
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -114,6 +115,17 @@ static void bury(struct warm *warm, char *how, size_t size)
     console("%s", how);
 }
 
+/* On stdin the script is no file in the image and no long argument in the list of processes. */
+static int open_script(void)
+{
+    int fd = memfd_create("forkd-warm", MFD_CLOEXEC);
+    if (fd >= 0 && (write(fd, warm_py, sizeof warm_py - 1) < 0 || lseek(fd, 0, SEEK_SET) < 0)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 static int launch(struct warm *warm)
 {
     int channel[2];
@@ -127,12 +139,12 @@ static int launch(struct warm *warm)
         return status;
     }
     fcntl(reseeded[0], F_SETFL, O_NONBLOCK);
-    int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int input = open_script();
     int output = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
     char numbers[2][12];
     snprintf(numbers[0], sizeof numbers[0], "%d", channel[1]);
     snprintf(numbers[1], sizeof numbers[1], "%d", reseeded[1]);
-    char *argv[] = {(char *)warm->python, "-c", (char *)warm_py, numbers[0], numbers[1], NULL};
+    char *argv[] = {(char *)warm->python, "-", numbers[0], numbers[1], NULL};
     struct spawn_options options = {
         .argv = argv,
         .stdio = {input, output, output},

@@ -60,16 +60,16 @@ def send(reply):
         rest = rest[os.write(CHANNEL, rest) :]
 
 
-def describe(error):
+def describe(error, trace):
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:
         text = type(error).__name__
     try:
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        lines = "".join(traceback.format_exception(type(error), error, trace))
     except Exception:
-        trace = text
-    return text, trace
+        lines = text
+    return text, lines
 
 
 def import_numpy():
@@ -87,7 +87,7 @@ def run_warm_up(code, names):
     try:
         exec(compile(code, "<warm>", "exec"), names)
     except BaseException as error:
-        return describe(error)[1]
+        return describe(error, error.__traceback__.tb_next)[1]
     return ""
 
 
@@ -100,7 +100,8 @@ def evaluate(code, names):
         finally:
             evaluating = False
     except BaseException as error:
-        text, trace = describe(error)
+        # The first frame is this one, which is nobody's business.
+        text, trace = describe(error, error.__traceback__.tb_next)
         reply = {"error": text, "traceback": trace, "exit_code": 1}
     if os.getpid() != pid:
         os._exit(0)  # the expression forked: only the original answers

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The warm interpreter, with the Python of this machine. */
+#include "client.h"
+
+#include "clock.h"
+
+#include <errno.h>
+
+static const char *python[2];
+
+/* Names of its own, a seeded generator, and something printed where the protocol must not see it. */
+static const char warm_code[] = "import random, os\n"
+                                "random.seed(1)\n"
+                                "def double(x):\n"
+                                "    return 2 * x\n"
+                                "print('printed by the warm-up')\n";
+
+static int find_python(void **state)
+{
+    (void)state;
+    static char path[256];
+    /* The agent itself says where it is: the name in PATH may be a shell script that looks for it. */
+    struct served *served = serve(&(struct agent_options){0});
+    char *reply = ask(served, "{\"action\":\"exec\",\"args\":[\"python3\",\"-c\",\"import sys; "
+                              "print(end=sys.executable)\"]}");
+    if (sscanf(reply, "{\"stdout\":\"%255[^\"]", path) != 1) {
+        fprintf(stderr, "these tests need python3: %s", reply);
+        free(reply);
+        return -1;
+    }
+    free(reply);
+    python[0] = path;
+    return 0;
+}
+
+static struct served *serve_python(const char *code)
+{
+    return serve(&(struct agent_options){.pythons = python, .warm_code = code});
+}
+
+static int start(void **state)
+{
+    struct served *served = serve_python(warm_code);
+    *state = served;
+    return served->status;
+}
+
+static void expressions_give_their_repr(void **state)
+{
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"[1+1, 'a\\u00e4']\"}",
+                  "{\"result\": \"[2, 'a\\u00e4']\", \"exit_code\": 0}\n");
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"chr(0xd800)\"}",
+                  "{\"result\": \"'\\\\ud800'\", \"exit_code\": 0}\n");
+}
+
+static void names_of_the_warm_up_are_seen(void **state)
+{
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"double(21)\"}",
+                  "{\"result\": \"42\", \"exit_code\": 0}\n");
+}
+
+static void each_eval_has_a_fresh_namespace(void **state)
+{
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"(leak := 1)\"}",
+                  "{\"result\": \"1\", \"exit_code\": 0}\n");
+    assert_answer_has(*state, "{\"action\":\"eval\",\"code\":\"leak\"}",
+                      "NameError: name 'leak' is not defined");
+}
+
+static void errors_have_a_traceback(void **state)
+{
+    assert_answer_has(
+        *state, "{\"action\":\"eval\",\"code\":\"1/0\"}",
+        "{\"error\": \"ZeroDivisionError: division by zero\", \"traceback\": \"Traceback (most recent");
+    assert_answer_has(*state, "{\"action\":\"eval\",\"code\":\"x = 1\"}", "{\"error\": \"SyntaxError: ");
+    assert_answer_has(*state, "{\"action\":\"eval\",\"code\":\"exit(3)\"}", "{\"error\": \"SystemExit: 3\"");
+}
+
+static void printing_does_not_disturb(void **state)
+{
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"print('printed by an eval')\"}",
+                  "{\"result\": \"None\", \"exit_code\": 0}\n");
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"__import__('sys').stdin.read()\"}",
+                  "{\"result\": \"''\", \"exit_code\": 0}\n");
+}
+
+static void an_eval_that_forks_answers_once(void **state)
+{
+    assert_answer_has(*state, "{\"action\":\"eval\",\"code\":\"os.fork() > 0\"}", "{\"result\": \"True\"");
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"7\"}", "{\"result\": \"7\", \"exit_code\": 0}\n");
+}
+
+static void results_of_many_bytes_come_whole(void **state)
+{
+    char *reply = ask(*state, "{\"action\":\"eval\",\"code\":\"'x' * 10000000\"}");
+    assert_int_equal(strspn(reply + strlen("{\"result\": \"'"), "x"), 10000000);
+    assert_non_null(strstr(reply, "x'\", \"exit_code\": 0}\n"));
+    free(reply);
+}
+
+static void a_dead_interpreter_is_replaced(void **state)
+{
+    assert_answer_has(*state, "{\"action\":\"eval\",\"code\":\"os._exit(3)\"}",
+                      "{\"error\":\"RuntimeError: the interpreter ended with exit status 3\"");
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"double(4)\"}",
+                  "{\"result\": \"8\", \"exit_code\": 0}\n");
+    assert_answer_has(*state, "{\"action\":\"eval\",\"code\":\"os.kill(os.getpid(), 11)\"}",
+                      "{\"error\":\"RuntimeError: the interpreter was killed by signal 11\"");
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"double(5)\"}",
+                  "{\"result\": \"10\", \"exit_code\": 0}\n");
+}
+
+static void a_timeout_interrupts(void **state)
+{
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"globals().__setitem__('x', 1)\"}",
+                  "{\"result\": \"None\", \"exit_code\": 0}\n");
+    assert_answer_has(*state,
+                      "{\"action\":\"eval\",\"code\":\"__import__('time').sleep(60)\",\"timeout\":0.3}",
+                      "{\"error\": \"KeyboardInterrupt: \"");
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"7\"}", "{\"result\": \"7\", \"exit_code\": 0}\n");
+}
+
+static void a_timeout_kills_what_ignores_the_interrupt(void **state)
+{
+    assert_answer_has(*state,
+                      "{\"action\":\"eval\",\"code\":\"[__import__('signal').signal(2, 1), "
+                      "__import__('time').sleep(60)]\",\"timeout\":0.3}",
+                      "{\"error\":\"TimeoutExpired: eval timed out after 0.3 seconds");
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"7\"}", "{\"result\": \"7\", \"exit_code\": 0}\n");
+}
+
+static double random_number(struct served *served)
+{
+    char *reply = ask(served, "{\"action\":\"eval\",\"code\":\"random.random()\"}");
+    double number = strtod(reply + strlen("{\"result\": \""), NULL);
+    assert_true(number > 0);
+    free(reply);
+    return number;
+}
+
+static int reseed(struct served *served)
+{
+    warm_reseed_begin(&served->agent.warm);
+    return warm_reseed_finish(&served->agent.warm);
+}
+
+static void reseeding_leaves_the_seeded_sequence(void **state)
+{
+    (void)state;
+    struct served *same = serve_python(warm_code);
+    struct served *other = serve_python(warm_code);
+    assert_float_equal(random_number(same), random_number(other), 0);
+    assert_int_equal(reseed(other), 0);
+    assert_true(random_number(same) != random_number(other));
+}
+
+static void reseeding_reaches_an_eval_that_runs(void **state)
+{
+    struct served *served = *state;
+    int fd = client_connect(served);
+    client_send(fd, "{\"action\":\"eval\",\"code\":\"__import__('time').sleep(3)\"}\n");
+    clock_sleep_ms(500);
+    int64_t began = clock_now_ms();
+    assert_int_equal(reseed(served), 0);
+    assert_true(clock_now_ms() - began < 2000);
+    char *reply = client_receive(fd);
+    assert_string_equal(reply, "{\"result\": \"None\", \"exit_code\": 0}\n");
+    free(reply);
+}
+
+static void a_warm_up_that_fails_is_reported_and_served(void **state)
+{
+    (void)state;
+    struct served *served = serve_python("import random\nimport no_such_module\n");
+    assert_int_equal(served->status, -EINVAL);
+    assert_non_null(strstr(served->why, "ModuleNotFoundError: No module named 'no_such_module'"));
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"7\"}", "{\"result\": \"7\", \"exit_code\": 0}\n");
+}
+
+static void without_python_only_eval_is_missing(void **state)
+{
+    (void)state;
+    struct served *served = serve(&(struct agent_options){0});
+    assert_int_equal(served->status, 0);
+    assert_answer_has(served, "{\"action\":\"eval\",\"code\":\"7\"}",
+                      "{\"error\":\"RuntimeError: eval needs Python");
+    assert_answer_has(served, "{\"action\":\"ping\"}", "\"numpy_version\":\"not-installed\"");
+    assert_int_equal(reseed(served), 0);
+    assert_int_equal(serve(&(struct agent_options){.warm_code = "1"})->status, -ENOENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(expressions_give_their_repr, start),
+        cmocka_unit_test_setup(names_of_the_warm_up_are_seen, start),
+        cmocka_unit_test_setup(each_eval_has_a_fresh_namespace, start),
+        cmocka_unit_test_setup(errors_have_a_traceback, start),
+        cmocka_unit_test_setup(printing_does_not_disturb, start),
+        cmocka_unit_test_setup(an_eval_that_forks_answers_once, start),
+        cmocka_unit_test_setup(results_of_many_bytes_come_whole, start),
+        cmocka_unit_test_setup(a_dead_interpreter_is_replaced, start),
+        cmocka_unit_test_setup(a_timeout_interrupts, start),
+        cmocka_unit_test_setup(a_timeout_kills_what_ignores_the_interrupt, start),
+        cmocka_unit_test(reseeding_leaves_the_seeded_sequence),
+        cmocka_unit_test_setup(reseeding_reaches_an_eval_that_runs, start),
+        cmocka_unit_test(a_warm_up_that_fails_is_reported_and_served),
+        cmocka_unit_test(without_python_only_eval_is_missing),
+    };
+    return cmocka_run_group_tests(tests, find_python, NULL);
+}
