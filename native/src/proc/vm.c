@@ -505,12 +505,6 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
         (result = attach_net(vm, message->tap_name, err)) < 0 ||
         (result = loop_add(&vm->machine.loop, &vm->channel_watch, vm->channel, EPOLLIN, err)) < 0)
         return result;
-    pthread_mutex_lock(&vm->machine.lock);
-    if ((message->flags & FORKD_NO_AGENT) != 0)
-        result = listen_vsock(vm, err);
-    pthread_mutex_unlock(&vm->machine.lock);
-    if (result < 0)
-        return result;
     result = machine_boot(&vm->machine, fds[0], initrd, message->command_line, err);
     close(fds[0]);
     if (initrd >= 0)
@@ -620,10 +614,11 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
         (result = loop_add(&vm->machine.loop, &vm->channel_watch, vm->channel, EPOLLIN, err)) < 0 ||
         (result = machine_restore(&vm->machine, err)) < 0)
         return result;
-    pthread_mutex_lock(&vm->machine.lock);
-    result = (message->flags & FORKD_NO_AGENT) != 0 ? listen_vsock(vm, err)
-                                                    : start_identity(vm, message->hostname, err);
-    pthread_mutex_unlock(&vm->machine.lock);
+    if ((message->flags & FORKD_NO_AGENT) == 0) {
+        pthread_mutex_lock(&vm->machine.lock);
+        result = start_identity(vm, message->hostname, err);
+        pthread_mutex_unlock(&vm->machine.lock);
+    }
     if (result < 0)
         return result;
     vm->status.fork_us = vm_now_us() - vm->started_us;

@@ -11,14 +11,7 @@
 #define VMGENID 0xf0000
 #define FILL_START 0x200000
 
-    .section .note.pvh, "a", @note
-    .long 4, 4, 18 /* name size, value size, XEN_ELFNOTE_PHYS32_ENTRY */
-    .asciz "Xen"
-    .long start
-
-    .code32
-    .text
-    .globl start
+#include "header.inc"
 start:
     jmp boot
     .org 16

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Snapshot, fork server and children through libforkd, with a guest of our own. */
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define CHILDREN 10
+
+struct fixture {
+    struct folder folder;
+    char memory[128];
+    char vmstate[128];
+    char disk[128];
+    struct forkd_disk disks[1];
+    struct forkd_server_options options;
+};
+
+/* One snapshot for all tests: the guest fills its memory, with one disk that it does not touch. */
+static int make_snapshot(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->folder = folder_make();
+    folder_file(&fixture->folder, "memory.bin", fixture->memory, sizeof fixture->memory);
+    folder_file(&fixture->folder, "vmstate", fixture->vmstate, sizeof fixture->vmstate);
+    folder_file(&fixture->folder, "disk.img", fixture->disk, sizeof fixture->disk);
+    int fd = open(fixture->disk, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    close(fd);
+    fixture->disks[0] = (struct forkd_disk){.path = fixture->disk};
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    options.disks = fixture->disks;
+    options.disk_count = 1;
+    struct forkd_vm *vm = boot(&options);
+    struct forkd_error error = {0};
+    OK(forkd_vm_wait(vm, 20000, NULL, &error));
+    OK(forkd_vm_snapshot(vm, fixture->folder.path, &error));
+    forkd_vm_free(vm);
+    fixture->options = (struct forkd_server_options){.vmm_path = FORKD_VMM,
+                                                     .memory_path = fixture->memory,
+                                                     .vmstate_path = fixture->vmstate,
+                                                     .disks = fixture->disks,
+                                                     .disk_count = 1};
+    *state = fixture;
+    return 0;
+}
+
+static int remove_snapshot(void **state)
+{
+    struct fixture *fixture = *state;
+    folder_remove(&fixture->folder);
+    free(fixture);
+    return 0;
+}
+
+static struct forkd_server *start(const struct fixture *fixture)
+{
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    OK(forkd_server_start(&server, &fixture->options, &error));
+    return server;
+}
+
+static struct forkd_vm *fork_ready(struct forkd_server *server, const char *vsock_path,
+                                   struct forkd_vm_status *status)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm *child = NULL;
+    struct forkd_child_options options = {.flags = FORKD_NO_AGENT, .vsock_path = vsock_path};
+    OK(forkd_server_fork(server, &options, &child, &error));
+    OK(forkd_vm_wait(child, 20000, status, &error));
+    if (status->phase != FORKD_VM_READY)
+        fail_msg("the child ended: %s", status->error.text);
+    return child;
+}
+
+static void assert_gone(int pid)
+{
+    for (int i = 0; i < 200 && kill(pid, 0) == 0; i++)
+        usleep(10000);
+    assert_int_equal(kill(pid, 0), -1);
+}
+
+static void memory_image_holds_what_the_guest_wrote(void **state)
+{
+    struct fixture *fixture = *state;
+    struct stat info;
+    assert_int_equal(stat(fixture->memory, &info), 0);
+    assert_int_equal(info.st_size, MEMORY);
+    int fd = open(fixture->memory, O_RDONLY | O_CLOEXEC);
+    const uint32_t *memory = mmap(NULL, MEMORY, PROT_READ, MAP_PRIVATE, fd, 0);
+    assert_true(memory != MAP_FAILED);
+    for (uint32_t address = 0x200000; address < MEMORY; address += 4096)
+        assert_int_equal(memory[address / 4], address);
+    munmap((void *)memory, MEMORY);
+    close(fd);
+}
+
+static void untouched_disk_leaves_no_layer(void **state)
+{
+    struct fixture *fixture = *state;
+    char layer[128];
+    assert_int_equal(access(folder_file(&fixture->folder, "disk-0.layer", layer, sizeof layer), F_OK), -1);
+}
+
+static void children_become_ready_each_in_its_own_process(void **state)
+{
+    struct forkd_server *server = start(*state);
+    struct forkd_vm *children[CHILDREN];
+    struct forkd_vm_status status[CHILDREN];
+    for (int i = 0; i < CHILDREN; i++) {
+        children[i] = fork_ready(server, NULL, &status[i]);
+        for (int j = 0; j < i; j++)
+            assert_int_not_equal(status[i].pid, status[j].pid);
+        assert_true(status[i].ready_us >= status[i].fork_us);
+    }
+    for (int i = 0; i < CHILDREN; i++) {
+        assert_int_equal(kill(status[i].pid, 0), 0);
+        forkd_vm_free(children[i]);
+        assert_gone(status[i].pid);
+    }
+    forkd_server_free(server);
+}
+
+static void killed_child_is_reported_and_its_socket_removed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm_status status;
+    char path[128];
+    folder_file(&fixture->folder, "k.vsock", path, sizeof path);
+    struct forkd_vm *child = fork_ready(server, path, &status);
+    assert_int_equal(access(path, F_OK), 0);
+    kill(status.pid, SIGKILL);
+    struct forkd_error error = {0};
+    OK(forkd_vm_wait_end(child, 5000, &status, &error));
+    assert_int_equal(status.end, FORKD_END_KILLED);
+    /* The server does this, not the handle's owner. */
+    for (int i = 0; i < 200 && access(path, F_OK) == 0; i++)
+        usleep(10000);
+    assert_int_equal(access(path, F_OK), -1);
+    struct forkd_vm *sibling = fork_ready(server, path, &status);
+    forkd_vm_free(sibling);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+static void killed_server_takes_its_children_along(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm_status status;
+    char path[128];
+    folder_file(&fixture->folder, "s.vsock", path, sizeof path);
+    struct forkd_vm *child = fork_ready(server, path, &status);
+    kill(forkd_server_pid(server), SIGKILL);
+    struct forkd_error error = {0};
+    OK(forkd_vm_wait_end(child, 5000, &status, &error));
+    assert_gone(status.pid);
+    struct forkd_vm *another = NULL;
+    struct forkd_child_options options = {.flags = FORKD_NO_AGENT};
+    int result = forkd_server_fork(server, &options, &another, &error);
+    assert_int_equal(result, -EPIPE);
+    forkd_vm_free(child);
+    assert_int_equal(access(path, F_OK), -1);
+    forkd_server_free(server);
+}
+
+static void ended_server_takes_its_children_along(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm_status status;
+    char path[128];
+    folder_file(&fixture->folder, "e.vsock", path, sizeof path);
+    struct forkd_vm *child = fork_ready(server, path, &status);
+    forkd_server_free(server);
+    assert_gone(status.pid);
+    assert_int_equal(access(path, F_OK), -1);
+    forkd_vm_free(child);
+}
+
+/* The guest has no agent, so nobody acknowledges the new identity: the child must not be served. */
+static void child_that_does_not_acknowledge_its_identity_is_ended(void **state)
+{
+    struct forkd_server *server = start(*state);
+    struct forkd_error error = {0};
+    struct forkd_vm *child = NULL;
+    struct forkd_vm_status status;
+    struct forkd_child_options options = {.hostname = "mute", .ready_timeout_ms = 300};
+    OK(forkd_server_fork(server, &options, &child, &error));
+    OK(forkd_vm_wait(child, 10000, &status, &error));
+    assert_int_equal(status.phase, FORKD_VM_ENDED);
+    assert_int_equal(status.end, FORKD_END_ERROR);
+    int fd = -1;
+    assert_true(forkd_vm_connect(child, 8888, &fd, &error) < 0);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+/* --- damage -----------------------------------------------------------------------------------------------
+ */
+
+static void assert_server_refused(const struct forkd_server_options *options, int code, const char *names)
+{
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    assert_int_equal(forkd_server_start(&server, options, &error), -code);
+    if (strstr(error.text, names) == NULL)
+        fail_msg("'%s' does not name '%s'", error.text, names);
+}
+
+static void damaged_vmstate_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    char copy[128];
+    char command[512];
+    folder_file(&fixture->folder, "vmstate.bad", copy, sizeof copy);
+    struct stat info;
+    assert_int_equal(stat(fixture->vmstate, &info), 0);
+    struct forkd_server_options options = fixture->options;
+    options.vmstate_path = copy;
+    for (off_t at = 0; at < info.st_size; at += info.st_size / 16) {
+        snprintf(command, sizeof command, "cp '%s' '%s'", fixture->vmstate, copy);
+        assert_int_equal(system(command), 0);
+        int fd = open(copy, O_RDWR | O_CLOEXEC);
+        uint8_t byte = 0;
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        byte ^= 0x10;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        close(fd);
+        struct forkd_error error = {0};
+        struct forkd_server *server = NULL;
+        int result = forkd_server_start(&server, &options, &error);
+        assert_true(result == -EBADMSG || result == -ENOTSUP);
+        assert_non_null(strstr(error.text, "vmstate"));
+    }
+    assert_int_equal(truncate(copy, info.st_size / 2), 0);
+    assert_server_refused(&options, EBADMSG, "vmstate");
+    assert_int_equal(truncate(copy, 0), 0);
+    assert_server_refused(&options, EBADMSG, "vmstate");
+}
+
+static void memory_image_of_another_size_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    char copy[128];
+    folder_file(&fixture->folder, "memory.bad", copy, sizeof copy);
+    int fd = open(copy, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, MEMORY - 4096), 0);
+    struct forkd_server_options options = fixture->options;
+    options.memory_path = copy;
+    assert_server_refused(&options, EBADMSG, "memory");
+    assert_int_equal(ftruncate(fd, MEMORY + 4096), 0);
+    assert_server_refused(&options, EINVAL, "memory");
+    close(fd);
+}
+
+static void wrong_disks_are_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server_options options = fixture->options;
+    options.disk_count = 0;
+    assert_server_refused(&options, EINVAL, "disk");
+    struct forkd_disk missing = {.path = "/nowhere/disk.img"};
+    options.disk_count = 1;
+    options.disks = &missing;
+    assert_server_refused(&options, ENOENT, "/nowhere/disk.img");
+}
+
+static void snapshot_never_overwrites(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    struct forkd_vm *vm = boot(&options);
+    struct forkd_error error = {0};
+    assert_int_equal(forkd_vm_snapshot(vm, "/nowhere", &error), -ENOENT);
+    OK(forkd_vm_wait(vm, 20000, NULL, &error));
+    assert_int_equal(forkd_vm_snapshot(vm, fixture->folder.path, &error), -EEXIST);
+    forkd_vm_free(vm);
+    assert_int_equal(access(fixture->memory, F_OK), 0);
+}
+
+/* A folder on a file system of 8 MiB: the 64 MiB of memory do not fit. */
+static void full_disk_leaves_nothing_behind(void **state)
+{
+    struct fixture *fixture = *state;
+    char mount[128];
+    char command[512];
+    folder_file(&fixture->folder, "small", mount, sizeof mount);
+    snprintf(command, sizeof command, "mkdir '%s' && mount -t tmpfs -o size=8m none '%s'", mount, mount);
+    if (system(command) != 0)
+        fail_msg("cannot mount a tmpfs: run the native tests as root");
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    struct forkd_vm *vm = boot(&options);
+    struct forkd_error error = {0};
+    OK(forkd_vm_wait(vm, 20000, NULL, &error));
+    int result = forkd_vm_snapshot(vm, mount, &error);
+    forkd_vm_free(vm);
+    snprintf(command, sizeof command, "test -z \"$(ls -A '%s')\"", mount);
+    int empty = system(command);
+    snprintf(command, sizeof command, "umount '%s'", mount);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(result, -ENOSPC);
+    assert_int_equal(empty, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_image_holds_what_the_guest_wrote),
+        cmocka_unit_test(untouched_disk_leaves_no_layer),
+        cmocka_unit_test(children_become_ready_each_in_its_own_process),
+        cmocka_unit_test(killed_child_is_reported_and_its_socket_removed),
+        cmocka_unit_test(killed_server_takes_its_children_along),
+        cmocka_unit_test(ended_server_takes_its_children_along),
+        cmocka_unit_test(child_that_does_not_acknowledge_its_identity_is_ended),
+        cmocka_unit_test(damaged_vmstate_is_refused),
+        cmocka_unit_test(memory_image_of_another_size_is_refused),
+        cmocka_unit_test(wrong_disks_are_refused),
+        cmocka_unit_test(snapshot_never_overwrites),
+        cmocka_unit_test(full_disk_leaves_nothing_behind),
+    };
+    return cmocka_run_group_tests(tests, make_snapshot, remove_snapshot);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tests of libforkd share: paths of the programs under test, and a temporary folder. */
+#ifndef FORKD_TESTS_API_HARNESS_H
+#define FORKD_TESTS_API_HARNESS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <forkd/forkd.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* FORKD_VMM and FORKD_GUESTS come from CMake. */
+#define GUEST(name) FORKD_GUESTS "/" name ".elf"
+#define MEMORY (64ull << 20)
+
+struct folder {
+    char path[64];
+};
+
+static inline struct folder folder_make(void)
+{
+    struct folder folder;
+    snprintf(folder.path, sizeof folder.path, "/tmp/forkd-test-XXXXXX");
+    assert_non_null(mkdtemp(folder.path));
+    return folder;
+}
+
+static inline char *folder_file(const struct folder *folder, const char *name, char *buffer, size_t size)
+{
+    snprintf(buffer, size, "%s/%s", folder->path, name);
+    return buffer;
+}
+#define FILE_IN(folder, name) folder_file(&(folder), name, (char[128]){0}, 128)
+
+static inline void folder_remove(const struct folder *folder)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder->path);
+    assert_int_equal(system(command), 0);
+}
+
+/* 0, or the error's text on stderr and the test failed. */
+#define OK(call)                                                                                             \
+    do {                                                                                                     \
+        int ok_result = (call);                                                                              \
+        if (ok_result < 0)                                                                                   \
+            fail_msg("%s: %s", #call, error.text);                                                           \
+    } while (0)
+
+static inline struct forkd_vm *boot(const struct forkd_boot_options *options)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm *vm = NULL;
+    OK(forkd_vm_boot(&vm, options, &error));
+    return vm;
+}
+
+static inline struct forkd_boot_options boot_options(const char *guest)
+{
+    return (struct forkd_boot_options){.vmm_path = FORKD_VMM,
+                                       .kernel_path = guest,
+                                       .memory_bytes = MEMORY,
+                                       .vcpu_count = 1,
+                                       .flags = FORKD_NO_AGENT};
+}
+
+#endif
