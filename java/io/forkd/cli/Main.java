@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.engine.Engine;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
@@ -14,7 +15,9 @@ import java.util.function.Function;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.IExecutionExceptionHandler;
+import picocli.CommandLine.IParameterExceptionHandler;
 import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.UnmatchedArgumentException;
 
 /** {@code forkd <verb>}. */
@@ -35,7 +38,10 @@ public final class Main {
         VERBS.put("rmi", RmiCommand::new);
         VERBS.put("where", WhereCommand::new);
         VERBS.put("cleanup", CleanupCommand::new);
-        VERBS.put("kernel", KernelCommand::new);
+        VERBS.put(
+                "kernel",
+                shell -> new CommandLine(new KernelCommand())
+                        .addSubcommand("install", new KernelCommand.Install(shell)));
         VERBS.put("completion", CompletionCommand::new);
         VERBS.put("version", VersionCommand::new);
     }
@@ -79,7 +85,7 @@ public final class Main {
     /** All verbs, or the one that is asked for: reading every command's annotations takes time at each start. */
     static CommandLine commandLine(Shell shell, String... arguments) {
         CommandLine root = new CommandLine(new Root());
-        root.getCommandSpec().mixinStandardHelpOptions(true).version("forkd " + io.forkd.engine.Engine.VERSION);
+        root.getCommandSpec().mixinStandardHelpOptions(true).version("forkd " + Engine.VERSION);
         Function<Shell, Object> only = arguments.length == 0 ? null : VERBS.get(arguments[0]);
         if (only != null) {
             root.addSubcommand(arguments[0], only.apply(shell));
@@ -98,24 +104,27 @@ public final class Main {
                 .setUsageHelpAutoWidth(true)
                 .setUsageHelpLongOptionsMaxWidth(30)
                 .setCaseInsensitiveEnumValuesAllowed(true)
-                .setParameterExceptionHandler((e, unused) -> wrongUsage(shell, e))
-                .setExecutionExceptionHandler(failure(shell));
+                .setParameterExceptionHandler(new Failures(shell))
+                .setExecutionExceptionHandler(new Failures(shell));
     }
 
-    /** One line, a suggestion, and where to read more. */
-    private static int wrongUsage(Shell shell, ParameterException e) {
-        CommandLine command = e.getCommandLine();
-        if (e.getCause() instanceof ForkdException cause) {
-            return report(shell, cause);
+    /** Says what went wrong, and gives the exit status. A class, because the archive of classes cannot have lambdas. */
+    private record Failures(Shell shell) implements IParameterExceptionHandler, IExecutionExceptionHandler {
+        /** One line, a suggestion, and where to read more. */
+        @Override
+        public int handleParseException(ParameterException e, String[] arguments) {
+            CommandLine command = e.getCommandLine();
+            if (e.getCause() instanceof ForkdException cause) {
+                return report(shell, cause);
+            }
+            shell.note("Error: " + e.getMessage());
+            UnmatchedArgumentException.printSuggestions(e, command.getErr());
+            shell.note("See: " + command.getCommandSpec().qualifiedName() + " --help");
+            return Kind.USAGE.exitStatus();
         }
-        shell.note("Error: " + e.getMessage());
-        UnmatchedArgumentException.printSuggestions(e, command.getErr());
-        shell.note("See: " + command.getCommandSpec().qualifiedName() + " --help");
-        return Kind.USAGE.exitStatus();
-    }
 
-    private static IExecutionExceptionHandler failure(Shell shell) {
-        return (e, command, parsed) -> {
+        @Override
+        public int handleExecutionException(Exception e, CommandLine command, ParseResult parsed) {
             if (e instanceof ForkdException known) {
                 return report(shell, known);
             }
@@ -126,7 +135,7 @@ public final class Main {
                 shell.note("This should not happen. FORKD_DEBUG=1 shows where; please report it.");
             }
             return Kind.FAILED.exitStatus();
-        };
+        }
     }
 
     private static int report(Shell shell, ForkdException e) {
