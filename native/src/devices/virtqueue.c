@@ -81,11 +81,11 @@ static int broken(struct virtqueue *queue)
     return -EPROTO;
 }
 
-/* Copy a descriptor out. The table may be at any address when it is an indirect one. */
-static struct vring_desc load_desc(const struct vring_desc *from)
+/* Copy a descriptor out. An indirect table may be at any address, so it is bytes to us. */
+static struct vring_desc load_desc(const uint8_t *table, uint32_t index)
 {
     struct vring_desc desc;
-    memcpy(&desc, from, sizeof desc);
+    memcpy(&desc, table + (size_t)index * sizeof desc, sizeof desc);
     /* Keeps the compiler from reading guest memory again in place of the copy: the guest may have changed it
      * after we checked. */
     __asm__ volatile("" ::: "memory");
@@ -118,14 +118,14 @@ static bool add_segment(const struct virtqueue *queue, struct virtqueue_chain *c
  * when descriptors form a loop, because every step adds a segment or is the one step into a table. */
 static bool collect(const struct virtqueue *queue, struct virtqueue_chain *chain, uint16_t head)
 {
-    const struct vring_desc *table = guest_memory_at(queue->memory, queue->desc, desc_bytes(queue->size));
+    const uint8_t *table = guest_memory_at(queue->memory, queue->desc, desc_bytes(queue->size));
     uint32_t table_size = queue->size;
     uint32_t index = head;
     bool in_indirect = false;
     for (;;) {
         if (table == NULL || index >= table_size)
             return false;
-        struct vring_desc desc = load_desc(&table[index]);
+        struct vring_desc desc = load_desc(table, index);
         if (desc.flags & VRING_DESC_F_INDIRECT) {
             /* virtio 1.2, 2.7.5.3: a table is the end of a chain and holds no further table. */
             if (!queue->indirect || in_indirect || (desc.flags & VRING_DESC_F_NEXT) ||
