@@ -11,8 +11,10 @@
 #include <limits.h>
 #include <linux/random.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -69,7 +71,7 @@ static void write_file(const char *root, const char *name, const char *text, siz
     close(fd);
 }
 
-void identity_write_generation(const char *root, uint64_t generation)
+static void write_generation(const char *root, uint64_t generation)
 {
     char path[PATH_MAX];
     char temporary[PATH_MAX];
@@ -90,7 +92,36 @@ void identity_write_files(const char *root, const struct guest_identity *identit
         snprintf(text + 2 * i, 3, "%02x", identity->machine_id[i]);
     text[32] = '\n';
     write_file(root, "/etc/machine-id", text, 33);
-    identity_write_generation(root, le64toh(identity->generation));
+    write_generation(root, le64toh(identity->generation));
+}
+
+static bool read_machine_id(const char *root, uint8_t out[16])
+{
+    char path[PATH_MAX];
+    char text[33] = "";
+    snprintf(path, sizeof path, "%s/etc/machine-id", root);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    if (length != 32 || strspn(text, "0123456789abcdef") != 32)
+        return false;
+    for (size_t i = 0; i < 16; i++) {
+        char digits[3] = {text[2 * i], text[2 * i + 1]};
+        out[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    return true;
+}
+
+void identity_begin(const char *root)
+{
+    struct guest_identity identity = {0};
+    gethostname(identity.hostname, sizeof identity.hostname - 1);
+    /* It has to be unique, not secret: no waiting for entropy. */
+    if (!read_machine_id(root, identity.machine_id) &&
+        getrandom(identity.machine_id, sizeof identity.machine_id, GRND_INSECURE) < 0)
+        console("machine-id: %s", strerror(errno));
+    identity_write_files(root, &identity);
 }
 
 static void note(struct guest_identity_ack *ack, int status, const char *step)

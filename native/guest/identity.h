@@ -23,7 +23,12 @@ int identity_check(const struct guest_identity *identity);
 
 /* The files: /etc/hostname, /etc/machine-id, /run/forkd/generation. A read-only root is no error. */
 void identity_write_files(const char *root, const struct guest_identity *identity);
-void identity_write_generation(const char *root, uint64_t generation);
+
+/*
+ * The identity of a VM that was booted: generation 0, the hostname as it is, the machine-id of the image or,
+ * where that is empty, a new one. What is written here once is in the caches of every fork.
+ */
+void identity_begin(const char *root);
 
 /* Applies all of a checked identity and fills in the acknowledgement. */
 void identity_apply(const struct identity_target *target, const struct guest_identity *identity,

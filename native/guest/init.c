@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -62,6 +61,7 @@ static void set_environment(void)
     setenv("HOME", "/root", 1);
     setenv("TERM", "linux", 1);
     setenv("LANG", "C.UTF-8", 1);
+    unsetenv("ip"); /* kernels that do not know the word hand it on */
 }
 
 static void set_hostname(void)
@@ -75,7 +75,9 @@ static void set_hostname(void)
         name[length > 0 ? length : 0] = '\0';
         name[strcspn(name, " \t\r\n")] = '\0';
     }
-    if (*name && sethostname(name, strlen(name)) < 0)
+    if (!*name)
+        snprintf(name, sizeof name, "localhost");
+    if (sethostname(name, strlen(name)) < 0)
         console("hostname %s: %s", name, strerror(errno));
 }
 
@@ -112,8 +114,7 @@ static void set_network(void)
 _Noreturn static void power_off(void)
 {
     sync();
-    if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
-        console("/ could not be made read-only: %s", strerror(errno));
+    mounts_close();
     reboot(RB_POWER_OFF);
     for (;;)
         pause();
@@ -145,7 +146,7 @@ static void set_up(void)
     set_hostname();
     mount_volumes();
     set_network();
-    identity_write_generation("", 0);
+    identity_begin("");
 }
 
 static void reap_for(int milliseconds)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -15,11 +16,20 @@
 
 #define VOLUME_WAIT_MS 1000
 
+static bool is_mounted(const char *path)
+{
+    struct stat here;
+    struct stat above;
+    char parent[PATH_MAX];
+    snprintf(parent, sizeof parent, "%s/..", path);
+    return stat(path, &here) == 0 && stat(parent, &above) == 0 && here.st_dev != above.st_dev;
+}
+
+/* The kernel, an initramfs or an image's own init may have mounted it already; proc would come twice. */
 static void attach(const char *type, const char *target, unsigned long flags, const char *options)
 {
     mkdir(target, 0755);
-    /* EBUSY: the kernel or an image's own init has mounted it already. */
-    if (mount(type, target, type, flags, options) < 0 && errno != EBUSY)
+    if (!is_mounted(target) && mount(type, target, type, flags, options) < 0 && errno != EBUSY)
         console("%s on %s: %s", type, target, strerror(errno));
 }
 
@@ -28,15 +38,6 @@ void mounts_early(void)
     attach("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     attach("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     attach("devtmpfs", "/dev", MS_NOSUID, "mode=755");
-}
-
-static bool is_mounted(const char *path)
-{
-    struct stat here;
-    struct stat above;
-    char parent[PATH_MAX];
-    snprintf(parent, sizeof parent, "%s/..", path);
-    return stat(path, &here) == 0 && stat(parent, &above) == 0 && here.st_dev != above.st_dev;
 }
 
 void mounts_all(void)
@@ -50,14 +51,13 @@ void mounts_all(void)
     attach("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
     /* Kernels without control groups are none of our business. */
     (void)mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-    if (!is_mounted("/run"))
-        attach("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755");
+    attach("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755");
     /*
      * On a writable root /tmp stays on the disk, which is private to this VM: memory is what a fork has to
      * share, and what is there can be reclaimed.
      */
     struct statvfs root;
-    if (statvfs("/", &root) == 0 && (root.f_flag & ST_RDONLY) && !is_mounted("/tmp"))
+    if (statvfs("/", &root) == 0 && (root.f_flag & ST_RDONLY))
         attach("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777");
     else if (mkdir("/tmp", 01777) == 0)
         chmod("/tmp", 01777);
@@ -104,4 +104,15 @@ void mounts_volume(const struct cmdline_mount *volume)
     int status = mounts_device(device, volume->target, NULL, volume->read_only);
     if (status < 0)
         console("volume %s on %s: %s", device, volume->target, strerror(-status));
+}
+
+void mounts_close(void)
+{
+    FILE *table = setmntent("/proc/self/mounts", "re");
+    for (struct mntent *entry = table ? getmntent(table) : NULL; entry; entry = getmntent(table))
+        if (strncmp(entry->mnt_fsname, "/dev/", 5) == 0 &&
+            mount(NULL, entry->mnt_dir, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+            console("%s could not be made read-only: %s", entry->mnt_dir, strerror(errno));
+    if (table)
+        endmntent(table);
 }

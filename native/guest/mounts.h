@@ -17,6 +17,9 @@ int mounts_device(const char *device, const char *target, const char *type, bool
 
 void mounts_volume(const struct cmdline_mount *volume);
 
+/* Makes all disks read-only, so that none needs its journal replayed. */
+void mounts_close(void);
+
 /* mkdir -p */
 void mounts_make_path(const char *path);
 

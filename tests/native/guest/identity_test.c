@@ -123,6 +123,24 @@ static void files_are_written_and_the_generation_is_moved_into_place(void **stat
     assert_int_equal(nftw(root, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+static void a_booted_vm_keeps_its_machine_id_and_has_generation_0(void **state)
+{
+    (void)state;
+    char root[] = "/tmp/identity-test-XXXXXX";
+    struct guest_identity identity = good();
+    assert_non_null(mkdtemp(root));
+    make(root, "/etc");
+    make(root, "/run");
+    make(root, "/run/forkd");
+    identity_write_files(root, &identity);
+
+    identity_begin(root);
+
+    assert_content(root, "/etc/machine-id", "0123ff00000000000000000000000000\n");
+    assert_content(root, "/run/forkd/generation", "0\n");
+    assert_int_equal(nftw(root, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 static void a_root_without_folders_is_no_error(void **state)
 {
     (void)state;
@@ -136,6 +154,7 @@ int main(void)
         cmocka_unit_test(a_good_identity_is_taken),
         cmocka_unit_test(bad_identities_are_refused),
         cmocka_unit_test(files_are_written_and_the_generation_is_moved_into_place),
+        cmocka_unit_test(a_booted_vm_keeps_its_machine_id_and_has_generation_0),
         cmocka_unit_test(a_root_without_folders_is_no_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
