@@ -58,8 +58,12 @@ public final class Main {
         Shell shell = Shell.ofProcess();
         CountDownLatch ended = new CountDownLatch(1);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> unwind(shell, ended), "unwind"));
-        int status = run(shell, arguments);
-        ended.countDown();
+        int status = Kind.FAILED.exitStatus();
+        try {
+            status = run(shell, arguments);
+        } finally {
+            ended.countDown();
+        }
         System.exit(status);
     }
 

@@ -1,13 +1,77 @@
 package io.forkd.cli;
 
-/** Runs a bit of everything, so that the build can see which classes a start needs. */
+import io.forkd.snapshot.DataDirectory;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.io.PrintStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+
+/**
+ * Runs a bit of everything, so that the build sees which classes the verbs need and can put them into the class-data
+ * archive. Used by the build only, with XDG folders of its own.
+ */
 final class Training {
     private Training() {}
 
-    public static void main(String[] arguments) {
-        Shell shell = Shell.ofProcess();
-        for (String line : new String[] {"images", "images --json", "where", "fork --help", "exec --help"}) {
-            Main.run(shell, line.split(" "));
+    public static void main(String[] arguments) throws IOException {
+        Path snapshot = DataDirectory.of(System.getenv()).resolve("snapshots/t");
+        Files.createDirectories(snapshot);
+        Files.write(snapshot.resolve("memory.bin"), new byte[4096]);
+        Files.write(snapshot.resolve("vmstate"), new byte[0]);
+        Files.writeString(snapshot.resolve("snapshot.json"), """
+                {"vmstate": "vmstate", "memory": "memory.bin", "volumes": [], "rootfs": "vmstate", "format": 1,
+                 "forkd_version": "", "created_at": "2026-01-01T00:00:00Z", "memory_bytes": 4096, "vcpus": 1,
+                 "kernel": "", "command_line": "",
+                 "disks": [{"image": "vmstate", "read_only": true, "bytes": 0, "modified": 0}]}
+                """);
+
+        Shell shell = Shell.of(
+                new PrintStream(OutputStream.nullOutputStream(), false, StandardCharsets.UTF_8),
+                System.err,
+                true,
+                System.getenv());
+        for (List<String> line : List.of(
+                List.of("--help"),
+                List.of("images"),
+                List.of("images", "--json"),
+                List.of("where"),
+                List.of("fork", "--help"),
+                // Both fail, the second in the native library, whose classes are loaded by then.
+                List.of("snapshot", "--tag", "t"),
+                List.of("fork", "--tag", "t", "-n", "1"))) {
+            Main.run(shell, line.toArray(String[]::new));
         }
+        try (ServerSocket agent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            answer(agent, "{\"exit_code\":0,\"stdout\":\"x\",\"result\":\"x\"}\n");
+            String target = "127.0.0.1:" + agent.getLocalPort();
+            Main.run(shell, "exec", "--target", target, "--", "true");
+            Main.run(shell, "eval", "--target", target, "--", "1");
+            Main.run(shell, "ping", "--target", target);
+        }
+    }
+
+    private static void answer(ServerSocket agent, String reply) {
+        Thread thread = new Thread(
+                () -> {
+                    try {
+                        while (true) {
+                            try (Socket client = agent.accept()) {
+                                client.getInputStream().readAllBytes();
+                                client.getOutputStream().write(reply.getBytes(StandardCharsets.UTF_8));
+                            }
+                        }
+                    } catch (IOException e) {
+                        // It is over.
+                    }
+                },
+                "agent");
+        thread.setDaemon(true);
+        thread.start();
     }
 }

@@ -33,6 +33,7 @@ final class Library {
         NativeFiles files = NativeFiles.installed();
         System.load(files.library().toString());
         System.setProperty("org.bytedeco.javacpp.pathsFirst", "true");
+        System.setProperty("org.bytedeco.javacpp.cachedir", files.glue().getParent() + "/javacpp");
         System.setProperty("java.library.path", String.valueOf(files.glue().getParent()));
         return files;
     }
