@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -60,8 +61,7 @@ int copy_option(char *to, size_t size, const char *from, const char *name, struc
     if (length >= size)
         return error_set(err, EINVAL, "check", name, "%zu bytes; the limit is %zu", length, size - 1);
     memset(to, 0, size);
-    if (length > 0)
-        memcpy(to, from, length);
+    snprintf(to, size, "%s", from == NULL ? "" : from);
     return 0;
 }
 

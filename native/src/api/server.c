@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define DEFAULT_SCRATCH "/var/tmp"
-#define DEFAULT_READY_TIMEOUT_MS 10000
+#define DEFAULT_READY_TIMEOUT_MS 60000
 
 static int fill_serve_message(const struct forkd_server_options *options, struct control_serve *message,
                               struct fd_list *list, struct forkd_error *err)
@@ -110,17 +110,17 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
     int result = channel_pair(pair, err);
     if (result < 0)
         return result;
+    struct forkd_vm *vm = calloc(1, sizeof *vm);
     struct control_fork message = {0};
     struct fd_list list = {.fds = {pair[1]}, .count = 1};
-    struct forkd_vm *vm = calloc(1, sizeof *vm);
     if (vm == NULL)
         result = error_set(err, ENOMEM, "allocate", "VM", NULL);
-    if (result == 0)
+    else
         result = fill_fork_message(options, &message, &list, err);
     if (result == 0)
         result = channel_send(server->channel, &message, sizeof message, list.fds, list.count, err);
     fd_list_close(&list);
-    if (result < 0) {
+    if (vm == NULL || result < 0) {
         close(pair[0]);
         free(vm);
         return result;

@@ -162,8 +162,8 @@ static int load_elf(const struct guest_memory *memory, int fd, const Elf64_Ehdr 
             if (segment->p_filesz > segment->p_memsz || segment->p_paddr < PLATFORM_HIGH_RAM)
                 return bad_kernel(err, "an ELF segment lies outside of where a kernel may be");
             if (segment->p_memsz > 0 && guest_memory_at(memory, segment->p_paddr, segment->p_memsz) == NULL)
-                return error_set(err, ENOMEM, "load", "kernel", "it needs memory up to 0x%llx",
-                                 (unsigned long long)(segment->p_paddr + segment->p_memsz));
+                return error_set(err, ENOMEM, "load", "kernel", "it needs 0x%llx bytes of memory at 0x%llx",
+                                 (unsigned long long)segment->p_memsz, (unsigned long long)segment->p_paddr);
             int result = read_to_guest(memory, fd, "kernel", segment->p_offset, segment->p_paddr,
                                        segment->p_filesz, err);
             if (result < 0)

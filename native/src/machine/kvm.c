@@ -35,6 +35,13 @@ int kvm_ioctl(int fd, unsigned long request, const void *argument, const char *n
     return result < 0 ? error_set(err, errno, name, "/dev/kvm", NULL) : result;
 }
 
+int kvm_ioctl_value(int fd, unsigned long request, unsigned long value, const char *name,
+                    struct forkd_error *err)
+{
+    int result = ioctl(fd, request, value);
+    return result < 0 ? error_set(err, errno, name, "/dev/kvm", NULL) : result;
+}
+
 static int open_device(struct forkd_error *err)
 {
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);

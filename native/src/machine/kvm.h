@@ -29,6 +29,10 @@ void kvm_host_close(struct kvm_host *host);
 
 /* An ioctl whose failure is reported under `name`. Returns its result, or a negative errno. */
 int kvm_ioctl(int fd, unsigned long request, const void *argument, const char *name, struct forkd_error *err);
+/* The same for the few ioctls whose argument is a number. */
+int kvm_ioctl_value(int fd, unsigned long request, unsigned long value, const char *name,
+                    struct forkd_error *err);
+#define KVM_IOCTL_VALUE(fd, request, value, err) kvm_ioctl_value(fd, request, value, #request, err)
 #define KVM_IOCTL(fd, request, argument, err) kvm_ioctl(fd, request, argument, #request, err)
 
 #endif

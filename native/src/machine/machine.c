@@ -76,7 +76,8 @@ static int create_devices(struct machine *machine, struct vsock_host *vsock_host
     uint32_t slot = 0;
     int result = 0;
     for (uint32_t i = 0; i < machine->config.disk_count && result == 0; i++, slot++)
-        result = block_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), machine->disks[i], err);
+        result =
+            block_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), machine->disks[i], err);
     if (result < 0 ||
         (result = vsock_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), vsock_host, err)) < 0)
         return result;
@@ -85,7 +86,8 @@ static int create_devices(struct machine *machine, struct vsock_host *vsock_host
         return result;
     slot++;
     if (machine->config.has_net) {
-        result = net_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), machine->config.mac, err);
+        result =
+            net_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), machine->config.mac, err);
         if (result < 0)
             return result;
         machine->net = device[slot++];
@@ -133,7 +135,7 @@ static int create_memory(struct machine *machine, struct forkd_error *err)
 static int create_irqchip(struct machine *machine, struct forkd_error *err)
 {
     uint64_t identity_map = PLATFORM_IDENTITY_MAP;
-    int result = KVM_IOCTL(machine->vm_fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)PLATFORM_TSS, err);
+    int result = KVM_IOCTL_VALUE(machine->vm_fd, KVM_SET_TSS_ADDR, PLATFORM_TSS, err);
     if (result < 0 || (result = KVM_IOCTL(machine->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map, err)) < 0)
         return result;
     return KVM_IOCTL(machine->vm_fd, KVM_CREATE_IRQCHIP, NULL, err);

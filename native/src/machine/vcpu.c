@@ -38,7 +38,7 @@ int vcpu_create(struct vcpu *vcpu, struct machine *machine, uint32_t index, int 
                 const struct kvm_host *host, struct forkd_error *err)
 {
     *vcpu = (struct vcpu){.machine = machine, .index = index, .fd = -1};
-    int fd = KVM_IOCTL(vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)index, err);
+    int fd = KVM_IOCTL_VALUE(vm_fd, KVM_CREATE_VCPU, index, err);
     if (fd < 0)
         return fd;
     void *run = mmap(NULL, host->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -200,7 +200,7 @@ int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const s
      * always supported, so it is not asked for. */
     int host_khz = ioctl(fd, KVM_GET_TSC_KHZ, NULL);
     if (state->tsc_khz != 0 && host_khz > 0 && (uint32_t)host_khz != state->tsc_khz &&
-        (result = KVM_IOCTL(fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)state->tsc_khz, err)) < 0)
+        (result = KVM_IOCTL_VALUE(fd, KVM_SET_TSC_KHZ, state->tsc_khz, err)) < 0)
         return result;
     if ((result = KVM_IOCTL(fd, KVM_SET_CPUID2, state->cpuid, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_MP_STATE, &state->mp_state, err)) < 0 ||
