@@ -15,7 +15,8 @@ int block_create(struct virtio_device **out, struct virtio_machine *machine, uin
 /* net.c: virtio 1.2, 5.1. Without a tap the link is down. */
 int net_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi, const uint8_t mac[6],
                struct forkd_error *err);
-/* Take over a tap descriptor (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, non-blocking); before the vCPUs run. */
+/* Take over a tap descriptor (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, non-blocking); before the vCPUs run. It
+ * becomes the device's, and is closed when this fails. */
 int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err);
 
 /* rng.c: virtio 1.2, 5.4, from getrandom(2). */
@@ -38,10 +39,11 @@ int vsock_create(struct virtio_device **out, struct virtio_machine *machine, uin
 /*
  * Serve host clients on a listening, non-blocking Unix stream socket: each sends "CONNECT <port>\n" and gets
  * "OK <host port>\n" once the guest has accepted; a refused or broken request is closed. The socket becomes
- * the device's.
+ * the device's, and is closed when this fails.
  */
 int vsock_listen(struct virtio_device *device, int listen_fd, struct forkd_error *err);
-/* Connect a stream socket, which becomes the device's, to a port in the guest. A refusal closes it. */
+/* Connect a stream socket, which becomes the device's, to a port in the guest. A refusal closes it, and so
+ * does a failure: -EAGAIN the guest's driver is not up (or broken), -ENOBUFS too many connections. */
 int vsock_connect(struct virtio_device *device, int stream_fd, uint32_t port, struct forkd_error *err);
 
 #endif

@@ -69,7 +69,7 @@ static void drop_tap(struct net *net)
 }
 
 /* Let the tap hand us the offloads that the driver accepts. 0 or a negative errno. */
-static int apply_offloads(struct net *net)
+static int apply_offloads(const struct net *net, int tap_fd)
 {
     unsigned int offloads = 0;
     if (virtio_has_feature(&net->device, VIRTIO_NET_F_GUEST_CSUM)) {
@@ -79,7 +79,7 @@ static int apply_offloads(struct net *net)
         if (virtio_has_feature(&net->device, VIRTIO_NET_F_GUEST_TSO6))
             offloads |= TUN_F_TSO6;
     }
-    return ioctl(net->tap_fd, TUNSETOFFLOAD, offloads) < 0 ? -errno : 0;
+    return ioctl(tap_fd, TUNSETOFFLOAD, offloads) < 0 ? -errno : 0;
 }
 
 /* --- To the guest --- */
@@ -228,7 +228,7 @@ static void process(struct virtio_device *device, uint16_t index)
 static void activate(struct virtio_device *device)
 {
     struct net *net = container_of(device, struct net, device);
-    if (net->tap_fd >= 0 && apply_offloads(net) < 0)
+    if (net->tap_fd >= 0 && apply_offloads(net, net->tap_fd) < 0)
         drop_tap(net);
 }
 
@@ -315,9 +315,9 @@ int net_create(struct virtio_device **out, struct virtio_machine *machine, uint3
     return 0;
 }
 
-int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err)
+/* Make the tap ready and watch it. */
+static int take_tap(struct net *net, int tap_fd, struct forkd_error *err)
 {
-    struct net *net = container_of(device, struct net, device);
     int header = (int)NET_HEADER_BYTES;
     unsigned int offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
     if (net->tap_fd >= 0)
@@ -331,16 +331,21 @@ int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err
         net->packet = malloc(NET_PACKET_BYTES);
     if (net->packet == NULL)
         return error_set(err, ENOMEM, "attach", "net device", NULL);
-    net->tap_fd = tap_fd;
-    int result = apply_offloads(net);
+    int result = apply_offloads(net, tap_fd);
     if (result < 0)
-        error_set(err, result, "TUNSETOFFLOAD", "net device", NULL);
-    else
-        result = loop_add(device->machine->loop, &net->tap, tap_fd, 0, err);
+        return error_set(err, result, "TUNSETOFFLOAD", "net device", NULL);
+    return loop_add(net->device.machine->loop, &net->tap, tap_fd, 0, err);
+}
+
+int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err)
+{
+    struct net *net = container_of(device, struct net, device);
+    int result = take_tap(net, tap_fd, err);
     if (result < 0) {
-        net->tap_fd = -1;
+        close(tap_fd);
         return result;
     }
+    net->tap_fd = tap_fd;
     /* A driver that runs hears of it when the device is resumed. */
     if (!(device->status & VIRTIO_STATUS_DRIVER_OK))
         net->link = true;

@@ -1096,24 +1096,29 @@ static void listener_ready(struct loop_watch *watch, uint32_t events)
 int vsock_listen(struct virtio_device *device, int listen_fd, struct forkd_error *err)
 {
     struct vsock *vsock = container_of(device, struct vsock, device);
-    if (vsock->listener_fd >= 0)
-        return error_set(err, EBUSY, "listen", "vsock device", "it has a socket already");
+    int result;
     vsock->listener.ready = listener_ready;
-    int result = loop_add(device->machine->loop, &vsock->listener, listen_fd, EPOLLIN, err);
+    if (vsock->listener_fd >= 0)
+        result = error_set(err, EBUSY, "listen", "vsock device", "it has a socket already");
+    else
+        result = loop_add(device->machine->loop, &vsock->listener, listen_fd, EPOLLIN, err);
     if (result < 0)
-        return result;
-    vsock->listener_fd = listen_fd;
-    return 0;
+        close(listen_fd);
+    else
+        vsock->listener_fd = listen_fd;
+    return result;
 }
 
 int vsock_connect(struct virtio_device *device, int stream_fd, uint32_t port, struct forkd_error *err)
 {
     struct vsock *vsock = container_of(device, struct vsock, device);
-    if (!virtio_active(device))
-        return error_set(err, EAGAIN, "connect", "vsock device", "the guest's driver is not up");
-    struct connection *c = connection_new(vsock, stream_fd, CONNECTION_HELD);
-    if (c == NULL)
-        return error_set(err, ENOBUFS, "connect", "vsock device", "too many connections");
+    bool active = virtio_active(device);
+    struct connection *c = active ? connection_new(vsock, stream_fd, CONNECTION_HELD) : NULL;
+    if (c == NULL) {
+        close(stream_fd);
+        return active ? error_set(err, ENOBUFS, "connect", "vsock device", "too many connections")
+                      : error_set(err, EAGAIN, "connect", "vsock device", "the guest's driver is not up");
+    }
     request_or_hold(c, port);
     settle(c);
     deliver(vsock);

@@ -283,6 +283,7 @@ void driver_state_battery(struct virtio_device *changed, struct virtio_device *f
     /* driver_features is the first field; bit 63 is offered by no device. */
     uint8_t *payload = malloc(section.length + 1);
     require(payload != NULL);
+    require(section.length >= 8);
     memcpy(payload, section.data, section.length);
     payload[7] |= 0x80;
     struct vmstate_section greedy = section;
