@@ -1,0 +1,81 @@
+package io.forkd;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+
+import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.importer.ClassFileImporter;
+import com.tngtech.archunit.core.importer.ImportOption;
+import org.junit.jupiter.api.Test;
+
+/** Which package may know which; docs/architecture.md has the picture. */
+class ArchitectureTest {
+    private final JavaClasses classes = new ClassFileImporter()
+            .withImportOption(new ImportOption.DoNotIncludeTests())
+            .importPackages("io.forkd");
+
+    @Test
+    void packages_depend_on_each_other_in_one_direction() {
+        layeredArchitecture()
+                .consideringOnlyDependenciesInLayers()
+                .layer("cli")
+                .definedBy("io.forkd.cli..")
+                .layer("engine")
+                .definedBy("io.forkd.engine..")
+                .layer("snapshot")
+                .definedBy("io.forkd.snapshot..")
+                .layer("sandbox")
+                .definedBy("io.forkd.sandbox..")
+                .layer("agent")
+                .definedBy("io.forkd.agent..")
+                .layer("kernel")
+                .definedBy("io.forkd.kernel..")
+                .layer("vmm")
+                .definedBy("io.forkd.vmm..")
+                .layer("files")
+                .definedBy("io.forkd.files..")
+                .whereLayer("cli")
+                .mayNotBeAccessedByAnyLayer()
+                .whereLayer("engine")
+                .mayOnlyBeAccessedByLayers("cli")
+                .whereLayer("snapshot")
+                .mayOnlyBeAccessedByLayers("cli", "engine")
+                .whereLayer("sandbox")
+                .mayOnlyBeAccessedByLayers("cli", "engine")
+                .whereLayer("agent")
+                .mayOnlyBeAccessedByLayers("cli", "engine")
+                .whereLayer("kernel")
+                .mayOnlyBeAccessedByLayers("cli", "engine")
+                .whereLayer("vmm")
+                .mayOnlyBeAccessedByLayers("engine")
+                .check(classes);
+    }
+
+    @Test
+    void there_are_no_cycles() {
+        slices().matching("io.forkd.(*)..").should().beFreeOfCycles().check(classes);
+    }
+
+    @Test
+    void native_pointers_stay_in_the_binding() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("io.forkd.vmm")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage("org.bytedeco..")
+                .check(classes);
+    }
+
+    @Test
+    void only_the_command_line_knows_its_parser() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("io.forkd.cli")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage("picocli..")
+                .check(classes);
+    }
+}

@@ -1,0 +1,232 @@
+package io.forkd.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.forkd.snapshot.SnapshotTag;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import picocli.CommandLine;
+
+/** Arguments in, fields, output and exit status out; no process. */
+class CommandLineTest {
+    @TempDir
+    Path directory;
+
+    private final ByteArrayOutputStream out = new ByteArrayOutputStream();
+    private final ByteArrayOutputStream err = new ByteArrayOutputStream();
+
+    private Shell shell() {
+        return Shell.of(
+                new PrintStream(out, true, StandardCharsets.UTF_8),
+                new PrintStream(err, true, StandardCharsets.UTF_8),
+                false,
+                Map.of(
+                        "XDG_DATA_HOME", directory.toString(),
+                        "XDG_RUNTIME_DIR", directory.toString()));
+    }
+
+    private int run(String... arguments) {
+        return Main.run(shell(), arguments);
+    }
+
+    private <T> T parsed(Class<T> type, String... arguments) {
+        CommandLine.ParseResult result = Main.commandLine(shell(), arguments).parseArgs(arguments);
+        return type.cast(result.subcommand().commandSpec().userObject());
+    }
+
+    private Path snapshotFolder(String tag) throws IOException {
+        return Files.createDirectories(directory.resolve("forkd/snapshots").resolve(tag));
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "snapshot",
+                "fork",
+                "exec",
+                "eval",
+                "ping",
+                "run",
+                "images",
+                "rmi",
+                "where",
+                "cleanup",
+                "kernel",
+                "completion",
+                "version"
+            })
+    void every_verb_has_help(String verb) {
+        assertThat(run(verb, "--help")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).startsWith("Usage: forkd " + verb);
+        assertThat(err.size()).isZero();
+    }
+
+    @Test
+    void help_lists_every_verb() {
+        assertThat(run("--help")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).contains("snapshot", "fork", "kernel", "completion");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "                                       | 2 | Missing required subcommand",
+                "nonsense                               | 2 | nonsense",
+                "images --nonsense                      | 2 | --nonsense",
+                "fork                                   | 2 | --tag",
+                "fork --tag x                           | 2 | -n",
+                "fork --tag x -n 0                      | 2 | -n 0 is out of range: 1 to 10000",
+                "fork --tag x -n 100000                 | 2 | -n 100000 is out of range",
+                "fork --tag x -n many                   | 2 | many",
+                "fork --tag ../x -n 1                   | 2 | it must begin",
+                "fork --tag x -n 1 --hugepages          | 2 | --live-fork",
+                "fork --tag x -n 1 --eval 1 -- true     | 2 | exclude each other",
+                "fork --tag x -n 1                      | 1 | there is no snapshot 'x'",
+                "snapshot --rootfs r                    | 2 | missing: --tag",
+                "snapshot --tag x                       | 2 | missing: --rootfs",
+                "snapshot --tag x --no-wait             | 2 | --no-wait is for --live",
+                "snapshot --from-sandbox s              | 1 | not in this version",
+                "snapshot --tag x --rootfs r --diff     | 1 | --from-sandbox",
+                "snapshot --tag x --rootfs r --volume a | 2 | HOST:GUEST",
+                "snapshot --tag x --rootfs r --kernel /nonexistent | 1 | the kernel /nonexistent does not exist",
+                "snapshot --tag x --rootfs r --vcpus 33 | 2 | --vcpus 33 is out of range",
+                "snapshot --tag x --rootfs r --mem-size-mib 1 | 2 | --mem-size-mib 1 is out of range",
+                "exec                                   | 2 | there is no command",
+                "exec --target a:1 --child b -- true    | 2 | mutually exclusive",
+                "exec --child none -- true              | 1 | no running child is called 'none'",
+                "eval                                   | 2 | there is no expression",
+                "run --image none -- true               | 1 | there is no disk image none",
+                "run --image none                       | 2 | there is no command",
+                "rmi                                    | 2 | TAG",
+                "rmi x                                  | 1 | there is no snapshot 'x'",
+                "rmi x --cascade --force                | 1 | exclude each other",
+                "kernel                                 | 2 | install",
+                "kernel install --deb /nonexistent      | 1 | /nonexistent",
+                "completion fish                        | 2 | fish",
+            })
+    void failure_has_its_status_and_says_why(String line, int status, String message) {
+        String[] arguments = line == null ? new String[0] : line.strip().split(" +");
+        assertThat(run(arguments)).isEqualTo(status);
+        assertThat(err.toString(StandardCharsets.UTF_8))
+                .startsWith("Error: ")
+                .contains(message)
+                .doesNotContain("\tat ");
+        assertThat(out.size()).isZero();
+    }
+
+    @Test
+    void fork_takes_the_rest_as_the_command() {
+        ForkCommand fork = parsed(ForkCommand.class, "fork", "--tag", "py", "-n", "3", "--", "ls", "-l", "--json");
+        assertThat(fork.tag).isEqualTo(new SnapshotTag("py"));
+        assertThat(fork.count).isEqualTo(3);
+        assertThat(fork.command).containsExactly("ls", "-l", "--json");
+        assertThat(fork.json).isFalse();
+    }
+
+    @Test
+    void snapshot_reads_its_options() {
+        SnapshotCommand snapshot = parsed(
+                SnapshotCommand.class,
+                "snapshot",
+                "--tag",
+                "py",
+                "--rootfs",
+                "r.ext4",
+                "--volume",
+                "/a:/b",
+                "--volume",
+                "/c:/d:ro",
+                "--warm",
+                "import numpy",
+                "--tap",
+                "t0",
+                "--mem-size-mib",
+                "256");
+        assertThat(snapshot.volumes).containsExactly("/a:/b", "/c:/d:ro");
+        assertThat(snapshot.machine.warm).contains("import numpy");
+        assertThat(snapshot.machine.tap).contains("t0");
+        assertThat(snapshot.machine.memSizeMib).isEqualTo(256);
+        assertThat(snapshot.machine.vcpus).isEqualTo(2);
+        assertThat(snapshot.machine.bootWaitSecs).isEqualTo(60);
+    }
+
+    @Test
+    void images_lists_every_folder_usable_or_not() throws IOException {
+        Files.write(snapshotFolder("py").resolve("memory.bin"), new byte[3 << 20]);
+        snapshotFolder("empty");
+        snapshotFolder(".staging-x-1");
+        assertThat(run("images")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8).lines())
+                .hasSize(4)
+                .anyMatch(line -> line.matches("py +3\\.0 MiB +3\\.0 MiB +\\d+s ago +no"))
+                .anyMatch(line -> line.startsWith("2 snapshots, 3.0 MiB"));
+    }
+
+    @Test
+    void images_as_json_is_an_array() throws IOException {
+        assertThat(run("images", "--json")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8).strip()).isEqualTo("[ ]");
+    }
+
+    @Test
+    void rmi_removes_and_counts() throws IOException {
+        snapshotFolder("a");
+        snapshotFolder("b");
+        assertThat(run("rmi", "a", "none", "b")).isEqualTo(1);
+        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo("removed a (disk)\nremoved b (disk)\n");
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("'none'").contains("Removed 2 of 3.");
+    }
+
+    @Test
+    void where_prints_the_data_folder() {
+        assertThat(run("where")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo(directory.resolve("forkd") + "\n");
+    }
+
+    @Test
+    void cleanup_lists_and_then_deletes_what_the_dead_left() throws IOException {
+        Path staging = snapshotFolder(".staging-x-1");
+        assertThat(run("cleanup")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).contains(staging.toString());
+        assertThat(staging).exists();
+        assertThat(run("cleanup", "--yes")).isZero();
+        assertThat(staging).doesNotExist();
+    }
+
+    @Test
+    void completion_knows_verbs_and_options() {
+        assertThat(run("completion", "bash")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).contains("snapshot", "--mem-size-mib", "install");
+    }
+
+    @ParameterizedTest
+    @CsvSource({"a.ext4, run-a", "python:3.12-slim.ext4, run-python-3-12-slim", "--x--, run-x"})
+    void run_names_its_snapshot_after_the_image(String image, String tag) {
+        assertThat(RunCommand.tag(Path.of("/images", image)).value()).isEqualTo(tag);
+    }
+
+    @ParameterizedTest
+    @CsvSource({"0, 0 KiB", "2048, 2 KiB", "1572864, 1.5 MiB", "1610612736, 1.50 GiB"})
+    void sizes_are_for_people(long bytes, String text) {
+        assertThat(Format.size(bytes)).isEqualTo(text);
+    }
+
+    @Test
+    void verbs_are_the_same_whether_one_or_all_are_read() {
+        assertThat(List.copyOf(Main.commandLine(shell()).getSubcommands().keySet()))
+                .allMatch(
+                        verb -> Main.commandLine(shell(), verb).getSubcommands().containsKey(verb));
+    }
+}

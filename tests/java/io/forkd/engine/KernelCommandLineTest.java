@@ -1,0 +1,46 @@
+package io.forkd.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.forkd.snapshot.Volume;
+import java.util.List;
+import java.util.Optional;
+import org.junit.jupiter.api.Test;
+
+class KernelCommandLineTest {
+    private static final String FIXED = "console=ttyS0 reboot=k panic=1 pci=off root=/dev/vda ";
+
+    @Test
+    void init_is_named_only_where_no_initrd_brings_it() {
+        assertThat(KernelCommandLine.of(true, true, false, List.of(), Optional.empty()))
+                .isEqualTo(FIXED + "rw random.trust_cpu=on quiet");
+        assertThat(KernelCommandLine.of(true, false, false, List.of(), Optional.empty()))
+                .isEqualTo(FIXED + "rw init=/forkd-init.sh random.trust_cpu=on quiet");
+        assertThat(KernelCommandLine.of(false, false, false, List.of(), Optional.empty()))
+                .isEqualTo(FIXED + "ro random.trust_cpu=on quiet");
+    }
+
+    @Test
+    void volumes_warm_up_and_network_follow_in_this_order() {
+        assertThat(KernelCommandLine.of(
+                        true,
+                        true,
+                        true,
+                        List.of(Volume.parse("/a:/x"), Volume.parse("/b:/y:ro")),
+                        Optional.of("import numpy")))
+                .isEqualTo(FIXED + "rw random.trust_cpu=on quiet forkd.mounts=vdb:/x,vdc:/y:ro"
+                        + " forkd.warm=aW1wb3J0IG51bXB5 ip=10.42.0.2::10.42.0.1:255.255.255.0::eth0:off");
+    }
+
+    @Test
+    void line_that_the_kernel_would_cut_is_refused() {
+        int room = 2047 - (FIXED + "rw random.trust_cpu=on quiet forkd.warm=").length();
+        assertThat(KernelCommandLine.of(true, true, false, List.of(), Optional.of("x".repeat(room / 4 * 3))))
+                .hasSizeLessThanOrEqualTo(2047);
+        assertThatThrownBy(() ->
+                        KernelCommandLine.of(true, true, false, List.of(), Optional.of("x".repeat(room / 4 * 3 + 3))))
+                .hasMessageContaining("the kernel takes 2047")
+                .hasMessageContaining("--warm");
+    }
+}

@@ -1,0 +1,160 @@
+package io.forkd.snapshot;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.files.FileLock;
+import io.forkd.files.OwnedDirectory;
+import io.forkd.snapshot.Manifest.Machine;
+import io.forkd.snapshot.Manifest.ManifestDisk;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.Optional;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.node.JsonNodeFactory;
+
+class SnapshotStoreTest {
+    private static final SnapshotTag TAG = new SnapshotTag("py");
+
+    @TempDir
+    Path data;
+
+    private SnapshotStore store;
+    private Path rootfs;
+
+    @BeforeEach
+    void makeStore() throws IOException {
+        store = new SnapshotStore(data);
+        rootfs = Files.write(data.resolve("r.ext4"), new byte[512]);
+    }
+
+    private void make(SnapshotTag tag, int memoryBytes, boolean replace, Optional<String> parent) throws IOException {
+        try (OwnedDirectory staged = store.stage(tag)) {
+            Files.write(staged.path().resolve("memory.bin"), new byte[memoryBytes]);
+            Files.write(staged.path().resolve("vmstate"), new byte[1]);
+            Path directory = store.directory(tag);
+            store.install(
+                    staged,
+                    tag,
+                    new Manifest(
+                            directory.resolve("vmstate"),
+                            directory.resolve("memory.bin"),
+                            memoryBytes,
+                            List.of(),
+                            rootfs,
+                            parent,
+                            List.of(new ManifestDisk(rootfs, false, 512, Long.MAX_VALUE, Optional.empty())),
+                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                            Instant.EPOCH,
+                            JsonNodeFactory.instance.objectNode()),
+                    replace);
+        }
+    }
+
+    private void make(int memoryBytes, boolean replace) throws IOException {
+        make(TAG, memoryBytes, replace, Optional.empty());
+    }
+
+    @Test
+    void installed_snapshot_is_listed_and_opened() throws IOException {
+        make(4096, false);
+        assertThat(store.list()).extracting(SnapshotStore.Entry::tag).containsExactly("py");
+        assertThat(store.open(TAG).memory()).isEqualTo(store.directory(TAG).resolve("memory.bin"));
+        assertThat(store.leftovers()).isEmpty();
+    }
+
+    @Test
+    void taken_tag_is_refused_and_kept() throws IOException {
+        make(4096, false);
+        assertThatThrownBy(() -> make(8192, false)).hasMessageContaining("exists already");
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(4096);
+    }
+
+    @Test
+    void forced_snapshot_replaces_the_old_one() throws IOException {
+        make(4096, false);
+        make(8192, true);
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(8192);
+        assertThat(store.leftovers()).isEmpty();
+    }
+
+    @Test
+    void replaced_snapshot_comes_back_when_its_successor_never_arrived() throws IOException {
+        make(4096, false);
+        Files.move(store.directory(TAG), store.root().resolve(".replaced-py-1"));
+        store.sweep();
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(4096);
+    }
+
+    @Test
+    void leftovers_of_the_dead_are_swept_and_of_the_living_are_not() throws IOException {
+        Files.createDirectories(store.root().resolve(".staging-dead-1"));
+        Files.createDirectories(store.root().resolve(".trash-dead-1"));
+        try (OwnedDirectory alive = store.stage(TAG)) {
+            store.sweep();
+            assertThat(store.leftovers()).isEmpty();
+            assertThat(alive.path()).isDirectory();
+        }
+        assertThat(store.list()).isEmpty();
+    }
+
+    @Test
+    void moved_store_is_opened_where_it_is() throws IOException {
+        make(4096, false);
+        Path elsewhere = Files.createDirectory(data.resolve("elsewhere"));
+        Files.move(store.root(), elsewhere.resolve("snapshots"));
+        Snapshot snapshot = new SnapshotStore(elsewhere).open(TAG);
+        assertThat(snapshot.memory()).isEqualTo(elsewhere.resolve("snapshots/py/memory.bin"));
+    }
+
+    @Test
+    void truncated_memory_is_named() throws IOException {
+        make(4096, false);
+        Files.write(store.directory(TAG).resolve("memory.bin"), new byte[4095]);
+        assertThatThrownBy(() -> store.open(TAG))
+                .isInstanceOfSatisfying(
+                        ForkdException.class, e -> assertThat(e.kind()).isEqualTo(Kind.DAMAGED))
+                .hasMessageContaining("memory.bin is damaged: it has 4095 bytes");
+    }
+
+    @Test
+    void missing_files_are_named() throws IOException {
+        make(4096, false);
+        for (String name : List.of("vmstate", "memory.bin", "snapshot.json")) {
+            Files.delete(store.directory(TAG).resolve(name));
+            assertThatThrownBy(() -> store.open(TAG)).hasMessageContaining(name);
+        }
+    }
+
+    @Test
+    void resized_root_disk_is_refused() throws IOException {
+        make(4096, false);
+        Files.write(rootfs, new byte[1024]);
+        assertThatThrownBy(() -> store.open(TAG)).hasMessageContaining("has changed since");
+    }
+
+    @Test
+    void snapshot_in_use_is_removed_only_by_force() throws IOException {
+        make(4096, false);
+        try (FileLock use = store.open(TAG).use().orElseThrow()) {
+            assertThat(use).isNotNull();
+            assertThatThrownBy(() -> store.remove(TAG, false)).hasMessageContaining("in use");
+            store.remove(TAG, true);
+        }
+        assertThatThrownBy(() -> store.open(TAG)).hasMessageContaining("there is no snapshot 'py'");
+    }
+
+    @Test
+    void dependents_are_those_that_name_it_as_parent() throws IOException {
+        make(4096, false);
+        make(new SnapshotTag("child"), 4096, false, Optional.of("py"));
+        assertThat(store.dependents(TAG)).containsExactly(new SnapshotTag("child"));
+    }
+}
