@@ -156,18 +156,13 @@ public final class Fork implements AutoCloseable {
 
     /** How many have not ended. */
     public int alive() {
-        int alive = 0;
-        for (Pending child : all) {
-            Optional<VmStatus> status = child.vm().await(Duration.ZERO);
-            alive += status.isPresent() && status.get().phase() == Phase.READY ? 1 : 0;
-        }
-        return alive;
+        return (int) all.stream().filter(Fork::isAlive).count();
     }
 
-    /** Lets the children run for a while. */
+    /** Lets the children run for a while, or until the last of them has ended. */
     public void settle(Duration time) {
         long end = System.nanoTime() + time.toNanos();
-        while (System.nanoTime() < end) {
+        while (System.nanoTime() < end && anyAlive()) {
             cancellation.check();
             try {
                 Thread.sleep(Math.min(20, Math.max(1, (end - System.nanoTime()) / 1_000_000)));
@@ -177,6 +172,15 @@ public final class Fork implements AutoCloseable {
                 return;
             }
         }
+    }
+
+    private boolean anyAlive() {
+        return all.stream().anyMatch(Fork::isAlive);
+    }
+
+    private static boolean isAlive(Pending child) {
+        Optional<VmStatus> status = child.vm().await(Duration.ZERO);
+        return status.isPresent() && status.get().phase() == Phase.READY;
     }
 
     /** From the call until the server had mapped and decoded the snapshot. */
