@@ -152,14 +152,17 @@ final class ForkCommand implements Callable<Integer> {
                 if (result instanceof Evaluation.Value value) {
                     return new Outcome(child, true, value.text());
                 }
-                return new Outcome(child, false, result instanceof Evaluation.Failure failure ? failure.error() : "");
+                return new Outcome(
+                        child,
+                        false,
+                        "Error: " + (result instanceof Evaluation.Failure failure ? failure.error() : ""));
             }
             ByteArrayOutputStream output = new ByteArrayOutputStream();
             int code = agent.exec(command, COMMAND_TIMEOUT, new Collector(output));
             String text = output.toString(StandardCharsets.UTF_8).stripTrailing();
-            return new Outcome(child, code == 0, code == 0 ? text : text + " (exit code " + code + ")");
+            return new Outcome(child, code == 0, code == 0 ? text : (text + "\nexit code " + code).stripLeading());
         } catch (ForkdException e) {
-            return new Outcome(child, false, e.sentence());
+            return new Outcome(child, false, "Error: " + e.sentence());
         }
     }
 
@@ -227,7 +230,7 @@ final class ForkCommand implements Callable<Integer> {
                     .put("success", outcome.success())
                     .put("result", outcome.text()));
         } else {
-            shell.print(outcome.child().name() + ": " + (outcome.success() ? "" : "Error: ") + outcome.text());
+            shell.print(outcome.child().name() + ": " + outcome.text());
             shell.out().flush();
         }
         return outcome.success();

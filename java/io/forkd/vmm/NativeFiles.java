@@ -14,6 +14,8 @@ import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.HexFormat;
 import java.util.Map;
 import java.util.TreeMap;
@@ -25,6 +27,9 @@ import java.util.TreeMap;
 public final class NativeFiles {
     /** Lines of {@code sha256  name}, as sha256sum writes them; made by the build. */
     private static final String INDEX = "SHA256SUMS";
+
+    /** How long the files of other versions stay; one that is started after that unpacks its own again. */
+    private static final Duration KEEP = Duration.ofDays(30);
 
     private final Path directory;
 
@@ -63,7 +68,8 @@ public final class NativeFiles {
                         root + " belongs to somebody else, whose programs forkd would run",
                         "Set XDG_CACHE_HOME to a directory of your own.");
             }
-            if (!Files.isDirectory(directory)) {
+            if (!parse(index).keySet().stream().allMatch(name -> Files.isExecutable(directory.resolve(name)))) {
+                Trees.delete(directory);
                 install(index, root, directory);
             }
             return new NativeFiles(directory);
@@ -98,6 +104,14 @@ public final class NativeFiles {
                 Trees.rename(staging.path(), directory);
             } catch (FileAlreadyExistsException | DirectoryNotEmptyException e) {
                 // Another process was faster, with the same content.
+            }
+            for (Path other : Trees.list(root)) {
+                if (Files.isDirectory(other)
+                        && Files.getLastModifiedTime(other)
+                                .toInstant()
+                                .isBefore(Instant.now().minus(KEEP))) {
+                    Trees.delete(other);
+                }
             }
         }
     }
