@@ -18,4 +18,9 @@ public record NativeError(int code, String operation, String object, String text
     public static final int EBADMSG = -74;
     public static final int ENOTSUP = -95;
     public static final int ETIMEDOUT = -110;
+
+    /** The sentence, which always names the object. */
+    public String sentence() {
+        return object.isEmpty() || text.contains(object) ? text : text + " (" + object + ")";
+    }
 }

@@ -42,6 +42,6 @@ public record VmStatus(Phase phase, End end, int pid, Duration fork, Duration re
 
     /** Why it ended, as the end of a sentence. */
     public String reason() {
-        return error.map(NativeError::text).orElse("the guest " + end.text());
+        return error.map(NativeError::sentence).orElse("the guest " + end.text());
     }
 }

@@ -8,7 +8,7 @@ public final class VmmException extends ForkdException {
     private final transient NativeError error;
 
     public VmmException(NativeError error) {
-        super(kind(error.code()), error.text(), remedy(error));
+        super(kind(error.code()), error.sentence(), remedy(error));
         this.error = error;
     }
 
