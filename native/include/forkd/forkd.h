@@ -160,12 +160,14 @@ void forkd_vm_kill(struct forkd_vm *vm);
 /* Kill the VM if it still runs, remove its sockets, free the handle. NULL is allowed. */
 void forkd_vm_free(struct forkd_vm *vm);
 
+#define FORKD_MAX_PARKED 1000
+
 struct forkd_server_options {
     const char *vmm_path;     /* the forkd-vmm executable; required */
     const char *memory_path;  /* memory.bin; required; must not change while the server or a child lives */
     const char *vmstate_path; /* vmstate; required */
     uint32_t disk_count;      /* as many as the snapshot has (-EINVAL otherwise) */
-    uint32_t flags;           /* zero */
+    uint32_t parked_count;    /* children to keep forked in advance, 0 to FORKD_MAX_PARKED; see below */
     const struct forkd_disk *disks; /* in the snapshot's order */
     const char *scratch_dir;        /* as in forkd_boot_options */
     uint64_t reserved[8];           /* zero */
@@ -173,9 +175,12 @@ struct forkd_server_options {
 
 /*
  * Start the fork server of a snapshot: maps the memory, decodes vmstate, opens the disks, once for all
- * children. It ends, and every child with it, when *out is freed or the calling process dies.
- * Errors: -ENOENT/-EACCES; -EBADMSG vmstate or a disk layer is damaged (the object names the section);
- * -ENOTSUP this host lacks something that the snapshot needs; -EINVAL disks or memory size do not match.
+ * children. With parked_count, that many children are forked in advance and wait, with their KVM VM made but
+ * no state yet, so that forkd_server_fork takes one of them in half the time; the server forks new ones when
+ * it has nothing else to do. A parked child costs what an idle child costs. The server ends, and every child
+ * with it, when *out is freed or the calling process dies. Errors: -ENOENT/-EACCES; -EBADMSG vmstate or a
+ * disk layer is damaged (the object names the section); -ENOTSUP this host lacks something that the snapshot
+ * needs; -EINVAL disks or memory size do not match.
  */
 int forkd_server_start(struct forkd_server **out, const struct forkd_server_options *options,
                        struct forkd_error *err);

@@ -19,8 +19,10 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
     message->disk_count = options->disk_count;
     const char *scratch = options->scratch_dir == NULL ? DEFAULT_SCRATCH : options->scratch_dir;
     int result = 0;
-    if (options->flags != 0)
-        return error_set(err, EINVAL, "check", "options", "unknown flags");
+    message->parked_count = options->parked_count;
+    if (options->parked_count > FORKD_MAX_PARKED)
+        return error_set(err, EINVAL, "check", "parked_count", "%u; at most %d", options->parked_count,
+                         FORKD_MAX_PARKED);
     if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
         (result = fd_list_open(list, options->memory_path, O_RDONLY, "memory image", err)) < 0 ||
         (result = fd_list_open(list, options->vmstate_path, O_RDONLY, "vmstate", err)) < 0 ||

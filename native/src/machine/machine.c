@@ -459,7 +459,7 @@ static int restore_clock(const struct machine *machine, uint64_t *tsc_shift, str
     return 0;
 }
 
-int machine_restore(struct machine *machine, struct forkd_error *err)
+int machine_prepare(struct machine *machine, struct forkd_error *err)
 {
     const struct machine_state *state = machine->state;
     int result = 0;
@@ -467,8 +467,19 @@ int machine_restore(struct machine *machine, struct forkd_error *err)
         if ((result = KVM_IOCTL(machine->vm_fd, KVM_SET_IRQCHIP, &state->irqchips[i], err)) < 0)
             return result;
     }
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
+        if ((result = vcpu_set_cpuid(&machine->vcpus[i], &state->vcpus[i], err)) < 0)
+            return result;
+    }
+    return 0;
+}
+
+int machine_restore(struct machine *machine, struct forkd_error *err)
+{
+    const struct machine_state *state = machine->state;
     uint64_t tsc_shift = 0;
-    if ((result = restore_clock(machine, &tsc_shift, err)) < 0)
+    int result = restore_clock(machine, &tsc_shift, err);
+    if (result < 0)
         return result;
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
         const struct vcpu_state *vcpu = &state->vcpus[i];

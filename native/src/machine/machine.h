@@ -3,7 +3,7 @@
  * One machine: memory, devices, vCPUs. It comes into being in two ways.
  *   Boot:    machine_init, machine_create_vm, machine_boot, machine_run.
  *   Restore: machine_load in the fork server (everything that children share), then in each child after
- * fork(2): machine_create_vm, machine_restore, machine_run.
+ * fork(2): machine_create_vm, machine_prepare, machine_restore, machine_run.
  *
  * Threads: each vCPU has one; the thread that calls machine_loop runs the devices. `lock` guards everything
  * but guest memory; it is held in every callback of the loop and around every register access.
@@ -90,6 +90,8 @@ int machine_load(struct machine *machine, const struct vmstate_reader *reader, s
 int machine_create_vm(struct machine *machine, struct forkd_error *err);
 int machine_boot(struct machine *machine, int kernel_fd, int initrd_fd, const char *command_line,
                  struct forkd_error *err);
+/* What a restore needs that does not depend on when it happens: so that a parked child has it done. */
+int machine_prepare(struct machine *machine, struct forkd_error *err);
 /* Put the loaded state into KVM, give the guest a new generation id, and attach the devices. */
 int machine_restore(struct machine *machine, struct forkd_error *err);
 

@@ -191,19 +191,24 @@ static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, const 
     return result;
 }
 
+int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err)
+{
+    /* A TSC of another frequency than the host's needs scaling; asking for the host's own is free but not
+     * always supported, so it is not asked for. */
+    int result = 0;
+    int host_khz = ioctl(vcpu->fd, KVM_GET_TSC_KHZ, NULL);
+    if (state->tsc_khz != 0 && host_khz > 0 && (uint32_t)host_khz != state->tsc_khz &&
+        (result = KVM_IOCTL_VALUE(vcpu->fd, KVM_SET_TSC_KHZ, state->tsc_khz, err)) < 0)
+        return result;
+    return KVM_IOCTL(vcpu->fd, KVM_SET_CPUID2, state->cpuid, err);
+}
+
 int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
                    uint64_t tsc_offset, struct forkd_error *err)
 {
     int fd = vcpu->fd;
     int result = 0;
-    /* A TSC of another frequency than the host's needs scaling; asking for the host's own is free but not
-     * always supported, so it is not asked for. */
-    int host_khz = ioctl(fd, KVM_GET_TSC_KHZ, NULL);
-    if (state->tsc_khz != 0 && host_khz > 0 && (uint32_t)host_khz != state->tsc_khz &&
-        (result = KVM_IOCTL_VALUE(fd, KVM_SET_TSC_KHZ, state->tsc_khz, err)) < 0)
-        return result;
-    if ((result = KVM_IOCTL(fd, KVM_SET_CPUID2, state->cpuid, err)) < 0 ||
-        (result = KVM_IOCTL(fd, KVM_SET_MP_STATE, &state->mp_state, err)) < 0 ||
+    if ((result = KVM_IOCTL(fd, KVM_SET_MP_STATE, &state->mp_state, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_REGS, &state->regs, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_SREGS, &state->sregs, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_XSAVE, state->xsave, err)) < 0 ||

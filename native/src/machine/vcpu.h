@@ -47,8 +47,10 @@ void vcpu_close(struct vcpu *vcpu, const struct kvm_host *host);
 /* Read everything out of KVM. The vCPU must not run, and its last exit must be completed. */
 int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct vcpu_state *state,
                    struct forkd_error *err);
-/* Put it in. `tsc_offset` is the one for this host (see machine_restore), used where the host can set it. May
- * be called again on the same vCPU. */
+/* What the guest sees of the processor; before anything else of the state, which depends on it. */
+int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err);
+/* Put the rest in. `tsc_offset` is the one for this host (see machine_restore), used where the host can set
+ * it. May be called again on the same vCPU. */
 int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
                    uint64_t tsc_offset, struct forkd_error *err);
 void vcpu_state_free(struct vcpu_state *state);

@@ -60,6 +60,7 @@ struct control_boot {
 struct control_serve {
     struct control_header header;
     uint32_t disk_count;
+    uint32_t parked_count;
     uint32_t disk_modes[FORKD_MAX_DISKS];
     uint8_t disk_has_layer[FORKD_MAX_DISKS];
 };

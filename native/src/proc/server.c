@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +18,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What has to be tidied up after a child that was killed. */
+/* A child, and what has to be tidied up after it when it is killed. */
 struct child {
     pid_t pid;
+    int parked_channel; /* where a parked child waits for its request; -1: it has one */
     char vsock_path[CONTROL_PATH_SIZE];
+};
+
+/* To a parked child, with the request's descriptors. */
+struct parked_request {
+    struct control_fork message;
+    uint64_t started_us;
 };
 
 struct server {
@@ -30,6 +38,8 @@ struct server {
     struct child *children;
     size_t child_count;
     size_t child_capacity;
+    uint32_t parked_wanted;
+    uint32_t parked; /* how many of the children are */
 };
 
 static void send_reply(int channel, const struct forkd_error *error)
@@ -62,56 +72,140 @@ static int reserve_child(struct server *server, struct forkd_error *err)
     return 0;
 }
 
-static _Noreturn void become_child(struct server *server, const struct control_fork *message, const int *fds,
-                                   pid_t server_pid, uint64_t started_us)
+static bool valid(const struct control_fork *message, size_t length, uint32_t fd_count)
 {
-    /* A child does not outlive its server; nor may it start when the server died before this line. */
+    return length == sizeof *message && message->header.magic == CONTROL_MAGIC &&
+           message->header.type == CONTROL_FORK && fd_count == 1u + message->has_console + message->has_netns;
+}
+
+/* The first steps of every child. It does not outlive its server; nor may it start when the server died
+ * before this line. */
+static void leave_server(struct server *server, pid_t server_pid)
+{
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != server_pid)
         _exit(1);
     close(server->channel);
     close(server->signals);
+    for (size_t i = 0; i < server->child_count; i++) {
+        if (server->children[i].parked_channel >= 0)
+            close(server->children[i].parked_channel);
+    }
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    server->vm.started_us = started_us;
-    vm_process_child(&server->vm, fds[0], message, fds);
+    vm_prepare(&server->vm);
 }
 
-static void fork_child(struct server *server, const struct control_fork *message, const int *fds,
-                       uint32_t fd_count)
+/* A parked child waits here for the request that it will serve. */
+static _Noreturn void wait_parked(struct server *server, int channel)
 {
-    struct forkd_error error;
-    if (fd_count != 1u + message->has_console + message->has_netns) {
-        error_set(&error, EPROTO, "receive", "control channel", "a descriptor is missing");
-        if (fd_count > 0)
-            report_failed_fork(fds[0], &error);
-        return;
-    }
-    if (reserve_child(server, &error) < 0) {
-        report_failed_fork(fds[0], &error);
-        return;
-    }
+    struct parked_request request;
+    size_t length = 0;
+    int fds[3];
+    uint32_t fd_count = 3;
+    if (channel_receive(channel, 0, &request, sizeof request, &length, fds, &fd_count, NULL) <= 0)
+        _exit(0);
+    close(channel);
+    server->vm.started_us = request.started_us;
+    vm_process_child(&server->vm, fds[0], &request.message, fds);
+}
+
+/* fork(2), and note the child. In the parent: its entry in the table, or NULL and *err. In the child: returns
+ * with *is_child set. */
+static struct child *fork_child(struct server *server, bool *is_child, struct forkd_error *err)
+{
+    if (reserve_child(server, err) < 0)
+        return NULL;
     pid_t server_pid = getpid();
-    uint64_t started_us = vm_now_us();
     pid_t pid = fork();
-    if (pid == 0)
-        become_child(server, message, fds, server_pid, started_us);
+    *is_child = pid == 0;
     if (pid < 0) {
-        error_set(&error, errno, "fork", "fork server", NULL);
-        report_failed_fork(fds[0], &error);
-        return;
+        error_set(err, errno, "fork", "fork server", NULL);
+        return NULL;
+    }
+    if (pid == 0) {
+        leave_server(server, server_pid);
+        return NULL;
     }
     struct child *child = &server->children[server->child_count++];
-    child->pid = pid;
-    memcpy(child->vsock_path, message->vsock_path, sizeof child->vsock_path);
-    child->vsock_path[sizeof child->vsock_path - 1] = '\0';
+    *child = (struct child){.pid = pid, .parked_channel = -1};
+    return child;
+}
+
+/* Fork one child in advance. What fails here fails again, and is then reported, when a child is asked for. */
+static void park_child(struct server *server)
+{
+    int pair[2];
+    if (channel_pair(pair, NULL) < 0) {
+        server->parked_wanted = 0;
+        return;
+    }
+    bool is_child = false;
+    struct child *child = fork_child(server, &is_child, NULL);
+    if (is_child) {
+        close(pair[0]);
+        wait_parked(server, pair[1]);
+    }
+    close(pair[1]);
+    if (child == NULL) {
+        close(pair[0]);
+        server->parked_wanted = 0;
+        return;
+    }
+    child->parked_channel = pair[0];
+    server->parked++;
+}
+
+/* Hand the request to a child that waits. False: there is none. */
+static bool use_parked(struct server *server, const struct control_fork *message, const int *fds,
+                       uint32_t fd_count)
+{
+    for (size_t i = 0; server->parked > 0 && i < server->child_count; i++) {
+        struct child *child = &server->children[i];
+        if (child->parked_channel < 0)
+            continue;
+        struct parked_request request = {.message = *message, .started_us = vm_now_us()};
+        int result = channel_send(child->parked_channel, &request, sizeof request, fds, fd_count, NULL);
+        close(child->parked_channel);
+        child->parked_channel = -1;
+        server->parked--;
+        if (result == 0) {
+            memcpy(child->vsock_path, message->vsock_path, sizeof child->vsock_path);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void serve_fork(struct server *server, const struct control_fork *message, const int *fds,
+                       uint32_t fd_count)
+{
+    if (use_parked(server, message, fds, fd_count))
+        return;
+    uint64_t started_us = vm_now_us();
+    struct forkd_error error;
+    bool is_child = false;
+    struct child *child = fork_child(server, &is_child, &error);
+    if (is_child) {
+        server->vm.started_us = started_us;
+        vm_process_child(&server->vm, fds[0], message, fds);
+    }
+    if (child == NULL)
+        report_failed_fork(fds[0], &error);
+    else
+        memcpy(child->vsock_path, message->vsock_path, sizeof child->vsock_path);
 }
 
 static void remove_child(struct server *server, size_t index)
 {
-    if (server->children[index].vsock_path[0] != '\0')
-        unlink(server->children[index].vsock_path);
+    struct child *child = &server->children[index];
+    if (child->vsock_path[0] != '\0')
+        unlink(child->vsock_path);
+    if (child->parked_channel >= 0) {
+        close(child->parked_channel);
+        server->parked--;
+    }
     server->children[index] = server->children[--server->child_count];
 }
 
@@ -154,9 +248,10 @@ static void receive(struct server *server)
     int got = channel_receive(server->channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL);
     if (got == 0)
         end(server);
-    if (got > 0 && length == sizeof message && message.header.magic == CONTROL_MAGIC &&
-        message.header.type == CONTROL_FORK)
-        fork_child(server, &message, fds, fd_count);
+    if (got > 0 && valid(&message, length, fd_count)) {
+        message.vsock_path[sizeof message.vsock_path - 1] = '\0';
+        serve_fork(server, &message, fds, fd_count);
+    }
     for (uint32_t i = 0; i < fd_count; i++)
         close(fds[i]);
 }
@@ -197,8 +292,14 @@ _Noreturn void server_process(int channel, const struct control_serve *message, 
     close(fds[0]); /* the mapping holds memory.bin */
     close(fds[1]);
     struct pollfd polled[] = {{.fd = channel, .events = POLLIN}, {.fd = server.signals, .events = POLLIN}};
+    server.parked_wanted = message->parked_count;
     for (;;) {
-        if (poll(polled, 2, -1) < 0)
+        /* Requests first; with nothing to do, one child at a time is parked. */
+        bool parking = server.parked < server.parked_wanted;
+        int ready = poll(polled, 2, parking ? 0 : -1);
+        if (ready == 0)
+            park_child(&server);
+        if (ready <= 0)
             continue;
         if (polled[1].revents != 0)
             reap(&server);

@@ -608,9 +608,12 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
     uint32_t next = 1;
     vm->console_fd = message->has_console ? fds[next++] : -1;
     vm->machine.serial.log_fd = vm->console_fd;
+    if (vm->prepare_error.code != 0) {
+        *err = vm->prepare_error;
+        return err->code;
+    }
     int result = message->has_netns ? enter_netns(fds[next], err) : 0;
-    if (result < 0 || (result = machine_create_vm(&vm->machine, err)) < 0 ||
-        (result = attach_net(vm, message->tap_name, err)) < 0 ||
+    if (result < 0 || (result = attach_net(vm, message->tap_name, err)) < 0 ||
         (result = loop_add(&vm->machine.loop, &vm->channel_watch, vm->channel, EPOLLIN, err)) < 0 ||
         (result = machine_restore(&vm->machine, err)) < 0)
         return result;
@@ -625,11 +628,18 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
     return machine_run(&vm->machine, err);
 }
 
-_Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
-                                const int *fds)
+void vm_prepare(struct vm *vm)
 {
     set_name("forkd-child");
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    int result = machine_create_vm(&vm->machine, &vm->prepare_error);
+    if (result == 0)
+        machine_prepare(&vm->machine, &vm->prepare_error);
+}
+
+_Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
+                                const int *fds)
+{
     init(vm, channel, message->flags, message->vsock_path);
     send_status(vm);
     if (message->ready_timeout_ms != 0)

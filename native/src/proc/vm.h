@@ -6,9 +6,9 @@
 #ifndef FORKD_PROC_VM_H
 #define FORKD_PROC_VM_H
 
+#include "guest/protocol.h"
 #include "machine/machine.h"
 #include "proc/control.h"
-#include "guest/protocol.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,6 +36,7 @@ struct vm {
     uint64_t started_us;        /* CLOCK_MONOTONIC at fork(2); 0: booted */
     uint64_t ready_deadline_us; /* 0: none */
     int console_fd;
+    struct forkd_error prepare_error; /* code 0: prepared */
     char vsock_path[CONTROL_PATH_SIZE];
 };
 
@@ -49,7 +50,11 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
 int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
             struct forkd_error *err);
 
-/* A child, straight after fork(2), with a loaded vm; does not return. */
+/*
+ * A child, straight after fork(2), with a loaded vm. vm_prepare does what does not depend on whom the child
+ * is for; a failure is kept for vm_process_child to report, which does not return.
+ */
+void vm_prepare(struct vm *vm);
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
                                 const int *fds);
 

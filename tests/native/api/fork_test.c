@@ -126,6 +126,51 @@ static void children_become_ready_each_in_its_own_process(void **state)
     forkd_server_free(server);
 }
 
+static int count_children(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    int count = 0;
+    int child = 0;
+    while (fscanf(file, "%d", &child) == 1)
+        count++;
+    fclose(file);
+    return count;
+}
+
+static void wait_for_children(int pid, int expected)
+{
+    for (int i = 0; i < 500 && count_children(pid) != expected; i++)
+        usleep(10000);
+    assert_int_equal(count_children(pid), expected);
+}
+
+static void parked_children_are_used_and_replaced(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server_options options = fixture->options;
+    options.parked_count = 2;
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    OK(forkd_server_start(&server, &options, &error));
+    int pid = forkd_server_pid(server);
+    wait_for_children(pid, 2);
+    struct forkd_vm *children[5];
+    for (int i = 0; i < 5; i++) {
+        struct forkd_vm_status status;
+        children[i] = fork_ready(server, NULL, &status);
+    }
+    wait_for_children(pid, 5 + 2);
+    for (int i = 0; i < 5; i++)
+        forkd_vm_free(children[i]);
+    wait_for_children(pid, 2);
+    forkd_server_free(server);
+    options.parked_count = FORKD_MAX_PARKED + 1;
+    assert_int_equal(forkd_server_start(&server, &options, &error), -EINVAL);
+}
+
 static void killed_child_is_reported_and_its_socket_removed(void **state)
 {
     struct fixture *fixture = *state;
@@ -315,6 +360,7 @@ int main(void)
         cmocka_unit_test(memory_image_holds_what_the_guest_wrote),
         cmocka_unit_test(untouched_disk_leaves_no_layer),
         cmocka_unit_test(children_become_ready_each_in_its_own_process),
+        cmocka_unit_test(parked_children_are_used_and_replaced),
         cmocka_unit_test(killed_child_is_reported_and_its_socket_removed),
         cmocka_unit_test(killed_server_takes_its_children_along),
         cmocka_unit_test(ended_server_takes_its_children_along),
