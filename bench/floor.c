@@ -5,7 +5,9 @@
  * every piece of state that a restored vCPU has, and runs to its first exit. No devices, no protocol, no
  * identity, no error text.
  *
- *   floor MEMORY_IMAGE N      prints the milliseconds from the first fork to the last child's first exit
+ *   floor MEMORY_IMAGE all N        N at once: milliseconds from the first fork to the last child's first
+ * exit floor MEMORY_IMAGE single N     N times one: milliseconds of each, a line each floor MEMORY_IMAGE
+ * parked N     the same with the child forked, and its VM and vCPU made, beforehand
  *
  * MEMORY_IMAGE is a snapshot's memory.bin of the guest tests/native/guests/ready.S.
  */
@@ -126,11 +128,9 @@ static void prepare_state(void)
     close(child.vm);
 }
 
-static void run_child(int done)
+/* Set the state, run to the first exit, and say so. */
+static void run_child(struct child child, int done)
 {
-    struct child child = create();
-    for (int i = 0; i < 3; i++)
-        CALL(child.vm, KVM_SET_IRQCHIP, &parent.irqchips[i]);
     CALL(child.vm, KVM_SET_CLOCK, &parent.clock);
     CALL(child.vcpu, KVM_SET_MP_STATE, &parent.mp_state);
     CALL(child.vcpu, KVM_SET_REGS, &parent.regs);
@@ -157,11 +157,89 @@ static double now_ms(void)
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
+static void make_pipe(int out[2])
+{
+    if (pipe(out) < 0)
+        err(1, "pipe");
+}
+
+static void wait_byte(int fd)
+{
+    char byte;
+    if (read(fd, &byte, 1) != 1)
+        errx(1, "a child did not come up");
+}
+
+/* `go` -1: at once; otherwise once a byte comes from there. */
+static pid_t fork_child(int go, int done)
+{
+    pid_t pid = fork();
+    if (pid < 0)
+        err(1, "fork");
+    if (pid == 0) {
+        struct child child = create();
+        for (int i = 0; i < 3; i++)
+            CALL(child.vm, KVM_SET_IRQCHIP, &parent.irqchips[i]);
+        if (go >= 0)
+            wait_byte(go);
+        run_child(child, done);
+    }
+    return pid;
+}
+
+static double run_all(int count)
+{
+    int done[2];
+    make_pipe(done);
+    double start = now_ms();
+    for (int i = 0; i < count; i++)
+        fork_child(-1, done[1]);
+    close(done[1]);
+    for (int i = 0; i < count; i++)
+        wait_byte(done[0]);
+    return now_ms() - start;
+}
+
+static double run_single(int parked)
+{
+    int done[2];
+    int go[2] = {-1, -1};
+    make_pipe(done);
+    if (parked) {
+        make_pipe(go);
+        fork_child(go[0], done[1]);
+        usleep(20000); /* until it is parked */
+    }
+    double start = now_ms();
+    if (!parked)
+        fork_child(-1, done[1]);
+    else if (write(go[1], "", 1) != 1)
+        err(1, "write");
+    wait_byte(done[0]);
+    double elapsed = now_ms() - start;
+    close(done[0]);
+    close(done[1]);
+    close(go[0]);
+    close(go[1]);
+    return elapsed;
+}
+
+/* All of our process group but us. */
+static void end_children(void)
+{
+    signal(SIGTERM, SIG_IGN);
+    kill(0, SIGTERM);
+    while (wait(NULL) > 0)
+        ;
+    signal(SIGTERM, SIG_DFL);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 3)
-        errx(2, "usage: floor MEMORY_IMAGE N");
-    int count = atoi(argv[2]);
+    if (argc != 4)
+        errx(2, "usage: floor MEMORY_IMAGE all|single|parked N");
+    int count = atoi(argv[3]);
+    setpgid(0, 0);
     int image = open(argv[1], O_RDONLY | O_CLOEXEC);
     struct stat info;
     if (image < 0 || fstat(image, &info) < 0)
@@ -174,31 +252,17 @@ int main(int argc, char **argv)
         err(1, "/dev/kvm or memory image");
     parent.run_size = (size_t)CALL(parent.kvm, KVM_GET_VCPU_MMAP_SIZE, NULL);
     prepare_state();
-
-    int done[2];
-    pid_t *children = calloc((size_t)count, sizeof *children);
-    if (children == NULL || pipe(done) < 0)
-        err(1, "pipe");
-    double start = now_ms();
-    for (int i = 0; i < count; i++) {
-        children[i] = fork();
-        if (children[i] < 0)
-            err(1, "fork");
-        if (children[i] == 0)
-            run_child(done[1]);
+    if (strcmp(argv[2], "all") == 0) {
+        printf("%.3f\n", run_all(count));
+        fflush(stdout);
+        end_children();
+        return 0;
     }
-    close(done[1]);
-    char byte;
-    int ready = 0;
-    while (ready < count && read(done[0], &byte, 1) == 1)
-        ready++;
-    double elapsed = now_ms() - start;
-    for (int i = 0; i < count; i++)
-        kill(children[i], SIGKILL);
-    while (wait(NULL) > 0)
-        ;
-    if (ready < count)
-        errx(1, "only %d of %d children came up", ready, count);
-    printf("%.3f\n", elapsed);
+    int parked = strcmp(argv[2], "parked") == 0;
+    for (int i = 0; i < count; i++) {
+        printf("%.3f\n", run_single(parked));
+        fflush(stdout);
+        end_children();
+    }
     return 0;
 }

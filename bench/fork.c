@@ -16,7 +16,7 @@
 static double floor_ms(const char *program, const char *memory, int count)
 {
     char command[1024];
-    snprintf(command, sizeof command, "'%s' '%s' %d", program, memory, count);
+    snprintf(command, sizeof command, "'%s' '%s' all %d", program, memory, count);
     FILE *output = popen(command, "r");
     double elapsed = -1;
     if (output == NULL || fscanf(output, "%lf", &elapsed) != 1 || pclose(output) != 0)
@@ -54,7 +54,7 @@ int main(int argc, char **argv)
     int rounds = atoi(argv[5]);
     struct measure_snapshot snapshot;
     measure_snapshot_make(&snapshot, argv[1], argv[2], 1);
-    struct forkd_server *server = measure_server_start(&snapshot, argv[1]);
+    struct forkd_server *server = measure_server_start(&snapshot, argv[1], 0);
     struct forkd_vm **children = calloc((size_t)count, sizeof *children);
     double *ours = calloc((size_t)rounds, sizeof *ours);
     double *bare = calloc((size_t)rounds, sizeof *bare);

@@ -70,7 +70,7 @@ int main(int argc, char **argv)
     unsigned seconds = (unsigned)atoi(argv[4]);
     struct measure_snapshot snapshot;
     measure_snapshot_make(&snapshot, argv[1], argv[2], 2);
-    struct forkd_server *server = measure_server_start(&snapshot, argv[1]);
+    struct forkd_server *server = measure_server_start(&snapshot, argv[1], 0);
     struct forkd_vm **children = calloc((size_t)count, sizeof *children);
     int *pids = calloc((size_t)count, sizeof *pids);
     if (children == NULL || pids == NULL)

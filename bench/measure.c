@@ -49,11 +49,14 @@ void measure_snapshot_make(struct measure_snapshot *out, const char *vmm, const 
     forkd_vm_free(vm);
 }
 
-struct forkd_server *measure_server_start(const struct measure_snapshot *snapshot, const char *vmm)
+struct forkd_server *measure_server_start(const struct measure_snapshot *snapshot, const char *vmm,
+                                          uint32_t parked)
 {
     struct forkd_error error;
-    struct forkd_server_options options = {
-        .vmm_path = vmm, .memory_path = snapshot->memory, .vmstate_path = snapshot->vmstate};
+    struct forkd_server_options options = {.vmm_path = vmm,
+                                           .memory_path = snapshot->memory,
+                                           .vmstate_path = snapshot->vmstate,
+                                           .parked_count = parked};
     struct forkd_server *server = NULL;
     if (forkd_server_start(&server, &options, &error) < 0)
         errx(1, "%s", error.text);

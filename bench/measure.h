@@ -20,7 +20,8 @@ double measure_median(double *values, int count);
 /* Boot the guest with 512 MiB and write it down in a temporary folder. These end the program when they fail.
  */
 void measure_snapshot_make(struct measure_snapshot *out, const char *vmm, const char *guest, uint32_t vcpus);
-struct forkd_server *measure_server_start(const struct measure_snapshot *snapshot, const char *vmm);
+struct forkd_server *measure_server_start(const struct measure_snapshot *snapshot, const char *vmm,
+                                          uint32_t parked);
 void measure_snapshot_remove(const struct measure_snapshot *snapshot);
 
 #endif
