@@ -23,4 +23,8 @@ public record NativeError(int code, String operation, String object, String text
     public String sentence() {
         return object.isEmpty() || text.contains(object) ? text : text + " (" + object + ")";
     }
+
+    NativeError about(String otherObject) {
+        return new NativeError(code, operation, otherObject, text);
+    }
 }

@@ -33,7 +33,13 @@ public final class Vm implements AutoCloseable {
             o.disk_count(options.disks().size()).disks(Library.disks(options.disks()));
             options.tap().ifPresent(tap -> o.tap_name(Library.text(tap)));
             o.console_path(Library.text(options.console())).vsock_path(Library.text(options.vsock()));
-            Library.check(error -> Native.forkd_vm_boot(handle, o, error));
+            Library.attempt(error -> Native.forkd_vm_boot(handle, o, error)).ifPresent(error -> {
+                // The VM's process is handed descriptors, and knows no paths.
+                throw new VmmException(
+                        error.object().equals("kernel")
+                                ? error.about(options.kernel().toString())
+                                : error);
+            });
         }
         return new Vm(handle);
     }
