@@ -267,8 +267,9 @@ void machine_resume(struct machine *machine)
     pthread_cond_broadcast(&machine->unparked);
 }
 
-int machine_run(struct machine *machine, struct forkd_error *err)
+int machine_run(struct machine *machine, bool parked, struct forkd_error *err)
 {
+    machine->paused = parked;
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
         int result = vcpu_start(&machine->vcpus[i], err);
         if (result < 0)

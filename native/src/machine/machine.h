@@ -95,8 +95,9 @@ int machine_prepare(struct machine *machine, struct forkd_error *err);
 /* Put the loaded state into KVM, give the guest a new generation id, and attach the devices. */
 int machine_restore(struct machine *machine, struct forkd_error *err);
 
-/* Start the vCPU threads. */
-int machine_run(struct machine *machine, struct forkd_error *err);
+/* Start the vCPU threads; `parked`: they wait for machine_resume, which spares a start the making of threads.
+ */
+int machine_run(struct machine *machine, bool parked, struct forkd_error *err);
 /* Serve devices until loop.stop. */
 int machine_loop(struct machine *machine, struct forkd_error *err);
 

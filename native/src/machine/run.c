@@ -135,6 +135,7 @@ static void handle_exit(struct vcpu *vcpu)
 static void run_once(struct vcpu *vcpu)
 {
     struct machine *machine = vcpu->machine;
+    vcpu->ran = true;
     int result = ioctl(vcpu->fd, KVM_RUN, 0);
     int code = errno;
     if (result < 0 && (code == EINTR || code == EAGAIN)) {
@@ -163,7 +164,7 @@ static bool park(struct vcpu *vcpu)
 {
     struct machine *machine = vcpu->machine;
     pthread_mutex_lock(&machine->lock);
-    if (machine->paused)
+    if (machine->paused && vcpu->ran)
         complete_exit(vcpu);
     while (machine->paused && machine->end == FORKD_END_NONE) {
         vcpu->parked = true;
@@ -194,6 +195,8 @@ int vcpu_start(struct vcpu *vcpu, struct forkd_error *err)
     /* No SA_RESTART: KVM_RUN must return. */
     static const struct sigaction action = {.sa_handler = on_kick};
     sigaction(KICK_SIGNAL, &action, NULL);
+    /* In a paused machine the thread parks at once. */
+    vcpu->run->immediate_exit = vcpu->machine->paused ? 1 : 0;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE < PTHREAD_STACK_MIN ? PTHREAD_STACK_MIN : STACK_SIZE);

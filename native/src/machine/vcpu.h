@@ -37,6 +37,7 @@ struct vcpu {
     struct kvm_run *run;
     pthread_t thread;
     bool started; /* the thread exists */
+    bool ran;     /* the guest has run, so that there may be an exit to complete */
     bool parked;  /* waits in machine_pause; guarded by the machine's lock */
 };
 

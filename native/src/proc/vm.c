@@ -509,7 +509,7 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     close(fds[0]);
     if (initrd >= 0)
         close(initrd);
-    return result < 0 ? result : machine_run(&vm->machine, err);
+    return result < 0 ? result : machine_run(&vm->machine, false, err);
 }
 
 _Noreturn void vm_process_boot(int channel, const struct control_boot *message, const int *fds,
@@ -617,24 +617,27 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
         (result = loop_add(&vm->machine.loop, &vm->channel_watch, vm->channel, EPOLLIN, err)) < 0 ||
         (result = machine_restore(&vm->machine, err)) < 0)
         return result;
-    if ((message->flags & FORKD_NO_AGENT) == 0) {
-        pthread_mutex_lock(&vm->machine.lock);
+    pthread_mutex_lock(&vm->machine.lock);
+    if ((message->flags & FORKD_NO_AGENT) == 0)
         result = start_identity(vm, message->hostname, err);
-        pthread_mutex_unlock(&vm->machine.lock);
-    }
-    if (result < 0)
-        return result;
     vm->status.fork_us = vm_now_us() - vm->started_us;
-    return machine_run(&vm->machine, err);
+    if (result == 0 && vm->machine.paused)
+        machine_resume(&vm->machine);
+    else if (result == 0)
+        result = machine_run(&vm->machine, false, err);
+    pthread_mutex_unlock(&vm->machine.lock);
+    return result;
 }
 
-void vm_prepare(struct vm *vm)
+void vm_prepare(struct vm *vm, bool parked)
 {
     set_name("forkd-child");
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     int result = machine_create_vm(&vm->machine, &vm->prepare_error);
     if (result == 0)
-        machine_prepare(&vm->machine, &vm->prepare_error);
+        result = machine_prepare(&vm->machine, &vm->prepare_error);
+    if (result == 0 && parked)
+        machine_run(&vm->machine, true, &vm->prepare_error);
 }
 
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
