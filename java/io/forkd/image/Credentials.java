@@ -1,0 +1,173 @@
+package io.forkd.image;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * User names and passwords for registries, from where docker and podman keep theirs: {@code $REGISTRY_AUTH_FILE},
+ * {@code $DOCKER_CONFIG/config.json} or {@code ~/.docker/config.json}, {@code $XDG_RUNTIME_DIR/containers/auth.json};
+ * and from the helper programs that are named there.
+ */
+final class Credentials {
+    /** What helpers give as the user when the password is an identity token. */
+    static final String TOKEN_USER = "<token>";
+
+    private static final String HUB_KEY = "https://index.docker.io/v1/";
+
+    /** One registry's. */
+    record Login(String user, String password) {
+        String basic() {
+            return "Basic "
+                    + Base64.getEncoder().encodeToString((user + ":" + password).getBytes(StandardCharsets.UTF_8));
+        }
+
+        @Override
+        public String toString() {
+            return user;
+        }
+    }
+
+    private final Map<String, String> environment;
+
+    Credentials(Map<String, String> environment) {
+        this.environment = environment;
+    }
+
+    Optional<Login> of(ImageReference.InRegistry image) {
+        for (Path file : files()) {
+            if (!Files.isRegularFile(file)) {
+                continue;
+            }
+            Optional<Login> login = inFile(file, keys(image));
+            if (login.isPresent()) {
+                return login;
+            }
+        }
+        return Optional.empty();
+    }
+
+    private List<Path> files() {
+        List<Path> files = new ArrayList<>();
+        variable("REGISTRY_AUTH_FILE").ifPresent(file -> files.add(Path.of(file)));
+        variable("DOCKER_CONFIG")
+                .map(directory -> Path.of(directory, "config.json"))
+                .or(() -> variable("HOME").map(home -> Path.of(home, ".docker", "config.json")))
+                .ifPresent(files::add);
+        variable("XDG_RUNTIME_DIR").ifPresent(run -> files.add(Path.of(run, "containers", "auth.json")));
+        return files;
+    }
+
+    private Optional<String> variable(String name) {
+        return Optional.ofNullable(environment.get(name)).filter(value -> !value.isEmpty());
+    }
+
+    /** The names under which an image's registry may stand, the most exact first. */
+    private static List<String> keys(ImageReference.InRegistry image) {
+        if (image.registry().equals(ImageReference.InRegistry.DOCKER_HUB)) {
+            return List.of(HUB_KEY, "docker.io", "index.docker.io", image.registry());
+        }
+        List<String> keys = new ArrayList<>();
+        for (String path = image.repository(); !path.isEmpty(); ) {
+            keys.add(image.registry() + "/" + path);
+            path = path.substring(0, Math.max(0, path.lastIndexOf('/')));
+        }
+        keys.addAll(List.of(image.registry(), "https://" + image.registry(), "http://" + image.registry()));
+        return keys;
+    }
+
+    private Optional<Login> inFile(Path file, List<String> keys) {
+        JsonNode config;
+        try {
+            config = Documents.parse(Files.readAllBytes(file), file.toString());
+        } catch (IOException e) {
+            throw ForkdException.of("read credentials in " + file, e);
+        }
+        for (String key : keys) {
+            String helper = config.path("credHelpers").path(key).asString("");
+            if (!helper.isEmpty()) {
+                return ask(helper, key);
+            }
+        }
+        String store = config.path("credsStore").asString("");
+        for (String key : keys) {
+            JsonNode entry = config.path("auths").path(key);
+            Optional<Login> login = entry.isObject() ? login(entry, file) : Optional.empty();
+            if (login.isPresent()) {
+                return login;
+            }
+            if (!store.isEmpty()) {
+                login = ask(store, key);
+                if (login.isPresent()) {
+                    return login;
+                }
+            }
+        }
+        return Optional.empty();
+    }
+
+    private static Optional<Login> login(JsonNode entry, Path file) {
+        String token = entry.path("identitytoken").asString("");
+        if (!token.isEmpty()) {
+            return Optional.of(new Login(TOKEN_USER, token));
+        }
+        String auth = entry.path("auth").asString("");
+        if (auth.isEmpty()) {
+            String user = entry.path("username").asString("");
+            return user.isEmpty()
+                    ? Optional.empty()
+                    : Optional.of(new Login(user, entry.path("password").asString("")));
+        }
+        try {
+            String text = new String(Base64.getDecoder().decode(auth), StandardCharsets.UTF_8);
+            int colon = text.indexOf(':');
+            if (colon > 0) {
+                return Optional.of(new Login(
+                        text.substring(0, colon), text.substring(colon + 1).replaceAll("\0+$", "")));
+            }
+        } catch (IllegalArgumentException e) {
+            // Said below.
+        }
+        throw new ForkdException(
+                Kind.DAMAGED, "an \"auth\" in " + file + " is not the base64 of user:password", "Log in again.");
+    }
+
+    /** Asks a helper program, which knows passwords that no file has. */
+    private Optional<Login> ask(String helper, String key) {
+        String program = "docker-credential-" + helper;
+        try {
+            ProcessBuilder builder = new ProcessBuilder(program, "get");
+            builder.environment().putAll(environment);
+            Process process =
+                    builder.redirectError(ProcessBuilder.Redirect.DISCARD).start();
+            try (OutputStream in = process.getOutputStream()) {
+                in.write(key.getBytes(StandardCharsets.UTF_8));
+            }
+            byte[] answer = process.getInputStream().readAllBytes();
+            if (process.waitFor() != 0) {
+                return Optional.empty(); // it knows nothing of this registry
+            }
+            JsonNode login = Documents.parse(answer, "the answer of " + program);
+            return Optional.of(new Login(
+                    login.path("Username").asString(""), login.path("Secret").asString("")));
+        } catch (IOException e) {
+            throw new ForkdException(
+                    Kind.FAILED,
+                    "cannot run " + program + ", which the docker configuration names for " + key + ": "
+                            + ForkdException.reason(e));
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new ForkdException(Kind.FAILED, "interrupted");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+package io.forkd.image;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.Collectors;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/** The JSON documents of an image. Somebody else wrote them: fields we do not know are none of our business. */
+final class Documents {
+    /** Manifests are limited to 4 MiB by registries; a configuration is of the same kind. */
+    static final int MAX_BYTES = 8 << 20;
+
+    static final String OCI_INDEX = "application/vnd.oci.image.index.v1+json";
+    static final String OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+    static final String DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json";
+    static final String DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
+    static final List<String> ACCEPTED = List.of(OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST);
+
+    private static final JsonMapper MAPPER = JsonMapper.builder().build();
+
+    private Documents() {}
+
+    static JsonNode parse(byte[] json, String what) {
+        try {
+            return MAPPER.readTree(json);
+        } catch (JacksonException e) {
+            throw new ForkdException(Kind.DAMAGED, what + " is not JSON: " + e.getOriginalMessage());
+        }
+    }
+
+    /** A manifest's parts. */
+    record Manifest(Descriptor config, List<Descriptor> layers) {}
+
+    /** Whether the document lists manifests, as an image for several platforms does. */
+    static boolean isIndex(JsonNode document) {
+        return document.path("manifests").isArray();
+    }
+
+    static List<Descriptor> index(JsonNode document, String what) {
+        List<Descriptor> found = new ArrayList<>();
+        for (JsonNode entry : document.path("manifests")) {
+            found.add(descriptor(entry, what));
+        }
+        return found;
+    }
+
+    static Manifest manifest(JsonNode document, String what) {
+        if (document.path("schemaVersion").asInt(0) != 2
+                || !document.path("layers").isArray()) {
+            throw new ForkdException(
+                    Kind.UNSUPPORTED,
+                    what + " is no image manifest of schema 2"
+                            + (document.path("schemaVersion").asInt(0) == 1 ? ", but of schema 1" : ""),
+                    "Push the image again with a current tool.");
+        }
+        List<Descriptor> layers = new ArrayList<>();
+        for (JsonNode layer : document.path("layers")) {
+            layers.add(descriptor(layer, what));
+        }
+        return new Manifest(descriptor(document.path("config"), what), layers);
+    }
+
+    private static Descriptor descriptor(JsonNode node, String what) {
+        JsonNode size = node.path("size");
+        if (!node.path("digest").isString() || !size.isIntegralNumber() || size.asLong() < 0) {
+            throw new ForkdException(Kind.DAMAGED, what + " has an entry without digest or size");
+        }
+        JsonNode platform = node.path("platform");
+        return new Descriptor(
+                node.path("mediaType").asString(""),
+                Digest.parse(node.path("digest").asString()),
+                size.asLong(),
+                platform.isObject() ? Optional.of(platform(platform)) : Optional.empty(),
+                Optional.of(node.path("annotations")
+                                .path("org.opencontainers.image.ref.name")
+                                .asString(""))
+                        .filter(name -> !name.isEmpty()));
+    }
+
+    private static Platform platform(JsonNode node) {
+        return new Platform(
+                node.path("os").asString("linux"),
+                node.path("architecture").asString(""),
+                node.path("variant").asString(""));
+    }
+
+    static ImageConfig config(byte[] json, String what) {
+        JsonNode document = parse(json, what);
+        JsonNode layers = document.path("rootfs").path("diff_ids");
+        if (!layers.isArray()) {
+            throw new ForkdException(Kind.UNSUPPORTED, what + " is no image configuration: it has no list of layers");
+        }
+        JsonNode config = document.path("config");
+        return new ImageConfig(
+                strings(config.path("Env")),
+                config.path("WorkingDir").asString(""),
+                config.path("User").asString(""),
+                strings(config.path("Entrypoint")),
+                strings(config.path("Cmd")),
+                platform(document),
+                strings(layers).stream().map(Digest::parse).toList());
+    }
+
+    static List<String> strings(JsonNode array) {
+        List<String> found = new ArrayList<>();
+        for (JsonNode element : array) {
+            found.add(element.asString(""));
+        }
+        return found;
+    }
+
+    /** The manifest for a platform. Entries that say no platform are for every one. */
+    static Descriptor choose(List<Descriptor> offered, Platform wanted, String what) {
+        return offered.stream()
+                .filter(entry -> entry.platform().map(wanted::accepts).orElse(true))
+                .findFirst()
+                .orElseThrow(() -> new ForkdException(
+                        Kind.NOT_FOUND,
+                        what + " is not there for " + wanted,
+                        "It is there for "
+                                + offered.stream()
+                                        .flatMap(entry -> entry.platform().stream())
+                                        .map(Platform::toString)
+                                        .filter(name -> !name.startsWith("unknown/"))
+                                        .distinct()
+                                        .collect(Collectors.joining(", "))
+                                + "; choose with --platform."));
+    }
+}

@@ -1,0 +1,282 @@
+package io.forkd.image;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.image.ImageReference.InRegistry;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.ConnectException;
+import java.net.HttpURLConnection;
+import java.net.InetSocketAddress;
+import java.net.Proxy;
+import java.net.SocketTimeoutException;
+import java.net.URI;
+import java.net.URLEncoder;
+import java.net.UnknownHostException;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.Map;
+import java.util.Optional;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import javax.net.ssl.SSLException;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * What pulling needs of the OCI distribution protocol, for one repository: manifests, blobs from any byte on, tokens.
+ *
+ * <p>On {@link HttpURLConnection}, which is ready within 50 ms of the JVM's start: a client library, or
+ * {@code java.net.http}, takes longer to load than a whole hit of the cache may last.
+ */
+final class RegistryClient {
+    private static final int CONNECT_MILLIS = 15_000;
+    private static final int READ_MILLIS = 60_000;
+    private static final int MAX_REDIRECTS = 5;
+    private static final int MAX_ERROR_BYTES = 64 << 10;
+    private static final Pattern PARAMETER = Pattern.compile("([a-zA-Z_]+)=\"([^\"]*)\"");
+
+    private final InRegistry image;
+    private final boolean plain;
+    private final Map<String, String> environment;
+    private Optional<Credentials.Login> login = Optional.empty();
+    private boolean loginKnown;
+    private volatile Optional<String> authorization = Optional.empty();
+
+    /** @param insecure whether plain HTTP is spoken to a registry that is not on this machine, too */
+    RegistryClient(InRegistry image, boolean insecure, Map<String, String> environment) {
+        this.image = image;
+        this.plain = insecure || image.isLoopback();
+        this.environment = environment;
+    }
+
+    /** A manifest or an index, by tag or digest. */
+    byte[] manifest(String selector) {
+        String doing = "read the manifest of " + image;
+        HttpURLConnection answer =
+                get(uri("manifests/" + selector), Map.of("Accept", String.join(", ", Documents.ACCEPTED)), doing);
+        try (InputStream in = answer.getInputStream()) {
+            byte[] bytes = in.readNBytes(Documents.MAX_BYTES + 1);
+            if (bytes.length > Documents.MAX_BYTES) {
+                throw new ForkdException(Kind.FAILED, "the manifest of " + image + " is larger than 8 MiB");
+            }
+            return bytes;
+        } catch (IOException e) {
+            throw unreachable(doing, e);
+        }
+    }
+
+    /** A blob's bytes from {@code offset} on; a registry that cannot begin there is skipped forward. */
+    InputStream blob(Digest digest, long offset) throws IOException {
+        String doing = "pull " + digest.brief() + " of " + image;
+        HttpURLConnection answer =
+                get(uri("blobs/" + digest), offset > 0 ? Map.of("Range", "bytes=" + offset + "-") : Map.of(), doing);
+        InputStream in = answer.getInputStream();
+        if (offset > 0 && answer.getResponseCode() != HttpURLConnection.HTTP_PARTIAL) {
+            in.skipNBytes(offset);
+        }
+        return in;
+    }
+
+    private URI uri(String rest) {
+        return URI.create(
+                (plain ? "http://" : "https://") + image.registry() + "/v2/" + image.repository() + "/" + rest);
+    }
+
+    private HttpURLConnection get(URI uri, Map<String, String> headers, String doing) {
+        try {
+            HttpURLConnection answer = open(uri, headers, authorization);
+            if (answer.getResponseCode() == HttpURLConnection.HTTP_UNAUTHORIZED) {
+                String challenge = Optional.ofNullable(answer.getHeaderField("WWW-Authenticate"))
+                        .orElse("");
+                authorization = authorize(challenge);
+                answer = open(uri, headers, authorization);
+            }
+            int status = answer.getResponseCode();
+            if (status / 100 != 2) {
+                throw refused(doing, status, answer);
+            }
+            return answer;
+        } catch (IOException e) {
+            throw unreachable(doing, e);
+        }
+    }
+
+    /** Follows redirects; the authorization is for the registry alone, not for the store it sends us to. */
+    private HttpURLConnection open(URI start, Map<String, String> headers, Optional<String> authorized)
+            throws IOException {
+        URI uri = start;
+        for (int i = 0; i <= MAX_REDIRECTS; i++) {
+            HttpURLConnection connection = connect(uri);
+            headers.forEach(connection::setRequestProperty);
+            if (sameOrigin(start, uri)) {
+                authorized.ifPresent(value -> connection.setRequestProperty("Authorization", value));
+            }
+            int status = connection.getResponseCode();
+            String location = connection.getHeaderField("Location");
+            if (status < 301 || status > 308 || location == null) {
+                return connection;
+            }
+            connection.disconnect();
+            URI next = uri.resolve(location);
+            if (!"https".equals(next.getScheme()) && !("http".equals(next.getScheme()) && plain)) {
+                throw new IOException("it redirects to " + next.getScheme() + "://, which is not secure");
+            }
+            uri = next;
+        }
+        throw new IOException("it redirects too often");
+    }
+
+    private HttpURLConnection connect(URI uri) throws IOException {
+        HttpURLConnection connection = (HttpURLConnection) uri.toURL().openConnection(proxy(uri));
+        connection.setInstanceFollowRedirects(false);
+        connection.setConnectTimeout(CONNECT_MILLIS);
+        connection.setReadTimeout(READ_MILLIS);
+        connection.setRequestProperty("User-Agent", "forkd");
+        return connection;
+    }
+
+    private static boolean sameOrigin(URI one, URI other) {
+        return one.getScheme().equals(other.getScheme()) && one.getAuthority().equals(other.getAuthority());
+    }
+
+    /** As the usual variables say: {@code HTTPS_PROXY}, {@code HTTP_PROXY}, {@code NO_PROXY}. */
+    private Proxy proxy(URI uri) {
+        String name = uri.getScheme() + "_proxy";
+        String given =
+                environment.getOrDefault(name, environment.getOrDefault(name.toUpperCase(java.util.Locale.ROOT), ""));
+        String excepted = environment.getOrDefault("no_proxy", environment.getOrDefault("NO_PROXY", ""));
+        String host = Optional.ofNullable(uri.getHost()).orElse("");
+        boolean direct = given.isEmpty()
+                || image.isLoopback()
+                || Arrays.stream(excepted.split(",")).map(String::strip).anyMatch(end -> matches(end, host));
+        if (direct) {
+            return Proxy.NO_PROXY;
+        }
+        URI proxy = URI.create(given.contains("://") ? given : "http://" + given);
+        return new Proxy(
+                Proxy.Type.HTTP,
+                InetSocketAddress.createUnresolved(proxy.getHost(), proxy.getPort() < 0 ? 80 : proxy.getPort()));
+    }
+
+    private static boolean matches(String exception, String host) {
+        String end = exception.replaceFirst("^\\.", "");
+        return end.equals("*") || (!end.isEmpty() && (host.equals(end) || host.endsWith("." + end)));
+    }
+
+    /** Does what the registry's challenge asks for: a password, or a token from its token server. */
+    private synchronized Optional<String> authorize(String challenge) throws IOException {
+        if (!loginKnown) {
+            login = new Credentials(environment).of(image);
+            loginKnown = true;
+        }
+        String scheme = challenge.split(" ", 2)[0];
+        if (scheme.equalsIgnoreCase("Basic")) {
+            return login.map(Credentials.Login::basic);
+        }
+        if (!scheme.equalsIgnoreCase("Bearer")) {
+            return Optional.empty();
+        }
+        Map<String, String> asked = PARAMETER
+                .matcher(challenge)
+                .results()
+                .collect(Collectors.toMap(found -> found.group(1), found -> found.group(2), (first, second) -> first));
+        URI realm = URI.create(asked.getOrDefault("realm", ""));
+        if (!"https".equals(realm.getScheme()) && !plain) {
+            throw new IOException("its token server " + realm + " is not secure");
+        }
+        String query = "service=" + encode(asked.getOrDefault("service", "")) + "&scope="
+                + encode(asked.getOrDefault("scope", "repository:" + image.repository() + ":pull"));
+        JsonNode answer = Documents.parse(token(realm, query), "the answer of " + realm);
+        String token = answer.path("token").asString(answer.path("access_token").asString(""));
+        return token.isEmpty() ? Optional.empty() : Optional.of("Bearer " + token);
+    }
+
+    private byte[] token(URI realm, String query) throws IOException {
+        boolean identity =
+                login.map(known -> known.user().equals(Credentials.TOKEN_USER)).orElse(false);
+        HttpURLConnection connection;
+        if (identity) {
+            connection = connect(realm);
+            connection.setDoOutput(true);
+            connection.setRequestProperty("Content-Type", "application/x-www-form-urlencoded");
+            String body = "grant_type=refresh_token&client_id=forkd&" + query + "&refresh_token="
+                    + encode(login.map(Credentials.Login::password).orElse(""));
+            try (var out = connection.getOutputStream()) {
+                out.write(body.getBytes(StandardCharsets.UTF_8));
+            }
+        } else {
+            String joint = realm.getRawQuery() == null ? "?" : "&";
+            connection = connect(URI.create(realm + joint + query));
+            login.ifPresent(known -> connection.setRequestProperty("Authorization", known.basic()));
+        }
+        if (connection.getResponseCode() / 100 != 2) {
+            throw refused("log in for " + image, connection.getResponseCode(), connection);
+        }
+        try (InputStream in = connection.getInputStream()) {
+            return in.readNBytes(Documents.MAX_BYTES);
+        }
+    }
+
+    private static String encode(String text) {
+        return URLEncoder.encode(text, StandardCharsets.UTF_8);
+    }
+
+    private ForkdException refused(String doing, int status, HttpURLConnection answer) {
+        String said = said(answer);
+        String why = " (HTTP " + status + (said.isEmpty() ? "" : ", " + said) + ")";
+        return switch (status) {
+            case 401, 403 ->
+                new ForkdException(
+                        Kind.FAILED,
+                        "cannot " + doing + ": the registry refuses "
+                                + login.map(known -> "the credentials of " + known.user())
+                                        .orElse("access without credentials")
+                                + why,
+                        "Check the name; log in with: docker login " + image.registry());
+            case 404 ->
+                new ForkdException(
+                        Kind.NOT_FOUND,
+                        "cannot " + doing + ": the registry does not have it" + why,
+                        "Check the name and the tag.");
+            case 429 ->
+                new ForkdException(
+                        Kind.FAILED,
+                        "cannot " + doing + ": the registry allows no more pulls now" + why,
+                        "Wait, or log in with: docker login " + image.registry());
+            default -> new ForkdException(Kind.FAILED, "cannot " + doing + ": the registry failed" + why);
+        };
+    }
+
+    /** What the registry says about it, in the protocol's form of an error. */
+    private static String said(HttpURLConnection answer) {
+        try (InputStream in = answer.getErrorStream()) {
+            if (in == null) {
+                return "";
+            }
+            JsonNode error = Documents.parse(in.readNBytes(MAX_ERROR_BYTES), "the answer")
+                    .path("errors")
+                    .path(0);
+            String text = error.path("message").asString(error.path("code").asString(""));
+            Matcher unprintable = Pattern.compile("\\p{Cntrl}").matcher(text);
+            return unprintable.replaceAll(" ");
+        } catch (IOException | ForkdException e) {
+            return "";
+        }
+    }
+
+    private ForkdException unreachable(String doing, IOException e) {
+        String reason = ForkdException.reason(e);
+        if (e instanceof UnknownHostException) {
+            reason = "no host has the name " + reason;
+        } else if (e instanceof SocketTimeoutException) {
+            reason = "no answer in time";
+        } else if (e instanceof ConnectException) {
+            reason = image.registry() + " does not answer: " + reason;
+        }
+        String remedy = e instanceof SSLException && !plain
+                ? "A registry that speaks plain HTTP needs --insecure-registry."
+                : "";
+        return new ForkdException(Kind.FAILED, "cannot " + doing + ": " + reason, remedy);
+    }
+}

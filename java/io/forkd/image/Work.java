@@ -1,0 +1,16 @@
+package io.forkd.image;
+
+/** Hears how a long job goes on, and may end it. Called from any thread. */
+public interface Work {
+    /** A step begins; {@code bytes} is how much there is to do, 0 when that is not known. */
+    void begin(String what, long bytes);
+
+    /** So many bytes more of the current step are done. */
+    void advance(long bytes);
+
+    /** Something worth a line. */
+    void say(String line);
+
+    /** Throws when the user wants the job to end. */
+    void check();
+}
