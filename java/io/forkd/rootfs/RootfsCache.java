@@ -1,0 +1,339 @@
+package io.forkd.rootfs;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.files.FileLock;
+import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
+import io.forkd.image.BlobStore;
+import io.forkd.image.Digest;
+import io.forkd.image.Image;
+import io.forkd.image.ImageReference;
+import io.forkd.image.Images;
+import io.forkd.image.Platform;
+import io.forkd.image.Work;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.FileTime;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * Disk images that were built, by everything that went into them.
+ *
+ * <pre>
+ * images/KEY.ext4, images/KEY.json   a disk image, and what it was made of; never changed once it has its name
+ * SLUG.ext4                          a link to the one that was asked for last under that name
+ * blobs/                             what was pulled, shared by all images
+ * locks/                             held while something is built
+ * .building-*                        what is being built; removed by the next start if its process died
+ * </pre>
+ *
+ * A snapshot goes on using the disk image that it was made with, so nothing in {@code images/} is ever replaced.
+ */
+public final class RootfsCache {
+    private static final Path SYSTEM = Path.of("/var/cache/forkd");
+    private static final String FORMAT = "forkd rootfs 1";
+    private static final String STAGING = ".building-";
+    private static final String EXT4 = ".ext4";
+    private static final JsonMapper MAPPER = JsonMapper.builder().build();
+
+    private final Path directory;
+    private final Path mkfs;
+    private final Path guestBinary;
+    private final Map<String, String> environment;
+    private final Work work;
+
+    /**
+     * @param mkfs the program that writes ext4
+     * @param guestBinary the init that goes into every image
+     */
+    public RootfsCache(Path directory, Path mkfs, Path guestBinary, Map<String, String> environment, Work work) {
+        this.directory = directory.toAbsolutePath().normalize();
+        this.mkfs = mkfs;
+        this.guestBinary = guestBinary;
+        this.environment = environment;
+        this.work = work;
+    }
+
+    /** {@code /var/cache/forkd} where we may write it, else {@code forkd} in the user's own cache folder. */
+    public static Path defaultDirectory(Map<String, String> environment) {
+        Path parent = SYSTEM.resolveSibling(".");
+        if (Files.isDirectory(SYSTEM) ? Files.isWritable(SYSTEM) : Files.isWritable(parent)) {
+            return SYSTEM;
+        }
+        String cache = environment.getOrDefault("XDG_CACHE_HOME", "");
+        String home = environment.getOrDefault("HOME", "");
+        return Path.of(cache.isEmpty() ? (home.isEmpty() ? "/tmp" : home) + "/.cache" : cache, "forkd");
+    }
+
+    /** What to build. */
+    public record Request(String reference, Platform platform, boolean insecureRegistry, RootfsOptions options) {}
+
+    /** Finds the disk image, or builds it; whoever else wants the same one at the same time waits for it. */
+    public Rootfs get(Request request) {
+        ImageReference reference = ImageReference.parse(request.reference());
+        prepare();
+        try (Images images = new Images(directory, request.platform(), request.insecureRegistry(), environment, work)) {
+            work.begin("Looking up " + reference, 0);
+            Image image = images.find(reference);
+            byte[] identity = identity(image, request.options());
+            String key = HexFormat.of().formatHex(identity, 0, 20);
+            Path file = directory.resolve("images").resolve(key + EXT4);
+            try (FileLock lock = lock(key, request.reference())) {
+                boolean cached = Files.isRegularFile(file);
+                long used = cached ? 0 : build(request, image, identity, file);
+                Files.setLastModifiedTime(metadata(file), FileTime.from(Instant.now()));
+                link(ImageReference.slug(request.reference()), file);
+                return new Rootfs(file, image.id(), cached, used);
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("use the cache " + directory, e);
+        }
+    }
+
+    /** Builds a disk image under a name of the user's choice; only what was pulled is kept in the cache. */
+    public Rootfs buildTo(Request request, Path output) {
+        ImageReference reference = ImageReference.parse(request.reference());
+        prepare();
+        Path target = output.toAbsolutePath().normalize();
+        Path parent = Optional.ofNullable(target.getParent()).orElse(target);
+        if (Files.isDirectory(target) || !Files.isDirectory(parent)) {
+            throw new ForkdException(
+                    Kind.FAILED,
+                    Files.isDirectory(target) ? target + " is a directory" : parent + " is no directory",
+                    "Name a file: --output FILE");
+        }
+        try (Images images = new Images(directory, request.platform(), request.insecureRegistry(), environment, work)) {
+            work.begin("Looking up " + reference, 0);
+            Image image = images.find(reference);
+            try (OwnedDirectory staging = OwnedDirectory.create(parent, ".forkd-building-")) {
+                Path file = staging.path().resolve("rootfs" + EXT4);
+                long used = write(request, image, identity(image, request.options()), file);
+                Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-r--r--"));
+                Trees.rename(file, target);
+                return new Rootfs(target, image.id(), false, used);
+            } finally {
+                Files.deleteIfExists(parent.resolve(OwnedDirectory.LOCK));
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("write " + target, e);
+        }
+    }
+
+    private void prepare() {
+        try {
+            Files.createDirectories(directory.resolve("images"));
+            Files.createDirectories(directory.resolve("locks"));
+            OwnedDirectory.sweep(directory, STAGING);
+        } catch (IOException e) {
+            ForkdException failure = ForkdException.of("use the cache " + directory, e);
+            throw new ForkdException(failure.kind(), failure.sentence(), "Name a folder of yours: --cache DIR");
+        }
+    }
+
+    private byte[] identity(Image image, RootfsOptions options) throws IOException {
+        String all = String.join(
+                "\n",
+                FORMAT,
+                image.id().toString(),
+                Long.toString(options.bytes()),
+                String.join(" ", options.packages()),
+                Digest.sha256(Files.readAllBytes(guestBinary)).toString());
+        return HexFormat.of()
+                .parseHex(Digest.sha256(all.getBytes(StandardCharsets.UTF_8)).hex());
+    }
+
+    private FileLock lock(String key, String reference) throws IOException {
+        Path file = directory.resolve("locks").resolve(key);
+        boolean said = false;
+        while (true) {
+            Optional<FileLock> lock = FileLock.tryExclusive(file);
+            if (lock.isPresent()) {
+                return lock.get();
+            }
+            work.check();
+            if (!said) {
+                work.say("Waiting: " + reference + " is being built by another process");
+                said = true;
+            }
+            try {
+                Thread.sleep(50);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                throw new ForkdException(Kind.FAILED, "interrupted");
+            }
+        }
+    }
+
+    private long build(Request request, Image image, byte[] identity, Path file) throws IOException {
+        try (OwnedDirectory staging = OwnedDirectory.create(directory, STAGING)) {
+            Path made = staging.path().resolve("rootfs" + EXT4);
+            long used = write(request, image, identity, made);
+            Files.setPosixFilePermissions(made, PosixFilePermissions.fromString("r--r--r--"));
+            Path description = staging.path().resolve("rootfs.json");
+            Trees.writeNew(description, description(request, image, used).getBytes(StandardCharsets.UTF_8));
+            Files.move(description, metadata(file), StandardCopyOption.ATOMIC_MOVE);
+            Trees.rename(made, file);
+            return used;
+        }
+    }
+
+    private long write(Request request, Image image, byte[] identity, Path file) {
+        RootfsBuilder builder = new RootfsBuilder(mkfs, guestBinary, work);
+        long bytes = request.options().bytes();
+        if (!request.options().packages().isEmpty()) {
+            throw new ForkdException(Kind.UNSUPPORTED, "--extra is not in this version of forkd");
+        }
+        work.begin(
+                image.missing() > 0 ? "Pulling and building " + request.reference() : "Building " + request.reference(),
+                image.missing());
+        return builder.build(image, image.layers(), bytes, identity, file);
+    }
+
+    private static Path metadata(Path file) {
+        return file.resolveSibling(file.getFileName().toString().replaceFirst("\\.ext4$", ".json"));
+    }
+
+    private static String description(Request request, Image image, long used) {
+        ObjectNode json = JsonNodeFactory.instance.objectNode();
+        json.put("reference", request.reference())
+                .put("image", image.id().toString())
+                .put("platform", request.platform().toString())
+                .put("size_mib", request.options().sizeMib())
+                .put("used_bytes", used);
+        request.options().packages().forEach(json.putArray("packages")::add);
+        return json + "\n";
+    }
+
+    private void link(String slug, Path file) throws IOException {
+        Path link = directory.resolve(slug + EXT4);
+        Path target = directory.relativize(file);
+        if (Files.isSymbolicLink(link) && Files.readSymbolicLink(link).equals(target)) {
+            return;
+        }
+        if (Files.exists(link, LinkOption.NOFOLLOW_LINKS) && !Files.isSymbolicLink(link)) {
+            work.say(link + " is not ours and stays as it is");
+            return;
+        }
+        try (OwnedDirectory staging = OwnedDirectory.create(directory, STAGING)) {
+            Path fresh = Files.createSymbolicLink(staging.path().resolve("link"), target);
+            Files.move(fresh, link, StandardCopyOption.ATOMIC_MOVE);
+        }
+    }
+
+    /** A disk image in the cache. */
+    public record Cached(Path file, String reference, Digest image, List<String> packages, long bytes, Instant used) {}
+
+    public List<Cached> list() {
+        List<Cached> found = new ArrayList<>();
+        try {
+            for (Path file : Trees.list(directory.resolve("images"))) {
+                if (file.toString().endsWith(EXT4)) {
+                    found.add(cached(file));
+                }
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("list " + directory, e);
+        }
+        return found;
+    }
+
+    private static Cached cached(Path file) throws IOException {
+        try {
+            JsonNode json = MAPPER.readTree(Files.readAllBytes(metadata(file)));
+            List<String> packages = new ArrayList<>();
+            json.path("packages").forEach(name -> packages.add(name.asString("")));
+            return new Cached(
+                    file,
+                    json.path("reference").asString(""),
+                    Digest.parse(json.path("image").asString("")),
+                    packages,
+                    diskBytes(file),
+                    Files.getLastModifiedTime(metadata(file)).toInstant());
+        } catch (JacksonException e) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    metadata(file) + " is damaged",
+                    "Remove it and " + file + "; both can be made again.");
+        }
+    }
+
+    /** What a sparse file takes on the disk is not told by Java; what is in it, we wrote down. */
+    private static long diskBytes(Path file) throws IOException {
+        JsonNode json = MAPPER.readTree(Files.readAllBytes(metadata(file)));
+        return json.path("used_bytes").asLong(Files.size(file));
+    }
+
+    /** What pruning did, or would do. */
+    public record Pruned(List<Cached> images, List<Path> blobs, long bytes) {}
+
+    /**
+     * Removes disk images that no snapshot uses, and then everything that was pulled.
+     *
+     * @param inUse files that snapshots need
+     */
+    public Pruned prune(Set<Path> inUse, boolean dryRun) {
+        try {
+            prepare();
+            List<Cached> images = new ArrayList<>();
+            long bytes = 0;
+            for (Cached cached : list()) {
+                if (inUse.contains(cached.file().toRealPath())) {
+                    continue;
+                }
+                String key = cached.file().getFileName().toString().replaceFirst("\\.ext4$", "");
+                Optional<FileLock> lock =
+                        FileLock.tryExclusive(directory.resolve("locks").resolve(key));
+                if (lock.isEmpty()) {
+                    continue; // somebody is taking it just now
+                }
+                try (FileLock held = lock.get()) {
+                    images.add(cached);
+                    bytes += cached.bytes();
+                    if (!dryRun) {
+                        Files.deleteIfExists(cached.file());
+                        Files.deleteIfExists(metadata(cached.file()));
+                    }
+                }
+            }
+            List<Path> blobs = new ArrayList<>();
+            for (BlobStore.Stored blob : new BlobStore(directory).list()) {
+                blobs.add(blob.file());
+                bytes += blob.bytes();
+                if (!dryRun) {
+                    Files.deleteIfExists(blob.file());
+                }
+            }
+            if (!dryRun) {
+                removeDeadLinks();
+            }
+            return new Pruned(images, blobs, bytes);
+        } catch (IOException e) {
+            throw ForkdException.of("clean the cache " + directory, e);
+        }
+    }
+
+    private void removeDeadLinks() throws IOException {
+        for (Path entry : Trees.list(directory)) {
+            if (entry.toString().endsWith(EXT4) && Files.isSymbolicLink(entry) && !Files.exists(entry)) {
+                Files.delete(entry);
+            }
+        }
+    }
+}
