@@ -28,6 +28,7 @@ public final class Main {
     private static final Map<String, Function<Shell, Object>> VERBS = new LinkedHashMap<>();
 
     static {
+        VERBS.put("from-image", FromImageCommand::new);
         VERBS.put("snapshot", SnapshotCommand::new);
         VERBS.put("fork", ForkCommand::new);
         VERBS.put("exec", ExecCommand::new);
@@ -42,6 +43,14 @@ public final class Main {
                 "kernel",
                 shell -> new CommandLine(new KernelCommand())
                         .addSubcommand("install", new KernelCommand.Install(shell)));
+        VERBS.put(
+                "parent",
+                shell -> new CommandLine(new ParentCommand()).addSubcommand("build", new ParentCommand.Build(shell)));
+        VERBS.put(
+                "cache",
+                shell -> new CommandLine(new CacheCommand())
+                        .addSubcommand("ls", new CacheCommand.Ls(shell))
+                        .addSubcommand("prune", new CacheCommand.Prune(shell)));
         VERBS.put("completion", CompletionCommand::new);
         VERBS.put("version", VersionCommand::new);
     }

@@ -44,7 +44,14 @@ final class Training {
                 List.of("fork", "--help"),
                 // Both fail, the second in the native library, whose classes are loaded by then.
                 List.of("snapshot", "--tag", "t"),
-                List.of("fork", "--tag", "t", "-n", "1"))) {
+                List.of("fork", "--tag", "t", "-n", "1"),
+                // Fails as well, as nobody answers.
+                List.of(
+                        "parent",
+                        "build",
+                        "localhost:1/t",
+                        "--cache",
+                        snapshot.resolve("cache").toString()))) {
             Main.run(shell, line.toArray(String[]::new));
         }
         try (ServerSocket agent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {

@@ -10,6 +10,7 @@ import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import io.forkd.vmm.BootOptions;
 import io.forkd.vmm.Disk;
@@ -23,9 +24,11 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import tools.jackson.databind.node.JsonNodeFactory;
 
 /** The jobs that forkd does, for whoever asks: the command line now, a daemon one day. */
@@ -65,6 +68,23 @@ public final class Engine {
     /** The guest's init and agent, unpacked from the jar. */
     public Path guestBinary() {
         return NativeFiles.installed().guest();
+    }
+
+    /** The program that writes ext4 images, unpacked from the jar. */
+    public Path mkfsBinary() {
+        return NativeFiles.installed().mkfs();
+    }
+
+    /** The disk images that snapshots of this user need. A snapshot that cannot be read stops this. */
+    public Set<Path> diskImagesInUse() {
+        Set<Path> used = new HashSet<>();
+        for (SnapshotStore.Entry entry : store.list()) {
+            for (ManifestDisk disk :
+                    store.open(new SnapshotTag(entry.tag())).manifest().disks()) {
+                used.add(disk.image());
+            }
+        }
+        return used;
     }
 
     /** Boots a parent, waits until its guest is ready, and writes it down. The parent ends. */

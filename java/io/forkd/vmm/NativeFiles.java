@@ -47,6 +47,11 @@ public final class NativeFiles {
         return directory.resolve("forkd-guest");
     }
 
+    /** The program that writes ext4 images. */
+    public Path mkfs() {
+        return directory.resolve("forkd-mkfs");
+    }
+
     Path library() {
         return directory.resolve("libforkd.so.0");
     }

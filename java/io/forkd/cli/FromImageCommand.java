@@ -1,0 +1,98 @@
+package io.forkd.cli;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.engine.SnapshotRequest;
+import io.forkd.engine.SnapshotResult;
+import io.forkd.rootfs.Rootfs;
+import io.forkd.rootfs.RootfsCache.Request;
+import io.forkd.snapshot.SnapshotTag;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+@Command(
+        name = "from-image",
+        description =
+                "From a container image to a warm snapshot: pulls it, makes a disk image of it, boots, warms up and"
+                        + " writes it down. Without Docker and without root.",
+        sortOptions = false)
+final class FromImageCommand implements Callable<Integer> {
+    private final Shell shell;
+
+    @Mixin
+    ImageOptions image = new ImageOptions();
+
+    @Option(
+            names = "--tag",
+            paramLabel = "TAG",
+            converter = TagConverter.class,
+            description = "Name of the snapshot: 1 to 64 letters, digits, . _ -")
+    Optional<SnapshotTag> tag = Optional.empty();
+
+    @Mixin
+    MachineOptions machine = new MachineOptions();
+
+    @Option(names = "--force", description = "Replace a snapshot of that name.")
+    boolean force;
+
+    @Option(names = "--json", description = "Print the result as JSON.")
+    boolean json;
+
+    FromImageCommand(Shell shell) {
+        this.shell = shell;
+    }
+
+    @Override
+    public Integer call() {
+        SnapshotTag name = tag.orElseThrow(() -> new ForkdException(Kind.USAGE, "missing: --tag TAG"));
+        Request request = image.request();
+        // What would fail after the pull had better fail before it.
+        snapshotOf(name, Path.of("rootfs.ext4"));
+        if (!force) {
+            shell.engine().store().requireFree(name);
+        }
+
+        long start = System.nanoTime();
+        Rootfs rootfs = image.cache(shell).get(request);
+        Duration built = Duration.ofNanos(System.nanoTime() - start);
+        shell.note(
+                rootfs.cached()
+                        ? "Rootfs: cached, " + rootfs.file()
+                        : "Rootfs: built in " + built.toMillis() + " ms, " + Format.size(rootfs.usedBytes()) + ", "
+                                + rootfs.file());
+        if (!shell.terminal()) {
+            shell.note("Booting the guest and writing the snapshot");
+        }
+        SnapshotResult result = shell.engine().snapshot(snapshotOf(name, rootfs.file()), shell);
+        shell.clear();
+        if (json) {
+            shell.print(Shell.json()
+                    .put("tag", name.value())
+                    .put("dir", result.directory().toString())
+                    .put("rootfs", rootfs.file().toString())
+                    .put("image", rootfs.image().toString())
+                    .put("cached", rootfs.cached())
+                    .put("rootfs_ms", Format.inMillis(built))
+                    .put("boot_ms", Format.inMillis(result.boot()))
+                    .put("snapshot_ms", Format.inMillis(result.write())));
+        } else {
+            shell.print("tag:      " + name);
+            shell.print("dir:      " + result.directory());
+            shell.print("rootfs:   " + rootfs.file());
+            shell.print("boot:     " + result.boot().toMillis() + " ms");
+            shell.print("snapshot: " + result.write().toMillis() + " ms");
+            shell.note("Next: forkd fork --tag " + name + " -n 10");
+        }
+        return 0;
+    }
+
+    private SnapshotRequest snapshotOf(SnapshotTag name, Path rootfs) {
+        return machine.request(shell, name, rootfs, true, List.of(), force);
+    }
+}

@@ -1,0 +1,61 @@
+package io.forkd.cli;
+
+import io.forkd.image.Platform;
+import io.forkd.rootfs.RootfsCache;
+import io.forkd.rootfs.RootfsCache.Request;
+import io.forkd.rootfs.RootfsOptions;
+import java.util.List;
+import java.util.Optional;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Which image, and what to make of it; shared by the verbs that take one. */
+final class ImageOptions {
+    @Parameters(
+            paramLabel = "IMAGE",
+            description =
+                    "The image: python:3.12-slim, ghcr.io/user/repo:tag, host:port/name@sha256:..., oci:DIR[:REF],"
+                            + " oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME")
+    @SuppressWarnings("NullAway.Init") // picocli sets it before call
+    String image;
+
+    @Option(
+            names = "--extra",
+            paramLabel = "PKG",
+            description = "A package to install into the image, by its own package manager; repeatable.")
+    List<String> extra = List.of();
+
+    @Option(
+            names = "--size-mib",
+            paramLabel = "MIB",
+            defaultValue = "1536",
+            description = "Size of the disk image. Default: ${DEFAULT-VALUE}.")
+    int sizeMib;
+
+    @Option(
+            names = "--platform",
+            paramLabel = "OS/ARCH",
+            description = "The platform to take of an image that is there for several. Default: this machine's.")
+    Optional<String> platform = Optional.empty();
+
+    @Option(
+            names = "--insecure-registry",
+            description = "Speak plain HTTP to the registry. Registries on this machine need no such option.")
+    boolean insecureRegistry;
+
+    @Mixin
+    CacheCommand.Place place = new CacheCommand.Place();
+
+    Request request() {
+        return new Request(
+                image,
+                platform.map(Platform::parse).orElseGet(Platform::host),
+                insecureRegistry,
+                new RootfsOptions(sizeMib, extra));
+    }
+
+    RootfsCache cache(Shell shell) {
+        return place.open(shell);
+    }
+}
