@@ -237,11 +237,6 @@ void machine_finish(struct machine *machine, enum forkd_vm_end end, const struct
     machine->ended(machine);
 }
 
-int machine_loop(struct machine *machine, struct forkd_error *err)
-{
-    return loop_run(&machine->loop, err);
-}
-
 int machine_pause(struct machine *machine, struct forkd_error *err)
 {
     machine->paused = true;
@@ -265,17 +260,6 @@ void machine_resume(struct machine *machine)
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
         machine->vcpus[i].run->immediate_exit = 0;
     pthread_cond_broadcast(&machine->unparked);
-}
-
-int machine_run(struct machine *machine, bool parked, struct forkd_error *err)
-{
-    machine->paused = parked;
-    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
-        int result = vcpu_start(&machine->vcpus[i], err);
-        if (result < 0)
-            return result;
-    }
-    return 0;
 }
 
 /* --- saving -----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One machine: memory, devices, vCPUs. It comes into being in two ways.
- *   Boot:    machine_init, machine_create_vm, machine_boot, machine_run.
+ *   Boot: machine_init, machine_create_vm, machine_boot, machine_run, machine_run_first.
  *   Restore: machine_load in the fork server (everything that children share), then in each child after
  * fork(2): machine_create_vm, machine_prepare, machine_restore, machine_run.
  *
@@ -95,11 +95,13 @@ int machine_prepare(struct machine *machine, struct forkd_error *err);
 /* Put the loaded state into KVM, give the guest a new generation id, and attach the devices. */
 int machine_restore(struct machine *machine, struct forkd_error *err);
 
-/* Start the vCPU threads; `parked`: they wait for machine_resume, which spares a start the making of threads.
+/*
+ * Start the threads of all vCPUs but the first, which belongs to the calling thread: that goes on to
+ * machine_run_first. `parked`: the machine is paused from the start, until machine_resume.
  */
 int machine_run(struct machine *machine, bool parked, struct forkd_error *err);
-/* Serve devices until loop.stop. */
-int machine_loop(struct machine *machine, struct forkd_error *err);
+/* Run the first vCPU on this thread until the machine ends. */
+void machine_run_first(struct machine *machine);
 
 /* Stop all vCPUs with their last instruction completed; on the loop's thread, lock held. */
 int machine_pause(struct machine *machine, struct forkd_error *err);

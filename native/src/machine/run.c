@@ -179,22 +179,24 @@ static bool park(struct vcpu *vcpu)
     return running;
 }
 
-static void *vcpu_thread(void *argument)
+static void run(struct vcpu *vcpu)
 {
-    struct vcpu *vcpu = argument;
     for (;;) {
         /* machine->paused and ->end change only together with a kick, which leaves immediate_exit set. */
         if (vcpu->run->immediate_exit && !park(vcpu))
-            return NULL;
+            return;
         run_once(vcpu);
     }
 }
 
-int vcpu_start(struct vcpu *vcpu, struct forkd_error *err)
+static void *vcpu_thread(void *argument)
 {
-    /* No SA_RESTART: KVM_RUN must return. */
-    static const struct sigaction action = {.sa_handler = on_kick};
-    sigaction(KICK_SIGNAL, &action, NULL);
+    run(argument);
+    return NULL;
+}
+
+static int start_thread(struct vcpu *vcpu, struct forkd_error *err)
+{
     /* In a paused machine the thread parks at once. */
     vcpu->run->immediate_exit = vcpu->machine->paused ? 1 : 0;
     pthread_attr_t attributes;
@@ -206,4 +208,25 @@ int vcpu_start(struct vcpu *vcpu, struct forkd_error *err)
         return error_set(err, code, "pthread_create", "vCPU thread", NULL);
     vcpu->started = true;
     return 0;
+}
+
+int machine_run(struct machine *machine, bool parked, struct forkd_error *err)
+{
+    /* No SA_RESTART: KVM_RUN must return. */
+    static const struct sigaction action = {.sa_handler = on_kick};
+    sigaction(KICK_SIGNAL, &action, NULL);
+    machine->paused = parked;
+    machine->vcpus[0].thread = pthread_self();
+    machine->vcpus[0].started = true;
+    for (uint32_t i = 1; i < machine->config.vcpu_count; i++) {
+        int result = start_thread(&machine->vcpus[i], err);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+void machine_run_first(struct machine *machine)
+{
+    run(&machine->vcpus[0]);
 }

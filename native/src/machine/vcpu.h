@@ -56,8 +56,7 @@ int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const s
                    uint64_t tsc_offset, struct forkd_error *err);
 void vcpu_state_free(struct vcpu_state *state);
 
-/* run.c: start the vCPU's thread; get it out of the guest, to look at machine->paused and ->end. */
-int vcpu_start(struct vcpu *vcpu, struct forkd_error *err);
+/* run.c: get the vCPU out of the guest, to look at machine->paused and ->end. */
 void vcpu_kick(struct vcpu *vcpu);
 
 /* The section "vcpu", instance = index. */

@@ -80,7 +80,7 @@ static bool valid(const struct control_fork *message, size_t length, uint32_t fd
 
 /* The first steps of every child. It does not outlive its server; nor may it start when the server died
  * before this line. */
-static void leave_server(struct server *server, pid_t server_pid, bool parked)
+static void leave_server(struct server *server, pid_t server_pid)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != server_pid)
@@ -94,7 +94,7 @@ static void leave_server(struct server *server, pid_t server_pid, bool parked)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    vm_prepare(&server->vm, parked);
+    vm_prepare(&server->vm);
 }
 
 /* A parked child waits here for the request that it will serve. */
@@ -113,7 +113,7 @@ static _Noreturn void wait_parked(struct server *server, int channel)
 
 /* fork(2), and note the child. In the parent: its entry in the table, or NULL and *err. In the child: returns
  * with *is_child set. */
-static struct child *fork_child(struct server *server, bool parked, bool *is_child, struct forkd_error *err)
+static struct child *fork_child(struct server *server, bool *is_child, struct forkd_error *err)
 {
     if (reserve_child(server, err) < 0)
         return NULL;
@@ -125,7 +125,7 @@ static struct child *fork_child(struct server *server, bool parked, bool *is_chi
         return NULL;
     }
     if (pid == 0) {
-        leave_server(server, server_pid, parked);
+        leave_server(server, server_pid);
         return NULL;
     }
     struct child *child = &server->children[server->child_count++];
@@ -142,7 +142,7 @@ static void park_child(struct server *server)
         return;
     }
     bool is_child = false;
-    struct child *child = fork_child(server, true, &is_child, NULL);
+    struct child *child = fork_child(server, &is_child, NULL);
     if (is_child) {
         close(pair[0]);
         wait_parked(server, pair[1]);
@@ -186,7 +186,7 @@ static void serve_fork(struct server *server, const struct control_fork *message
     uint64_t started_us = vm_now_us();
     struct forkd_error error;
     bool is_child = false;
-    struct child *child = fork_child(server, false, &is_child, &error);
+    struct child *child = fork_child(server, &is_child, &error);
     if (is_child) {
         server->vm.started_us = started_us;
         vm_process_child(&server->vm, fds[0], message, fds);

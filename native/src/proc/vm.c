@@ -24,8 +24,8 @@
 #include <unistd.h>
 
 #define LISTEN_BACKLOG 128
-/* No answer within a second here means that the guest is not reading; its owner is told sooner or later. */
 #define NAME_SIZE 32
+#define LOOP_STACK_SIZE (512u * 1024)
 
 uint64_t vm_now_us(void)
 {
@@ -395,35 +395,63 @@ static void init(struct vm *vm, int channel, uint32_t flags, const char *vsock_p
     vm->channel_watch = (struct loop_watch){.fd = -1, .ready = on_channel};
 }
 
-static void check_deadline(struct vm *vm)
+/* Milliseconds that the loop may wait; ends a child whose time is up. Lock held. */
+static int check_deadline(struct vm *vm)
 {
-    if (vm->ready_deadline_us == 0 || vm_now_us() < vm->ready_deadline_us)
-        return;
+    if (vm->ready_deadline_us == 0)
+        return -1;
+    uint64_t now = vm_now_us();
+    if (now < vm->ready_deadline_us)
+        return (int)((vm->ready_deadline_us - now) / 1000 + 1);
     struct forkd_error error;
     error_set(&error, ETIMEDOUT, "set identity", "guest agent",
               "no acknowledgement in time; the child is ended rather than served with its parent's identity");
-    pthread_mutex_lock(&vm->machine.lock);
     fail(vm, &error);
-    pthread_mutex_unlock(&vm->machine.lock);
+    return 0;
 }
 
-static _Noreturn void serve(struct vm *vm)
+static void *loop_thread(void *argument)
 {
+    struct vm *vm = argument;
     struct loop *loop = &vm->machine.loop;
     struct forkd_error error;
-    while (!loop->stop) {
-        int timeout = -1;
-        if (vm->ready_deadline_us != 0) {
-            uint64_t now = vm_now_us();
-            timeout = now >= vm->ready_deadline_us ? 0 : (int)((vm->ready_deadline_us - now) / 1000 + 1);
-        }
-        if (loop_once(loop, timeout, &error) < 0) {
-            pthread_mutex_lock(&vm->machine.lock);
+    int result = 0;
+    for (;;) {
+        pthread_mutex_lock(&vm->machine.lock);
+        if (result < 0)
             fail(vm, &error);
-            pthread_mutex_unlock(&vm->machine.lock);
-        }
-        check_deadline(vm);
+        int timeout = check_deadline(vm);
+        bool stop = loop->stop;
+        pthread_mutex_unlock(&vm->machine.lock);
+        if (stop)
+            leave(vm);
+        result = loop_once(loop, timeout, &error);
     }
+}
+
+static int start_loop(struct vm *vm, struct forkd_error *err)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, LOOP_STACK_SIZE);
+    pthread_t thread;
+    int code = pthread_create(&thread, &attributes, loop_thread, vm);
+    pthread_attr_destroy(&attributes);
+    return code == 0 ? 0 : error_set(err, code, "pthread_create", "event loop", NULL);
+}
+
+/* This thread is the first vCPU's; the loop's ends the process. */
+static _Noreturn void run(struct vm *vm)
+{
+    machine_run_first(&vm->machine);
+    for (;;)
+        pause();
+}
+
+static _Noreturn void fail_start(struct vm *vm, const struct forkd_error *error)
+{
+    pthread_mutex_lock(&vm->machine.lock);
+    fail(vm, error);
     leave(vm);
 }
 
@@ -525,7 +553,9 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
     send_reply(channel, result, &error);
     if (result < 0)
         leave(&vm);
-    serve(&vm);
+    if (start_loop(&vm, &error) < 0)
+        fail_start(&vm, &error);
+    run(&vm);
 }
 
 int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
@@ -621,38 +651,42 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
     if ((message->flags & FORKD_NO_AGENT) == 0)
         result = start_identity(vm, message->hostname, err);
     vm->status.fork_us = vm_now_us() - vm->started_us;
-    if (result == 0 && vm->machine.paused)
+    if (result == 0 && message->ready_timeout_ms != 0) {
+        vm->ready_deadline_us = vm_now_us() + message->ready_timeout_ms * 1000ull;
+        vm->machine.bus.wake(&vm->machine.bus); /* the loop has to look at it */
+    }
+    if (result == 0)
         machine_resume(&vm->machine);
-    else if (result == 0)
-        result = machine_run(&vm->machine, false, err);
     pthread_mutex_unlock(&vm->machine.lock);
     return result;
 }
 
-void vm_prepare(struct vm *vm, bool parked)
+static int prepare(struct vm *vm, struct forkd_error *err)
+{
+    int result = machine_create_vm(&vm->machine, err);
+    if (result < 0 || (result = machine_prepare(&vm->machine, err)) < 0 ||
+        (result = machine_run(&vm->machine, true, err)) < 0)
+        return result;
+    return start_loop(vm, err);
+}
+
+void vm_prepare(struct vm *vm)
 {
     set_name("forkd-child");
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    int result = machine_create_vm(&vm->machine, &vm->prepare_error);
-    if (result == 0)
-        result = machine_prepare(&vm->machine, &vm->prepare_error);
-    if (result == 0 && parked)
-        machine_run(&vm->machine, true, &vm->prepare_error);
+    if (prepare(vm, &vm->prepare_error) == 0)
+        vm->prepare_error.code = 0;
 }
 
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
                                 const int *fds)
 {
+    pthread_mutex_lock(&vm->machine.lock);
     init(vm, channel, message->flags, message->vsock_path);
     send_status(vm);
-    if (message->ready_timeout_ms != 0)
-        vm->ready_deadline_us = vm_now_us() + message->ready_timeout_ms * 1000ull;
+    pthread_mutex_unlock(&vm->machine.lock);
     struct forkd_error error;
-    if (start_child(vm, message, fds, &error) < 0) {
-        pthread_mutex_lock(&vm->machine.lock);
-        fail(vm, &error);
-        pthread_mutex_unlock(&vm->machine.lock);
-        leave(vm);
-    }
-    serve(vm);
+    if (start_child(vm, message, fds, &error) < 0)
+        fail_start(vm, &error);
+    run(vm);
 }

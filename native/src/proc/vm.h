@@ -52,10 +52,10 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
 
 /*
  * A child, straight after fork(2), with a loaded vm. vm_prepare does what does not depend on whom the child
- * is for, and more of it (the vCPUs' threads) when it is to wait for that. A failure is kept for
- * vm_process_child to report, which does not return.
+ * is for: its KVM VM and its threads. A failure is kept for vm_process_child to report, which does not
+ * return.
  */
-void vm_prepare(struct vm *vm, bool parked);
+void vm_prepare(struct vm *vm);
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
                                 const int *fds);
 
