@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SECTION "serial"
 #define SECTION_VERSION 1
 
 enum {
@@ -142,7 +141,7 @@ void serial_write(struct serial *serial, uint16_t offset, uint8_t value)
 
 void serial_save(const struct serial *serial, struct vmstate_writer *writer)
 {
-    vmstate_begin(writer, SECTION, 0, SECTION_VERSION);
+    vmstate_begin(writer, SERIAL_SECTION, 0, SECTION_VERSION);
     vmstate_put_u8(writer, serial->interrupt_enable);
     vmstate_put_u8(writer, serial->line_control);
     vmstate_put_u8(writer, serial->modem_control);
@@ -157,7 +156,7 @@ void serial_save(const struct serial *serial, struct vmstate_writer *writer)
 int serial_restore(struct serial *serial, const struct vmstate_reader *reader, struct forkd_error *err)
 {
     struct vmstate_section section;
-    int result = vmstate_open(reader, SECTION, 0, SECTION_VERSION, &section, err);
+    int result = vmstate_open(reader, SERIAL_SECTION, 0, SECTION_VERSION, &section, err);
     if (result < 0)
         return result;
     serial->interrupt_enable = vmstate_get_u8(&section);

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#define SERIAL_SECTION "serial"
 #define SERIAL_BUFFER_SIZE 256u
 
 struct serial {

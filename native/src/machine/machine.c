@@ -399,8 +399,39 @@ static int fit_xsave(struct vcpu_state *state, uint32_t host_size, struct forkd_
     return 0;
 }
 
+static bool is_known(const struct machine *machine, const struct vmstate_section *section)
+{
+    static const char *const single[] = {CONFIG_SECTION, IRQCHIP_SECTION, CLOCK_SECTION, SERIAL_SECTION};
+    for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
+        if (strcmp(section->name, single[i]) == 0)
+            return section->instance == 0;
+    }
+    if (strcmp(section->name, VCPU_SECTION) == 0)
+        return section->instance < machine->config.vcpu_count;
+    return section->instance < machine->device_count &&
+           strcmp(section->name, machine->devices[section->instance]->ops->name) == 0;
+}
+
+/* State that nobody takes up would be state that the guest silently loses. */
+static int refuse_unknown(const struct machine *machine, const struct vmstate_reader *reader,
+                          struct forkd_error *err)
+{
+    size_t cursor = 0;
+    struct vmstate_section section;
+    while (vmstate_next(reader, &cursor, &section)) {
+        if (!is_known(machine, &section))
+            return error_set(err, ENOTSUP, "load", "vmstate",
+                             "the section '%s' %u is unknown to this version", section.name,
+                             section.instance);
+    }
+    return 0;
+}
+
 int machine_load(struct machine *machine, const struct vmstate_reader *reader, struct forkd_error *err)
 {
+    int unknown = refuse_unknown(machine, reader, err);
+    if (unknown < 0)
+        return unknown;
     struct machine_state *state = calloc(1, sizeof *state);
     if (state == NULL)
         return error_set(err, ENOMEM, "allocate", "machine state", NULL);

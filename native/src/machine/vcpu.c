@@ -9,7 +9,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SECTION "vcpu"
 #define SECTION_VERSION 1
 #define MAX_CPUID_ENTRIES 1024
 #define MAX_MSRS 4096
@@ -237,7 +236,7 @@ void vcpu_state_free(struct vcpu_state *state)
 
 void vcpu_state_save(const struct vcpu_state *state, uint32_t index, struct vmstate_writer *writer)
 {
-    vmstate_begin(writer, SECTION, index, SECTION_VERSION);
+    vmstate_begin(writer, VCPU_SECTION, index, SECTION_VERSION);
     vmstate_put_bytes(writer, &state->regs, sizeof state->regs);
     vmstate_put_bytes(writer, &state->sregs, sizeof state->sregs);
     vmstate_put_bytes(writer, &state->xcrs, sizeof state->xcrs);
@@ -294,7 +293,7 @@ int vcpu_state_load(struct vcpu_state *state, uint32_t index, const struct vmsta
 {
     memset(state, 0, sizeof *state);
     struct vmstate_section section;
-    int result = vmstate_open(reader, SECTION, index, SECTION_VERSION, &section, err);
+    int result = vmstate_open(reader, VCPU_SECTION, index, SECTION_VERSION, &section, err);
     if (result < 0)
         return result;
     vmstate_get_bytes(&section, &state->regs, sizeof state->regs);

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define VCPU_SECTION "vcpu"
+
 struct vcpu_state {
     struct kvm_cpuid2 *cpuid;
     struct kvm_regs regs;

@@ -566,8 +566,8 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
     struct stat info;
     if (fstat(fds[1], &info) < 0)
         return error_set(err, errno, "stat", "vmstate", NULL);
-    if (info.st_size <= 0)
-        return error_set(err, EBADMSG, "read", "vmstate", "the file is empty");
+    if (info.st_size <= 0 || (uint64_t)info.st_size > VMSTATE_MAX_BYTES)
+        return error_set(err, EBADMSG, "read", "vmstate", "the file has %lld bytes", (long long)info.st_size);
     void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fds[1], 0);
     if (bytes == MAP_FAILED)
         return error_set(err, errno, "mmap", "vmstate", NULL);
