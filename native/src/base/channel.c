@@ -83,7 +83,8 @@ int channel_receive(int channel, int flags, void *message, size_t length, size_t
         close_all(arrived, count);
         return error_set(err, EPROTO, "recvmsg", OBJECT, "the message does not fit; do the versions match?");
     }
-    memcpy(fds, arrived, count * sizeof(int));
+    for (uint32_t i = 0; i < count; i++)
+        fds[i] = arrived[i];
     *fd_count = count;
     *received = (size_t)got;
     return 1;
