@@ -8,6 +8,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
@@ -142,11 +143,22 @@ final class Credentials {
                 Kind.DAMAGED, "an \"auth\" in " + file + " is not the base64 of user:password", "Log in again.");
     }
 
+    /** Where a program is, by the PATH of the environment that we were given. */
+    private String found(String program) {
+        return variable("PATH").stream()
+                .flatMap(path -> Arrays.stream(path.split(":")))
+                .map(directory -> Path.of(directory, program))
+                .filter(Files::isExecutable)
+                .map(Path::toString)
+                .findFirst()
+                .orElse(program);
+    }
+
     /** Asks a helper program, which knows passwords that no file has. */
     private Optional<Login> ask(String helper, String key) {
         String program = "docker-credential-" + helper;
         try {
-            ProcessBuilder builder = new ProcessBuilder(program, "get");
+            ProcessBuilder builder = new ProcessBuilder(found(program), "get");
             builder.environment().putAll(environment);
             Process process =
                     builder.redirectError(ProcessBuilder.Redirect.DISCARD).start();

@@ -77,19 +77,30 @@ final class Ext4Writer implements AutoCloseable {
     }
 
     /** Sends a file's content and returns its number. */
-    int blob(InputStream content, long size) throws IOException {
+    int blob(InputStream content, long size) throws BadLayerException {
         sendHead(size);
         long done = 0;
         while (done < size) {
-            int got = content.read(copy, 0, (int) Math.min(copy.length, size - done));
-            if (got < 0) {
-                throw new BadLayerException("its content is cut short");
-            }
+            int got = read(content, (int) Math.min(copy.length, size - done));
             int length = got;
             send(() -> out.write(copy, 0, length));
             done += got;
         }
         return blobs++;
+    }
+
+    private int read(InputStream content, int most) throws BadLayerException {
+        try {
+            int got = content.read(copy, 0, most);
+            if (got > 0) {
+                return got;
+            }
+        } catch (BadLayerException e) {
+            throw e;
+        } catch (IOException e) {
+            // Said below.
+        }
+        throw new BadLayerException("its content is cut short");
     }
 
     private void sendHead(long size) {

@@ -1,0 +1,380 @@
+package io.forkd.rootfs;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.forkd.ForkdException;
+import io.forkd.files.Trees;
+import io.forkd.image.OciImage;
+import io.forkd.image.OciImage.Members;
+import io.forkd.image.OciImage.Packing;
+import io.forkd.image.Platform;
+import io.forkd.image.Work;
+import io.forkd.rootfs.RootfsCache.Request;
+import io.forkd.vmm.NativeFiles;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
+import org.apache.commons.compress.archivers.tar.TarConstants;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** Disk images of images made on the spot, compared with what umoci makes of the same ones. */
+class RootfsCacheTest {
+    @TempDir
+    Path scratch;
+
+    private final List<String> said = new ArrayList<>();
+    private final AtomicInteger checksUntilInterrupt = new AtomicInteger(Integer.MAX_VALUE);
+    private OciImage image;
+
+    private final Work work = new Work() {
+        @Override
+        public void begin(String what, long bytes) {}
+
+        @Override
+        public void advance(long bytes) {}
+
+        @Override
+        public void say(String line) {
+            said.add(line);
+        }
+
+        @Override
+        public void check() {
+            if (checksUntilInterrupt.decrementAndGet() == 0) {
+                throw new ForkdException(ForkdException.Kind.FAILED, "interrupted");
+            }
+        }
+    };
+
+    @BeforeEach
+    void make() throws IOException {
+        image = new OciImage(Files.createDirectory(scratch.resolve("image")));
+    }
+
+    private RootfsCache cache(Path directory) {
+        NativeFiles files = NativeFiles.installed();
+        return new RootfsCache(directory, files.mkfs(), files.guest(), Map.of(), work);
+    }
+
+    private RootfsCache cache() {
+        return cache(scratch.resolve("cache"));
+    }
+
+    private static Request request(String reference, int sizeMib) {
+        return new Request(reference, Platform.host(), false, new RootfsOptions(sizeMib, List.of()));
+    }
+
+    private void requireSameAsUmoci(Path ext4) throws Exception {
+        Tool.requireCleanFileSystem(ext4);
+        Tool.run(
+                "umoci",
+                "unpack",
+                "--image",
+                scratch.resolve("image") + ":1",
+                scratch.resolve("bundle").toString());
+        // What every guest gets; the images of these tests have none of it.
+        String ours = "\\./(forkd-init\\.sh|dev|proc|sys|run|tmp|etc|etc/.*)?";
+        assertThat(facts(Tool.listingOfImage(ext4, Files.createDirectory(scratch.resolve("mount"))), ours))
+                .isNotEmpty()
+                .containsExactlyElementsOf(facts(Tool.listing(scratch.resolve("bundle/rootfs")), ours));
+    }
+
+    private static List<String> facts(List<String> listing, String except) {
+        return listing.stream()
+                .filter(line -> Arrays.stream(line.split(" +")).limit(2).noneMatch(word -> word.matches(except)))
+                .filter(line -> !line.startsWith(". "))
+                .toList();
+    }
+
+    @Test
+    void merged_layers_are_what_umoci_makes_of_them() throws Exception {
+        String longName = "a".repeat(200) + "/" + "b".repeat(250);
+        Map<String, byte[]> xattrs = new TreeMap<>(
+                Map.of("security.capability", OciImage.capability(), "user.text", "x=y\nz".getBytes("UTF-8")));
+        image.layer(
+                        Packing.GZIP,
+                        new Members()
+                                .directory("bin", 0755)
+                                .xattrs(xattrs)
+                                .file("bin/ping", 04755, 0, 0, "ping")
+                                .file("bin/owned", 0640, 1000, 70_000, "owned")
+                                .file("bin/empty", "")
+                                .directory("replaced-by-file", 0700)
+                                .file("replaced-by-file/inner", "inner")
+                                .file("replaced-by-directory", "old")
+                                .directory("hidden", 0755)
+                                .file("hidden/one", "1")
+                                .directory("opaque", 01777)
+                                .file("opaque/lower", "lower")
+                                .directory("opaque/below", 0755)
+                                .file("opaque/below/lower", "lower")
+                                .file("removed", "removed")
+                                .file("first", "shared")
+                                .hardLink("second", "first")
+                                .symlink("absolute", "/bin/ping")
+                                .symlink("out", "../../../../etc/passwd")
+                                .symlink("long-link", "x".repeat(300))
+                                .symlink("usr-bin", "bin")
+                                .directory("a".repeat(200), 0711)
+                                .file(longName, "long"))
+                .layer(
+                        Packing.GZIP,
+                        new Members()
+                                .file(".wh.removed", "")
+                                .file(".wh.hidden", "")
+                                .file("replaced-by-file", "now a file")
+                                .directory("replaced-by-directory", 0755)
+                                .file("replaced-by-directory/inner", "inner")
+                                .directory("opaque", 0755)
+                                .file("opaque/upper", "upper")
+                                .file("opaque/.wh..wh..opq", "")
+                                .hardLink("third", "first")
+                                .file("usr-bin/through", "through a link")
+                                .device(TarConstants.LF_CHR, "null", 1, 3)
+                                .device(TarConstants.LF_BLK, "disk", 259, 70_000)
+                                .device(TarConstants.LF_FIFO, "fifo", 0, 0))
+                .layer(
+                        Packing.PLAIN,
+                        new Members()
+                                .file("second", "no longer shared")
+                                .directory("many", 0755)
+                                .file("holes", holes()));
+        Members many = new Members();
+        for (int i = 0; i < 3000; i++) {
+            many.file("many/file-with-a-rather-long-name-" + i, "content " + i);
+        }
+        image.layer(Packing.GZIP, many);
+
+        requireSameAsUmoci(cache().get(request(image.write(), 64)).file());
+    }
+
+    /** More extents than fit into an inode. */
+    private static byte[] holes() {
+        byte[] content = new byte[40 * 8192 + 17];
+        for (int at = 0; at < content.length; at += 16_384) {
+            Arrays.fill(content, at, at + 4096 > content.length ? content.length : at + 4096, (byte) 'x');
+        }
+        return content;
+    }
+
+    @Test
+    void same_image_gives_the_same_bytes() throws Exception {
+        image.layer(Packing.GZIP, new Members().directory("d", 0755).file("d/f", holes()));
+        String reference = image.write();
+        Path one = cache(scratch.resolve("one")).get(request(reference, 32)).file();
+        Path other = cache(scratch.resolve("other")).get(request(reference, 32)).file();
+        assertThat(Files.mismatch(one, other)).isEqualTo(-1);
+    }
+
+    @Test
+    void packing_of_layers_makes_no_difference() throws Exception {
+        byte[] archive = new Members().directory("d", 0755).file("d/f", holes()).archive();
+        Path[] made = new Path[Packing.values().length];
+        for (Packing packing : Packing.values()) {
+            OciImage packed = new OciImage(Files.createDirectory(scratch.resolve(packing.name())));
+            String reference = packed.layer(packing, archive).write();
+            made[packing.ordinal()] = cache(scratch.resolve("cache-" + packing))
+                    .get(request(reference, 32))
+                    .file();
+        }
+        assertThat(Files.mismatch(made[0], made[1])).isEqualTo(-1);
+        assertThat(Files.mismatch(made[0], made[2])).isEqualTo(-1);
+    }
+
+    static Stream<Arguments> hostile() {
+        Members loop = new Members().symlink("a", "b").symlink("b", "a").file("a/f", "x");
+        Members deep = new Members().file("x/".repeat(2100) + "f", "x");
+        return Stream.of(
+                Arguments.of("../outside", "..", new Members().file("../outside", "x")),
+                Arguments.of("a/../../outside", "..", new Members().file("a/../../outside", "x")),
+                Arguments.of("/absolute", "absolute", new Members().ofType('0', "/absolute")),
+                Arguments.of("a/f", "loop", loop),
+                Arguments.of("link", "leads out", new Members().hardLink("link", "../../etc/passwd")),
+                Arguments.of("link", "not there", new Members().hardLink("link", "missing")),
+                Arguments.of("link", "itself", new Members().file("link", "x").hardLink("link", "link")),
+                Arguments.of("odd", "type", new Members().ofType('Z', "odd")),
+                Arguments.of("f/g", "no directory", new Members().file("f", "x").file("f/g", "x")),
+                Arguments.of("x/x", "4095", deep),
+                Arguments.of("y".repeat(256), "255", new Members().file("y".repeat(256), "x")),
+                Arguments.of(
+                        "tagged",
+                        "extended attribute",
+                        new Members()
+                                .xattrs(new TreeMap<>(Map.of("odd.name", new byte[] {1})))
+                                .file("tagged", "x")));
+    }
+
+    @ParameterizedTest
+    @MethodSource("hostile")
+    void hostile_layer_is_refused_with_the_members_name(String name, String why, Members members) throws Exception {
+        image.layer(Packing.GZIP, members);
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32)))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining(name)
+                .hasMessageContaining(why);
+        requireNothingBuilt();
+    }
+
+    private void requireNothingBuilt() throws IOException {
+        assertThat(Trees.list(scratch.resolve("cache/images"))).isEmpty();
+        assertThat(Trees.list(scratch.resolve("cache")))
+                .extracting(path -> path.getFileName().toString())
+                .noneMatch(name -> name.startsWith(".building-") || name.endsWith(".ext4"));
+    }
+
+    @Test
+    void image_that_does_not_fit_is_told_how_much_it_needs() throws Exception {
+        byte[] noise = new byte[40 << 20];
+        new java.util.Random(1).nextBytes(noise);
+        image.layer(
+                Packing.PLAIN,
+                new Members().file("a", Arrays.copyOf(noise, 20 << 20)).file("b", noise));
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 48)))
+                .isInstanceOfSatisfying(ForkdException.class, e -> {
+                    int needed = Integer.parseInt(e.remedy().replaceAll("\\D", ""));
+                    assertThat(needed).isBetween(60, 100);
+                    Path made = cache().get(request(reference, needed)).file();
+                    assertThat(made).exists();
+                });
+    }
+
+    @Test
+    void member_larger_than_the_image_is_refused_before_it_is_unpacked() throws Exception {
+        image.layer(Packing.GZIP, new Members().file("bomb", new byte[33 << 20]));
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32)))
+                .hasMessageContaining("bomb")
+                .hasMessageContaining("--size-mib");
+        requireNothingBuilt();
+    }
+
+    @Test
+    void layer_with_other_content_than_the_configuration_says_is_refused() throws Exception {
+        image.layer(Packing.PLAIN, new Members().file("f", "good"));
+        String reference = image.write();
+        try (Stream<Path> blobs = Files.list(scratch.resolve("image/blobs/sha256"))) {
+            for (Path blob : blobs.toList()) {
+                if (Files.size(blob) > 1024) {
+                    byte[] bytes = Files.readAllBytes(blob);
+                    bytes[512] = 'b';
+                    Files.write(blob, bytes);
+                }
+            }
+        }
+        assertThatThrownBy(() -> cache().get(request(reference, 32))).hasMessageContaining("other content");
+        requireNothingBuilt();
+    }
+
+    @Test
+    void cut_archive_is_refused() throws Exception {
+        byte[] archive = new Members().file("whole", new byte[5000]).archive();
+        image.layer(Packing.GZIP, Arrays.copyOf(archive, 3000));
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32)))
+                .hasMessageContaining("whole")
+                .hasMessageContaining("cut short");
+    }
+
+    @Test
+    void second_time_it_is_there_and_what_goes_in_decides() throws Exception {
+        image.layer(Packing.GZIP, new Members().file("f", "x"));
+        String reference = image.write();
+        Rootfs first = cache().get(request(reference, 32));
+        Rootfs again = cache().get(request(reference, 32));
+        Rootfs larger = cache().get(request(reference, 48));
+        assertThat(first.cached()).isFalse();
+        assertThat(again.cached()).isTrue();
+        assertThat(again.file()).isEqualTo(first.file());
+        assertThat(larger.cached()).isFalse();
+        assertThat(larger.file()).isNotEqualTo(first.file());
+        Path slug = Trees.list(scratch.resolve("cache")).stream()
+                .filter(path -> path.toString().endsWith(".ext4"))
+                .findFirst()
+                .orElseThrow();
+        assertThat(slug.toRealPath()).isEqualTo(larger.file().toRealPath());
+        assertThat(cache().list()).hasSize(2);
+    }
+
+    @Test
+    void image_that_changed_under_its_name_is_built_anew() throws Exception {
+        image.layer(Packing.GZIP, new Members().file("f", "old"));
+        Path old = cache().get(request(image.write(), 32)).file();
+        image.layer(Packing.GZIP, new Members().file("f", "new"));
+        Rootfs fresh = cache().get(request(image.write(), 32));
+        assertThat(fresh.cached()).isFalse();
+        assertThat(fresh.file()).isNotEqualTo(old);
+        assertThat(old).exists();
+    }
+
+    @Test
+    void builds_of_the_same_image_wait_for_one_another() throws Exception {
+        image.layer(Packing.PLAIN, new Members().file("f", new byte[20 << 20]));
+        Request request = request(image.write(), 64);
+        CompletableFuture<Rootfs> one = CompletableFuture.supplyAsync(() -> cache().get(request));
+        CompletableFuture<Rootfs> other = CompletableFuture.supplyAsync(() -> cache().get(request));
+        assertThat(Stream.of(one.get(), other.get()).map(Rootfs::cached)).containsExactlyInAnyOrder(true, false);
+    }
+
+    @Test
+    void interrupt_at_any_step_leaves_nothing() throws Exception {
+        Members members = new Members();
+        for (int i = 0; i < 20; i++) {
+            members.file("f" + i, "x");
+        }
+        image.layer(Packing.GZIP, members);
+        Request request = request(image.write(), 32);
+        for (int steps = 1; steps <= 20; steps += 3) {
+            checksUntilInterrupt.set(steps);
+            assertThatThrownBy(() -> cache().get(request)).hasMessage("interrupted");
+            requireNothingBuilt();
+        }
+    }
+
+    @Test
+    void pruning_keeps_what_snapshots_use() throws Exception {
+        image.layer(Packing.GZIP, new Members().file("f", "x"));
+        String reference = image.write();
+        Path used = cache().get(request(reference, 32)).file();
+        Path unused = cache().get(request(reference, 48)).file();
+        cache().prune(Set.of(used.toRealPath()), true);
+        assertThat(unused).exists();
+        cache().prune(Set.of(used.toRealPath()), false);
+        assertThat(used).exists();
+        assertThat(unused).doesNotExist();
+    }
+
+    @Test
+    void guest_finds_how_the_image_wants_to_be_started() throws Exception {
+        image.layer(
+                Packing.GZIP,
+                new Members().symlink("etc/resolv.conf", "/run/missing").file("etc/hosts", ""));
+        Path ext4 = cache().get(request(image.write(), 32)).file();
+        assertThat(debugfs(ext4, "cat /etc/forkd/image.json"))
+                .contains("\"working_dir\":\"/work\"", "\"user\":\"1000:1000\"", "\"WORD=two words\"", "/bin/entry");
+        assertThat(debugfs(ext4, "cat /etc/resolv.conf")).contains("nameserver");
+        assertThat(debugfs(ext4, "cat /etc/hosts")).contains("127.0.0.1\tlocalhost");
+        assertThat(debugfs(ext4, "cat /etc/hostname")).contains("forkd");
+        assertThat(debugfs(ext4, "stat /forkd-init.sh")).contains("Mode:  0755");
+    }
+
+    private static String debugfs(Path ext4, String command) throws Exception {
+        return Tool.run("debugfs", "-R", command, ext4.toString());
+    }
+}
