@@ -59,6 +59,15 @@ struct forkd_disk {
 #define FORKD_NO_AGENT                                                                                       \
     1u /* the guest has no forkd agent: it is ready when it first writes to I/O port 0x510 */
 
+/*
+ * What the guest sees of the host's processor. A snapshot can be restored where nothing of that is missing:
+ * -ENOTSUP otherwise, by name, before anything runs.
+ */
+enum forkd_cpu_template {
+    FORKD_CPU_HOST = 0,    /* all that KVM offers on this host */
+    FORKD_CPU_BASELINE = 1 /* what all processors of its vendor have: Intel since Haswell, AMD since Zen */
+};
+
 struct forkd_boot_options {
     const char *vmm_path;           /* the forkd-vmm executable; required */
     const char *kernel_path;        /* ELF vmlinux or bzImage; required */
@@ -75,7 +84,7 @@ struct forkd_boot_options {
     const char *vsock_path;         /* Unix socket to create (CONNECT <port>\n / OK <port>\n); NULL: none */
     const char *scratch_dir;        /* where private disk layers live, without a name; NULL: /var/tmp */
     uint32_t flags;                 /* FORKD_NO_AGENT */
-    uint32_t reserved32;            /* zero */
+    uint32_t cpu_template;          /* enum forkd_cpu_template */
     uint64_t reserved[8];           /* zero */
 };
 
@@ -102,8 +111,8 @@ struct forkd_vm_status {
     uint32_t end;   /* enum forkd_vm_end */
     int32_t pid;    /* of the VM's process, in the caller's PID namespace; 0 while not yet known */
     uint32_t reserved32;
-    uint64_t fork_us;         /* child only: from the server's fork(2) to the first KVM_RUN, microseconds */
-    uint64_t ready_us;        /* child only: from the server's fork(2) to FORKD_VM_READY, microseconds */
+    uint64_t fork_us;         /* child only: from forkd_server_fork to the first KVM_RUN, microseconds */
+    uint64_t ready_us;        /* child only: from forkd_server_fork to FORKD_VM_READY, microseconds */
     struct forkd_error error; /* set when end is FORKD_END_ERROR */
     uint64_t reserved[4];
 };
@@ -160,7 +169,7 @@ void forkd_vm_kill(struct forkd_vm *vm);
 /* Kill the VM if it still runs, remove its sockets, free the handle. NULL is allowed. */
 void forkd_vm_free(struct forkd_vm *vm);
 
-#define FORKD_MAX_PARKED 1000
+#define FORKD_MAX_PARKED 128
 
 struct forkd_server_options {
     const char *vmm_path;     /* the forkd-vmm executable; required */

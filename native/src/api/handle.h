@@ -18,9 +18,17 @@ struct forkd_vm {
     char vsock_path[CONTROL_PATH_SIZE];
 };
 
+/* A child that the server forked in advance, and has told us of. */
+struct parked_child {
+    int channel;
+    pid_t pid;
+};
+
 struct forkd_server {
     int channel;
     pid_t process;
+    uint32_t parked_count;
+    struct parked_child parked[FORKD_MAX_PARKED];
 };
 
 /* Descriptors on their way into a message; all are closed afterwards, sent or not. */

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_SCRATCH "/var/tmp"
@@ -70,6 +72,8 @@ API void forkd_server_free(struct forkd_server *server)
 {
     if (server == NULL)
         return;
+    while (server->parked_count > 0)
+        close(server->parked[--server->parked_count].channel);
     process_end(server->channel, server->process, false);
     free(server);
 }
@@ -78,6 +82,9 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
                              struct fd_list *list, struct forkd_error *err)
 {
     message->header = (struct control_header){CONTROL_MAGIC, CONTROL_FORK};
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    message->started_us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
     message->flags = options->flags;
     message->ready_timeout_ms =
         options->ready_timeout_ms == 0 ? DEFAULT_READY_TIMEOUT_MS : options->ready_timeout_ms;
@@ -105,29 +112,84 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
     return result;
 }
 
-API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_options *options,
-                          struct forkd_vm **out, struct forkd_error *err)
+/* Take in what the server says of children that it has parked. */
+static void receive_parked(struct forkd_server *server)
+{
+    while (server->parked_count < FORKD_MAX_PARKED) {
+        struct control_parked message;
+        size_t length = 0;
+        int fd = -1;
+        uint32_t fd_count = 1;
+        int got = channel_receive(server->channel, MSG_DONTWAIT, &message, sizeof message, &length, &fd,
+                                  &fd_count, NULL);
+        if (got <= 0)
+            return;
+        if (length == sizeof message && message.header.type == CONTROL_PARKED && fd_count == 1)
+            server->parked[server->parked_count++] = (struct parked_child){.channel = fd, .pid = message.pid};
+        else if (fd_count == 1)
+            close(fd);
+    }
+}
+
+/* Give the request to a parked child: its channel, or -1 when there is none that lives. */
+static int fork_parked(struct forkd_server *server, const struct control_fork *message,
+                       const struct fd_list *list)
+{
+    receive_parked(server);
+    while (server->parked_count > 0) {
+        struct parked_child child = server->parked[--server->parked_count];
+        if (channel_send(child.channel, message, sizeof *message, list->fds, list->count, NULL) < 0) {
+            close(child.channel);
+            continue;
+        }
+        struct control_taken taken = {.header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = child.pid};
+        memcpy(taken.vsock_path, message->vsock_path, sizeof taken.vsock_path);
+        channel_send(server->channel, &taken, sizeof taken, NULL, 0, NULL);
+        return child.channel;
+    }
+    return -1;
+}
+
+/* Have the server fork one now: our end of its channel, or a negative errno. */
+static int fork_now(struct forkd_server *server, const struct control_fork *message,
+                    const struct fd_list *list, struct forkd_error *err)
 {
     int pair[2];
     int result = channel_pair(pair, err);
     if (result < 0)
         return result;
-    struct forkd_vm *vm = calloc(1, sizeof *vm);
-    struct control_fork message = {0};
-    struct fd_list list = {.fds = {pair[1]}, .count = 1};
-    if (vm == NULL)
-        result = error_set(err, ENOMEM, "allocate", "VM", NULL);
-    else
-        result = fill_fork_message(options, &message, &list, err);
-    if (result == 0)
-        result = channel_send(server->channel, &message, sizeof message, list.fds, list.count, err);
-    fd_list_close(&list);
-    if (vm == NULL || result < 0) {
+    struct fd_list all = {.fds = {pair[1]}, .count = 1};
+    for (uint32_t i = 0; i < list->count; i++)
+        all.fds[all.count++] = list->fds[i];
+    result = channel_send(server->channel, message, sizeof *message, all.fds, all.count, err);
+    close(pair[1]);
+    if (result < 0) {
         close(pair[0]);
+        return result;
+    }
+    return pair[0];
+}
+
+API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_options *options,
+                          struct forkd_vm **out, struct forkd_error *err)
+{
+    struct forkd_vm *vm = calloc(1, sizeof *vm);
+    if (vm == NULL)
+        return error_set(err, ENOMEM, "allocate", "VM", NULL);
+    struct control_fork message = {0};
+    struct fd_list list = {0};
+    int result = fill_fork_message(options, &message, &list, err);
+    if (result == 0) {
+        result = fork_parked(server, &message, &list);
+        if (result < 0)
+            result = fork_now(server, &message, &list, err);
+    }
+    fd_list_close(&list);
+    if (result < 0) {
         free(vm);
         return result;
     }
-    vm->channel = pair[0];
+    vm->channel = result;
     memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
     *out = vm;
     return 0;

@@ -37,9 +37,12 @@ static int check_boot_options(const struct forkd_boot_options *options, struct f
     if (options->vcpu_count > FORKD_MAX_VCPUS)
         return error_set(err, EINVAL, "check", "vcpu_count", "%u; at most %d", options->vcpu_count,
                          FORKD_MAX_VCPUS);
-    if ((options->flags & ~FORKD_NO_AGENT) != 0 || options->reserved32 != 0 ||
-        options->mac_reserved[0] != 0 || options->mac_reserved[1] != 0)
+    if ((options->flags & ~FORKD_NO_AGENT) != 0 || options->mac_reserved[0] != 0 ||
+        options->mac_reserved[1] != 0)
         return error_set(err, EINVAL, "check", "options", "a reserved field is not zero");
+    if (options->cpu_template > FORKD_CPU_BASELINE)
+        return error_set(err, EINVAL, "check", "cpu_template", "there is no template %u",
+                         options->cpu_template);
     return check_reserved(options->reserved, 8, err);
 }
 
@@ -52,6 +55,7 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
     message->vcpu_count = options->vcpu_count == 0 ? DEFAULT_VCPUS : options->vcpu_count;
     message->disk_count = options->disk_count;
     message->flags = options->flags;
+    message->cpu_template = options->cpu_template;
     message->has_initrd = options->initrd_path != NULL;
     message->has_console = options->console_path != NULL;
     message->has_net = options->tap_name != NULL;

@@ -4,9 +4,11 @@
  * are; the magic, which holds the version, refuses everything else.
  *
  * A channel belongs to one process. The library opens with BOOT or SERVE and gets a REPLY. A fork server
- * takes FORK, with the new child's channel among the descriptors, and says nothing more: the child, or what
- * became of it, is heard on that channel. A VM process says STATUS when its phase changes, and takes SNAPSHOT
- * and CONNECT, each answered by a REPLY, in order. A channel whose other end is closed ends the process.
+ * takes FORK, with the new child's channel as the first descriptor; the child, or what became of it, is heard
+ * on that channel. For every child that it forks in advance it sends PARKED, with our end of that child's
+ * channel: a FORK sent there (without a channel) reaches the child with no stop at the server, which is told
+ * afterwards with TAKEN. A VM process says STATUS when its phase changes, and takes SNAPSHOT and CONNECT,
+ * each answered by a REPLY, in order. A channel whose other end is closed ends the process.
  */
 #ifndef FORKD_PROC_CONTROL_H
 #define FORKD_PROC_CONTROL_H
@@ -32,6 +34,8 @@ enum control_type {
     CONTROL_CONNECT,
     CONTROL_STATUS,
     CONTROL_REPLY,
+    CONTROL_PARKED,
+    CONTROL_TAKEN,
 };
 
 struct control_header {
@@ -46,7 +50,8 @@ struct control_boot {
     uint32_t vcpu_count;
     uint32_t disk_count;
     uint32_t disk_modes[FORKD_MAX_DISKS];
-    uint32_t flags; /* FORKD_NO_AGENT */
+    uint32_t flags;        /* FORKD_NO_AGENT */
+    uint32_t cpu_template; /* enum forkd_cpu_template */
     uint8_t has_initrd;
     uint8_t has_console;
     uint8_t has_net;
@@ -65,15 +70,29 @@ struct control_serve {
     uint8_t disk_has_layer[FORKD_MAX_DISKS];
 };
 
-/* Descriptors: the child's channel, then as said: console, network namespace. */
+/* Descriptors: to the server, the child's channel; then as said: console, network namespace. */
 struct control_fork {
     struct control_header header;
+    uint64_t started_us; /* CLOCK_MONOTONIC of the caller, microseconds */
     uint32_t flags;
     uint32_t ready_timeout_ms;
     uint8_t has_console;
     uint8_t has_netns;
     char hostname[CONTROL_HOSTNAME_SIZE];
     char tap_name[CONTROL_TAP_SIZE];
+    char vsock_path[CONTROL_PATH_SIZE];
+};
+
+/* Descriptor: the owner's end of the parked child's channel. */
+struct control_parked {
+    struct control_header header;
+    int32_t pid;
+};
+
+/* A parked child has been given its FORK; this is what the server needs to tidy up after it. */
+struct control_taken {
+    struct control_header header;
+    int32_t pid;
     char vsock_path[CONTROL_PATH_SIZE];
 };
 
@@ -103,6 +122,8 @@ union control_message {
     struct control_boot boot;
     struct control_serve serve;
     struct control_fork fork;
+    struct control_parked parked;
+    struct control_taken taken;
     struct control_snapshot snapshot;
     struct control_connect connect;
     struct control_status status;

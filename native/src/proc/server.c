@@ -14,21 +14,16 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define PARK_PAUSE_MS 2
 
 /* A child, and what has to be tidied up after it when it is killed. */
 struct child {
     pid_t pid;
-    int parked_channel; /* where a parked child waits for its request; -1: it has one */
+    bool parked; /* waits for its request */
     char vsock_path[CONTROL_PATH_SIZE];
-};
-
-/* To a parked child, with the request's descriptors. */
-struct parked_request {
-    struct control_fork message;
-    uint64_t started_us;
 };
 
 struct server {
@@ -72,10 +67,11 @@ static int reserve_child(struct server *server, struct forkd_error *err)
     return 0;
 }
 
-static bool valid(const struct control_fork *message, size_t length, uint32_t fd_count)
+/* `fd_count` without the channel. */
+static bool valid_fork(const struct control_fork *message, size_t length, uint32_t fd_count)
 {
     return length == sizeof *message && message->header.magic == CONTROL_MAGIC &&
-           message->header.type == CONTROL_FORK && fd_count == 1u + message->has_console + message->has_netns;
+           message->header.type == CONTROL_FORK && fd_count == 0u + message->has_console + message->has_netns;
 }
 
 /* The first steps of every child. It does not outlive its server; nor may it start when the server died
@@ -87,10 +83,6 @@ static void leave_server(struct server *server, pid_t server_pid)
         _exit(1);
     close(server->channel);
     close(server->signals);
-    for (size_t i = 0; i < server->child_count; i++) {
-        if (server->children[i].parked_channel >= 0)
-            close(server->children[i].parked_channel);
-    }
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -100,15 +92,14 @@ static void leave_server(struct server *server, pid_t server_pid)
 /* A parked child waits here for the request that it will serve. */
 static _Noreturn void wait_parked(struct server *server, int channel)
 {
-    struct parked_request request;
+    struct control_fork message;
     size_t length = 0;
-    int fds[3];
-    uint32_t fd_count = 3;
-    if (channel_receive(channel, 0, &request, sizeof request, &length, fds, &fd_count, NULL) <= 0)
+    int fds[2];
+    uint32_t fd_count = 2;
+    if (channel_receive(channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL) <= 0 ||
+        !valid_fork(&message, length, fd_count))
         _exit(0);
-    close(channel);
-    server->vm.started_us = request.started_us;
-    vm_process_child(&server->vm, fds[0], &request.message, fds);
+    vm_process_child(&server->vm, channel, &message, fds);
 }
 
 /* fork(2), and note the child. In the parent: its entry in the table, or NULL and *err. In the child: returns
@@ -129,11 +120,12 @@ static struct child *fork_child(struct server *server, bool *is_child, struct fo
         return NULL;
     }
     struct child *child = &server->children[server->child_count++];
-    *child = (struct child){.pid = pid, .parked_channel = -1};
+    *child = (struct child){.pid = pid};
     return child;
 }
 
-/* Fork one child in advance. What fails here fails again, and is then reported, when a child is asked for. */
+/* Fork one child in advance, and hand its channel to the owner. What fails here fails again, and is then
+ * reported, when a child is asked for. */
 static void park_child(struct server *server)
 {
     int pair[2];
@@ -149,64 +141,63 @@ static void park_child(struct server *server)
     }
     close(pair[1]);
     if (child == NULL) {
-        close(pair[0]);
         server->parked_wanted = 0;
-        return;
+    } else {
+        child->parked = true;
+        server->parked++;
+        struct control_parked message = {.header = {CONTROL_MAGIC, CONTROL_PARKED}, .pid = child->pid};
+        channel_send(server->channel, &message, sizeof message, &pair[0], 1, NULL);
     }
-    child->parked_channel = pair[0];
-    server->parked++;
+    close(pair[0]);
 }
 
-/* Hand the request to a child that waits. False: there is none. */
-static bool use_parked(struct server *server, const struct control_fork *message, const int *fds,
-                       uint32_t fd_count)
+static void set_vsock_path(struct child *child, const char *path)
 {
-    for (size_t i = 0; server->parked > 0 && i < server->child_count; i++) {
-        struct child *child = &server->children[i];
-        if (child->parked_channel < 0)
-            continue;
-        struct parked_request request = {.message = *message, .started_us = vm_now_us()};
-        int result = channel_send(child->parked_channel, &request, sizeof request, fds, fd_count, NULL);
-        close(child->parked_channel);
-        child->parked_channel = -1;
-        server->parked--;
-        if (result == 0) {
-            memcpy(child->vsock_path, message->vsock_path, sizeof child->vsock_path);
-            return true;
-        }
-    }
-    return false;
+    snprintf(child->vsock_path, sizeof child->vsock_path, "%.*s", CONTROL_PATH_SIZE - 1, path);
 }
 
-static void serve_fork(struct server *server, const struct control_fork *message, const int *fds,
-                       uint32_t fd_count)
+static void serve_fork(struct server *server, const struct control_fork *message, const int *fds)
 {
-    if (use_parked(server, message, fds, fd_count))
-        return;
-    uint64_t started_us = vm_now_us();
     struct forkd_error error;
     bool is_child = false;
     struct child *child = fork_child(server, &is_child, &error);
-    if (is_child) {
-        server->vm.started_us = started_us;
-        vm_process_child(&server->vm, fds[0], message, fds);
-    }
+    if (is_child)
+        vm_process_child(&server->vm, fds[0], message, fds + 1);
     if (child == NULL)
         report_failed_fork(fds[0], &error);
     else
-        memcpy(child->vsock_path, message->vsock_path, sizeof child->vsock_path);
+        set_vsock_path(child, message->vsock_path);
 }
 
-static void remove_child(struct server *server, size_t index)
+static struct child *find_child(struct server *server, pid_t pid)
 {
-    struct child *child = &server->children[index];
+    for (size_t i = 0; i < server->child_count; i++) {
+        if (server->children[i].pid == pid)
+            return &server->children[i];
+    }
+    return NULL;
+}
+
+static void note_taken(struct server *server, const struct control_taken *message)
+{
+    struct child *child = find_child(server, message->pid);
+    if (child == NULL) {
+        /* It was taken, ended and reaped before this came. */
+        unlink(message->vsock_path);
+    } else if (child->parked) {
+        child->parked = false;
+        server->parked--;
+        set_vsock_path(child, message->vsock_path);
+    }
+}
+
+static void remove_child(struct server *server, struct child *child)
+{
     if (child->vsock_path[0] != '\0')
         unlink(child->vsock_path);
-    if (child->parked_channel >= 0) {
-        close(child->parked_channel);
+    if (child->parked)
         server->parked--;
-    }
-    server->children[index] = server->children[--server->child_count];
+    *child = server->children[--server->child_count];
 }
 
 static void reap(struct server *server)
@@ -218,12 +209,9 @@ static void reap(struct server *server)
         pid_t pid = waitpid(-1, NULL, WNOHANG);
         if (pid <= 0)
             return;
-        for (size_t i = 0; i < server->child_count; i++) {
-            if (server->children[i].pid == pid) {
-                remove_child(server, i);
-                break;
-            }
-        }
+        struct child *child = find_child(server, pid);
+        if (child != NULL)
+            remove_child(server, child);
     }
 }
 
@@ -233,7 +221,7 @@ static _Noreturn void end(struct server *server)
     for (size_t i = 0; i < server->child_count; i++)
         kill(server->children[i].pid, SIGKILL);
     while (server->child_count > 0)
-        remove_child(server, server->child_count - 1);
+        remove_child(server, &server->children[server->child_count - 1]);
     while (waitpid(-1, NULL, 0) > 0)
         ;
     _exit(0);
@@ -241,16 +229,21 @@ static _Noreturn void end(struct server *server)
 
 static void receive(struct server *server)
 {
-    struct control_fork message;
+    union control_message message;
     size_t length = 0;
     int fds[CHANNEL_MAX_FDS];
     uint32_t fd_count = CHANNEL_MAX_FDS;
     int got = channel_receive(server->channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL);
     if (got == 0)
         end(server);
-    if (got > 0 && valid(&message, length, fd_count)) {
-        message.vsock_path[sizeof message.vsock_path - 1] = '\0';
-        serve_fork(server, &message, fds, fd_count);
+    if (got < 0)
+        return;
+    if (fd_count > 0 && valid_fork(&message.fork, length, fd_count - 1)) {
+        serve_fork(server, &message.fork, fds);
+    } else if (length == sizeof message.taken && message.header.magic == CONTROL_MAGIC &&
+               message.header.type == CONTROL_TAKEN) {
+        message.taken.vsock_path[CONTROL_PATH_SIZE - 1] = '\0';
+        note_taken(server, &message.taken);
     }
     for (uint32_t i = 0; i < fd_count; i++)
         close(fds[i]);
@@ -293,14 +286,19 @@ _Noreturn void server_process(int channel, const struct control_serve *message, 
     close(fds[1]);
     struct pollfd polled[] = {{.fd = channel, .events = POLLIN}, {.fd = server.signals, .events = POLLIN}};
     server.parked_wanted = message->parked_count;
+    int pause_ms = 0;
     for (;;) {
-        /* Requests first; with nothing to do, one child at a time is parked. */
+        /* Requests first. With nothing to do, one child at a time is parked; but not at once after a request,
+         * whose child needs the processors. */
         bool parking = server.parked < server.parked_wanted;
-        int ready = poll(polled, 2, parking ? 0 : -1);
-        if (ready == 0)
+        int ready = poll(polled, 2, parking ? pause_ms : -1);
+        if (ready == 0) {
             park_child(&server);
+            pause_ms = 0;
+        }
         if (ready <= 0)
             continue;
+        pause_ms = PARK_PAUSE_MS;
         if (polled[1].revents != 0)
             reap(&server);
         if (polled[0].revents != 0)

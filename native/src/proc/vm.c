@@ -508,7 +508,8 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     struct machine_config config = {.memory_bytes = message->memory_bytes,
                                     .vcpu_count = message->vcpu_count,
                                     .disk_count = message->disk_count,
-                                    .has_net = message->has_net != 0};
+                                    .has_net = message->has_net != 0,
+                                    .baseline_cpu = message->cpu_template == FORKD_CPU_BASELINE};
     memcpy(config.disk_modes, message->disk_modes, sizeof config.disk_modes);
     memcpy(config.mac, message->mac, sizeof config.mac);
     struct disk *disks[FORKD_MAX_DISKS] = {0};
@@ -588,7 +589,7 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
     if (result == 0)
         result = memory_image_map(fds[0], config.memory_bytes, &memory, err);
     if (result == 0)
-        result = kvm_host_open(&host, false, err);
+        result = kvm_host_open(&host, true, err);
     vm->vsock_host.accept = accept_from_guest;
     if (result == 0)
         result = machine_init(&vm->machine, &config, memory, disks, -1, &vm->vsock_host, err);
@@ -635,7 +636,7 @@ static int enter_netns(int fd, struct forkd_error *err)
 static int start_child(struct vm *vm, const struct control_fork *message, const int *fds,
                        struct forkd_error *err)
 {
-    uint32_t next = 1;
+    uint32_t next = 0;
     vm->console_fd = message->has_console ? fds[next++] : -1;
     vm->machine.serial.log_fd = vm->console_fd;
     if (vm->prepare_error.code != 0) {
@@ -683,6 +684,7 @@ _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control
 {
     pthread_mutex_lock(&vm->machine.lock);
     init(vm, channel, message->flags, message->vsock_path);
+    vm->started_us = message->started_us;
     send_status(vm);
     pthread_mutex_unlock(&vm->machine.lock);
     struct forkd_error error;

@@ -33,7 +33,7 @@ struct vm {
     struct exchange exchange; /* hello of a booted machine, identity of a child */
     uint32_t flags;           /* FORKD_NO_AGENT */
     struct forkd_vm_status status;
-    uint64_t started_us;        /* CLOCK_MONOTONIC at fork(2); 0: booted */
+    uint64_t started_us;        /* CLOCK_MONOTONIC when the child was asked for; 0: booted */
     uint64_t ready_deadline_us; /* 0: none */
     int console_fd;
     struct forkd_error prepare_error; /* code 0: prepared */
@@ -56,6 +56,7 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
  * return.
  */
 void vm_prepare(struct vm *vm);
+/* `fds`: console and network namespace, as the message says. */
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
                                 const int *fds);
 
