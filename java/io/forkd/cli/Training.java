@@ -36,6 +36,8 @@ final class Training {
                 System.err,
                 true,
                 System.getenv());
+        String cache = snapshot.resolve("cache").toString();
+        String kernel = snapshot.resolve("vmstate").toString();
         for (List<String> line : List.of(
                 List.of("--help"),
                 List.of("images"),
@@ -45,13 +47,9 @@ final class Training {
                 // Both fail, the second in the native library, whose classes are loaded by then.
                 List.of("snapshot", "--tag", "t"),
                 List.of("fork", "--tag", "t", "-n", "1"),
-                // Fails as well, as nobody answers.
-                List.of(
-                        "parent",
-                        "build",
-                        "localhost:1/t",
-                        "--cache",
-                        snapshot.resolve("cache").toString()))) {
+                // Both fail as well, as nobody answers.
+                List.of("from-image", "localhost:1/t", "--tag", "u", "--cache", cache, "--kernel", kernel),
+                List.of("parent", "build", "localhost:1/t", "--cache", cache))) {
             Main.run(shell, line.toArray(String[]::new));
         }
         try (ServerSocket agent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
