@@ -37,6 +37,7 @@ struct options {
     int children;
     int rounds;
     bool python;
+    bool baseline;
 };
 
 /* What a child said of itself. */
@@ -179,6 +180,8 @@ static bool boot_and_snapshot(const struct options *options)
                                             .initrd_path = options->initrd,
                                             .command_line = options->command_line,
                                             .vcpu_count = 2,
+                                            .cpu_template =
+                                                options->baseline ? FORKD_CPU_BASELINE : FORKD_CPU_HOST,
                                             .disks = &disk,
                                             .disk_count = 1,
                                             .console_path = "boot.console",
@@ -350,30 +353,28 @@ static _Noreturn void usage(void)
 {
     fputs("Usage: drive --vmm FORKD-VMM --rootfs IMAGE --snapshot DIR\n"
           "             [--kernel FILE --initrd FILE] [--append WORDS]\n"
-          "             [--children N] [--rounds N] [--python] [--refused WORDS]\n"
+          "             [--children N] [--rounds N] [--python] [--baseline]\n"
+          "             [--refused WORDS]\n"
           "\n"
           "With a kernel: boots it with two vCPUs and IMAGE as its disk, and writes DIR.\n"
           "Then, --rounds times (1), forks --children (5; 0: none) of DIR, lets each\n"
           "acknowledge its identity, and checks name, clock, random numbers and vCPUs.\n"
-          "--python: the image has numpy, which is warmed. --refused: the host must refuse\n"
-          "the snapshot, and say WORDS. Consoles are left in the current folder.\n",
+          "--python: the image has numpy, which is warmed. --baseline: with that CPU template.\n"
+          "--refused: the host must refuse the snapshot, and say WORDS. Consoles are left in the current "
+          "folder.\n",
           stderr);
     exit(2);
 }
 
 static void read_options(int count, char **words, struct options *options)
 {
-    static const struct option known[] = {{"vmm", required_argument, NULL, 'v'},
-                                          {"kernel", required_argument, NULL, 'k'},
-                                          {"initrd", required_argument, NULL, 'i'},
-                                          {"rootfs", required_argument, NULL, 'r'},
-                                          {"snapshot", required_argument, NULL, 's'},
-                                          {"append", required_argument, NULL, 'a'},
-                                          {"children", required_argument, NULL, 'c'},
-                                          {"rounds", required_argument, NULL, 'n'},
-                                          {"python", no_argument, NULL, 'p'},
-                                          {"refused", required_argument, NULL, 'f'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"vmm", required_argument, NULL, 'v'},      {"kernel", required_argument, NULL, 'k'},
+        {"initrd", required_argument, NULL, 'i'},   {"rootfs", required_argument, NULL, 'r'},
+        {"snapshot", required_argument, NULL, 's'}, {"append", required_argument, NULL, 'a'},
+        {"children", required_argument, NULL, 'c'}, {"rounds", required_argument, NULL, 'n'},
+        {"python", no_argument, NULL, 'p'},         {"baseline", no_argument, NULL, 'b'},
+        {"refused", required_argument, NULL, 'f'},  {NULL, 0, NULL, 0}};
     static char command_line[2048];
     const char *append = "";
     *options = (struct options){.children = 5, .rounds = 1};
@@ -405,6 +406,9 @@ static void read_options(int count, char **words, struct options *options)
             break;
         case 'p':
             options->python = true;
+            break;
+        case 'b':
+            options->baseline = true;
             break;
         case 'f':
             options->refused = optarg;

@@ -204,7 +204,8 @@ int machine_boot(struct machine *machine, int kernel_fd, int initrd_fd, const ch
         return result;
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
         struct kvm_cpuid2 *cpuid = NULL;
-        result = cpuid_for_vcpu(&cpuid, machine->host.cpuid, i, machine->config.vcpu_count, err);
+        result = cpuid_for_vcpu(&cpuid, machine->host.cpuid, i, machine->config.vcpu_count,
+                                machine->config.baseline_cpu, err);
         if (result == 0)
             result = KVM_IOCTL(machine->vcpus[i].fd, KVM_SET_CPUID2, cpuid, err);
         free(cpuid);
@@ -308,6 +309,9 @@ static int get_clock(const struct machine *machine, struct kvm_clock_data *clock
 
 int machine_save(struct machine *machine, struct vmstate_writer *writer, struct forkd_error *err)
 {
+    struct host_record host;
+    host_identify(&host);
+    host_save(&host, writer);
     save_config(&machine->config, writer);
     struct kvm_clock_data clock;
     uint64_t host_tsc = 0;
@@ -401,7 +405,8 @@ static int fit_xsave(struct vcpu_state *state, uint32_t host_size, struct forkd_
 
 static bool is_known(const struct machine *machine, const struct vmstate_section *section)
 {
-    static const char *const single[] = {CONFIG_SECTION, IRQCHIP_SECTION, CLOCK_SECTION, SERIAL_SECTION};
+    static const char *const single[] = {HOST_SECTION, CONFIG_SECTION, IRQCHIP_SECTION, CLOCK_SECTION,
+                                         SERIAL_SECTION};
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
         if (strcmp(section->name, single[i]) == 0)
             return section->instance == 0;
@@ -436,11 +441,16 @@ int machine_load(struct machine *machine, const struct vmstate_reader *reader, s
     if (state == NULL)
         return error_set(err, ENOMEM, "allocate", "machine state", NULL);
     machine->state = state;
-    int result = load_irqchips(state, reader, err);
+    struct host_record made_on;
+    int result = host_load(&made_on, reader, err);
+    if (result == 0)
+        result = load_irqchips(state, reader, err);
     if (result == 0)
         result = load_clock(state, reader, err);
     for (uint32_t i = 0; i < machine->config.vcpu_count && result == 0; i++) {
         result = vcpu_state_load(&state->vcpus[i], i, reader, err);
+        if (result == 0)
+            result = host_check(&made_on, &state->vcpus[i], &machine->host, err);
         if (result == 0)
             result = fit_xsave(&state->vcpus[i], machine->host.xsave_size, err);
     }

@@ -14,6 +14,7 @@
 #include "base/loop.h"
 #include "devices/devices.h"
 #include "devices/serial.h"
+#include "machine/host.h"
 #include "machine/kvm.h"
 #include "machine/memory.h"
 #include "machine/platform.h"
@@ -31,6 +32,7 @@ struct machine_config {
     bool has_net;
     uint8_t mac[6];
     uint64_t generation; /* 0: booted; a child has one more than what it came from */
+    bool baseline_cpu;   /* at boot only: what the guest was shown is in its vCPUs' state */
 };
 
 /* What a snapshot holds beside the devices' own state. Read-only in children, so that it stays shared. */
@@ -83,7 +85,8 @@ int machine_init(struct machine *machine, const struct machine_config *config, v
 /* Read the section "machine", to know what machine_load needs. */
 int machine_load_config(struct machine_config *config, const struct vmstate_reader *reader,
                         struct forkd_error *err);
-/* Fill an initialised machine with a snapshot's state. Touches neither KVM nor guest memory. */
+/* Fill an initialised machine with a snapshot's state, if this host (opened with its CPUID) has what that
+ * needs. Touches neither a VM nor guest memory. */
 int machine_load(struct machine *machine, const struct vmstate_reader *reader, struct forkd_error *err);
 
 /* The KVM objects, the event loop and the vCPU threads' things; in the process that will run the machine. */

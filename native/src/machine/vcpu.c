@@ -33,6 +33,16 @@ static bool is_unsettable(uint32_t index)
     return false;
 }
 
+/* A richer host lists more, all the way to where nobody ever wrote: that is no state. */
+static bool is_untouched_and_unknown(const struct kvm_host *host, const struct kvm_msr_entry *entry)
+{
+    for (uint32_t i = 0; i < host->msrs->nmsrs; i++) {
+        if (host->msrs->indices[i] == entry->index)
+            return false;
+    }
+    return entry->data == 0;
+}
+
 int vcpu_create(struct vcpu *vcpu, struct machine *machine, uint32_t index, int vm_fd,
                 const struct kvm_host *host, struct forkd_error *err)
 {
@@ -177,7 +187,7 @@ static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, const 
         if (done == count)
             break;
         const struct kvm_msr_entry *refused = &batch->entries[done];
-        if (!is_unsettable(refused->index)) {
+        if (!is_unsettable(refused->index) && !is_untouched_and_unknown(host, refused)) {
             char name[32];
             snprintf(name, sizeof name, "MSR 0x%x", refused->index);
             result = error_set(err, ENOTSUP, "KVM_SET_MSRS", name, "this host refuses the saved value 0x%llx",
