@@ -165,7 +165,7 @@ static const struct {
     {0x1, 0, 'c', BIT(3) | BIT(24) | BIT(27) | BIT(31), 0xfff83203u | BIT(17), 0xfff83203u, names_1_ecx},
     {0x1, 0, 'd', BIT(28), 0x1f8bfbffu, 0x178bfbffu, names_1_edx},
     {0x6, 0, 'a', 0, BIT(2), BIT(2), names_6_eax},
-    {0x7, 0, 'b', 0, 0x000007abu, 0x209c03abu, names_7_ebx},
+    {0x7, 0, 'b', 0, 0x000007abu, 0x209c01abu, names_7_ebx},
     {0x7, 0, 'c', BIT(4), 0, 0, names_7_ecx},
     {0x7, 0, 'd', 0, BIT(10) | BIT(26) | BIT(27) | BIT(31), 0, names_7_edx},
     {0x7, 1, 'a', 0, 0, 0, names_7_1_eax},
