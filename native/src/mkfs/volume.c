@@ -250,8 +250,9 @@ static void put_chunk(struct volume *v, struct blob *blob, uint32_t logical, uin
     for (uint32_t i = 0; i < blocks;) {
         uint32_t first = i;
         bool zero = io_is_zero(v->chunk + (size_t)i * BLOCK, BLOCK);
-        while (++i < blocks && io_is_zero(v->chunk + (size_t)i * BLOCK, BLOCK) == zero)
-            ;
+        do {
+            i++;
+        } while (i < blocks && io_is_zero(v->chunk + (size_t)i * BLOCK, BLOCK) == zero);
         if (!zero)
             put(v, blob, logical + first, v->chunk + (size_t)first * BLOCK, i - first);
     }
