@@ -331,6 +331,7 @@ int kernel_set_entry(const struct guest_memory *memory, const struct kernel_entr
     sregs->cs = flat_segment(SELECTOR_CODE, 0xb, entry->long_mode);
     struct kvm_segment data = flat_segment(SELECTOR_DATA, 0x3, false);
     sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
+    /* VMX enters no guest whose TSS is not busy (SDM volume 3C, 27.3.1.2); SVM does not look. */
     sregs->tr = (struct kvm_segment){.limit = 0x67, .type = 0xb, .present = 1};
     memset(regs, 0, sizeof *regs);
     regs->rflags = 2;
