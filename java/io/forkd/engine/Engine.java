@@ -130,6 +130,7 @@ public final class Engine {
                 commandLine,
                 memoryBytes,
                 request.vcpus(),
+                request.cpuTemplate() == CpuTemplate.BASELINE,
                 images.stream().map(Engine::disk).toList(),
                 request.tap(),
                 console,
