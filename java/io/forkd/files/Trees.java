@@ -37,7 +37,7 @@ public final class Trees {
     }
 
     public static int ourUid() throws IOException {
-        return owner(Path.of("/proc/self"));
+        return owner(Path.of("/proc/self/task")); // the link /proc/self itself is root's
     }
 
     private static int owner(Path path) throws IOException {
