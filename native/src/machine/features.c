@@ -146,8 +146,7 @@ static const char *const no_names[32];
 
 /*
  * All registers that hold features. `ignored` are bits that do not say what the processor has: those that KVM
- * derives from the guest's own settings (OSXSAVE, OSPKE, MONITOR), those that we set ourselves, and those
- * that name an absence (fdp_excptn_only, zero_fcs_fds) or a topology (cmp_legacy).
+ * derives from the guest's own settings (OSXSAVE, OSPKE, MONITOR), and those that we set ourselves.
  *
  * The baselines are what all processors of a vendor have since Haswell (2013) and Zen (2017), that is
  * x86-64-v3, and KVM's own features of Linux 5.10. The defences against side channels, which come with
@@ -166,7 +165,7 @@ static const struct {
     {0x1, 0, 'c', BIT(3) | BIT(24) | BIT(27) | BIT(31), 0xfff83203u | BIT(17), 0xfff83203u, names_1_ecx},
     {0x1, 0, 'd', BIT(28), 0x1f8bfbffu, 0x178bfbffu, names_1_edx},
     {0x6, 0, 'a', 0, BIT(2), BIT(2), names_6_eax},
-    {0x7, 0, 'b', BIT(6) | BIT(13), 0x000007abu, 0x209c01abu, names_7_ebx},
+    {0x7, 0, 'b', 0, 0x000007abu, 0x209c01abu, names_7_ebx},
     {0x7, 0, 'c', BIT(4), 0, 0, names_7_ecx},
     {0x7, 0, 'd', 0, BIT(10) | BIT(26) | BIT(27) | BIT(31), 0, names_7_edx},
     {0x7, 1, 'a', 0, 0, 0, names_7_1_eax},
@@ -178,7 +177,7 @@ static const struct {
     {0xd, 0, 'd', 0, 0, 0, no_names},
     {0xd, 1, 'a', 0, BIT(0), BIT(0), names_d_1_eax},
     {0xd, 1, 'c', 0, 0, 0, no_names},
-    {0x80000001, 0, 'c', BIT(1), BIT(0) | BIT(5), 0x000001f1u, names_ext_ecx},
+    {0x80000001, 0, 'c', 0, BIT(0) | BIT(5), 0x000001f1u, names_ext_ecx},
     {0x80000001, 0, 'd', 0, 0x2c100800u, 0x2fd3fbffu, names_ext_edx},
     {0x80000007, 0, 'd', 0, 0, 0, names_power_edx},
     {0x80000008, 0, 'b', 0, 0, BIT(12) | BIT(14) | BIT(15) | BIT(24), names_size_ebx},

@@ -47,6 +47,7 @@ final class CacheCommand implements Runnable {
                     cache.filter(path -> !path.toString().isEmpty())
                             .orElseGet(() -> RootfsCache.defaultDirectory(shell.environment())),
                     shell.engine().mkfsBinary(),
+                    shell.engine().mktreeBinary(),
                     shell.engine().guestBinary(),
                     shell.environment(),
                     new WorkDisplay(shell));

@@ -2,7 +2,6 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
-import io.forkd.engine.CpuTemplate;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.snapshot.SnapshotTag;
@@ -61,14 +60,6 @@ final class MachineOptions {
     int vcpus;
 
     @Option(
-            names = "--cpu-template",
-            paramLabel = "NAME",
-            defaultValue = "host",
-            description = "What the guest sees of the processor: host (all of it) or baseline, what all processors of"
-                    + " its vendor have, so that the snapshot moves between hosts. Default: ${DEFAULT-VALUE}.")
-    CpuTemplate cpuTemplate = CpuTemplate.HOST;
-
-    @Option(
             names = "--warm",
             paramLabel = "CODE",
             description = "Python to run in the guest's warm interpreter before the snapshot, such as 'import numpy'.")
@@ -93,7 +84,6 @@ final class MachineOptions {
                 tap.filter(name -> !name.isEmpty()),
                 memSizeMib,
                 vcpus,
-                cpuTemplate,
                 volumes,
                 warm,
                 Duration.ofSeconds(bootWaitSecs),

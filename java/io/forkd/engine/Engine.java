@@ -75,6 +75,11 @@ public final class Engine {
         return NativeFiles.installed().mkfs();
     }
 
+    /** The program that makes a folder in place of an image, unpacked from the jar. */
+    public Path mktreeBinary() {
+        return NativeFiles.installed().mktree();
+    }
+
     /** The disk images that snapshots of this user need. A snapshot that cannot be read stops this. */
     public Set<Path> diskImagesInUse() {
         Set<Path> used = new HashSet<>();
@@ -130,7 +135,6 @@ public final class Engine {
                 commandLine,
                 memoryBytes,
                 request.vcpus(),
-                request.cpuTemplate() == CpuTemplate.BASELINE,
                 images.stream().map(Engine::disk).toList(),
                 request.tap(),
                 console,

@@ -24,7 +24,6 @@ public record SnapshotRequest(
         Optional<String> tap,
         int memoryMib,
         int vcpus,
-        CpuTemplate cpuTemplate,
         List<Volume> volumes,
         Optional<String> warm,
         Duration bootWait,

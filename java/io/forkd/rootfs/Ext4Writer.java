@@ -11,7 +11,6 @@ import java.io.OutputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -45,15 +44,18 @@ final class Ext4Writer implements AutoCloseable {
         this.bytes = bytes;
     }
 
-    /** @param identity 32 bytes that the file system's UUID and hash seed are made of */
-    static Ext4Writer start(Path program, Path image, long bytes, byte[] identity) {
+    /**
+     * @param command the program and what to make
+     * @param identity 32 bytes that the file system's UUID and hash seed are made of
+     */
+    static Ext4Writer start(List<String> command, long bytes, byte[] identity) {
         Process process;
         try {
-            process = new ProcessBuilder(program.toString(), image.toString())
+            process = new ProcessBuilder(command)
                     .redirectError(ProcessBuilder.Redirect.INHERIT)
                     .start();
         } catch (IOException e) {
-            throw ForkdException.of("run " + program, e);
+            throw ForkdException.of("run " + command.get(0), e);
         }
         Ext4Writer writer = new Ext4Writer(process, bytes);
         byte[] uuid = identity.clone();

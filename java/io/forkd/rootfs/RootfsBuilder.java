@@ -25,13 +25,31 @@ final class RootfsBuilder {
         this.work = work;
     }
 
-    /** Returns the bytes that are in use. */
+    /** Makes the disk image, and returns the bytes that are in use. */
     long build(Image image, List<Layer> layers, long bytes, byte[] identity, Path target) {
+        return write(layers, bytes, identity, List.of(mkfs.toString(), target.toString()), (merger, writer) -> {
+            new GuestFiles(merger.tree(), writer).add(image, guestBinary);
+        });
+    }
+
+    /** Makes a folder of the layers by a program that takes the same description. */
+    static void unpack(List<Layer> layers, long bytes, List<String> command, Work work) {
+        new RootfsBuilder(Path.of(""), Path.of(""), work)
+                .write(layers, bytes, new byte[32], command, (merger, writer) -> {});
+    }
+
+    /** What comes on top of the layers. */
+    @FunctionalInterface
+    private interface Top {
+        void add(Merger merger, Ext4Writer writer);
+    }
+
+    private long write(List<Layer> layers, long bytes, byte[] identity, List<String> command, Top top) {
         layers.forEach(Layer::fetch);
         long most = bytes * UNPACKED_FACTOR + UNPACKED_LEAST;
         Deque<Layer> waiting = new ArrayDeque<>(layers);
         List<Unpacked> open = new ArrayList<>();
-        try (Ext4Writer writer = Ext4Writer.start(mkfs, target, bytes, identity)) {
+        try (Ext4Writer writer = Ext4Writer.start(command, bytes, identity)) {
             Merger merger = new Merger(writer, work);
             for (int i = 0; i < layers.size(); i++) {
                 while (!waiting.isEmpty() && open.size() < i + LAYERS_AHEAD) {
@@ -39,7 +57,7 @@ final class RootfsBuilder {
                 }
                 merger.apply(layers.get(i), open.get(i));
             }
-            new GuestFiles(merger.tree(), writer).add(image, guestBinary);
+            top.add(merger, writer);
             return writer.finish(merger.tree());
         } finally {
             open.forEach(Unpacked::close);

@@ -10,6 +10,7 @@ import io.forkd.image.Digest;
 import io.forkd.image.Image;
 import io.forkd.image.ImageReference;
 import io.forkd.image.Images;
+import io.forkd.image.Layer;
 import io.forkd.image.Platform;
 import io.forkd.image.Work;
 import java.io.IOException;
@@ -55,17 +56,21 @@ public final class RootfsCache {
 
     private final Path directory;
     private final Path mkfs;
+    private final Path mktree;
     private final Path guestBinary;
     private final Map<String, String> environment;
     private final Work work;
 
     /**
      * @param mkfs the program that writes ext4
+     * @param mktree the program that makes a folder instead
      * @param guestBinary the init that goes into every image
      */
-    public RootfsCache(Path directory, Path mkfs, Path guestBinary, Map<String, String> environment, Work work) {
+    public RootfsCache(
+            Path directory, Path mkfs, Path mktree, Path guestBinary, Map<String, String> environment, Work work) {
         this.directory = directory.toAbsolutePath().normalize();
         this.mkfs = mkfs;
+        this.mktree = mktree;
         this.guestBinary = guestBinary;
         this.environment = environment;
         this.work = work;
@@ -194,16 +199,21 @@ public final class RootfsCache {
         }
     }
 
-    private long write(Request request, Image image, byte[] identity, Path file) {
+    private long write(Request request, Image image, byte[] identity, Path file) throws IOException {
         RootfsBuilder builder = new RootfsBuilder(mkfs, guestBinary, work);
         long bytes = request.options().bytes();
-        if (!request.options().packages().isEmpty()) {
-            throw new ForkdException(Kind.UNSUPPORTED, "--extra is not in this version of forkd");
-        }
         work.begin(
                 image.missing() > 0 ? "Pulling and building " + request.reference() : "Building " + request.reference(),
                 image.missing());
-        return builder.build(image, image.layers(), bytes, identity, file);
+        if (request.options().packages().isEmpty()) {
+            return builder.build(image, image.layers(), bytes, identity, file);
+        }
+        Path staging = Optional.ofNullable(file.getParent()).orElse(file);
+        try (ExtraPackages extra = new ExtraPackages(staging, mktree, work)) {
+            Layer whole = extra.install(image.layers(), bytes, request.options().packages());
+            work.begin("Building " + request.reference() + " with its extra packages", 0);
+            return builder.build(image, List.of(whole), bytes, identity, file);
+        }
     }
 
     private static Path metadata(Path file) {

@@ -8,7 +8,6 @@ import java.util.Optional;
  * A machine to boot; see forkd_boot_options.
  *
  * @param memoryBytes a multiple of 4096, at least 64 MiB
- * @param baselineCpu whether the guest sees no more of the processor than all of its vendor have
  */
 public record BootOptions(
         Path kernel,
@@ -16,7 +15,6 @@ public record BootOptions(
         String commandLine,
         long memoryBytes,
         int vcpus,
-        boolean baselineCpu,
         List<Disk> disks,
         Optional<String> tap,
         Path console,

@@ -52,6 +52,11 @@ public final class NativeFiles {
         return directory.resolve("forkd-mkfs");
     }
 
+    /** The program that makes a folder of what the former makes an image of. */
+    public Path mktree() {
+        return directory.resolve("forkd-mktree");
+    }
+
     Path library() {
         return directory.resolve("libforkd.so.0");
     }

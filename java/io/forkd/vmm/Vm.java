@@ -30,7 +30,6 @@ public final class Vm implements AutoCloseable {
             options.initrd().ifPresent(initrd -> o.initrd_path(Library.text(initrd)));
             o.command_line(Library.text(options.commandLine()));
             o.memory_bytes(options.memoryBytes()).vcpu_count(options.vcpus());
-            o.cpu_template(options.baselineCpu() ? Native.FORKD_CPU_BASELINE : Native.FORKD_CPU_HOST);
             o.disk_count(options.disks().size()).disks(Library.disks(options.disks()));
             options.tap().ifPresent(tap -> o.tap_name(Library.text(tap)));
             o.console_path(Library.text(options.console())).vsock_path(Library.text(options.vsock()));

@@ -68,7 +68,7 @@ class RootfsCacheTest {
 
     private RootfsCache cache(Path directory) {
         NativeFiles files = NativeFiles.installed();
-        return new RootfsCache(directory, files.mkfs(), files.guest(), Map.of(), work);
+        return new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), Map.of(), work);
     }
 
     private RootfsCache cache() {
