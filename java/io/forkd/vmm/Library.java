@@ -14,7 +14,7 @@ import org.bytedeco.javacpp.PointerScope;
 
 /** Loads the native library, and carries values over the border. All native memory made here is the open scope's. */
 final class Library {
-    private static final NativeFiles FILES = load();
+    private static Optional<NativeFiles> loaded = Optional.empty();
 
     private Library() {}
 
@@ -23,9 +23,12 @@ final class Library {
         int run(forkd_error error);
     }
 
-    /** Loads the library when it has not been. */
-    static NativeFiles files() {
-        return FILES;
+    /** Loads the library when it has not been; what makes a handle begins with this. */
+    static synchronized NativeFiles files() {
+        if (loaded.isEmpty()) {
+            loaded = Optional.of(load());
+        }
+        return loaded.get();
     }
 
     /** JavaCPP's loader is told to look where the files are; left alone, it would unpack the jar a second time. */
