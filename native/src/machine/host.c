@@ -5,6 +5,7 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -84,15 +85,15 @@ static int check_arch_capabilities(const struct vcpu_state *vcpu, const struct k
 {
     if ((features_get(vcpu->cpuid, 7, 0, 'd') & LEAF_7_EDX_ARCH_CAPABILITIES) == 0)
         return 0;
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } here = {.head = {.nmsrs = 1}, .entry = {.index = MSR_ARCH_CAPABILITIES}};
-    if (ioctl(host->fd, KVM_GET_MSRS, &here) != 1)
-        here.entry.data = 0;
+    /* struct kvm_msrs ends in an array of any length; one entry is wanted. */
+    alignas(struct kvm_msrs) uint8_t buffer[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)] = {0};
+    struct kvm_msrs *msrs = (struct kvm_msrs *)buffer;
+    msrs->nmsrs = 1;
+    msrs->entries[0].index = MSR_ARCH_CAPABILITIES;
+    uint64_t here = ioctl(host->fd, KVM_GET_MSRS, msrs) == 1 ? msrs->entries[0].data : 0;
     for (uint32_t i = 0; i < vcpu->msrs->nmsrs; i++) {
         const struct kvm_msr_entry *saved = &vcpu->msrs->entries[i];
-        uint64_t missing = saved->data & ~here.entry.data & ~(uint64_t)ARCH_CAPABILITIES_WARNINGS;
+        uint64_t missing = saved->data & ~here & ~(uint64_t)ARCH_CAPABILITIES_WARNINGS;
         if (saved->index == MSR_ARCH_CAPABILITIES && missing != 0)
             return error_set(err, ENOTSUP, "check", "host",
                              "the snapshot needs bit %d of IA32_ARCH_CAPABILITIES, which this host lacks",
