@@ -148,7 +148,7 @@ void identity_apply(const struct identity_target *target, const struct guest_ide
 
 static void serve_one(const struct identity_target *target, int fd)
 {
-    struct timeval patience = {.tv_sec = 60};
+    struct timeval patience = {.tv_sec = 120};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     struct guest_identity identity;
     struct guest_identity_ack ack = {.magic = htole32(GUEST_IDENTITY_MAGIC)};

@@ -23,7 +23,7 @@
 #define RESEED_SIGNAL 40 /* also in warm.py */
 /* Seconds. The monitor bounds the whole of it; this only keeps a hung interpreter from holding the agent for
  * good. */
-#define RESEED_TIMEOUT 60
+#define RESEED_TIMEOUT 120
 #define INTERRUPT_GRACE 2
 #define READY_MAX ((uint64_t)1 << 20)
 

@@ -209,7 +209,7 @@ struct forkd_child_options {
     const char
         *netns_path; /* network namespace to open the tap in, such as /var/run/netns/x; NULL: caller's */
     uint32_t flags;  /* FORKD_NO_AGENT */
-    uint32_t ready_timeout_ms; /* a child whose agent has not acknowledged by then is ended; 0: 60000 */
+    uint32_t ready_timeout_ms; /* a child whose agent has not acknowledged by then is ended; 0: 120000 */
     uint64_t reserved[8];      /* zero */
 };
 

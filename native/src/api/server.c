@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define DEFAULT_SCRATCH "/var/tmp"
-#define DEFAULT_READY_TIMEOUT_MS 60000
+#define DEFAULT_READY_TIMEOUT_MS 120000
 
 static int fill_serve_message(const struct forkd_server_options *options, struct control_serve *message,
                               struct fd_list *list, struct forkd_error *err)
