@@ -40,6 +40,8 @@ struct fd_list {
 /* Open a file and append it; `what` names it in the error. */
 int fd_list_open(struct fd_list *list, const char *path, int flags, const char *what,
                  struct forkd_error *err);
+/* Append the folder for private disk layers; NULL: the default, /var/tmp. */
+int fd_list_open_scratch(struct fd_list *list, const char *path, struct forkd_error *err);
 /* Append the disks of an options struct: base, then layer, if any. Fills modes and, unless NULL, has_layer.
  */
 int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uint32_t count, uint32_t *modes,

@@ -25,6 +25,12 @@ int fd_list_open(struct fd_list *list, const char *path, int flags, const char *
     return 0;
 }
 
+int fd_list_open_scratch(struct fd_list *list, const char *path, struct forkd_error *err)
+{
+    return fd_list_open(list, path == NULL ? "/var/tmp" : path, O_RDONLY | O_DIRECTORY, "scratch folder",
+                        err);
+}
+
 int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uint32_t count, uint32_t *modes,
                        uint8_t *has_layer, struct forkd_error *err)
 {

@@ -11,7 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEFAULT_SCRATCH "/var/tmp"
 #define DEFAULT_READY_TIMEOUT_MS 120000
 
 static int fill_serve_message(const struct forkd_server_options *options, struct control_serve *message,
@@ -19,7 +18,6 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
 {
     message->header = (struct control_header){CONTROL_MAGIC, CONTROL_SERVE};
     message->disk_count = options->disk_count;
-    const char *scratch = options->scratch_dir == NULL ? DEFAULT_SCRATCH : options->scratch_dir;
     int result = 0;
     message->parked_count = options->parked_count;
     if (options->parked_count > FORKD_MAX_PARKED)
@@ -28,7 +26,7 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
     if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
         (result = fd_list_open(list, options->memory_path, O_RDONLY, "memory image", err)) < 0 ||
         (result = fd_list_open(list, options->vmstate_path, O_RDONLY, "vmstate", err)) < 0 ||
-        (result = fd_list_open(list, scratch, O_RDONLY | O_DIRECTORY, "scratch folder", err)) < 0)
+        (result = fd_list_open_scratch(list, options->scratch_dir, err)) < 0)
         return result;
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes,
                               message->disk_has_layer, err);

@@ -18,7 +18,6 @@
 #define DEFAULT_MEMORY (512ull << 20)
 #define MIN_MEMORY (64ull << 20)
 #define DEFAULT_VCPUS 2
-#define DEFAULT_SCRATCH "/var/tmp"
 
 static const uint8_t default_mac[6] = {0xaa, 0xfc, 0x00, 0x00, 0x00, 0x01};
 
@@ -60,7 +59,6 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
     message->has_console = options->console_path != NULL;
     message->has_net = options->tap_name != NULL;
     memcpy(message->mac, memcmp(options->mac, no_mac, 6) == 0 ? default_mac : options->mac, 6);
-    const char *scratch = options->scratch_dir == NULL ? DEFAULT_SCRATCH : options->scratch_dir;
     int result = 0;
     if ((result = copy_option(message->tap_name, sizeof message->tap_name, options->tap_name, "tap_name",
                               err)) < 0 ||
@@ -69,7 +67,7 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
         (result = copy_option(message->command_line, sizeof message->command_line, options->command_line,
                               "command_line", err)) < 0 ||
         (result = fd_list_open(list, options->kernel_path, O_RDONLY, "kernel", err)) < 0 ||
-        (result = fd_list_open(list, scratch, O_RDONLY | O_DIRECTORY, "scratch folder", err)) < 0)
+        (result = fd_list_open_scratch(list, options->scratch_dir, err)) < 0)
         return result;
     if (message->has_initrd &&
         (result = fd_list_open(list, options->initrd_path, O_RDONLY, "initrd", err)) < 0)

@@ -68,13 +68,3 @@ int loop_once(struct loop *loop, int timeout_ms, struct forkd_error *err)
         pthread_mutex_unlock(loop->lock);
     return 0;
 }
-
-int loop_run(struct loop *loop, struct forkd_error *err)
-{
-    while (!loop->stop) {
-        int result = loop_once(loop, -1, err);
-        if (result < 0)
-            return result;
-    }
-    return 0;
-}

@@ -36,8 +36,6 @@ void loop_modify(struct loop *loop, struct loop_watch *watch, uint32_t events);
 /* Stop watching; closing the descriptor is the caller's. A callback of it that is already due does not run.
  */
 void loop_remove(struct loop *loop, struct loop_watch *watch);
-/* Run callbacks until loop->stop; returns 0 or a negative errno. */
-int loop_run(struct loop *loop, struct forkd_error *err);
 /* One round: wait at most timeout_ms (-1: no limit) and run what is due. */
 int loop_once(struct loop *loop, int timeout_ms, struct forkd_error *err);
 

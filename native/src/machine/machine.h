@@ -21,7 +21,6 @@
 #include "machine/vcpu.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 /* What is asked for at boot, and kept in the section "machine". */
 struct machine_config {

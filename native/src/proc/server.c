@@ -37,14 +37,6 @@ struct server {
     uint32_t parked; /* how many of the children are */
 };
 
-static void send_reply(int channel, const struct forkd_error *error)
-{
-    struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
-    if (error != NULL)
-        reply.error = *error;
-    channel_send(channel, &reply, sizeof reply, NULL, 0, NULL);
-}
-
 /* The child cannot say it itself: there is none. */
 static void report_failed_fork(int channel, const struct forkd_error *error)
 {
@@ -279,7 +271,7 @@ _Noreturn void server_process(int channel, const struct control_serve *message, 
     if (result == 0 && thread_count() != 1)
         result = error_set(&error, EINVAL, "start", "fork server", "it has %d threads; fork(2) needs one",
                            thread_count());
-    send_reply(channel, result < 0 ? &error : NULL);
+    vm_send_reply(channel, result, &error);
     if (result < 0)
         _exit(1);
     close(fds[0]); /* the mapping holds memory.bin */

@@ -49,7 +49,7 @@ static void send_status(struct vm *vm)
     channel_send(vm->channel, &message, sizeof message, NULL, 0, NULL);
 }
 
-static void send_reply(int channel, int result, const struct forkd_error *error)
+void vm_send_reply(int channel, int result, const struct forkd_error *error)
 {
     struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
     if (result < 0)
@@ -376,7 +376,7 @@ static void on_channel(struct loop_watch *watch, uint32_t events)
     }
     if (fd >= 0)
         close(fd);
-    send_reply(vm->channel, result, &error);
+    vm_send_reply(vm->channel, result, &error);
 }
 
 /* --- the process ------------------------------------------------------------------------------------------
@@ -551,7 +551,7 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
     int result = boot(&vm, message, fds, fd_count, &error);
     /* A machine that is quick to end may already have said so: the reply must be the first message. It is, as
      * the owner reads STATUS messages while it waits for the reply. */
-    send_reply(channel, result, &error);
+    vm_send_reply(channel, result, &error);
     if (result < 0)
         leave(&vm);
     if (start_loop(&vm, &error) < 0)

@@ -42,6 +42,9 @@ struct vm {
 
 uint64_t vm_now_us(void);
 
+/* Answer a request of the owner: done, or, with a negative result, *error. */
+void vm_send_reply(int channel, int result, const struct forkd_error *error);
+
 /* The parent: boots what the message asks for, then serves; does not return. `fds` are the message's. */
 _Noreturn void vm_process_boot(int channel, const struct control_boot *message, const int *fds,
                                uint32_t fd_count);
