@@ -326,8 +326,9 @@ static void fork_and_check(const struct options *options)
     snprintf(memory, sizeof memory, "%s/memory.bin", options->snapshot);
     snprintf(vmstate, sizeof vmstate, "%s/vmstate", options->snapshot);
     snprintf(layer, sizeof layer, "%s/disk-0.layer", options->snapshot);
-    const struct forkd_disk disk = {.path = options->rootfs,
-                                    .layer_path = access(layer, F_OK) == 0 ? layer : NULL};
+    const char *const layers[] = {layer};
+    const struct forkd_disk disk = {
+        .path = options->rootfs, .layer_paths = layers, .layer_count = access(layer, F_OK) == 0 ? 1 : 0};
     const struct forkd_server_options server_options = {.vmm_path = options->vmm,
                                                         .memory_path = memory,
                                                         .vmstate_path = vmstate,

@@ -5,7 +5,13 @@
  * A VM is a process (forkd-vmm). Booting one takes a kernel and disks; forkd_vm_snapshot writes it down as
  * memory.bin, vmstate and one disk layer per writable disk; forkd_server_start turns such a snapshot into a
  * fork server, and forkd_server_fork makes children of it, each in a process of its own that maps memory.bin
- * copy-on-write.
+ * copy-on-write. forkd_vm_branch turns a running VM into one more fork server without stopping it for longer
+ * than a fork(2).
+ *
+ * Whatever was started ends with its handle, and with the process that holds it; unless it was given a
+ * control_path. Then it is detached: it goes on by itself, and any process that may open that Unix socket
+ * gets a handle of it with forkd_vm_attach or forkd_server_attach. Who can connect there owns the VM: keep
+ * the socket in a folder that only the owner may enter.
  *
  * Conventions
  *   - A function returns 0, or a negative errno, in which case *err (when not NULL) is filled in completely.
@@ -45,14 +51,16 @@ enum forkd_disk_mode {
 
 /* One virtio block device. Disks appear in the guest in the order given: vda, vdb, ... */
 struct forkd_disk {
-    const char *path; /* raw image; required; its size must be a multiple of 512 bytes */
-    const char
-        *layer_path;   /* the layer a snapshot wrote for this disk, or NULL; only for forkd_server_start */
-    uint32_t mode;     /* enum forkd_disk_mode */
-    uint32_t reserved; /* zero */
+    const char *path;               /* raw image; required; its size must be a multiple of 512 bytes */
+    const char *const *layer_paths; /* the layers that snapshots wrote for this disk, that of the first of a
+                                       chain first; only for forkd_server_start; may be NULL when there are
+                                       none */
+    uint32_t layer_count;           /* 0 to FORKD_MAX_LAYERS */
+    uint32_t mode;                  /* enum forkd_disk_mode */
 };
 
 #define FORKD_MAX_DISKS 25
+#define FORKD_MAX_LAYERS 32
 #define FORKD_MAX_VCPUS 32
 
 /* forkd_boot_options.flags, forkd_child_options.flags */
@@ -166,8 +174,17 @@ int forkd_vm_connect(struct forkd_vm *vm, uint32_t port, int *out_fd, struct for
 /* End the VM now (SIGKILL of its process) and wait until it is gone. A VM that has ended is no error. */
 void forkd_vm_kill(struct forkd_vm *vm);
 
-/* Kill the VM if it still runs, remove its sockets, free the handle. NULL is allowed. */
+/*
+ * Kill the VM if it still runs, remove its sockets, free the handle. A detached VM goes on: only the handle
+ * is freed. NULL is allowed.
+ */
 void forkd_vm_free(struct forkd_vm *vm);
+
+/*
+ * Get a handle of a detached VM. Several handles of one VM may be in use at once. Errors: -ENOENT,
+ * -ECONNREFUSED nothing lives there (any more); -EACCES; -EPROTO it is no VM, or of another version.
+ */
+int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct forkd_error *err);
 
 #define FORKD_MAX_PARKED 128
 
@@ -179,7 +196,12 @@ struct forkd_server_options {
     uint32_t parked_count;    /* children to keep forked in advance, 0 to FORKD_MAX_PARKED; see below */
     const struct forkd_disk *disks; /* in the snapshot's order */
     const char *scratch_dir;        /* as in forkd_boot_options */
-    uint64_t reserved[8];           /* zero */
+    const char *control_path; /* Unix socket to create, below 108 bytes: the server is detached, and ends
+                                 by itself after idle_timeout_ms; NULL: it ends with its handle */
+    uint32_t idle_timeout_ms; /* how long a detached server stays with neither a handle nor a child that
+                                 is not detached itself; 0: 60000 */
+    uint32_t reserved32;      /* zero */
+    uint64_t reserved[8];     /* zero */
 };
 
 /*
@@ -187,9 +209,9 @@ struct forkd_server_options {
  * children. With parked_count, that many children are forked in advance and wait, with their KVM VM made but
  * no state yet, so that forkd_server_fork takes one of them in half the time; the server forks new ones when
  * it has nothing else to do. A parked child costs what an idle child costs. The server ends, and every child
- * with it, when *out is freed or the calling process dies. Errors: -ENOENT/-EACCES; -EBADMSG vmstate or a
- * disk layer is damaged (the object names the section); -ENOTSUP this host lacks something that the snapshot
- * needs; -EINVAL disks or memory size do not match.
+ * that is not detached with it, when *out is freed or the calling process dies, unless it is detached.
+ * Errors: -ENOENT/-EACCES; -EBADMSG vmstate or a disk layer is damaged (the object names the section);
+ * -ENOTSUP this host lacks something that the snapshot needs; -EINVAL disks or memory size do not match.
  */
 int forkd_server_start(struct forkd_server **out, const struct forkd_server_options *options,
                        struct forkd_error *err);
@@ -197,8 +219,40 @@ int forkd_server_start(struct forkd_server **out, const struct forkd_server_opti
 /* Process id of the fork server. */
 int32_t forkd_server_pid(const struct forkd_server *server);
 
-/* End the server and all its children, free the handle. Handles of the children stay valid until freed. */
+/*
+ * End the server and all its children that are not detached, free the handle. Handles of the children stay
+ * valid until freed. A detached server goes on: only the handle is freed.
+ */
 void forkd_server_free(struct forkd_server *server);
+
+/* Get a handle of a detached server. Errors as for forkd_vm_attach. */
+int forkd_server_attach(struct forkd_server **out, const char *control_path, struct forkd_error *err);
+
+/* What a branch has on disk. */
+enum forkd_write_state {
+    FORKD_WRITTEN = 0,     /* everything; also for a server that was started from files */
+    FORKD_WRITING = 1,     /* not all of it yet */
+    FORKD_WRITE_FAILED = 2 /* `error` says why; what was written has been removed */
+};
+
+struct forkd_server_status {
+    int32_t pid;
+    uint32_t write_state;  /* enum forkd_write_state */
+    uint32_t child_count;  /* that live, without the parked ones */
+    uint32_t parked_count; /* that are forked in advance */
+    struct forkd_error error;
+    uint64_t reserved[4];
+};
+
+/* Ask the server how it is. Errors: -EPIPE it is gone. */
+int forkd_server_get_status(struct forkd_server *server, struct forkd_server_status *out,
+                            struct forkd_error *err);
+
+/*
+ * Wait until write_state is no longer FORKD_WRITING, or timeout_ms (-1: no limit) has passed. Errors:
+ * -ETIMEDOUT; -EPIPE the server died before all was written; and those of writing (-ENOSPC, ...).
+ */
+int forkd_server_wait_written(struct forkd_server *server, int32_t timeout_ms, struct forkd_error *err);
 
 struct forkd_child_options {
     const char *hostname;   /* at most 63 bytes; set in the guest before the child is ready; required, except
@@ -208,7 +262,9 @@ struct forkd_child_options {
     const char *tap_name; /* host tap for the network device, when the snapshot has one; NULL: link down */
     const char
         *netns_path; /* network namespace to open the tap in, such as /var/run/netns/x; NULL: caller's */
-    uint32_t flags;  /* FORKD_NO_AGENT */
+    const char *control_path;  /* Unix socket to create, below 108 bytes: the child is detached, and outlives
+                                  handle and server; NULL: it ends with them */
+    uint32_t flags;            /* FORKD_NO_AGENT */
     uint32_t ready_timeout_ms; /* a child whose agent has not acknowledged by then is ended; 0: 120000 */
     uint64_t reserved[8];      /* zero */
 };
@@ -220,6 +276,54 @@ struct forkd_child_options {
  */
 int forkd_server_fork(struct forkd_server *server, const struct forkd_child_options *options,
                       struct forkd_vm **out, struct forkd_error *err);
+
+/* forkd_branch_options.flags */
+#define FORKD_BRANCH_LAYER                                                                                   \
+    2u /* write what differs from the files that the VM's server was started from, instead of all */
+
+struct forkd_branch_options {
+    const char *directory;    /* existing folder to write the snapshot to; required */
+    const char *control_path; /* Unix socket to create: the branch is detached until all is written, and then
+                                 ends by itself; NULL: it ends with its handle */
+    uint32_t flags;           /* FORKD_BRANCH_LAYER */
+    uint32_t reserved32;      /* zero */
+    uint64_t reserved[8];     /* zero */
+};
+
+struct forkd_branch_result {
+    uint64_t pause_us; /* how long the guest stood still, microseconds */
+    uint64_t fork_us;  /* of that, in fork(2) */
+    int32_t pid;       /* of the branch's server */
+    uint32_t reserved32;
+    uint64_t reserved[4];
+};
+
+/*
+ * Branch a running VM: for as long as a fork(2) takes it stands still, then it goes on. The other side of
+ * that fork holds memory, devices and disks of exactly that instant: it is a fork server at once (*out),
+ * while a process beside it writes them to `directory`: memory.bin (or, with FORKD_BRANCH_LAYER,
+ * memory.layer: what differs, in the layer format), disk-<i>.layer for every FORKD_DISK_PRIVATE disk i that
+ * was written to (since the VM's server was started, with FORKD_BRANCH_LAYER; in all otherwise), and at the
+ * very end, when all of that is fsynced, vmstate: a folder without it is no snapshot. The VM may end before
+ * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
+ * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST there is a snapshot in
+ * the folder; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing; -ENOMEM,
+ * -EAGAIN of fork(2); -EPIPE the VM died.
+ */
+int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
+                    struct forkd_server **out, struct forkd_branch_result *result, struct forkd_error *err);
+
+/*
+ * Put a chain's memory together: base (a memory.bin) and the layers over it, the first of the chain first, as
+ * a new file that serves as forkd_server_options.memory_path. Pages of zeroes are holes; fsynced. Reads and
+ * checks all data of the layers. Errors: -EEXIST; -EBADMSG a layer is damaged, or is of another size;
+ * -ENOSPC; after a failure there is no out file.
+ */
+int forkd_memory_flatten(const char *base_path, const char *const *layer_paths, uint32_t layer_count,
+                         const char *out_path, struct forkd_error *err);
+
+/* Merge the layers of a private disk to one new file, with the same meaning; fsynced. Errors likewise. */
+int forkd_disk_flatten(const struct forkd_disk *disk, const char *out_path, struct forkd_error *err);
 
 /* The library's version, as "MAJOR.MINOR.PATCH". */
 const char *forkd_version(void);

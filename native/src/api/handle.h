@@ -3,6 +3,7 @@
 #ifndef FORKD_API_HANDLE_H
 #define FORKD_API_HANDLE_H
 
+#include "base/channel.h"
 #include "base/error.h"
 #include "proc/control.h"
 
@@ -14,6 +15,7 @@
 struct forkd_vm {
     int channel;
     pid_t process; /* the forkd-vmm that we started; 0: a child, which its server reaps */
+    bool detached; /* goes on without us */
     struct forkd_vm_status status;
     char vsock_path[CONTROL_PATH_SIZE];
 };
@@ -26,14 +28,16 @@ struct parked_child {
 
 struct forkd_server {
     int channel;
-    pid_t process;
+    pid_t process; /* the forkd-vmm that we started; 0: a branch, or one that we attached to */
+    bool detached; /* goes on without us */
+    struct forkd_server_status status; /* the last that it said; pid is always right */
     uint32_t parked_count;
     struct parked_child parked[FORKD_MAX_PARKED];
 };
 
 /* Descriptors on their way into a message; all are closed afterwards, sent or not. */
 struct fd_list {
-    int fds[64];
+    int fds[CHANNEL_MAX_FDS];
     uint32_t count;
 };
 
@@ -42,10 +46,12 @@ int fd_list_open(struct fd_list *list, const char *path, int flags, const char *
                  struct forkd_error *err);
 /* Append the folder for private disk layers; NULL: the default, /var/tmp. */
 int fd_list_open_scratch(struct fd_list *list, const char *path, struct forkd_error *err);
-/* Append the disks of an options struct: base, then layer, if any. Fills modes and, unless NULL, has_layer.
- */
+/* Append the disks of an options struct: base, then layers. Fills modes and layer_counts; NULL: layers do not
+ * belong here. */
 int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uint32_t count, uint32_t *modes,
-                       uint8_t *has_layer, struct forkd_error *err);
+                       uint32_t *layer_counts, struct forkd_error *err);
+/* Make the listening socket of what is to be detached, and append it; NULL: nothing to do. */
+int fd_list_listen(struct fd_list *list, const char *path, struct forkd_error *err);
 void fd_list_close(struct fd_list *list);
 
 /* Copy a string option of bounded size; NULL becomes "". -EINVAL, naming the option, when it is too long. */
@@ -55,11 +61,16 @@ int check_reserved(const uint64_t *reserved, size_t count, struct forkd_error *e
 
 /* Start forkd-vmm; *channel is our end of its control channel. */
 int process_start(const char *vmm_path, int *channel, pid_t *process, struct forkd_error *err);
+/* Close the channel of a process that is not ours to wait for, once it has seen that and ended. */
+void process_let_end(int channel);
 /* Close the channel and wait until the process is gone. `now`: kill it first. */
 void process_end(int channel, pid_t process, bool now);
 
 /* Receive the reply to the request under way. STATUS messages that come first are kept in *status (may be
- * NULL). */
-int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_error *err);
+ * NULL), what BRANCH answers in *branch (likewise). */
+int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_branch_result *branch,
+                  struct forkd_error *err);
+/* Milliseconds of a clock that only goes forward. */
+int64_t now_ms(void);
 
 #endif

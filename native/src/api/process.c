@@ -11,11 +11,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 int fd_list_open(struct fd_list *list, const char *path, int flags, const char *what, struct forkd_error *err)
 {
-    if (list->count == sizeof list->fds / sizeof list->fds[0])
+    if (list->count == CHANNEL_MAX_FDS)
         return error_set(err, EINVAL, "open", what, "too many files");
     int fd = path == NULL ? -1 : open(path, flags | O_CLOEXEC, 0644);
     if (fd < 0)
@@ -31,27 +32,50 @@ int fd_list_open_scratch(struct fd_list *list, const char *path, struct forkd_er
                         err);
 }
 
+static int open_disk(struct fd_list *list, const struct forkd_disk *disk, bool with_layers,
+                     struct forkd_error *err)
+{
+    const char *name = disk->path == NULL ? "disk" : disk->path;
+    if (disk->mode > FORKD_DISK_SHARED)
+        return error_set(err, EINVAL, "check", name, "unknown mode");
+    if (disk->layer_count > FORKD_MAX_LAYERS)
+        return error_set(err, EINVAL, "check", name, "%u layers; at most %d", disk->layer_count,
+                         FORKD_MAX_LAYERS);
+    if (disk->layer_count > 0 && (!with_layers || disk->mode == FORKD_DISK_SHARED))
+        return error_set(err, EINVAL, "check", name, "a layer does not belong here");
+    int flags = disk->mode == FORKD_DISK_SHARED ? O_RDWR : O_RDONLY;
+    int result = fd_list_open(list, disk->path, flags, "disk image", err);
+    for (uint32_t i = 0; i < disk->layer_count && result == 0; i++)
+        result = fd_list_open(list, disk->layer_paths[i], O_RDONLY, "disk layer", err);
+    return result;
+}
+
 int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uint32_t count, uint32_t *modes,
-                       uint8_t *has_layer, struct forkd_error *err)
+                       uint32_t *layer_counts, struct forkd_error *err)
 {
     if (count > FORKD_MAX_DISKS || (count > 0 && disks == NULL))
         return error_set(err, EINVAL, "check", "disks", "%u given; at most %d", count, FORKD_MAX_DISKS);
     for (uint32_t i = 0; i < count; i++) {
-        const struct forkd_disk *disk = &disks[i];
-        if (disk->mode > FORKD_DISK_SHARED || disk->reserved != 0)
-            return error_set(err, EINVAL, "check", disk->path == NULL ? "disk" : disk->path, "unknown mode");
-        if (disk->layer_path != NULL && (has_layer == NULL || disk->mode == FORKD_DISK_SHARED))
-            return error_set(err, EINVAL, "check", disk->layer_path, "a layer does not belong here");
-        int flags = disk->mode == FORKD_DISK_SHARED ? O_RDWR : O_RDONLY;
-        int result = fd_list_open(list, disk->path, flags, "disk image", err);
-        if (result == 0 && disk->layer_path != NULL)
-            result = fd_list_open(list, disk->layer_path, O_RDONLY, "disk layer", err);
+        int result = open_disk(list, &disks[i], layer_counts != NULL, err);
         if (result < 0)
             return result;
-        modes[i] = disk->mode;
-        if (has_layer != NULL)
-            has_layer[i] = disk->layer_path != NULL;
+        modes[i] = disks[i].mode;
+        if (layer_counts != NULL)
+            layer_counts[i] = disks[i].layer_count;
     }
+    return 0;
+}
+
+int fd_list_listen(struct fd_list *list, const char *path, struct forkd_error *err)
+{
+    if (path == NULL)
+        return 0;
+    if (list->count == CHANNEL_MAX_FDS)
+        return error_set(err, EINVAL, "open", path, "too many files");
+    int fd = channel_listen(path, err);
+    if (fd < 0)
+        return fd;
+    list->fds[list->count++] = fd;
     return 0;
 }
 
@@ -141,7 +165,24 @@ void process_end(int channel, pid_t process, bool now)
         ;
 }
 
-int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_error *err)
+void process_let_end(int channel)
+{
+    char ignored[sizeof(union control_message)];
+    shutdown(channel, SHUT_WR);
+    while (recv(channel, ignored, sizeof ignored, 0) > 0 || errno == EINTR)
+        errno = 0;
+    close(channel);
+}
+
+int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_branch_result *branch,
+                  struct forkd_error *err)
 {
     for (;;) {
         union control_message message;
@@ -153,6 +194,8 @@ int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_erro
         if (got == 0)
             return error_set(err, EPIPE, "receive", "control channel", "the forkd-vmm process died");
         if (message.header.type == CONTROL_REPLY && length == sizeof message.reply) {
+            if (branch != NULL)
+                *branch = message.reply.branch;
             if (message.reply.error.code == 0)
                 return 0;
             if (err != NULL)

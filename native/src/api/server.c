@@ -5,13 +5,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_READY_TIMEOUT_MS 120000
+#define DEFAULT_IDLE_TIMEOUT_MS 60000
 
 static int fill_serve_message(const struct forkd_server_options *options, struct control_serve *message,
                               struct fd_list *list, struct forkd_error *err)
@@ -20,16 +23,69 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
     message->disk_count = options->disk_count;
     int result = 0;
     message->parked_count = options->parked_count;
+    message->idle_timeout_ms =
+        options->idle_timeout_ms == 0 ? DEFAULT_IDLE_TIMEOUT_MS : options->idle_timeout_ms;
+    message->has_listener = options->control_path != NULL;
+    if (options->reserved32 != 0)
+        return error_set(err, EINVAL, "check", "options", "a reserved field is not zero");
     if (options->parked_count > FORKD_MAX_PARKED)
         return error_set(err, EINVAL, "check", "parked_count", "%u; at most %d", options->parked_count,
                          FORKD_MAX_PARKED);
     if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
         (result = fd_list_open(list, options->memory_path, O_RDONLY, "memory image", err)) < 0 ||
         (result = fd_list_open(list, options->vmstate_path, O_RDONLY, "vmstate", err)) < 0 ||
-        (result = fd_list_open_scratch(list, options->scratch_dir, err)) < 0)
+        (result = fd_list_open_scratch(list, options->scratch_dir, err)) < 0 ||
+        (result = fd_list_listen(list, options->control_path, err)) < 0)
         return result;
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes,
-                              message->disk_has_layer, err);
+                              message->disk_layer_counts, err);
+}
+
+/* The socket of what could not be started; it is the fourth in the list. */
+static void remove_listener(const struct control_serve *message, const struct fd_list *list)
+{
+    if (message->has_listener && list->count > 3)
+        channel_unlink(list->fds[3]);
+}
+
+/* Take in one message: a child that was parked, or news. 1: done; 0: the server is gone; -EAGAIN: none there
+ * (with MSG_DONTWAIT). */
+static int hear(struct forkd_server *server, int flags, struct forkd_error *err)
+{
+    union control_message message;
+    size_t length = 0;
+    int fd = -1;
+    uint32_t fd_count = 1;
+    int got = channel_receive(server->channel, flags, &message, sizeof message, &length, &fd, &fd_count, err);
+    if (got <= 0)
+        return got;
+    bool parked = length == sizeof message.parked && message.header.type == CONTROL_PARKED && fd_count == 1;
+    if (parked && server->parked_count < FORKD_MAX_PARKED)
+        server->parked[server->parked_count++] =
+            (struct parked_child){.channel = fd, .pid = message.parked.pid};
+    else if (fd_count == 1)
+        close(fd);
+    if (length == sizeof message.server_status && message.header.type == CONTROL_SERVER_STATUS)
+        server->status = message.server_status.status;
+    else if (!parked)
+        return error_set(err, EPROTO, "receive", "control channel", "unexpected message");
+    return 1;
+}
+
+static int gone(struct forkd_error *err)
+{
+    return error_set(err, EPIPE, "receive", "control channel", "the fork server died");
+}
+
+/* A detached server is a grandchild, whose parent has ended when it answers; it says its own pid next. */
+static int let_go(struct forkd_server *server, struct forkd_error *err)
+{
+    while (waitpid(server->process, NULL, 0) < 0 && errno == EINTR)
+        ;
+    server->process = 0;
+    server->detached = true;
+    int result = hear(server, 0, err);
+    return result == 0 ? gone(err) : result;
 }
 
 API int forkd_server_start(struct forkd_server **out, const struct forkd_server_options *options,
@@ -44,18 +100,29 @@ API int forkd_server_start(struct forkd_server **out, const struct forkd_server_
     if (result == 0)
         result = process_start(options->vmm_path, &server->channel, &server->process, err);
     if (result < 0) {
+        remove_listener(&message, &list);
         fd_list_close(&list);
         free(server);
         return result;
     }
     result = channel_send(server->channel, &message, sizeof message, list.fds, list.count, err);
-    fd_list_close(&list);
     if (result == 0)
-        result = receive_reply(server->channel, NULL, err);
+        result = receive_reply(server->channel, NULL, NULL, err);
     if (result < 0) {
+        remove_listener(&message, &list);
+        fd_list_close(&list);
         process_end(server->channel, server->process, false);
         free(server);
         return result;
+    }
+    fd_list_close(&list);
+    server->status.pid = server->process;
+    if (options->control_path != NULL) {
+        result = let_go(server, err);
+        if (result < 0) {
+            forkd_server_free(server);
+            return result;
+        }
     }
     *out = server;
     return 0;
@@ -63,7 +130,7 @@ API int forkd_server_start(struct forkd_server **out, const struct forkd_server_
 
 API int32_t forkd_server_pid(const struct forkd_server *server)
 {
-    return server->process;
+    return server->status.pid;
 }
 
 API void forkd_server_free(struct forkd_server *server)
@@ -72,8 +139,77 @@ API void forkd_server_free(struct forkd_server *server)
         return;
     while (server->parked_count > 0)
         close(server->parked[--server->parked_count].channel);
-    process_end(server->channel, server->process, false);
+    if (server->detached)
+        close(server->channel);
+    else if (server->process != 0)
+        process_end(server->channel, server->process, false);
+    else
+        process_let_end(server->channel);
     free(server);
+}
+
+API int forkd_server_attach(struct forkd_server **out, const char *control_path, struct forkd_error *err)
+{
+    struct forkd_server *server = calloc(1, sizeof *server);
+    if (server == NULL)
+        return error_set(err, ENOMEM, "allocate", "fork server", NULL);
+    int result = channel_connect(control_path, err);
+    if (result < 0) {
+        free(server);
+        return result;
+    }
+    server->channel = result;
+    server->detached = true;
+    result = hear(server, 0, err);
+    if (result == 0)
+        result = error_set(err, ECONNREFUSED, "attach to", control_path, "it has just ended");
+    if (result < 0) {
+        forkd_server_free(server);
+        return result;
+    }
+    *out = server;
+    return 0;
+}
+
+API int forkd_server_get_status(struct forkd_server *server, struct forkd_server_status *out,
+                                struct forkd_error *err)
+{
+    /* What was said before the question does not answer it. */
+    while (hear(server, MSG_DONTWAIT, NULL) > 0)
+        ;
+    struct control_header question = {CONTROL_MAGIC, CONTROL_SERVER_STATUS};
+    int result = channel_send(server->channel, &question, sizeof question, NULL, 0, err);
+    if (result < 0)
+        return result;
+    server->status.pid = 0; /* every answer has one */
+    while (server->status.pid == 0) {
+        result = hear(server, 0, err);
+        if (result <= 0)
+            return result == 0 ? gone(err) : result;
+    }
+    *out = server->status;
+    return 0;
+}
+
+API int forkd_server_wait_written(struct forkd_server *server, int32_t timeout_ms, struct forkd_error *err)
+{
+    int64_t deadline = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
+    while (server->status.write_state == FORKD_WRITING) {
+        int64_t left = timeout_ms < 0 ? -1 : deadline - now_ms();
+        struct pollfd polled = {.fd = server->channel, .events = POLLIN};
+        if (poll(&polled, 1, left < 0 && timeout_ms >= 0 ? 0 : (int)left) == 0)
+            return error_set(err, ETIMEDOUT, "wait", "branch", "not written after %d ms", timeout_ms);
+        int result = hear(server, MSG_DONTWAIT, err);
+        if (result == 0)
+            return gone(err);
+        if (result < 0 && result != -EAGAIN)
+            return result;
+    }
+    if (server->status.write_state == FORKD_WRITTEN)
+        return 0;
+    if (err != NULL)
+        *err = server->status.error;
+    return server->status.error.code;
 }
 
 static int fill_fork_message(const struct forkd_child_options *options, struct control_fork *message,
@@ -88,6 +224,7 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
         options->ready_timeout_ms == 0 ? DEFAULT_READY_TIMEOUT_MS : options->ready_timeout_ms;
     message->has_console = options->console_path != NULL;
     message->has_netns = options->netns_path != NULL;
+    message->has_listener = options->control_path != NULL;
     if ((options->flags & ~FORKD_NO_AGENT) != 0)
         return error_set(err, EINVAL, "check", "options", "unknown flags");
     if ((options->flags & FORKD_NO_AGENT) == 0 && (options->hostname == NULL || options->hostname[0] == '\0'))
@@ -107,40 +244,23 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
         return result;
     if (message->has_netns)
         result = fd_list_open(list, options->netns_path, O_RDONLY, "network namespace", err);
-    return result;
-}
-
-/* Take in what the server says of children that it has parked. */
-static void receive_parked(struct forkd_server *server)
-{
-    while (server->parked_count < FORKD_MAX_PARKED) {
-        struct control_parked message;
-        size_t length = 0;
-        int fd = -1;
-        uint32_t fd_count = 1;
-        int got = channel_receive(server->channel, MSG_DONTWAIT, &message, sizeof message, &length, &fd,
-                                  &fd_count, NULL);
-        if (got <= 0)
-            return;
-        if (length == sizeof message && message.header.type == CONTROL_PARKED && fd_count == 1)
-            server->parked[server->parked_count++] = (struct parked_child){.channel = fd, .pid = message.pid};
-        else if (fd_count == 1)
-            close(fd);
-    }
+    return result < 0 ? result : fd_list_listen(list, options->control_path, err);
 }
 
 /* Give the request to a parked child: its channel, or -1 when there is none that lives. */
 static int fork_parked(struct forkd_server *server, const struct control_fork *message,
                        const struct fd_list *list)
 {
-    receive_parked(server);
+    while (hear(server, MSG_DONTWAIT, NULL) > 0)
+        ;
     while (server->parked_count > 0) {
         struct parked_child child = server->parked[--server->parked_count];
         if (channel_send(child.channel, message, sizeof *message, list->fds, list->count, NULL) < 0) {
             close(child.channel);
             continue;
         }
-        struct control_taken taken = {.header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = child.pid};
+        struct control_taken taken = {
+            .header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = child.pid, .detached = message->has_listener};
         memcpy(taken.vsock_path, message->vsock_path, sizeof taken.vsock_path);
         channel_send(server->channel, &taken, sizeof taken, NULL, 0, NULL);
         return child.channel;
@@ -182,12 +302,15 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
         if (result < 0)
             result = fork_now(server, &message, &list, err);
     }
+    if (result < 0 && message.has_listener && list.count > 0)
+        channel_unlink(list.fds[list.count - 1]);
     fd_list_close(&list);
     if (result < 0) {
         free(vm);
         return result;
     }
     vm->channel = result;
+    vm->detached = options->control_path != NULL;
     memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
     *out = vm;
     return 0;

@@ -103,7 +103,7 @@ API int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *op
     result = channel_send(vm->channel, &message, sizeof message, list.fds, list.count, err);
     fd_list_close(&list);
     if (result == 0)
-        result = receive_reply(vm->channel, &vm->status, err);
+        result = receive_reply(vm->channel, &vm->status, NULL, err);
     if (result < 0) {
         process_end(vm->channel, vm->process, false);
         free(vm);
@@ -137,13 +137,6 @@ static bool receive_status(struct forkd_vm *vm)
     else
         note_death(vm);
     return true;
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static int wait_phase(struct forkd_vm *vm, uint32_t phase, int32_t timeout_ms, struct forkd_vm_status *out,
@@ -185,11 +178,13 @@ API int forkd_vm_fd(const struct forkd_vm *vm)
     return vm->channel;
 }
 
-static int request(struct forkd_vm *vm, const void *message, size_t length, int fd, struct forkd_error *err)
+/* `branch` as in receive_reply. */
+static int request(struct forkd_vm *vm, const void *message, size_t length, const struct fd_list *list,
+                   struct forkd_branch_result *branch, struct forkd_error *err)
 {
-    int result = channel_send(vm->channel, message, length, &fd, 1, err);
+    int result = channel_send(vm->channel, message, length, list->fds, list->count, err);
     if (result == 0)
-        result = receive_reply(vm->channel, &vm->status, err);
+        result = receive_reply(vm->channel, &vm->status, branch, err);
     if (result == -EPIPE)
         note_death(vm);
     return result;
@@ -202,7 +197,7 @@ API int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct for
     if (result < 0)
         return result;
     struct control_snapshot message = {.header = {CONTROL_MAGIC, CONTROL_SNAPSHOT}};
-    result = request(vm, &message, sizeof message, list.fds[0], err);
+    result = request(vm, &message, sizeof message, &list, NULL, err);
     fd_list_close(&list);
     return result;
 }
@@ -213,13 +208,101 @@ API int forkd_vm_connect(struct forkd_vm *vm, uint32_t port, int *out_fd, struct
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return error_set(err, errno, "socketpair", "vsock connection", NULL);
     struct control_connect message = {.header = {CONTROL_MAGIC, CONTROL_CONNECT}, .port = port};
-    int result = request(vm, &message, sizeof message, pair[1], err);
-    close(pair[1]);
+    struct fd_list list = {.fds = {pair[1]}, .count = 1};
+    int result = request(vm, &message, sizeof message, &list, NULL, err);
+    fd_list_close(&list);
     if (result < 0)
         close(pair[0]);
     else
         *out_fd = pair[0];
     return result;
+}
+
+static int fill_branch_message(const struct forkd_branch_options *options, struct control_branch *message,
+                               struct fd_list *list, struct forkd_error *err)
+{
+    message->header = (struct control_header){CONTROL_MAGIC, CONTROL_BRANCH};
+    message->flags = options->flags;
+    message->has_listener = options->control_path != NULL;
+    if ((options->flags & ~FORKD_BRANCH_LAYER) != 0 || options->reserved32 != 0)
+        return error_set(err, EINVAL, "check", "options", "unknown flags");
+    int result = check_reserved(options->reserved, 8, err);
+    if (result == 0)
+        result = fd_list_open(list, options->directory, O_RDONLY | O_DIRECTORY, "snapshot folder", err);
+    return result < 0 ? result : fd_list_listen(list, options->control_path, err);
+}
+
+API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
+                        struct forkd_server **out, struct forkd_branch_result *result,
+                        struct forkd_error *err)
+{
+    struct forkd_server *server = calloc(1, sizeof *server);
+    if (server == NULL)
+        return error_set(err, ENOMEM, "allocate", "fork server", NULL);
+    int pair[2];
+    int code = channel_pair(pair, err);
+    if (code < 0) {
+        free(server);
+        return code;
+    }
+    struct fd_list list = {.fds = {pair[1]}, .count = 1};
+    struct control_branch message = {0};
+    struct forkd_branch_result branch = {0};
+    code = fill_branch_message(options, &message, &list, err);
+    if (code == 0)
+        code = request(vm, &message, sizeof message, &list, &branch, err);
+    if (code < 0 && list.count == 3)
+        channel_unlink(list.fds[2]);
+    fd_list_close(&list);
+    if (code < 0) {
+        close(pair[0]);
+        free(server);
+        return code;
+    }
+    server->channel = pair[0];
+    server->detached = options->control_path != NULL;
+    server->status = (struct forkd_server_status){.pid = branch.pid, .write_state = FORKD_WRITING};
+    *out = server;
+    if (result != NULL)
+        *result = branch;
+    return 0;
+}
+
+static int receive_status_of(int channel, const char *path, struct forkd_vm_status *status,
+                             struct forkd_error *err)
+{
+    struct control_status message;
+    size_t length = 0;
+    uint32_t no_fds = 0;
+    int got = channel_receive(channel, 0, &message, sizeof message, &length, NULL, &no_fds, err);
+    if (got < 0)
+        return got;
+    if (got == 0)
+        return error_set(err, ECONNREFUSED, "attach to", path, "it has just ended");
+    if (length != sizeof message || message.header.magic != CONTROL_MAGIC ||
+        message.header.type != CONTROL_STATUS)
+        return error_set(err, EPROTO, "attach to", path, "it is no VM, or of another version");
+    *status = message.status;
+    return 0;
+}
+
+API int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct forkd_error *err)
+{
+    struct forkd_vm *vm = calloc(1, sizeof *vm);
+    if (vm == NULL)
+        return error_set(err, ENOMEM, "allocate", "VM", NULL);
+    int channel = channel_connect(control_path, err);
+    int result = channel < 0 ? channel : receive_status_of(channel, control_path, &vm->status, err);
+    if (result < 0) {
+        if (channel >= 0)
+            close(channel);
+        free(vm);
+        return result;
+    }
+    vm->channel = channel;
+    vm->detached = true;
+    *out = vm;
+    return 0;
 }
 
 /* As long as the other end of the channel is open, the process lives and the pid is its own. */
@@ -257,6 +340,11 @@ API void forkd_vm_free(struct forkd_vm *vm)
 {
     if (vm == NULL)
         return;
+    if (vm->detached) {
+        close(vm->channel);
+        free(vm);
+        return;
+    }
     forkd_vm_kill(vm);
     if (vm->vsock_path[0] != '\0')
         unlink(vm->vsock_path);

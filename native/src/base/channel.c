@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define OBJECT "control channel"
+#define BACKLOG 64
 
 union control_buffer {
     char data[CMSG_SPACE(CHANNEL_MAX_FDS * sizeof(int))];
@@ -18,6 +21,55 @@ int channel_pair(int out[2], struct forkd_error *err)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out) < 0)
         return error_set(err, errno, "socketpair", OBJECT, NULL);
     return 0;
+}
+
+static int make_socket(const char *path, struct sockaddr_un *address, struct forkd_error *err)
+{
+    size_t length = strlen(path);
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (length == 0 || length >= sizeof address->sun_path)
+        return error_set(err, EINVAL, "check", path, "a socket's path has 1 to %zu bytes",
+                         sizeof address->sun_path - 1);
+    memcpy(address->sun_path, path, length);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    return fd < 0 ? error_set(err, errno, "socket", path, NULL) : fd;
+}
+
+int channel_listen(const char *path, struct forkd_error *err)
+{
+    struct sockaddr_un address;
+    int fd = make_socket(path, &address, err);
+    if (fd < 0)
+        return fd;
+    /* What fchmod says before bind is what the path gets: there is no moment at which it is open to others.
+     */
+    if (fchmod(fd, 0600) == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0) {
+        if (listen(fd, BACKLOG) == 0)
+            return fd;
+        unlink(path);
+    }
+    int result = error_set(err, errno, "bind", path, NULL);
+    close(fd);
+    return result;
+}
+
+void channel_unlink(int listener)
+{
+    struct sockaddr_un address = {0};
+    socklen_t length = sizeof address;
+    if (getsockname(listener, (struct sockaddr *)&address, &length) == 0 && address.sun_path[0] != '\0')
+        unlink(address.sun_path);
+}
+
+int channel_connect(const char *path, struct forkd_error *err)
+{
+    struct sockaddr_un address;
+    int fd = make_socket(path, &address, err);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+        return fd;
+    int result = error_set(err, errno, "connect", path, "what was to be found there has ended, or never was");
+    close(fd);
+    return result;
 }
 
 int channel_send(int channel, const void *message, size_t length, const int *fds, uint32_t fd_count,

@@ -8,10 +8,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHANNEL_MAX_FDS 64
+#define CHANNEL_MAX_FDS 250 /* the kernel takes 253, SCM_MAX_FD */
 
 /* A connected pair, close-on-exec. */
 int channel_pair(int out[2], struct forkd_error *err);
+/*
+ * A listening socket at a new path, which nobody but its owner may connect to. -EADDRINUSE the path exists.
+ * channel_unlink removes the path, wherever the socket came from.
+ */
+int channel_listen(const char *path, struct forkd_error *err);
+void channel_unlink(int listener);
+int channel_connect(const char *path, struct forkd_error *err);
 /* Send one message; the descriptors stay the caller's. -EPIPE when the other side is gone. */
 int channel_send(int channel, const void *message, size_t length, const int *fds, uint32_t fd_count,
                  struct forkd_error *err);

@@ -7,8 +7,13 @@
  * takes FORK, with the new child's channel as the first descriptor; the child, or what became of it, is heard
  * on that channel. For every child that it forks in advance it sends PARKED, with our end of that child's
  * channel: a FORK sent there (without a channel) reaches the child with no stop at the server, which is told
- * afterwards with TAKEN. A VM process says STATUS when its phase changes, and takes SNAPSHOT and CONNECT,
- * each answered by a REPLY, in order. A channel whose other end is closed ends the process.
+ * afterwards with TAKEN. A detached server keeps its parked children to itself, and passes FORK on to them. A
+ * server says SERVER_STATUS when it is asked with the same, to who attaches, and when its files are written.
+ * A VM process says STATUS when its phase changes and to who attaches, and takes SNAPSHOT, BRANCH and
+ * CONNECT, each answered by a REPLY, in order.
+ *
+ * A process whose owner's end is closed ends; unless it is detached, with a listening socket at which it
+ * takes any number of further channels.
  */
 #ifndef FORKD_PROC_CONTROL_H
 #define FORKD_PROC_CONTROL_H
@@ -36,6 +41,8 @@ enum control_type {
     CONTROL_REPLY,
     CONTROL_PARKED,
     CONTROL_TAKEN,
+    CONTROL_BRANCH,
+    CONTROL_SERVER_STATUS,
 };
 
 struct control_header {
@@ -61,16 +68,20 @@ struct control_boot {
     char command_line[CONTROL_COMMAND_LINE_SIZE];
 };
 
-/* Descriptors: memory.bin, vmstate, scratch folder, then for each disk its base and, as said, its layer. */
+/* Descriptors: memory.bin, vmstate, scratch folder; as said, a listening socket; then for each disk its base
+ * and its layers. */
 struct control_serve {
     struct control_header header;
     uint32_t disk_count;
     uint32_t parked_count;
+    uint32_t idle_timeout_ms;
+    uint8_t has_listener;
     uint32_t disk_modes[FORKD_MAX_DISKS];
-    uint8_t disk_has_layer[FORKD_MAX_DISKS];
+    uint32_t disk_layer_counts[FORKD_MAX_DISKS];
 };
 
-/* Descriptors: to the server, the child's channel; then as said: console, network namespace. */
+/* Descriptors: to the server, the child's channel; then as said: console, network namespace, listening
+ * socket. */
 struct control_fork {
     struct control_header header;
     uint64_t started_us; /* CLOCK_MONOTONIC of the caller, microseconds */
@@ -78,6 +89,7 @@ struct control_fork {
     uint32_t ready_timeout_ms;
     uint8_t has_console;
     uint8_t has_netns;
+    uint8_t has_listener;
     char hostname[CONTROL_HOSTNAME_SIZE];
     char tap_name[CONTROL_TAP_SIZE];
     char vsock_path[CONTROL_PATH_SIZE];
@@ -93,12 +105,20 @@ struct control_parked {
 struct control_taken {
     struct control_header header;
     int32_t pid;
+    uint8_t detached;
     char vsock_path[CONTROL_PATH_SIZE];
 };
 
 /* Descriptor: the folder to write to. */
 struct control_snapshot {
     struct control_header header;
+};
+
+/* Descriptors: the branch's channel, the folder to write to; as said, a listening socket. */
+struct control_branch {
+    struct control_header header;
+    uint32_t flags; /* FORKD_BRANCH_LAYER */
+    uint8_t has_listener;
 };
 
 /* Descriptor: a connected stream socket. */
@@ -114,7 +134,14 @@ struct control_status {
 
 struct control_reply {
     struct control_header header;
-    struct forkd_error error; /* code 0: done */
+    struct forkd_error error;          /* code 0: done */
+    struct forkd_branch_result branch; /* to BRANCH */
+};
+
+/* To the server: the header alone. */
+struct control_server_status {
+    struct control_header header;
+    struct forkd_server_status status;
 };
 
 union control_message {
@@ -125,6 +152,8 @@ union control_message {
     struct control_parked parked;
     struct control_taken taken;
     struct control_snapshot snapshot;
+    struct control_branch branch;
+    struct control_server_status server_status;
     struct control_connect connect;
     struct control_status status;
     struct control_reply reply;

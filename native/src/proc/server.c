@@ -2,10 +2,11 @@
 #include "proc/server.h"
 
 #include "base/channel.h"
-#include "proc/vm.h"
+#include "snapshot/files.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -13,28 +14,53 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PARK_PAUSE_MS 2
+#define WRITER_NICE 10
+/* Signals, listener, writer, owner; the attached come after. */
+#define POLLED_FIXED 4u
 
 /* A child, and what has to be tidied up after it when it is killed. */
 struct child {
     pid_t pid;
-    bool parked; /* waits for its request */
+    bool parked;   /* waits for its request */
+    bool detached; /* outlives us */
+    int channel;   /* parked, in a detached server: where its request goes; -1 otherwise */
     char vsock_path[CONTROL_PATH_SIZE];
 };
 
+/* What a branch has its files written by. */
+struct writer {
+    pid_t pid;     /* 0: there is none (any more) */
+    int channel;   /* where it says how it went; -1 likewise */
+    int directory; /* where to */
+};
+
 struct server {
-    int channel;
+    int owner;     /* channel of who started us; -1: gone */
+    int *attached; /* further channels */
+    size_t attached_count;
+    int listener; /* -1: not detached, or no longer to be attached to */
+    bool detached;
+    bool is_twin;
+    uint32_t idle_timeout_ms;
+    uint64_t idle_since_us; /* 0: somebody needs us */
     int signals;
-    struct vm vm; /* loaded, never run: each child inherits it */
+    struct vm *vm; /* loaded, never run: each child inherits it */
     struct child *children;
     size_t child_count;
     size_t child_capacity;
     uint32_t parked_wanted;
     uint32_t parked; /* how many of the children are */
+    struct writer writer;
+    enum forkd_write_state write_state;
+    struct forkd_error write_error;
+    struct pollfd *polled; /* room for all descriptors */
 };
 
 /* The child cannot say it itself: there is none. */
@@ -63,35 +89,53 @@ static int reserve_child(struct server *server, struct forkd_error *err)
 static bool valid_fork(const struct control_fork *message, size_t length, uint32_t fd_count)
 {
     return length == sizeof *message && message->header.magic == CONTROL_MAGIC &&
-           message->header.type == CONTROL_FORK && fd_count == 0u + message->has_console + message->has_netns;
+           message->header.type == CONTROL_FORK &&
+           fd_count == 0u + message->has_console + message->has_netns + message->has_listener;
 }
 
-/* The first steps of every child. It does not outlive its server; nor may it start when the server died
- * before this line. */
+static void close_if(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+/* The first steps of whatever is forked here. It does not outlive its server; nor may it start when the
+ * server died before this line. What is the server's is closed: a channel ends only when nobody has it. */
 static void leave_server(struct server *server, pid_t server_pid)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != server_pid)
         _exit(1);
-    close(server->channel);
+    close_if(server->owner);
+    close_if(server->listener);
+    close_if(server->writer.channel);
+    close_if(server->writer.directory);
     close(server->signals);
+    for (size_t i = 0; i < server->attached_count; i++)
+        close(server->attached[i]);
+    for (size_t i = 0; i < server->child_count; i++)
+        close_if(server->children[i].channel);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    vm_prepare(&server->vm);
 }
 
-/* A parked child waits here for the request that it will serve. */
+/* A parked child waits here for the request that it will serve: from the owner, or from the server, which
+ * then sends the channel to the new owner along. */
 static _Noreturn void wait_parked(struct server *server, int channel)
 {
     struct control_fork message;
     size_t length = 0;
-    int fds[2];
-    uint32_t fd_count = 2;
-    if (channel_receive(channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL) <= 0 ||
-        !valid_fork(&message, length, fd_count))
+    int fds[4];
+    uint32_t fd_count = 4;
+    if (channel_receive(channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL) <= 0)
         _exit(0);
-    vm_process_child(&server->vm, channel, &message, fds);
+    if (valid_fork(&message, length, fd_count))
+        vm_process_child(server->vm, channel, &message, fds);
+    if (fd_count == 0 || !valid_fork(&message, length, fd_count - 1))
+        _exit(0);
+    close(channel);
+    vm_process_child(server->vm, fds[0], &message, fds + 1);
 }
 
 /* fork(2), and note the child. In the parent: its entry in the table, or NULL and *err. In the child: returns
@@ -109,15 +153,16 @@ static struct child *fork_child(struct server *server, bool *is_child, struct fo
     }
     if (pid == 0) {
         leave_server(server, server_pid);
+        vm_prepare(server->vm);
         return NULL;
     }
     struct child *child = &server->children[server->child_count++];
-    *child = (struct child){.pid = pid};
+    *child = (struct child){.pid = pid, .channel = -1};
     return child;
 }
 
-/* Fork one child in advance, and hand its channel to the owner. What fails here fails again, and is then
- * reported, when a child is asked for. */
+/* Fork one child in advance. Its channel goes to the owner; a detached server, which serves many, keeps it.
+ * What fails here fails again, and is then reported, when a child is asked for. */
 static void park_child(struct server *server)
 {
     int pair[2];
@@ -134,31 +179,76 @@ static void park_child(struct server *server)
     close(pair[1]);
     if (child == NULL) {
         server->parked_wanted = 0;
-    } else {
-        child->parked = true;
-        server->parked++;
-        struct control_parked message = {.header = {CONTROL_MAGIC, CONTROL_PARKED}, .pid = child->pid};
-        channel_send(server->channel, &message, sizeof message, &pair[0], 1, NULL);
+        close(pair[0]);
+        return;
     }
+    child->parked = true;
+    server->parked++;
+    if (server->detached) {
+        child->channel = pair[0];
+        return;
+    }
+    struct control_parked message = {.header = {CONTROL_MAGIC, CONTROL_PARKED}, .pid = child->pid};
+    channel_send(server->owner, &message, sizeof message, &pair[0], 1, NULL);
     close(pair[0]);
 }
 
-static void set_vsock_path(struct child *child, const char *path)
+static void note_request(struct server *server, struct child *child, const char *vsock_path)
 {
-    snprintf(child->vsock_path, sizeof child->vsock_path, "%.*s", CONTROL_PATH_SIZE - 1, path);
+    if (child->parked)
+        server->parked--;
+    child->parked = false;
+    close_if(child->channel);
+    child->channel = -1;
+    snprintf(child->vsock_path, sizeof child->vsock_path, "%.*s", CONTROL_PATH_SIZE - 1, vsock_path);
 }
 
-static void serve_fork(struct server *server, const struct control_fork *message, const int *fds)
+/* Pass the request on to a parked child that we have kept; NULL when there is none. */
+static struct child *give_to_parked(struct server *server, const struct control_fork *message, const int *fds,
+                                    uint32_t fd_count)
+{
+    for (size_t i = 0; i < server->child_count; i++) {
+        struct child *child = &server->children[i];
+        if (child->channel >= 0 &&
+            channel_send(child->channel, message, sizeof *message, fds, fd_count, NULL) == 0)
+            return child;
+    }
+    return NULL;
+}
+
+/* The source of a branch goes on writing to a disk that it shares with nobody. */
+static int check_disks(const struct server *server, struct forkd_error *err)
+{
+    const struct machine_config *config = &server->vm->machine.config;
+    for (uint32_t i = 0; i < config->disk_count && server->is_twin; i++) {
+        if (disk_mode(server->vm->machine.disks[i]) == FORKD_DISK_SHARED)
+            return error_set(err, EBUSY, "fork", "branch",
+                             "a disk is attached for writing to the VM that it is a branch of");
+    }
+    return 0;
+}
+
+/* fds: the new child's channel, and what the message says. */
+static void serve_fork(struct server *server, const struct control_fork *message, const int *fds,
+                       uint32_t fd_count)
 {
     struct forkd_error error;
-    bool is_child = false;
-    struct child *child = fork_child(server, &is_child, &error);
-    if (is_child)
-        vm_process_child(&server->vm, fds[0], message, fds + 1);
-    if (child == NULL)
+    if (check_disks(server, &error) < 0) {
         report_failed_fork(fds[0], &error);
-    else
-        set_vsock_path(child, message->vsock_path);
+        return;
+    }
+    bool is_child = false;
+    struct child *child = give_to_parked(server, message, fds, fd_count);
+    if (child == NULL)
+        child = fork_child(server, &is_child, &error);
+    if (is_child)
+        vm_process_child(server->vm, fds[0], message, fds + 1);
+    if (child == NULL) {
+        report_failed_fork(fds[0], &error);
+        return;
+    }
+    child->detached = message->has_listener != 0;
+    note_request(server, child, message->vsock_path);
 }
 
 static struct child *find_child(struct server *server, pid_t pid)
@@ -177,9 +267,8 @@ static void note_taken(struct server *server, const struct control_taken *messag
         /* It was taken, ended and reaped before this came. */
         unlink(message->vsock_path);
     } else if (child->parked) {
-        child->parked = false;
-        server->parked--;
-        set_vsock_path(child, message->vsock_path);
+        child->detached = message->detached != 0;
+        note_request(server, child, message->vsock_path);
     }
 }
 
@@ -189,6 +278,7 @@ static void remove_child(struct server *server, struct child *child)
         unlink(child->vsock_path);
     if (child->parked)
         server->parked--;
+    close_if(child->channel);
     *child = server->children[--server->child_count];
 }
 
@@ -207,38 +297,235 @@ static void reap(struct server *server)
     }
 }
 
-/* The owner is gone: nobody else may find a child, or its socket. */
+/* --- being attached to ------------------------------------------------------------------------------------
+ */
+
+/* Children that somebody has asked for, and that need us. */
+static uint32_t live_children(const struct server *server)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < server->child_count; i++)
+        count += !server->children[i].parked && !server->children[i].detached;
+    return count;
+}
+
+static void send_status(const struct server *server, int channel)
+{
+    if (channel < 0)
+        return;
+    struct control_server_status message = {
+        .header = {CONTROL_MAGIC, CONTROL_SERVER_STATUS},
+        .status = {.pid = getpid(),
+                   .write_state = server->write_state,
+                   .child_count = (uint32_t)server->child_count - server->parked,
+                   .parked_count = server->parked,
+                   .error = server->write_error}};
+    channel_send(channel, &message, sizeof message, NULL, 0, NULL);
+}
+
+static void publish_status(const struct server *server)
+{
+    send_status(server, server->owner);
+    for (size_t i = 0; i < server->attached_count; i++)
+        send_status(server, server->attached[i]);
+}
+
+static int reserve_polled(struct server *server)
+{
+    struct pollfd *larger =
+        realloc(server->polled, (POLLED_FIXED + server->attached_count + 1) * sizeof *larger);
+    if (larger == NULL)
+        return -ENOMEM;
+    server->polled = larger;
+    return 0;
+}
+
+static void attach(struct server *server)
+{
+    int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0)
+        return;
+    int *larger = realloc(server->attached, (server->attached_count + 1) * sizeof *larger);
+    if (larger != NULL)
+        server->attached = larger;
+    if (larger == NULL || reserve_polled(server) < 0) {
+        close(fd);
+        return;
+    }
+    server->attached[server->attached_count++] = fd;
+    send_status(server, fd);
+}
+
+/* --- writing a branch down --------------------------------------------------------------------------------
+ */
+
+/* The guest that goes on comes first. */
+static _Noreturn void write_files(const struct server *server, const struct twin *twin, int directory,
+                                  int channel)
+{
+    const struct machine *machine = &server->vm->machine;
+    setpriority(PRIO_PROCESS, 0, WRITER_NICE);
+    struct snapshot_source source = {.vmstate = twin->state.data,
+                                     .vmstate_length = twin->state.length,
+                                     .memory = machine->memory.host,
+                                     .memory_size = machine->memory.size,
+                                     .memory_base_fd = server->vm->memory_fd,
+                                     .disks = machine->disks,
+                                     .disk_count = machine->config.disk_count,
+                                     .over_base = twin->over_base};
+    struct forkd_error error;
+    int result = snapshot_write(&source, directory, &error);
+    vm_send_reply(channel, result, &error);
+    _exit(result < 0 ? 1 : 0);
+}
+
+static void end_writing(struct server *server, enum forkd_write_state state, const struct forkd_error *error)
+{
+    server->write_state = state;
+    if (state == FORKD_WRITE_FAILED) {
+        server->write_error = *error;
+        snapshot_remove(server->vm->machine.config.disk_count, server->writer.directory);
+    }
+    close_if(server->writer.channel);
+    close(server->writer.directory);
+    server->writer = (struct writer){.channel = -1, .directory = -1};
+    /* Who comes from now on finds the files, and a server that shares more with its children. */
+    if (server->listener >= 0) {
+        channel_unlink(server->listener);
+        close(server->listener);
+        server->listener = -1;
+    }
+    publish_status(server);
+}
+
+/* In a process of its own, which inherits everything as it is, while this one serves. */
+static void start_writing(struct server *server, const struct twin *twin)
+{
+    int pair[2];
+    struct forkd_error error;
+    server->write_state = FORKD_WRITING;
+    server->writer = (struct writer){.channel = -1, .directory = twin->directory};
+    int result = channel_pair(pair, &error);
+    if (result < 0) {
+        end_writing(server, FORKD_WRITE_FAILED, &error);
+        return;
+    }
+    pid_t server_pid = getpid();
+    pid_t pid = fork();
+    if (pid == 0) {
+        server->writer.directory = -1;
+        leave_server(server, server_pid);
+        close(pair[0]);
+        write_files(server, twin, twin->directory, pair[1]);
+    }
+    int code = errno;
+    close(pair[1]);
+    server->writer.channel = pair[0];
+    server->writer.pid = pid;
+    if (pid < 0) {
+        error_set(&error, code, "fork", "writer of the branch", NULL);
+        end_writing(server, FORKD_WRITE_FAILED, &error);
+    }
+}
+
+static void hear_writer(struct server *server)
+{
+    struct control_reply reply;
+    size_t length = 0;
+    uint32_t no_fds = 0;
+    int got = channel_receive(server->writer.channel, MSG_DONTWAIT, &reply, sizeof reply, &length, NULL,
+                              &no_fds, NULL);
+    if (got == -EAGAIN)
+        return;
+    if (got <= 0 || length != sizeof reply)
+        error_set(&reply.error, EPIPE, "write", "branch", "the process that wrote it was killed");
+    end_writing(server, reply.error.code == 0 ? FORKD_WRITTEN : FORKD_WRITE_FAILED, &reply.error);
+}
+
+/* --- living and ending ------------------------------------------------------------------------------------
+ */
+
+/* Nobody needs this server any more: nobody may find a child of it either, or its socket, or half a branch.
+ */
 static _Noreturn void end(struct server *server)
 {
-    for (size_t i = 0; i < server->child_count; i++)
-        kill(server->children[i].pid, SIGKILL);
-    while (server->child_count > 0)
-        remove_child(server, &server->children[server->child_count - 1]);
-    while (waitpid(-1, NULL, 0) > 0)
-        ;
+    if (server->listener >= 0)
+        channel_unlink(server->listener);
+    if (server->writer.pid > 0) {
+        kill(server->writer.pid, SIGKILL);
+        waitpid(server->writer.pid, NULL, 0);
+        snapshot_remove(server->vm->machine.config.disk_count, server->writer.directory);
+    }
+    for (size_t i = 0; i < server->child_count; i++) {
+        if (!server->children[i].detached)
+            kill(server->children[i].pid, SIGKILL);
+    }
+    while (server->child_count > 0) {
+        struct child *child = &server->children[server->child_count - 1];
+        if (!child->detached)
+            waitpid(child->pid, NULL, 0);
+        else
+            child->vsock_path[0] = '\0';
+        remove_child(server, child);
+    }
     _exit(0);
 }
 
-static void receive(struct server *server)
+static bool is_needed(const struct server *server)
+{
+    return server->owner >= 0 || server->attached_count > 0 || server->write_state == FORKD_WRITING ||
+           live_children(server) > 0;
+}
+
+/* Ends a server that nobody needs; otherwise the time after which to look again, -1: when something happens.
+ */
+static int check_idle(struct server *server)
+{
+    if (!server->detached) {
+        if (server->owner < 0)
+            end(server);
+        return -1;
+    }
+    if (is_needed(server)) {
+        server->idle_since_us = 0;
+        return -1;
+    }
+    uint64_t now = vm_now_us();
+    if (server->idle_since_us == 0)
+        server->idle_since_us = now;
+    uint64_t limit_us = server->listener < 0 ? 0 : server->idle_timeout_ms * 1000ull;
+    uint64_t idle_us = now - server->idle_since_us;
+    if (idle_us >= limit_us)
+        end(server);
+    uint64_t left_ms = (limit_us - idle_us) / 1000 + 1;
+    return left_ms > INT_MAX ? INT_MAX : (int)left_ms;
+}
+
+/* False: the other end is gone. */
+static bool receive(struct server *server, int channel)
 {
     union control_message message;
     size_t length = 0;
     int fds[CHANNEL_MAX_FDS];
     uint32_t fd_count = CHANNEL_MAX_FDS;
-    int got = channel_receive(server->channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL);
+    int got = channel_receive(channel, MSG_DONTWAIT, &message, sizeof message, &length, fds, &fd_count, NULL);
     if (got == 0)
-        end(server);
+        return false;
     if (got < 0)
-        return;
+        return true;
     if (fd_count > 0 && valid_fork(&message.fork, length, fd_count - 1)) {
-        serve_fork(server, &message.fork, fds);
+        serve_fork(server, &message.fork, fds, fd_count);
     } else if (length == sizeof message.taken && message.header.magic == CONTROL_MAGIC &&
                message.header.type == CONTROL_TAKEN) {
         message.taken.vsock_path[CONTROL_PATH_SIZE - 1] = '\0';
         note_taken(server, &message.taken);
+    } else if (length == sizeof message.header && message.header.magic == CONTROL_MAGIC &&
+               message.header.type == CONTROL_SERVER_STATUS) {
+        send_status(server, channel);
     }
     for (uint32_t i = 0; i < fd_count; i++)
         close(fds[i]);
+    return true;
 }
 
 static int thread_count(void)
@@ -253,47 +540,141 @@ static int thread_count(void)
     return count - 2; /* . and .. */
 }
 
-_Noreturn void server_process(int channel, const struct control_serve *message, const int *fds,
-                              uint32_t fd_count)
+/* What both kinds of server begin with. */
+static int start(struct server *server, const char *name, struct forkd_error *err)
 {
-    static struct server server;
-    prctl(PR_SET_NAME, "forkd-server");
-    server.channel = channel;
-    struct forkd_error error;
-    int result = vm_load(&server.vm, message, fds, fd_count, &error);
+    prctl(PR_SET_NAME, name);
     sigset_t child_signal;
     sigemptyset(&child_signal);
     sigaddset(&child_signal, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child_signal, NULL);
-    server.signals = signalfd(-1, &child_signal, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (result == 0 && server.signals < 0)
-        result = error_set(&error, errno, "signalfd", "fork server", NULL);
-    if (result == 0 && thread_count() != 1)
-        result = error_set(&error, EINVAL, "start", "fork server", "it has %d threads; fork(2) needs one",
-                           thread_count());
-    vm_send_reply(channel, result, &error);
-    if (result < 0)
-        _exit(1);
-    close(fds[0]); /* the mapping holds memory.bin */
-    close(fds[1]);
-    struct pollfd polled[] = {{.fd = channel, .events = POLLIN}, {.fd = server.signals, .events = POLLIN}};
-    server.parked_wanted = message->parked_count;
+    server->signals = signalfd(-1, &child_signal, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (server->signals < 0)
+        return error_set(err, errno, "signalfd", "fork server", NULL);
+    if (thread_count() != 1)
+        return error_set(err, EINVAL, "start", "fork server", "it has %d threads; fork(2) needs one",
+                         thread_count());
+    return 0;
+}
+
+static void fill_polled(struct server *server)
+{
+    server->polled[0] = (struct pollfd){.fd = server->signals, .events = POLLIN};
+    server->polled[1] = (struct pollfd){.fd = server->listener, .events = POLLIN};
+    server->polled[2] = (struct pollfd){.fd = server->writer.channel, .events = POLLIN};
+    server->polled[3] = (struct pollfd){.fd = server->owner, .events = POLLIN};
+    for (size_t i = 0; i < server->attached_count; i++)
+        server->polled[POLLED_FIXED + i] = (struct pollfd){.fd = server->attached[i], .events = POLLIN};
+}
+
+/* As fill_polled laid them out. What is handled last is what changes the layout. */
+static void handle_polled(struct server *server)
+{
+    const struct pollfd *polled = server->polled;
+    if (polled[0].revents != 0)
+        reap(server);
+    if (polled[3].revents != 0 && !receive(server, server->owner)) {
+        close(server->owner);
+        server->owner = -1;
+    }
+    for (size_t i = server->attached_count; i > 0; i--) {
+        if (polled[POLLED_FIXED + i - 1].revents == 0 || receive(server, server->attached[i - 1]))
+            continue;
+        close(server->attached[i - 1]);
+        server->attached[i - 1] = server->attached[--server->attached_count];
+    }
+    if (polled[2].revents != 0)
+        hear_writer(server);
+    else if (polled[1].revents != 0)
+        attach(server);
+}
+
+static _Noreturn void run(struct server *server)
+{
     int pause_ms = 0;
     for (;;) {
         /* Requests first. With nothing to do, one child at a time is parked; but not at once after a request,
          * whose child needs the processors. */
-        bool parking = server.parked < server.parked_wanted;
-        int ready = poll(polled, 2, parking ? pause_ms : -1);
-        if (ready == 0) {
-            park_child(&server);
+        int timeout_ms = check_idle(server);
+        bool parking = server->parked < server->parked_wanted;
+        fill_polled(server);
+        int ready =
+            poll(server->polled, POLLED_FIXED + server->attached_count, parking ? pause_ms : timeout_ms);
+        if (ready == 0 && parking) {
+            park_child(server);
             pause_ms = 0;
         }
         if (ready <= 0)
             continue;
         pause_ms = PARK_PAUSE_MS;
-        if (polled[1].revents != 0)
-            reap(&server);
-        if (polled[0].revents != 0)
-            receive(&server);
+        handle_polled(server);
     }
+}
+
+/* A process whose parent has gone is nobody's to wait for. */
+static void leave_starter(int channel)
+{
+    pid_t pid = fork();
+    if (pid > 0)
+        _exit(0);
+    struct forkd_error error;
+    if (pid < 0) {
+        vm_send_reply(channel, error_set(&error, errno, "fork", "fork server", NULL), &error);
+        _exit(1);
+    }
+}
+
+/* Allocated, since a twin may be the twin of a VM whose server was one. */
+static struct server *make(struct vm *vm, int channel, int listener)
+{
+    struct server *server = calloc(1, sizeof *server);
+    if (server == NULL || reserve_polled(server) < 0)
+        _exit(1);
+    server->vm = vm;
+    server->owner = channel;
+    server->listener = listener;
+    server->detached = listener >= 0;
+    server->writer = (struct writer){.channel = -1, .directory = -1};
+    return server;
+}
+
+_Noreturn void server_process(int channel, const struct control_serve *message, const int *fds,
+                              uint32_t fd_count)
+{
+    static struct vm vm;
+    struct server *server = make(&vm, channel, message->has_listener && fd_count > 3 ? fds[3] : -1);
+    if (server->detached)
+        leave_starter(channel);
+    server->idle_timeout_ms = message->idle_timeout_ms;
+    struct forkd_error error;
+    int result = vm_load(&vm, message, fds, fd_count, &error);
+    if (result == 0)
+        result = start(server, "forkd-server", &error);
+    vm_send_reply(channel, result, &error);
+    if (result < 0)
+        _exit(1);
+    if (server->detached) {
+        vm_detach_process();
+        send_status(server, channel); /* our pid is not the one that was started */
+    }
+    close(fds[1]); /* vmstate is decoded */
+    server->parked_wanted = message->parked_count;
+    run(server);
+}
+
+_Noreturn void server_process_twin(struct vm *vm, const struct twin *twin, int result,
+                                   const struct forkd_error *error)
+{
+    struct server *server = make(vm, twin->channel, twin->listener);
+    server->is_twin = true;
+    server->writer.directory = twin->directory;
+    struct forkd_error started;
+    if (result == 0 && (result = start(server, "forkd-twin", &started)) < 0)
+        error = &started;
+    if (result < 0) {
+        end_writing(server, FORKD_WRITE_FAILED, error);
+        _exit(1);
+    }
+    start_writing(server, twin);
+    run(server);
 }

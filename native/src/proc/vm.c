@@ -4,6 +4,8 @@
 #include "base/channel.h"
 #include "base/io.h"
 #include "proc/tap.h"
+#include "proc/twin.h"
+#include "snapshot/files.h"
 #include "snapshot/memory_image.h"
 
 #include <errno.h>
@@ -25,6 +27,7 @@
 
 #define LISTEN_BACKLOG 128
 #define NAME_SIZE 32
+#define MAX_REQUEST_FDS 3
 #define LOOP_STACK_SIZE (512u * 1024)
 
 uint64_t vm_now_us(void)
@@ -42,11 +45,17 @@ static struct vm *of_machine(struct machine *machine)
 /* --- telling the owner ------------------------------------------------------------------------------------
  */
 
-static void send_status(struct vm *vm)
+static void send_status(const struct vm_peer *peer)
 {
-    struct control_status message = {.header = {CONTROL_MAGIC, CONTROL_STATUS}, .status = vm->status};
-    /* An owner that is gone is noticed on the channel's watch. */
-    channel_send(vm->channel, &message, sizeof message, NULL, 0, NULL);
+    struct control_status message = {.header = {CONTROL_MAGIC, CONTROL_STATUS}, .status = peer->vm->status};
+    /* A peer that is gone is noticed on its watch. */
+    channel_send(peer->fd, &message, sizeof message, NULL, 0, NULL);
+}
+
+static void publish_status(struct vm *vm)
+{
+    for (const struct vm_peer *peer = vm->peers; peer != NULL; peer = peer->next)
+        send_status(peer);
 }
 
 void vm_send_reply(int channel, int result, const struct forkd_error *error)
@@ -63,7 +72,7 @@ static void on_ended(struct machine *machine)
     vm->status.phase = FORKD_VM_ENDED;
     vm->status.end = machine->end;
     vm->status.error = machine->error;
-    send_status(vm);
+    publish_status(vm);
     machine->loop.stop = true;
     machine->bus.wake(&machine->bus);
 }
@@ -77,7 +86,39 @@ static _Noreturn void leave(struct vm *vm)
 {
     if (vm->vsock_path[0] != '\0')
         unlink(vm->vsock_path);
+    if (vm->listener_watch.fd >= 0)
+        channel_unlink(vm->listener_watch.fd);
     _exit(vm->status.end == FORKD_END_ERROR || vm->status.end == FORKD_END_CRASH ? 1 : 0);
+}
+
+/* --- peers ------------------------------------------------------------------------------------------------
+ */
+
+static void on_peer(struct loop_watch *watch, uint32_t events);
+
+static int add_peer(struct vm *vm, struct vm_peer *peer, int fd, struct forkd_error *err)
+{
+    *peer = (struct vm_peer){.vm = vm, .fd = fd, .watch = {.fd = -1, .ready = on_peer}, .next = vm->peers};
+    int result = loop_add(&vm->machine.loop, &peer->watch, fd, EPOLLIN, err);
+    if (result == 0)
+        vm->peers = peer;
+    return result;
+}
+
+/* Without anybody who holds it, a VM that is not detached ends. */
+static void remove_peer(struct vm_peer *peer)
+{
+    struct vm *vm = peer->vm;
+    if (vm->listener_watch.fd < 0)
+        leave(vm);
+    struct vm_peer **link = &vm->peers;
+    while (*link != peer)
+        link = &(*link)->next;
+    *link = peer->next;
+    loop_remove(&vm->machine.loop, &peer->watch);
+    close(peer->fd);
+    if (peer != &vm->owner)
+        free(peer);
 }
 
 /* --- ready ------------------------------------------------------------------------------------------------
@@ -113,7 +154,7 @@ static void become_ready(struct vm *vm)
     vm->status.phase = FORKD_VM_READY;
     if (vm->started_us != 0)
         vm->status.ready_us = vm_now_us() - vm->started_us;
-    send_status(vm);
+    publish_status(vm);
 }
 
 static void on_guest_ready(struct machine *machine)
@@ -243,140 +284,181 @@ static int accept_from_guest(struct vsock_host *host, uint32_t port)
 /* --- requests of the owner --------------------------------------------------------------------------------
  */
 
-static int create_file(int directory, const char *name, struct forkd_error *err)
+/* Shared disks are not part of a snapshot; what the guest wrote to them is to be there when it says so. */
+static int flush_disks(struct vm *vm, struct forkd_error *err)
 {
-    int fd = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    return fd < 0 ? error_set(err, errno, "create", name, NULL) : fd;
-}
-
-/* Sync, close, and report the first failure; a file that failed is removed. */
-static int finish_file(int directory, const char *name, int fd, int result, struct forkd_error *err)
-{
-    if (result == 0 && (result = io_sync(fd)) < 0)
-        error_set(err, -result, "sync", name, NULL);
-    close(fd);
-    if (result < 0)
-        unlinkat(directory, name, 0);
-    return result;
-}
-
-static int write_vmstate(struct vm *vm, int directory, struct forkd_error *err)
-{
-    struct vmstate_writer writer;
-    vmstate_writer_init(&writer);
-    int result = machine_save(&vm->machine, &writer, err);
-    if (result == 0)
-        result = vmstate_writer_finish(&writer, err);
-    int fd = result == 0 ? create_file(directory, "vmstate", err) : result;
-    if (fd >= 0) {
-        result = io_pwrite(fd, writer.data, writer.length, 0);
-        if (result < 0)
-            error_set(err, -result, "write", "vmstate", NULL);
-        result = finish_file(directory, "vmstate", fd, result, err);
-    } else {
-        result = fd;
-    }
-    vmstate_writer_free(&writer);
-    return result;
-}
-
-static int write_memory(struct vm *vm, int directory, struct forkd_error *err)
-{
-    int fd = create_file(directory, "memory.bin", err);
-    if (fd < 0)
-        return fd;
-    const struct guest_memory *memory = &vm->machine.memory;
-    int result = memory_image_write(fd, memory->host, memory->size, err);
-    return finish_file(directory, "memory.bin", fd, result, err);
-}
-
-static int write_disk(struct vm *vm, uint32_t index, int directory, struct forkd_error *err)
-{
-    struct disk *disk = vm->machine.disks[index];
-    if (disk_mode(disk) != FORKD_DISK_PRIVATE)
-        return disk_flush(disk);
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "disk-%u.layer", index);
-    int fd = create_file(directory, name, err);
-    if (fd < 0)
-        return fd;
-    bool written = false;
-    int result = disk_save_layer(disk, fd, &written, err);
-    result = finish_file(directory, name, fd, result, err);
-    if (result == 0 && !written)
-        unlinkat(directory, name, 0);
-    return result;
-}
-
-static void remove_files(struct vm *vm, int directory)
-{
-    unlinkat(directory, "vmstate", 0);
-    unlinkat(directory, "memory.bin", 0);
     for (uint32_t i = 0; i < vm->machine.config.disk_count; i++) {
-        char name[NAME_SIZE];
-        snprintf(name, sizeof name, "disk-%u.layer", i);
-        unlinkat(directory, name, 0);
+        int result = disk_flush(vm->machine.disks[i]);
+        if (result < 0)
+            return error_set(err, result, "flush", "shared disk", NULL);
     }
+    return 0;
+}
+
+static int check_ready(const struct vm *vm, const char *operation, struct forkd_error *err)
+{
+    if (vm->status.phase == FORKD_VM_READY)
+        return 0;
+    return error_set(err, EAGAIN, operation, "VM", "the guest is not ready yet");
+}
+
+static int save_state(struct vm *vm, struct vmstate_writer *writer, struct forkd_error *err)
+{
+    vmstate_writer_init(writer);
+    int result = machine_save(&vm->machine, writer, err);
+    return result == 0 ? vmstate_writer_finish(writer, err) : result;
 }
 
 static int snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
-    if (vm->status.phase != FORKD_VM_READY)
-        return error_set(err, EAGAIN, "snapshot", "VM", "the guest is not ready yet");
-    if (faccessat(directory, "vmstate", F_OK, 0) == 0 || faccessat(directory, "memory.bin", F_OK, 0) == 0)
-        return error_set(err, EEXIST, "snapshot", "folder", "it already holds a snapshot");
-    int result = machine_pause(&vm->machine, err);
+    int result = check_ready(vm, "snapshot", err);
+    if (result < 0 || (result = snapshot_check_folder(directory, err)) < 0 ||
+        (result = machine_pause(&vm->machine, err)) < 0 || (result = flush_disks(vm, err)) < 0)
+        return result;
+    struct vmstate_writer writer;
+    result = save_state(vm, &writer, err);
+    struct snapshot_source source = {.vmstate = writer.data,
+                                     .vmstate_length = writer.length,
+                                     .memory = vm->machine.memory.host,
+                                     .memory_size = vm->machine.memory.size,
+                                     .memory_base_fd = vm->memory_fd,
+                                     .disks = vm->machine.disks,
+                                     .disk_count = vm->machine.config.disk_count};
     if (result == 0)
-        result = write_vmstate(vm, directory, err);
-    if (result == 0)
-        result = write_memory(vm, directory, err);
-    for (uint32_t i = 0; i < vm->machine.config.disk_count && result == 0; i++)
-        result = write_disk(vm, i, directory, err);
-    if (result == 0 && fsync(directory) < 0)
-        result = error_set(err, errno, "sync", "snapshot folder", NULL);
-    if (result < 0)
-        remove_files(vm, directory);
+        result = snapshot_write(&source, directory, err);
+    vmstate_writer_free(&writer);
     return result;
+}
+
+static int check_branch(struct vm *vm, const struct control_branch *message, int directory,
+                        struct forkd_error *err)
+{
+    if ((message->flags & FORKD_BRANCH_LAYER) != 0 && vm->memory_fd < 0)
+        return error_set(err, EINVAL, "branch", "VM",
+                         "it was booted: there is nothing that a layer could be over");
+    int result = check_ready(vm, "branch", err);
+    return result < 0 ? result : snapshot_check_folder(directory, err);
+}
+
+/*
+ * What happens while the guest stands still: all of it, and nothing else. Lock held, so that no thread is in
+ * the middle of anything when fork(2) leaves the twin with this thread alone.
+ */
+static int fork_twin(struct vm *vm, struct twin *twin, pid_t *pid, struct forkd_branch_result *result,
+                     struct forkd_error *err)
+{
+    int rc = save_state(vm, &twin->state, err);
+    for (uint32_t i = 0; i < vm->machine.config.disk_count && rc == 0; i++)
+        rc = disk_freeze_top(vm->machine.disks[i], err);
+    if (rc < 0)
+        return rc;
+    uint64_t before = vm_now_us();
+    *pid = fork();
+    if (*pid == 0)
+        twin_process(vm, twin);
+    result->fork_us = vm_now_us() - before;
+    return *pid < 0 ? error_set(err, errno, "fork", "VM", NULL) : 0;
+}
+
+/* `fds` as control.h says; they are closed by the caller. */
+static int branch(struct vm *vm, const struct control_branch *message, const int *fds,
+                  struct forkd_branch_result *result, struct forkd_error *err)
+{
+    struct twin twin = {.channel = fds[0],
+                        .directory = fds[1],
+                        .listener = message->has_listener ? fds[2] : -1,
+                        .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0};
+    int rc = check_branch(vm, message, twin.directory, err);
+    if (rc < 0 || (rc = flush_disks(vm, err)) < 0)
+        return rc;
+    signal(SIGCHLD, SIG_IGN); /* twins are nobody's to wait for */
+    uint64_t before = vm_now_us();
+    rc = machine_pause(&vm->machine, err);
+    pid_t pid = 0;
+    if (rc == 0)
+        rc = fork_twin(vm, &twin, &pid, result, err);
+    if (vm->machine.end == FORKD_END_NONE)
+        machine_resume(&vm->machine);
+    result->pause_us = vm_now_us() - before;
+    result->pid = pid;
+    vmstate_writer_free(&twin.state);
+    return rc;
 }
 
 static int serve_connect(struct vm *vm, int stream, uint32_t port, struct forkd_error *err)
 {
-    if (vm->status.phase != FORKD_VM_READY) {
+    int result = check_ready(vm, "connect", err);
+    if (result < 0) {
         close(stream);
-        return error_set(err, EAGAIN, "connect", "VM", "the guest is not ready yet");
+        return result;
     }
     return vsock_connect(vm->machine.vsock, stream, port, err);
 }
 
-static void on_channel(struct loop_watch *watch, uint32_t events)
+static void serve_request(struct vm *vm, const union control_message *message, size_t length, int *fds,
+                          uint32_t fd_count, struct control_reply *reply)
+{
+    struct forkd_error *err = &reply->error;
+    int result = 0;
+    if (length == sizeof message->snapshot && message->header.type == CONTROL_SNAPSHOT && fd_count == 1) {
+        result = snapshot(vm, fds[0], err);
+    } else if (length == sizeof message->branch && message->header.type == CONTROL_BRANCH &&
+               fd_count == 2u + (message->branch.has_listener != 0)) {
+        result = branch(vm, &message->branch, fds, &reply->branch, err);
+    } else if (length == sizeof message->connect && message->header.type == CONTROL_CONNECT &&
+               fd_count == 1) {
+        result = serve_connect(vm, fds[0], message->connect.port, err);
+        fds[0] = -1; /* the device's now, or closed */
+    } else {
+        result = error_set(err, EPROTO, "receive", "control channel", "unexpected message");
+    }
+    if (result == 0)
+        memset(err, 0, sizeof *err);
+}
+
+static void on_peer(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
-    struct vm *vm = container_of(watch, struct vm, channel_watch);
+    struct vm_peer *peer = container_of(watch, struct vm_peer, watch);
+    struct vm *vm = peer->vm;
     union control_message message;
     size_t length = 0;
-    int fd = -1;
-    uint32_t fd_count = 1;
-    struct forkd_error error;
+    int fds[MAX_REQUEST_FDS];
+    uint32_t fd_count = MAX_REQUEST_FDS;
     int got =
-        channel_receive(vm->channel, MSG_DONTWAIT, &message, sizeof message, &length, &fd, &fd_count, &error);
+        channel_receive(peer->fd, MSG_DONTWAIT, &message, sizeof message, &length, fds, &fd_count, NULL);
     if (got == -EAGAIN)
         return;
     if (got <= 0) {
-        /* Nobody owns this VM any more. */
-        leave(vm);
+        remove_peer(peer);
+        return;
     }
-    int result = error_set(&error, EPROTO, "receive", "control channel", "unexpected message");
-    if (length >= sizeof message.header && message.header.magic == CONTROL_MAGIC && fd_count == 1) {
-        if (message.header.type == CONTROL_SNAPSHOT && length == sizeof message.snapshot) {
-            result = snapshot(vm, fd, &error);
-        } else if (message.header.type == CONTROL_CONNECT && length == sizeof message.connect) {
-            result = serve_connect(vm, fd, message.connect.port, &error);
-            fd = -1; /* the device's now, or closed */
-        }
+    struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
+    if (length < sizeof message.header || message.header.magic != CONTROL_MAGIC)
+        message.header.type = 0;
+    serve_request(vm, &message, length, fds, fd_count, &reply);
+    for (uint32_t i = 0; i < fd_count; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
     }
-    if (fd >= 0)
+    channel_send(peer->fd, &reply, sizeof reply, NULL, 0, NULL);
+}
+
+/* Somebody attaches to a detached VM. */
+static void on_listener(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct vm *vm = container_of(watch, struct vm, listener_watch);
+    int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0)
+        return;
+    struct vm_peer *peer = calloc(1, sizeof *peer);
+    if (peer == NULL || add_peer(vm, peer, fd, NULL) < 0) {
+        free(peer);
         close(fd);
-    vm_send_reply(vm->channel, result, &error);
+        return;
+    }
+    send_status(peer);
 }
 
 /* --- the process ------------------------------------------------------------------------------------------
@@ -384,7 +466,8 @@ static void on_channel(struct loop_watch *watch, uint32_t events)
 
 static void init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path)
 {
-    vm->channel = channel;
+    vm->owner = (struct vm_peer){.vm = vm, .fd = channel, .watch = {.fd = -1, .ready = on_peer}};
+    vm->peers = &vm->owner;
     vm->flags = flags;
     vm->status.pid = getpid();
     memcpy(vm->vsock_path, vsock_path, sizeof vm->vsock_path);
@@ -392,7 +475,7 @@ static void init(struct vm *vm, int channel, uint32_t flags, const char *vsock_p
     vm->machine.ready = on_guest_ready;
     vm->machine.ended = on_ended;
     vm->exchange.watch.fd = -1;
-    vm->channel_watch = (struct loop_watch){.fd = -1, .ready = on_channel};
+    vm->listener_watch = (struct loop_watch){.fd = -1, .ready = on_listener};
 }
 
 /* Milliseconds that the loop may wait; ends a child whose time is up. Lock held. */
@@ -478,13 +561,15 @@ static int check_memory(uint64_t bytes, struct forkd_error *err)
                      (unsigned long long)(bytes >> 20), (unsigned long long)(host >> 20));
 }
 
-static int open_disks(struct disk **disks, uint32_t count, const uint32_t *modes, const uint8_t *has_layer,
-                      const int *fds, uint32_t fd_count, int scratch, struct forkd_error *err)
+/* `layer_counts`: NULL when no disk has layers. */
+static int open_disks(struct disk **disks, uint32_t count, const uint32_t *modes,
+                      const uint32_t *layer_counts, const int *fds, uint32_t fd_count, int scratch,
+                      struct forkd_error *err)
 {
     uint32_t used = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t layers = has_layer != NULL && has_layer[i] ? 1 : 0;
-        if (fd_count - used < 1 + layers)
+        uint32_t layers = layer_counts == NULL ? 0 : layer_counts[i];
+        if (layers > FORKD_MAX_LAYERS || fd_count - used < 1 + layers)
             return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
         char name[NAME_SIZE];
         snprintf(name, sizeof name, "disk %u", i);
@@ -522,6 +607,7 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     if (memory == MAP_FAILED)
         return error_set(err, errno, "mmap", "guest memory", NULL);
     vm->vsock_host.accept = accept_from_guest;
+    vm->memory_fd = -1;
     struct kvm_host host;
     if ((result = kvm_host_open(&host, true, err)) < 0 ||
         (result = machine_init(&vm->machine, &config, memory, disks, vm->console_fd, &vm->vsock_host, err)) <
@@ -532,7 +618,7 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     vm->machine.ended = on_ended;
     if ((result = machine_create_vm(&vm->machine, err)) < 0 ||
         (result = attach_net(vm, message->tap_name, err)) < 0 ||
-        (result = loop_add(&vm->machine.loop, &vm->channel_watch, vm->channel, EPOLLIN, err)) < 0)
+        (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0)
         return result;
     result = machine_boot(&vm->machine, fds[0], initrd, message->command_line, err);
     close(fds[0]);
@@ -559,10 +645,22 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
     run(&vm);
 }
 
+int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const struct machine_config *config,
+                  void *memory, int memory_fd, struct disk **disks, const struct kvm_host *host,
+                  struct forkd_error *err)
+{
+    vm->vsock_host.accept = accept_from_guest;
+    vm->memory_fd = memory_fd;
+    int result = machine_init(&vm->machine, config, memory, disks, -1, &vm->vsock_host, err);
+    vm->machine.host = *host;
+    return result < 0 ? result : machine_load(&vm->machine, reader, err);
+}
+
 int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
             struct forkd_error *err)
 {
-    if (fd_count < 3 || message->disk_count > FORKD_MAX_DISKS)
+    uint32_t fixed = 3u + (message->has_listener != 0);
+    if (fd_count < fixed || message->disk_count > FORKD_MAX_DISKS)
         return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
     struct stat info;
     if (fstat(fds[1], &info) < 0)
@@ -584,18 +682,14 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
         result = error_set(err, EINVAL, "load", "vmstate", "the snapshot has %u disks, %u were given",
                            config.disk_count, message->disk_count);
     if (result == 0)
-        result = open_disks(disks, config.disk_count, message->disk_modes, message->disk_has_layer, fds + 3,
-                            fd_count - 3, fds[2], err);
+        result = open_disks(disks, config.disk_count, message->disk_modes, message->disk_layer_counts,
+                            fds + fixed, fd_count - fixed, fds[2], err);
     if (result == 0)
         result = memory_image_map(fds[0], config.memory_bytes, &memory, err);
     if (result == 0)
         result = kvm_host_open(&host, true, err);
-    vm->vsock_host.accept = accept_from_guest;
     if (result == 0)
-        result = machine_init(&vm->machine, &config, memory, disks, -1, &vm->vsock_host, err);
-    vm->machine.host = host;
-    if (result == 0)
-        result = machine_load(&vm->machine, &reader, err);
+        result = vm_load_state(vm, &reader, &config, memory, fds[0], disks, &host, err);
     munmap(bytes, (size_t)info.st_size);
     return result;
 }
@@ -633,6 +727,23 @@ static int enter_netns(int fd, struct forkd_error *err)
     return 0;
 }
 
+void vm_detach_process(void)
+{
+    prctl(PR_SET_PDEATHSIG, 0);
+    /* Who started us may wait for the end of what we could still write there. */
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDERR_FILENO);
+        close(null);
+    }
+}
+
+static int detach(struct vm *vm, int listener, struct forkd_error *err)
+{
+    vm_detach_process();
+    return loop_add(&vm->machine.loop, &vm->listener_watch, listener, EPOLLIN, err);
+}
+
 static int start_child(struct vm *vm, const struct control_fork *message, const int *fds,
                        struct forkd_error *err)
 {
@@ -643,10 +754,11 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
         *err = vm->prepare_error;
         return err->code;
     }
-    int result = message->has_netns ? enter_netns(fds[next], err) : 0;
+    int result = message->has_netns ? enter_netns(fds[next++], err) : 0;
     if (result < 0 || (result = attach_net(vm, message->tap_name, err)) < 0 ||
-        (result = loop_add(&vm->machine.loop, &vm->channel_watch, vm->channel, EPOLLIN, err)) < 0 ||
-        (result = machine_restore(&vm->machine, err)) < 0)
+        (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0 ||
+        (result = machine_restore(&vm->machine, err)) < 0 ||
+        (message->has_listener && (result = detach(vm, fds[next], err)) < 0))
         return result;
     pthread_mutex_lock(&vm->machine.lock);
     if ((message->flags & FORKD_NO_AGENT) == 0)
@@ -685,7 +797,7 @@ _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control
     pthread_mutex_lock(&vm->machine.lock);
     init(vm, channel, message->flags, message->vsock_path);
     vm->started_us = message->started_us;
-    send_status(vm);
+    publish_status(vm);
     pthread_mutex_unlock(&vm->machine.lock);
     struct forkd_error error;
     if (start_child(vm, message, fds, &error) < 0)

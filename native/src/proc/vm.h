@@ -6,6 +6,7 @@
 #ifndef FORKD_PROC_VM_H
 #define FORKD_PROC_VM_H
 
+#include "base/loop.h"
 #include "guest/protocol.h"
 #include "machine/machine.h"
 #include "proc/control.h"
@@ -25,13 +26,23 @@ struct exchange {
     } data;
 };
 
+/* One channel to the library. */
+struct vm_peer {
+    struct vm *vm;
+    int fd;
+    struct loop_watch watch;
+    struct vm_peer *next;
+};
+
 struct vm {
     struct machine machine;
-    struct vsock_host vsock_host; /* guest-initiated connections */
-    int channel;
-    struct loop_watch channel_watch;
-    struct exchange exchange; /* hello of a booted machine, identity of a child */
-    uint32_t flags;           /* FORKD_NO_AGENT */
+    struct vsock_host vsock_host;     /* guest-initiated connections */
+    int memory_fd;                    /* what guest memory is a private mapping of; -1: booted, of no file */
+    struct vm_peer owner;             /* who asked for this VM */
+    struct vm_peer *peers;            /* the owner, while it is there, and who has attached */
+    struct loop_watch listener_watch; /* fd -1: not detached */
+    struct exchange exchange;         /* hello of a booted machine, identity of a child */
+    uint32_t flags;                   /* FORKD_NO_AGENT */
     struct forkd_vm_status status;
     uint64_t started_us;        /* CLOCK_MONOTONIC when the child was asked for; 0: booted */
     uint64_t ready_deadline_us; /* 0: none */
@@ -49,9 +60,16 @@ void vm_send_reply(int channel, int result, const struct forkd_error *error);
 _Noreturn void vm_process_boot(int channel, const struct control_boot *message, const int *fds,
                                uint32_t fd_count);
 
-/* Set up `vm` with a snapshot's state, in the fork server. */
+/* Set up `vm` with a snapshot's state, in the fork server. fds[0], memory.bin, becomes the VM's. */
 int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
             struct forkd_error *err);
+/* The same with memory, disks and KVM at hand; all become the VM's. */
+int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const struct machine_config *config,
+                  void *memory, int memory_fd, struct disk **disks, const struct kvm_host *host,
+                  struct forkd_error *err);
+
+/* From here on this process does not depend on the one that started it. */
+void vm_detach_process(void);
 
 /*
  * A child, straight after fork(2), with a loaded vm. vm_prepare does what does not depend on whom the child
@@ -59,7 +77,7 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
  * return.
  */
 void vm_prepare(struct vm *vm);
-/* `fds`: console and network namespace, as the message says. */
+/* `fds`: console, network namespace and listening socket, as the message says. */
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
                                 const int *fds);
 

@@ -728,8 +728,8 @@ int disk_freeze_top(struct disk *disk, struct forkd_error *err)
 
 /* Saving. */
 
-/* All that differs from the base, as ranges in order. */
-static int collect(const struct disk *disk, struct extent_list *out)
+/* All that differs from the base, or from base and layers, as ranges in order. */
+static int collect(const struct disk *disk, bool over_layers, struct extent_list *out)
 {
     for (uint64_t block = 0; block < disk->blocks;) {
         /* Where the tops and the layers next have something. */
@@ -739,7 +739,7 @@ static int collect(const struct disk *disk, struct extent_list *out)
         const struct extent *extent = NULL;
         uint64_t index = find_extent(disk, block);
         uint64_t layered = disk->blocks;
-        if (index < disk->layers.count) {
+        if (!over_layers && index < disk->layers.count) {
             extent = &disk->layers.extents[index];
             layered = extent->first > block ? extent->first : block;
         }
@@ -771,11 +771,20 @@ static int read_pages(void *context, uint64_t first, uint64_t pages, void *buffe
     return rc < 0 ? error_set(err, rc, "read disk", disk->name, NULL) : 0;
 }
 
-int disk_save_layer(struct disk *disk, int out_fd, bool *written, struct forkd_error *err)
+void disk_each_fd(const struct disk *disk, void (*visit)(void *context, int fd), void *context)
+{
+    visit(context, disk->scratch_fd);
+    for (uint32_t i = 0; i < disk->file_count; i++)
+        visit(context, disk->files[i]);
+    for (uint32_t i = 0; i < disk->stage_count + (disk->has_top ? 1 : 0); i++)
+        visit(context, disk->stages[i]);
+}
+
+int disk_save_layer(struct disk *disk, int out_fd, bool over_layers, bool *written, struct forkd_error *err)
 {
     struct extent_list ranges = {0};
     struct layer_extent *extents = NULL;
-    int rc = collect(disk, &ranges);
+    int rc = collect(disk, over_layers, &ranges);
     if (rc < 0) {
         error_set(err, rc, "save disk", disk->name, NULL);
         goto done;

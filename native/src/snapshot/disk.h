@@ -60,10 +60,13 @@ int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length);
 int disk_freeze_top(struct disk *disk, struct forkd_error *err);
 
 /*
- * Write what differs from the base (all layers and the top, merged) as one layer to `out_fd`, an empty file;
- * not synced. *written says whether there was anything: false leaves the file empty, and it should not be
- * kept.
+ * Write what differs as one layer to `out_fd`, an empty file; not synced. From the base (all layers and tops,
+ * merged), or, with `over_layers`, from what was opened (the tops alone): a layer to go over those. *written
+ * says whether there was anything: false leaves the file empty, and it should not be kept.
  */
-int disk_save_layer(struct disk *disk, int out_fd, bool *written, struct forkd_error *err);
+int disk_save_layer(struct disk *disk, int out_fd, bool over_layers, bool *written, struct forkd_error *err);
+
+/* Call `visit` with each descriptor that the disk uses, the scratch directory's among them. */
+void disk_each_fd(const struct disk *disk, void (*visit)(void *context, int fd), void *context);
 
 #endif

@@ -264,7 +264,7 @@ static void run_against_model(uint64_t size, uint32_t layer_count, int steps)
     assert_reads(disk, model, 0, size);
 
     int saved = make_file(0);
-    assert_int_equal(disk_save_layer(disk, saved, &written, &err), 0);
+    assert_int_equal(disk_save_layer(disk, saved, false, &written, &err), 0);
     disk_close(disk);
     assert_true(written);
     disk = open_disk(FORKD_DISK_READ_ONLY, base, &saved, 1);
@@ -324,7 +324,7 @@ static void nothing_written_saves_nothing(void **state)
     int out = make_file(0);
     uint64_t length = 1;
     struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
-    assert_int_equal(disk_save_layer(disk, out, &written, &err), 0);
+    assert_int_equal(disk_save_layer(disk, out, false, &written, &err), 0);
     assert_false(written);
     assert_int_equal(io_size(out, &length), 0);
     assert_int_equal(length, 0);
@@ -344,7 +344,7 @@ static void last_short_block_is_filled_up_with_zeroes(void **state)
     struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
     memset(page, 8, sizeof page);
     assert_int_equal(write_at(disk, page, SECTOR, BLOCK), 0);
-    assert_int_equal(disk_save_layer(disk, out, &written, &err), 0);
+    assert_int_equal(disk_save_layer(disk, out, false, &written, &err), 0);
     assert_int_equal(io_pread(out, page, sizeof page, BLOCK), 0); /* page 1 of a layer is its first data */
     assert_int_equal(page[SECTOR - 1], 8);
     assert_true(io_is_zero(page + SECTOR, BLOCK - SECTOR));
@@ -378,7 +378,7 @@ static void zeroing_what_is_zero_costs_nothing(void **state)
     assert_memory_equal(block, zeroes, sizeof block);
 
     int out = make_file(0);
-    assert_int_equal(disk_save_layer(disk, out, &written, &err), 0);
+    assert_int_equal(disk_save_layer(disk, out, false, &written, &err), 0);
     assert_true(written);
     assert_true(space_of(out) <= 3 * BLOCK);
     disk_close(disk);
@@ -725,7 +725,7 @@ static bool survives_a_full_scratch_directory(void)
     memcpy(model + 2 * MIB, bytes, sizeof bytes);
     assert_reads(disk, model, 0, sizeof model);
     int full = open("/dev/full", O_RDWR | O_CLOEXEC);
-    if (disk_save_layer(disk, full, &written, &err) != -ENOSPC || written)
+    if (disk_save_layer(disk, full, false, &written, &err) != -ENOSPC || written)
         return false;
     assert_reads(disk, model, 0, sizeof model);
     disk_close(disk);

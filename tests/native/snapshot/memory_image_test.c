@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* memory.bin: every byte of the memory is in the file, whatever the memory is a mapping of, and zeroes are
- * holes. */
+/* memory.bin: every byte of the memory is in the file, of which zeroes are holes; memory.layer: what differs
+ * from such a file, and no more. */
 #include "base/io.h"
 #include "snapshot/memory_image.h"
 
@@ -53,13 +53,13 @@ static uint8_t *map_image(int fd)
 }
 
 /* Write the image, read it back, compare it with the memory. */
-static int write_and_compare(const uint8_t *memory)
+static int write_and_compare(const uint8_t *memory, int base_fd)
 {
     struct forkd_error err;
     uint8_t *found = malloc(SIZE);
     int fd = make_file(0);
     assert_non_null(found);
-    assert_int_equal(memory_image_write(fd, memory, SIZE, &err), 0);
+    assert_int_equal(memory_image_write(fd, memory, SIZE, base_fd, &err), 0);
     assert_int_equal(io_pread(fd, found, SIZE, 0), 0);
     assert_memory_equal(found, memory, SIZE);
     free(found);
@@ -96,7 +96,7 @@ static void anonymous_memory_is_written_without_its_zero_pages(void **state)
     memset(memory + 4090 * PAGE, 2, 20 * PAGE); /* across two batches */
     memory[5000 * PAGE] = 0;                    /* touched, zero */
     memory[SIZE - 1] = 3;
-    int fd = write_and_compare(memory);
+    int fd = write_and_compare(memory, -1);
     assert_true(pages_on_disk(fd) <= 23 + 8);
     close(fd);
     munmap(memory, SIZE);
@@ -109,7 +109,7 @@ static void memory_that_was_never_touched_stays_so(void **state)
     uint8_t *memory = map_anonymous();
     int fd = make_file(0);
     memory[77 * PAGE] = 1;
-    assert_int_equal(memory_image_write(fd, memory, SIZE, &err), 0);
+    assert_int_equal(memory_image_write(fd, memory, SIZE, -1, &err), 0);
     assert_int_equal(resident_pages(memory), 1);
     close(fd);
     munmap(memory, SIZE);
@@ -119,7 +119,7 @@ static void untouched_memory_of_only_zeroes_gives_a_file_of_its_size(void **stat
 {
     (void)state;
     uint8_t *memory = map_anonymous();
-    close(write_and_compare(memory));
+    close(write_and_compare(memory, -1));
     munmap(memory, SIZE);
 }
 
@@ -137,44 +137,97 @@ static void private_file_mapping_is_written_whole(void **state)
     memory[4 * PAGE] = 9;               /* diverged from a hole */
     memset(memory + 6 * PAGE, 0, PAGE); /* diverged and zero */
     madvise(memory, SIZE, MADV_COLD);
-    close(write_and_compare(memory));
+    close(write_and_compare(memory, source));
     munmap(memory, SIZE);
     close(source);
 }
 
-/* Layers are mapped over the base: one range of memory, several mappings of both kinds. */
-static void mixed_mappings_are_written_whole(void **state)
+static int write_layer(const uint8_t *memory)
+{
+    struct forkd_error err;
+    int fd = make_file(0);
+    assert_int_equal(memory_layer_write(fd, memory, SIZE, &err), 0);
+    return fd;
+}
+
+/* Two links over a base: what the second restores to is what was in its memory, byte for byte. */
+static void layers_over_a_base_give_the_memory_back(void **state)
 {
     (void)state;
-    int source = make_file(SIZE);
+    struct forkd_error err;
+    int base = make_file(SIZE);
     uint8_t page[PAGE];
-    memset(page, 6, sizeof page);
-    for (uint64_t i = 0; i < PAGES; i++)
-        assert_int_equal(io_pwrite(source, page, sizeof page, i * PAGE), 0);
-    uint8_t *memory = map_anonymous();
-    memory[10 * PAGE] = 1;
-    for (uint64_t i = 100; i < 9000; i += 1000) {
-        void *at = mmap(memory + i * PAGE, 500 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
-                        source, (off_t)(i * PAGE));
-        assert_true(at != MAP_FAILED);
-    }
-    memory[101 * PAGE] = 7;
-    close(write_and_compare(memory));
-    munmap(memory, SIZE);
-    close(source);
+    memset(page, 5, sizeof page);
+    for (uint64_t i = 0; i < PAGES; i += 3)
+        assert_int_equal(io_pwrite(base, page, sizeof page, i * PAGE), 0);
+    uint8_t *first = map_image(base);
+    memset(first, 1, 10 * PAGE);
+    memset(first + 300 * PAGE, 0, PAGE); /* was not zero: zero is what differs */
+    first[SIZE - 1] = 8;
+    int layers[2] = {write_layer(first), -1};
+    const char *const names[] = {"one", "two"};
+    int middle = make_file(0);
+    assert_int_equal(memory_image_flatten(middle, base, layers, names, 1, &err), 0);
+    uint8_t *second = map_image(middle);
+    assert_memory_equal(second, first, SIZE);
+    memset(second + 4 * PAGE, 2, PAGE);
+    memset(second + 300 * PAGE, 3, 2 * PAGE);
+    memset(second + 5 * PAGE, 0, PAGE);
+    layers[1] = write_layer(second);
+    int flat = make_file(0);
+    assert_int_equal(memory_image_flatten(flat, base, layers, names, 2, &err), 0);
+    uint8_t *found = map_image(flat);
+    assert_memory_equal(found, second, SIZE);
+    munmap(first, SIZE);
+    munmap(second, SIZE);
+    munmap(found, SIZE);
+    close(base);
+    close(middle);
+    close(flat);
+    close(layers[0]);
+    close(layers[1]);
 }
 
-static void shared_memory_is_written_whole(void **state)
+static void a_layer_is_what_differs_and_less_than_one_percent(void **state)
 {
     (void)state;
-    int source = memfd_create("memory", MFD_CLOEXEC);
-    assert_int_equal(ftruncate(source, (off_t)SIZE), 0);
-    assert_int_equal(io_pwrite(source, "x", 1, 50 * PAGE), 0);
-    uint8_t *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, source, 0);
-    assert_true(memory != MAP_FAILED);
-    close(write_and_compare(memory));
+    int base = make_file(SIZE);
+    uint8_t *memory = map_image(base);
+    for (uint64_t i = 0; i < 2000; i++)
+        memory[i * 5 * PAGE] = 1; /* the worst case: no two adjacent */
+    volatile uint8_t seen = 0;
+    for (uint64_t i = 0; i < PAGES; i++)
+        seen += memory[i * PAGE]; /* present, and the same as in the file */
+    int fd = write_layer(memory);
+    uint64_t size = 0;
+    assert_int_equal(io_size(fd, &size), 0);
+    assert_in_range(size, 2000 * PAGE, 2000 * PAGE * 101 / 100);
+    close(fd);
     munmap(memory, SIZE);
-    close(source);
+    close(base);
+}
+
+static void flattening_a_damaged_or_foreign_layer_names_it(void **state)
+{
+    (void)state;
+    struct forkd_error err;
+    int base = make_file(SIZE);
+    uint8_t *memory = map_image(base);
+    memset(memory, 7, PAGE);
+    int layer = write_layer(memory);
+    const char *const names[] = {"that one"};
+    int small = make_file(SIZE - PAGE);
+    int out = make_file(0);
+    assert_int_equal(memory_image_flatten(out, small, &layer, names, 1, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "that one"));
+    assert_int_equal(io_pwrite(layer, "x", 1, PAGE + 100), 0); /* in the data */
+    assert_int_equal(memory_image_flatten(out, base, &layer, names, 1, &err), -EBADMSG);
+    assert_non_null(strstr(err.text, "that one"));
+    munmap(memory, SIZE);
+    close(base);
+    close(small);
+    close(layer);
+    close(out);
 }
 
 /* The twin of a branch writes memory that it inherited. */
@@ -186,7 +239,7 @@ static void memory_is_the_same_in_a_forked_process(void **state)
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        close(write_and_compare(memory));
+        close(write_and_compare(memory, -1));
         _exit(memory[123 * PAGE] == 1 ? 0 : 1);
     }
     int status = -1;
@@ -202,8 +255,8 @@ static void refuses_memory_that_is_not_whole_pages(void **state)
     struct forkd_error err;
     uint8_t *memory = map_anonymous();
     int fd = make_file(0);
-    assert_int_equal(memory_image_write(fd, memory, SIZE - 1, &err), -EINVAL);
-    assert_int_equal(memory_image_write(fd, memory + 1, PAGE, &err), -EINVAL);
+    assert_int_equal(memory_image_write(fd, memory, SIZE - 1, -1, &err), -EINVAL);
+    assert_int_equal(memory_image_write(fd, memory + 1, PAGE, -1, &err), -EINVAL);
     close(fd);
     munmap(memory, SIZE);
 }
@@ -241,7 +294,7 @@ static void write_errors_are_reported(void **state)
     struct forkd_error err;
     uint8_t *memory = map_anonymous();
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    assert_int_equal(memory_image_write(fd, memory, SIZE, &err), -EINVAL); /* ftruncate */
+    assert_int_equal(memory_image_write(fd, memory, SIZE, -1, &err), -EINVAL); /* ftruncate */
     close(fd);
     munmap(memory, SIZE);
 }
@@ -253,8 +306,9 @@ int main(void)
         cmocka_unit_test(memory_that_was_never_touched_stays_so),
         cmocka_unit_test(untouched_memory_of_only_zeroes_gives_a_file_of_its_size),
         cmocka_unit_test(private_file_mapping_is_written_whole),
-        cmocka_unit_test(mixed_mappings_are_written_whole),
-        cmocka_unit_test(shared_memory_is_written_whole),
+        cmocka_unit_test(layers_over_a_base_give_the_memory_back),
+        cmocka_unit_test(a_layer_is_what_differs_and_less_than_one_percent),
+        cmocka_unit_test(flattening_a_damaged_or_foreign_layer_names_it),
         cmocka_unit_test(memory_is_the_same_in_a_forked_process),
         cmocka_unit_test(refuses_memory_that_is_not_whole_pages),
         cmocka_unit_test(mapping_is_private),

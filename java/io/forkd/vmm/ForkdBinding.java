@@ -14,5 +14,9 @@ public class ForkdBinding implements InfoMapper {
     @Override
     public void map(InfoMap infoMap) {
         infoMap.put(new Info("FORKD_VERSION").skip());
+        // The parser takes an array of constant strings for a constant member, and gives it no setter.
+        infoMap.put(new Info("forkd_disk::layer_paths")
+                .javaText("public native @Cast(\"const char*const*\") PointerPointer layer_paths();"
+                        + " public native forkd_disk layer_paths(PointerPointer setter);"));
     }
 }

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Optional;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerPointer;
 import org.bytedeco.javacpp.PointerScope;
 
 /** Loads the native library, and carries values over the border. All native memory made here is the open scope's. */
@@ -76,7 +77,9 @@ final class Library {
             Disk disk = disks.get(i);
             forkd_disk each = zero(array.getPointer(i));
             each.path(text(disk.image())).mode(mode(disk.mode()));
-            disk.layer().ifPresent(layer -> each.layer_path(text(layer)));
+            disk.layer()
+                    .ifPresent(layer -> each.layer_paths(new PointerPointer<>(new Pointer[] {text(layer)}))
+                            .layer_count(1));
         }
         return array;
     }

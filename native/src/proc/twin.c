@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proc/twin.h"
+
+#include "proc/server.h"
+#include "proc/vm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+/* The descriptors that the twin needs; there is always one. */
+struct kept {
+    int *fds;
+    size_t count;
+    size_t capacity;
+};
+
+static void keep(void *context, int fd)
+{
+    struct kept *kept = context;
+    if (fd < 0)
+        return;
+    if (kept->count == kept->capacity) {
+        size_t capacity = kept->capacity == 0 ? 64 : 2 * kept->capacity;
+        int *larger = realloc(kept->fds, capacity * sizeof *larger);
+        if (larger == NULL)
+            _exit(1);
+        kept->fds = larger;
+        kept->capacity = capacity;
+    }
+    kept->fds[kept->count++] = fd;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/*
+ * By what is kept and not by what is closed: whatever else the source has open, a connection of its guest or
+ * a lock on a shared disk, must not live on here.
+ */
+static void close_others(const struct kept *kept)
+{
+    if (kept->fds == NULL)
+        return;
+    qsort(kept->fds, kept->count, sizeof *kept->fds, by_number);
+    int next = STDERR_FILENO + 1;
+    for (size_t i = 0; i < kept->count; i++) {
+        if (kept->fds[i] > next)
+            close_range((unsigned)next, (unsigned)kept->fds[i] - 1, 0);
+        if (kept->fds[i] >= next)
+            next = kept->fds[i] + 1;
+    }
+    close_range((unsigned)next, ~0u, 0);
+}
+
+static void let_go(const struct vm *source, const struct twin *twin)
+{
+    const struct machine *machine = &source->machine;
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
+        munmap(machine->vcpus[i].run, machine->host.run_size);
+    struct kept kept = {0};
+    keep(&kept, twin->channel);
+    keep(&kept, twin->directory);
+    keep(&kept, twin->listener);
+    keep(&kept, source->memory_fd);
+    keep(&kept, machine->host.fd);
+    for (uint32_t i = 0; i < machine->config.disk_count; i++) {
+        if (disk_mode(machine->disks[i]) != FORKD_DISK_SHARED)
+            disk_each_fd(machine->disks[i], keep, &kept);
+    }
+    close_others(&kept);
+    free(kept.fds);
+}
+
+static int load(struct vm *vm, const struct vm *source, const struct twin *twin, struct forkd_error *err)
+{
+    struct vmstate_reader reader;
+    struct machine_config config;
+    struct disk *disks[FORKD_MAX_DISKS];
+    for (uint32_t i = 0; i < source->machine.config.disk_count; i++)
+        disks[i] = source->machine.disks[i];
+    int result = vmstate_reader_init(&reader, twin->state.data, twin->state.length, err);
+    if (result == 0)
+        result = machine_load_config(&config, &reader, err);
+    if (result == 0)
+        result = vm_load_state(vm, &reader, &config, source->machine.memory.host, source->memory_fd, disks,
+                               &source->machine.host, err);
+    return result;
+}
+
+_Noreturn void twin_process(const struct vm *source, const struct twin *twin)
+{
+    /* The source's own stays behind: closing its devices would be closing the source's. */
+    struct vm *vm = calloc(1, sizeof *vm);
+    if (vm == NULL)
+        _exit(1);
+    signal(SIGCHLD, SIG_DFL);
+    let_go(source, twin);
+    if (twin->listener >= 0)
+        vm_detach_process();
+    struct forkd_error error;
+    int result = load(vm, source, twin, &error);
+    server_process_twin(vm, twin, result, &error);
+}

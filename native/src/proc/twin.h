@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The other side of a branch: the process that fork(2) of a paused VM's process makes. */
+#ifndef FORKD_PROC_TWIN_H
+#define FORKD_PROC_TWIN_H
+
+#include "snapshot/vmstate.h"
+
+#include <stdbool.h>
+
+struct vm;
+
+struct twin {
+    int channel;                 /* to who asked for the branch */
+    int directory;               /* where to write it */
+    int listener;                /* -1: not detached */
+    bool over_base;              /* write layers */
+    struct vmstate_writer state; /* the paused machine's */
+};
+
+/*
+ * Go on as the fork server of what `source`, the VM that this process was forked from, holds: memory and
+ * disks are inherited, devices are made anew from the saved state, and everything else that is the source's
+ * (KVM descriptors, sockets, its event loop) is let go.
+ */
+_Noreturn void twin_process(const struct vm *source, const struct twin *twin);
+
+#endif

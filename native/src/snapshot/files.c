@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/files.h"
+
+#include "base/io.h"
+#include "snapshot/memory_image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define NAME_SIZE 32
+#define STATE "vmstate"
+#define STATE_STAGED "vmstate.new"
+#define IMAGE "memory.bin"
+#define LAYER "memory.layer"
+
+static void disk_name(char name[NAME_SIZE], uint32_t index)
+{
+    snprintf(name, NAME_SIZE, "disk-%u.layer", index);
+}
+
+static int create_file(int directory, const char *name, struct forkd_error *err)
+{
+    int fd = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return fd < 0 ? error_set(err, errno, "create", name, NULL) : fd;
+}
+
+/* Sync, close, and report the first failure. */
+static int finish_file(const char *name, int fd, int result, struct forkd_error *err)
+{
+    if (result == 0 && (result = io_sync(fd)) < 0)
+        error_set(err, result, "sync", name, NULL);
+    close(fd);
+    return result;
+}
+
+static int write_memory(const struct snapshot_source *source, int directory, struct forkd_error *err)
+{
+    const char *name = source->over_base ? LAYER : IMAGE;
+    int fd = create_file(directory, name, err);
+    if (fd < 0)
+        return fd;
+    int result = source->over_base ? memory_layer_write(fd, source->memory, source->memory_size, err)
+                                   : memory_image_write(fd, source->memory, source->memory_size,
+                                                        source->memory_base_fd, err);
+    return finish_file(name, fd, result, err);
+}
+
+static int write_disk(const struct snapshot_source *source, uint32_t index, int directory,
+                      struct forkd_error *err)
+{
+    if (disk_mode(source->disks[index]) != FORKD_DISK_PRIVATE)
+        return 0;
+    char name[NAME_SIZE];
+    disk_name(name, index);
+    int fd = create_file(directory, name, err);
+    if (fd < 0)
+        return fd;
+    bool written = false;
+    int result = disk_save_layer(source->disks[index], fd, source->over_base, &written, err);
+    result = finish_file(name, fd, result, err);
+    if (result == 0 && !written)
+        unlinkat(directory, name, 0);
+    return result;
+}
+
+static int write_state(const struct snapshot_source *source, int directory, struct forkd_error *err)
+{
+    int fd = create_file(directory, STATE_STAGED, err);
+    if (fd < 0)
+        return fd;
+    int result = io_pwrite(fd, source->vmstate, source->vmstate_length, 0);
+    if (result < 0)
+        error_set(err, result, "write", STATE, NULL);
+    result = finish_file(STATE, fd, result, err);
+    /* The other files' names are to be there before this one is. */
+    if (result == 0 && fsync(directory) < 0)
+        result = error_set(err, errno, "sync", "snapshot folder", NULL);
+    if (result == 0 && renameat(directory, STATE_STAGED, directory, STATE) < 0)
+        result = error_set(err, errno, "rename", STATE, NULL);
+    if (result == 0 && fsync(directory) < 0)
+        result = error_set(err, errno, "sync", "snapshot folder", NULL);
+    return result;
+}
+
+int snapshot_check_folder(int directory, struct forkd_error *err)
+{
+    static const char *const names[] = {STATE, STATE_STAGED, IMAGE, LAYER};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (faccessat(directory, names[i], F_OK, 0) == 0)
+            return error_set(err, EEXIST, "snapshot", names[i], "the folder already holds a snapshot");
+    }
+    return 0;
+}
+
+int snapshot_write(const struct snapshot_source *source, int directory, struct forkd_error *err)
+{
+    int result = write_memory(source, directory, err);
+    for (uint32_t i = 0; i < source->disk_count && result == 0; i++)
+        result = write_disk(source, i, directory, err);
+    if (result == 0)
+        result = write_state(source, directory, err);
+    if (result < 0)
+        snapshot_remove(source->disk_count, directory);
+    return result;
+}
+
+void snapshot_remove(uint32_t disk_count, int directory)
+{
+    unlinkat(directory, STATE, 0);
+    unlinkat(directory, STATE_STAGED, 0);
+    unlinkat(directory, IMAGE, 0);
+    unlinkat(directory, LAYER, 0);
+    for (uint32_t i = 0; i < disk_count; i++) {
+        char name[NAME_SIZE];
+        disk_name(name, i);
+        unlinkat(directory, name, 0);
+    }
+}

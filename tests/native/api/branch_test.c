@@ -1,0 +1,651 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Branches of a running VM, with a guest that counts in memory, registers and on its disk, and stops with an
+ * E as soon as these do not fit together (guests/sequence.c).
+ */
+#include "harness.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#define BRANCHES 200
+#define WAIT_MS 60000
+
+struct fixture {
+    struct folder folder;
+    char disk[128];
+    char base[128]; /* folder of the snapshot that all begin with */
+};
+
+/* --- files ------------------------------------------------------------------------------------------------
+ */
+
+static char *path_in(const char *directory, const char *name, char *buffer, size_t size)
+{
+    snprintf(buffer, size, "%s/%s", directory, name);
+    return buffer;
+}
+
+static bool exists_in(const char *directory, const char *name)
+{
+    char path[256];
+    return access(path_in(directory, name, path, sizeof path), F_OK) == 0;
+}
+
+static void make_directory(const struct fixture *fixture, const char *name, char *buffer, size_t size)
+{
+    path_in(fixture->folder.path, name, buffer, size);
+    assert_int_equal(mkdir(buffer, 0700), 0);
+}
+
+static void remove_directory(const char *path)
+{
+    char command[300];
+    snprintf(command, sizeof command, "rm -rf '%s'", path);
+    assert_int_equal(system(command), 0);
+}
+
+static int count_files(const char *path)
+{
+    DIR *directory = opendir(path);
+    assert_non_null(directory);
+    int count = -2; /* . and .. */
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count;
+}
+
+/* --- VMs --------------------------------------------------------------------------------------------------
+ */
+
+/* How many dots a console has, or -1 when it has an E. */
+static int dots(const char *console)
+{
+    int fd = open(console, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    int count = 0;
+    char buffer[4096];
+    ssize_t got;
+    while (count >= 0 && (got = read(fd, buffer, sizeof buffer)) > 0) {
+        for (ssize_t i = 0; i < got && count >= 0; i++)
+            count = buffer[i] == 'E' ? -1 : count + (buffer[i] == '.');
+    }
+    close(fd);
+    return count;
+}
+
+static void wait_for_dots(const char *console, int wanted)
+{
+    for (int i = 0; i < WAIT_MS / 2; i++) {
+        int count = dots(console);
+        if (count < 0)
+            fail_msg("%s: what the guest finds is not of one instant", console);
+        if (count >= wanted)
+            return;
+        usleep(2000);
+    }
+    fail_msg("%s: the guest does not go on", console);
+}
+
+static int make_snapshot(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->folder = folder_make();
+    folder_file(&fixture->folder, "disk.img", fixture->disk, sizeof fixture->disk);
+    make_directory(fixture, "base", fixture->base, sizeof fixture->base);
+    int fd = open(fixture->disk, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    close(fd);
+    char console[128];
+    folder_file(&fixture->folder, "boot.console", console, sizeof console);
+    const struct forkd_disk disk = {.path = fixture->disk};
+    struct forkd_boot_options options = boot_options(GUEST("sequence"));
+    options.disks = &disk;
+    options.disk_count = 1;
+    options.console_path = console;
+    options.vcpu_count = 2;
+    struct forkd_vm *vm = boot(&options);
+    struct forkd_error error = {0};
+    OK(forkd_vm_wait(vm, WAIT_MS, NULL, &error));
+    wait_for_dots(console, 2);
+    OK(forkd_vm_snapshot(vm, fixture->base, &error));
+    forkd_vm_free(vm);
+    *state = fixture;
+    return 0;
+}
+
+static int remove_snapshot(void **state)
+{
+    struct fixture *fixture = *state;
+    folder_remove(&fixture->folder);
+    free(fixture);
+    return 0;
+}
+
+/* The server of a chain: the folders of its snapshots, the base first; `memory` is the whole, put together.
+ */
+static struct forkd_server *start_chain(const struct fixture *fixture, const char *memory,
+                                        const char *const *folders, int count, const char *control_path)
+{
+    struct forkd_error error = {0};
+    char vmstate[256];
+    char paths[4][256];
+    const char *layers[4];
+    uint32_t layer_count = 0;
+    for (int i = 0; i < count; i++) {
+        path_in(folders[i], "disk-0.layer", paths[i], sizeof paths[i]);
+        if (access(paths[i], F_OK) == 0)
+            layers[layer_count++] = paths[i];
+    }
+    const struct forkd_disk disk = {.path = fixture->disk, .layer_paths = layers, .layer_count = layer_count};
+    struct forkd_server_options options = {
+        .vmm_path = FORKD_VMM,
+        .memory_path = memory,
+        .vmstate_path = path_in(folders[count - 1], "vmstate", vmstate, sizeof vmstate),
+        .disks = &disk,
+        .disk_count = 1,
+        .control_path = control_path,
+        .idle_timeout_ms = 300};
+    struct forkd_server *server = NULL;
+    OK(forkd_server_start(&server, &options, &error));
+    return server;
+}
+
+static struct forkd_server *start_flat(const struct fixture *fixture, const char *folder)
+{
+    char memory[256];
+    return start_chain(fixture, path_in(folder, "memory.bin", memory, sizeof memory), &folder, 1, NULL);
+}
+
+static struct forkd_vm *fork_child(struct forkd_server *server, const char *console, const char *control_path)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm *child = NULL;
+    struct forkd_vm_status status;
+    struct forkd_child_options options = {
+        .flags = FORKD_NO_AGENT, .console_path = console, .control_path = control_path};
+    OK(forkd_server_fork(server, &options, &child, &error));
+    OK(forkd_vm_wait(child, WAIT_MS, &status, &error));
+    if (status.phase != FORKD_VM_READY)
+        fail_msg("the child ended: %s", status.error.text);
+    return child;
+}
+
+static int pid_of(struct forkd_vm *vm)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm_status status;
+    OK(forkd_vm_wait(vm, 0, &status, &error));
+    return status.pid;
+}
+
+/* A child of the server finds everything as it has to be. */
+static void assert_right(const struct fixture *fixture, struct forkd_server *server)
+{
+    char console[128];
+    folder_file(&fixture->folder, "child.console", console, sizeof console);
+    unlink(console);
+    struct forkd_vm *child = fork_child(server, console, NULL);
+    wait_for_dots(console, 2);
+    forkd_vm_free(child);
+}
+
+static struct forkd_server *branch(struct forkd_vm *vm, const char *directory, uint32_t flags,
+                                   const char *control_path)
+{
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    struct forkd_branch_result result;
+    struct forkd_branch_options options = {
+        .directory = directory, .flags = flags, .control_path = control_path};
+    OK(forkd_vm_branch(vm, &options, &server, &result, &error));
+    assert_true(result.pid > 0 && result.fork_us <= result.pause_us);
+    return server;
+}
+
+static void assert_gone(int pid)
+{
+    for (int i = 0; i < 1000 && kill(pid, 0) == 0; i++)
+        usleep(10000);
+    assert_int_equal(kill(pid, 0), -1);
+}
+
+/* --- the instant ------------------------------------------------------------------------------------------
+ */
+
+/* Every other branch is forked from before it is on disk, the rest afterwards, from its files. */
+static void every_branch_is_of_one_instant(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char console[128];
+    folder_file(&fixture->folder, "source.console", console, sizeof console);
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, console, NULL);
+    for (int i = 0; i < BRANCHES; i++) {
+        char directory[128];
+        make_directory(fixture, "branch", directory, sizeof directory);
+        struct forkd_server *twin = branch(source, directory, 0, NULL);
+        if (i % 2 == 0)
+            assert_right(fixture, twin);
+        OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+        forkd_server_free(twin);
+        if (i % 2 == 1) {
+            struct forkd_server *again = start_flat(fixture, directory);
+            assert_right(fixture, again);
+            forkd_server_free(again);
+        }
+        remove_directory(directory);
+    }
+    wait_for_dots(console, dots(console) + 2);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+}
+
+static void branches_at_the_same_time_are_each_right(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, NULL, NULL);
+    struct forkd_server *twins[8];
+    char directories[8][128];
+    for (int i = 0; i < 8; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "branch-%d", i);
+        make_directory(fixture, name, directories[i], sizeof directories[i]);
+        twins[i] = branch(source, directories[i], 0, NULL);
+    }
+    forkd_vm_free(source); /* they live on without it, and without its server */
+    forkd_server_free(server);
+    for (int i = 0; i < 8; i++) {
+        assert_right(fixture, twins[i]);
+        OK(forkd_server_wait_written(twins[i], WAIT_MS, &error));
+        forkd_server_free(twins[i]);
+        remove_directory(directories[i]);
+    }
+}
+
+static uint64_t allocated(const char *directory, const char *name)
+{
+    char path[256];
+    struct stat info;
+    assert_int_equal(stat(path_in(directory, name, path, sizeof path), &info), 0);
+    return (uint64_t)info.st_blocks * 512;
+}
+
+/* Three links of layers over the base, each a branch of a child of the one before. */
+static void chain_of_layers_restores_what_it_was_made_of(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char folders[4][128];
+    const char *chain[4] = {fixture->base};
+    char memory[256];
+    path_in(fixture->base, "memory.bin", memory, sizeof memory);
+    for (int i = 1; i < 4; i++) {
+        struct forkd_server *server = start_chain(fixture, memory, chain, i, NULL);
+        char console[128];
+        folder_file(&fixture->folder, "link.console", console, sizeof console);
+        unlink(console);
+        struct forkd_vm *child = fork_child(server, console, NULL);
+        wait_for_dots(console, 1);
+        char name[16];
+        snprintf(name, sizeof name, "link-%d", i);
+        make_directory(fixture, name, folders[i], sizeof folders[i]);
+        struct forkd_server *twin = branch(child, folders[i], FORKD_BRANCH_LAYER, NULL);
+        OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+        assert_right(fixture, twin);
+        forkd_server_free(twin);
+        forkd_vm_free(child);
+        forkd_server_free(server);
+        assert_false(exists_in(folders[i], "memory.bin"));
+        assert_true(allocated(folders[i], "memory.layer") < MEMORY / 8);
+        chain[i] = folders[i];
+        char layers[4][256];
+        const char *paths[4];
+        for (int j = 1; j <= i; j++)
+            paths[j - 1] = path_in(folders[j], "memory.layer", layers[j], sizeof layers[j]);
+        snprintf(memory, sizeof memory, "%s/memory.flat", folders[i]);
+        char base[256];
+        OK(forkd_memory_flatten(path_in(fixture->base, "memory.bin", base, sizeof base), paths, (uint32_t)i,
+                                memory, &error));
+        struct forkd_server *restored = start_chain(fixture, memory, chain, i + 1, NULL);
+        assert_right(fixture, restored);
+        forkd_server_free(restored);
+    }
+    /* The disk's layers, merged, serve as well as each for itself. */
+    char layers[4][256];
+    const char *paths[4];
+    for (int i = 0; i < 4; i++)
+        paths[i] = path_in(chain[i], "disk-0.layer", layers[i], sizeof layers[i]);
+    const struct forkd_disk disk = {.path = fixture->disk, .layer_paths = paths, .layer_count = 4};
+    char flat[128];
+    make_directory(fixture, "compact", flat, sizeof flat);
+    char out[256];
+    OK(forkd_disk_flatten(&disk, path_in(flat, "disk-0.layer", out, sizeof out), &error));
+    assert_int_equal(forkd_disk_flatten(&disk, out, &error), -EEXIST);
+    char vmstate[256];
+    assert_int_equal(link(path_in(folders[3], "vmstate", vmstate, sizeof vmstate),
+                          path_in(flat, "vmstate", out, sizeof out)),
+                     0);
+    const char *only = flat;
+    struct forkd_server *compact = start_chain(fixture, memory, &only, 1, NULL);
+    assert_right(fixture, compact);
+    forkd_server_free(compact);
+}
+
+static void branch_of_a_branch_that_is_not_on_disk_yet(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char first[128];
+    char second[128];
+    make_directory(fixture, "first", first, sizeof first);
+    make_directory(fixture, "second", second, sizeof second);
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, NULL, NULL);
+    struct forkd_server *twin = branch(source, first, 0, NULL);
+    struct forkd_vm *child = fork_child(twin, NULL, NULL);
+    struct forkd_server *grandtwin = branch(child, second, 0, NULL);
+    forkd_vm_free(child);
+    forkd_server_free(twin); /* before it was written, perhaps: that must not matter to the other */
+    OK(forkd_server_wait_written(grandtwin, WAIT_MS, &error));
+    assert_right(fixture, grandtwin);
+    forkd_server_free(grandtwin);
+    struct forkd_server *again = start_flat(fixture, second);
+    assert_right(fixture, again);
+    forkd_server_free(again);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+}
+
+static void booted_vm_can_be_branched_but_not_as_a_layer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char directory[128];
+    make_directory(fixture, "booted", directory, sizeof directory);
+    const struct forkd_disk disk = {.path = fixture->disk};
+    struct forkd_boot_options options = boot_options(GUEST("sequence"));
+    options.disks = &disk;
+    options.disk_count = 1;
+    struct forkd_vm *vm = boot(&options);
+    struct forkd_branch_options wanted = {.directory = directory, .flags = FORKD_BRANCH_LAYER};
+    struct forkd_server *twin = NULL;
+    OK(forkd_vm_wait(vm, WAIT_MS, NULL, &error));
+    assert_int_equal(forkd_vm_branch(vm, &wanted, &twin, NULL, &error), -EINVAL);
+    twin = branch(vm, directory, 0, NULL);
+    assert_right(fixture, twin);
+    OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+    forkd_server_free(twin);
+    wanted.flags = 0;
+    assert_int_equal(forkd_vm_branch(vm, &wanted, &twin, NULL, &error), -EEXIST);
+    forkd_vm_free(vm);
+}
+
+/* --- what is left -----------------------------------------------------------------------------------------
+ */
+
+static int count_fds(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    return count_files(path);
+}
+
+static void the_source_is_afterwards_as_it_was(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char directory[128];
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, NULL, NULL);
+    int before = 0;
+    for (int i = 0; i < 20; i++) {
+        make_directory(fixture, "fds", directory, sizeof directory);
+        struct forkd_server *twin = branch(source, directory, 0, NULL);
+        int twin_pid = forkd_server_pid(twin);
+        OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+        /* No descriptor of the source's KVM, sockets or event loop is in the twin. */
+        assert_true(count_fds(twin_pid) < 20 + i);
+        forkd_server_free(twin);
+        assert_gone(twin_pid);
+        remove_directory(directory);
+        if (i == 0)
+            before = count_fds(pid_of(source));
+    }
+    /* One more for each frozen top of the disk, and nothing else. */
+    assert_true(count_fds(pid_of(source)) <= before + 19);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+}
+
+static void killed_twin_leaves_no_complete_snapshot(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, NULL, NULL);
+    for (int i = 0; i < 20; i++) {
+        char directory[128];
+        make_directory(fixture, "killed", directory, sizeof directory);
+        struct forkd_server *twin = branch(source, directory, 0, NULL);
+        usleep((useconds_t)i * 2000);
+        kill(forkd_server_pid(twin), SIGKILL);
+        int result = forkd_server_wait_written(twin, WAIT_MS, &error);
+        forkd_server_free(twin);
+        if (exists_in(directory, "vmstate")) {
+            struct forkd_server *again = start_flat(fixture, directory);
+            assert_right(fixture, again);
+            forkd_server_free(again);
+        } else {
+            assert_int_equal(result, -EPIPE);
+        }
+        remove_directory(directory);
+    }
+    assert_right(fixture, server);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+}
+
+static void full_disk_fails_the_branch_and_not_the_source(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char mount[128];
+    char command[512];
+    char console[128];
+    make_directory(fixture, "small", mount, sizeof mount);
+    folder_file(&fixture->folder, "full.console", console, sizeof console);
+    snprintf(command, sizeof command, "mount -t tmpfs -o size=512k none '%s'", mount);
+    if (system(command) != 0)
+        fail_msg("cannot mount a tmpfs: run the native tests as root");
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, console, NULL);
+    struct forkd_server *twin = branch(source, mount, 0, NULL);
+    int result = forkd_server_wait_written(twin, WAIT_MS, &error);
+    struct forkd_server_status status;
+    OK(forkd_server_get_status(twin, &status, &error));
+    int left = count_files(mount);
+    assert_right(fixture, twin);
+    forkd_server_free(twin);
+    snprintf(command, sizeof command, "umount '%s'", mount);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(result, -ENOSPC);
+    assert_int_equal(status.write_state, FORKD_WRITE_FAILED);
+    assert_int_equal(left, 0);
+    wait_for_dots(console, dots(console) + 2);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+}
+
+/* --- detached ---------------------------------------------------------------------------------------------
+ */
+
+static void detached_child_outlives_handle_and_server(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char control[128];
+    char console[128];
+    folder_file(&fixture->folder, "control", control, sizeof control);
+    folder_file(&fixture->folder, "detached.console", console, sizeof console);
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *child = fork_child(server, console, control);
+    int pid = pid_of(child);
+    struct stat info;
+    assert_int_equal(stat(control, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+    wait_for_dots(console, dots(console) + 2);
+
+    struct forkd_vm *one = NULL;
+    struct forkd_vm *other = NULL;
+    struct forkd_vm_status status;
+    OK(forkd_vm_attach(&one, control, &error));
+    OK(forkd_vm_attach(&other, control, &error));
+    OK(forkd_vm_wait(other, 0, &status, &error));
+    assert_int_equal(status.phase, FORKD_VM_READY);
+    assert_int_equal(status.pid, pid);
+    char directory[128];
+    make_directory(fixture, "of-detached", directory, sizeof directory);
+    struct forkd_server *twin = branch(one, directory, 0, NULL);
+    forkd_vm_free(one);
+    forkd_vm_kill(other);
+    forkd_vm_free(other);
+    assert_gone(pid);
+    assert_int_equal(forkd_vm_attach(&one, control, &error), -ECONNREFUSED);
+    OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+    assert_right(fixture, twin);
+    forkd_server_free(twin);
+    unlink(control);
+    assert_int_equal(forkd_vm_attach(&one, control, &error), -ENOENT);
+}
+
+static void detached_server_serves_all_and_ends_when_idle(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char control[128];
+    char memory[256];
+    const char *folder = fixture->base;
+    folder_file(&fixture->folder, "server", control, sizeof control);
+    path_in(folder, "memory.bin", memory, sizeof memory);
+    struct forkd_server *server = start_chain(fixture, memory, &folder, 1, control);
+    int pid = forkd_server_pid(server);
+    struct forkd_server *refused = NULL;
+    const struct forkd_disk disk = {.path = fixture->disk};
+    struct forkd_server_options options = {.vmm_path = FORKD_VMM,
+                                           .memory_path = memory,
+                                           .vmstate_path = memory,
+                                           .disks = &disk,
+                                           .disk_count = 1,
+                                           .control_path = control};
+    assert_int_equal(forkd_server_start(&refused, &options, &error), -EADDRINUSE);
+    assert_int_equal(access(control, F_OK), 0);
+    forkd_server_free(server);
+    OK(forkd_server_attach(&server, control, &error));
+    assert_int_equal(forkd_server_pid(server), pid);
+    struct forkd_server *second = NULL;
+    OK(forkd_server_attach(&second, control, &error));
+    struct forkd_vm *child = fork_child(second, NULL, NULL);
+    struct forkd_server_status status;
+    OK(forkd_server_get_status(server, &status, &error));
+    assert_int_equal(status.child_count, 1);
+    forkd_server_free(server);
+    forkd_server_free(second);
+    usleep(600000); /* twice what it may be idle: but it has a child */
+    assert_int_equal(kill(pid, 0), 0);
+    assert_int_equal(kill(pid_of(child), 0), 0);
+    forkd_vm_free(child);
+    assert_gone(pid);
+    assert_int_equal(access(control, F_OK), -1);
+}
+
+static void detached_branch_completes_by_itself(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char control[128];
+    char directory[128];
+    folder_file(&fixture->folder, "twin", control, sizeof control);
+    make_directory(fixture, "no-wait", directory, sizeof directory);
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, NULL, NULL);
+    struct forkd_server *twin = branch(source, directory, 0, control);
+    int pid = forkd_server_pid(twin);
+    forkd_server_free(twin);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+    if (forkd_server_attach(&twin, control, &error) == 0) {
+        assert_right(fixture, twin);
+        OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+        forkd_server_free(twin);
+    }
+    assert_gone(pid);
+    assert_true(exists_in(directory, "vmstate"));
+    assert_int_equal(access(control, F_OK), -1);
+    struct forkd_server *again = start_flat(fixture, directory);
+    assert_right(fixture, again);
+    forkd_server_free(again);
+}
+
+static void shared_disk_is_the_sources_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char directory[128];
+    char image[128];
+    make_directory(fixture, "with-shared", directory, sizeof directory);
+    folder_file(&fixture->folder, "shared.img", image, sizeof image);
+    int fd = open(image, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    close(fd);
+    const struct forkd_disk disk = {.path = image, .mode = FORKD_DISK_SHARED};
+    struct forkd_boot_options options = boot_options(GUEST("sequence"));
+    options.disks = &disk;
+    options.disk_count = 1;
+    struct forkd_vm *vm = boot(&options);
+    OK(forkd_vm_wait(vm, WAIT_MS, NULL, &error));
+    struct forkd_server *twin = branch(vm, directory, 0, NULL);
+    struct forkd_child_options child_options = {.flags = FORKD_NO_AGENT};
+    struct forkd_vm *child = NULL;
+    struct forkd_vm_status status;
+    OK(forkd_server_fork(twin, &child_options, &child, &error));
+    OK(forkd_vm_wait(child, WAIT_MS, &status, &error));
+    assert_int_equal(status.end, FORKD_END_ERROR);
+    assert_int_equal(status.error.code, -EBUSY);
+    forkd_vm_free(child);
+    OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+    forkd_vm_free(vm);
+    /* The twin lives, and does not hold the lock: the next VM may have the disk. */
+    forkd_vm_free(boot(&options));
+    forkd_server_free(twin);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_branch_is_of_one_instant),
+        cmocka_unit_test(branches_at_the_same_time_are_each_right),
+        cmocka_unit_test(chain_of_layers_restores_what_it_was_made_of),
+        cmocka_unit_test(branch_of_a_branch_that_is_not_on_disk_yet),
+        cmocka_unit_test(booted_vm_can_be_branched_but_not_as_a_layer),
+        cmocka_unit_test(the_source_is_afterwards_as_it_was),
+        cmocka_unit_test(killed_twin_leaves_no_complete_snapshot),
+        cmocka_unit_test(full_disk_fails_the_branch_and_not_the_source),
+        cmocka_unit_test(detached_child_outlives_handle_and_server),
+        cmocka_unit_test(detached_server_serves_all_and_ends_when_idle),
+        cmocka_unit_test(detached_branch_completes_by_itself),
+        cmocka_unit_test(shared_disk_is_the_sources_alone),
+    };
+    return cmocka_run_group_tests(tests, make_snapshot, remove_snapshot);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest that counts, as fast as it can, into memory, its registers and its disk at once, and checks all
+ * that it finds there before it overwrites it: whatever is not of the same instant as the rest, in a branch
+ * or in the source, shows within one round. It prints a dot after a few rounds and an E, for good, at the
+ * first number that is not the one that it has to be. It says that it is ready at the start, and again when
+ * its VM generation id has changed.
+ *
+ * Flat 32-bit protected mode, no interrupts; the disk is the machine's first, virtio 1.x over MMIO (4.2.2).
+ */
+#include <stdint.h>
+
+#define READY_PORT 0x510
+#define CONSOLE_PORT 0x3f8
+#define VMGENID 0xf0000u
+#define DISK 0xd0000000u
+
+#define RING 0x400000u /* pages, each with the latest number that fell to it */
+#define RING_PAGES 256u
+#define STEPS_PER_BLOCK 64u
+#define DISK_BLOCKS 16u
+#define BLOCK_SECTORS 8u
+#define STEPS_PER_DOT 2048u /* two rounds over the disk, eight over the memory */
+
+__asm__(".section .note.pvh, \"a\", @note\n"
+        ".long 4, 4, 18\n"
+        ".asciz \"Xen\"\n"
+        ".long start\n"
+        ".text\n"
+        ".globl start\n"
+        "start:\n"
+        "movl $0x3f0000, %esp\n"
+        "jmp run\n");
+
+static void out8(uint16_t port, uint8_t value)
+{
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+/* The log is written line by line. */
+static void out_line(uint8_t character)
+{
+    out8(CONSOLE_PORT, character);
+    out8(CONSOLE_PORT, '\n');
+}
+
+static volatile uint32_t *at(uint32_t address)
+{
+    return (volatile uint32_t *)(uintptr_t)address;
+}
+
+static void stop(void)
+{
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
+
+static void fail(void)
+{
+    out_line('E');
+    stop();
+}
+
+/* Queue of the disk. */
+struct descriptor {
+    uint64_t address;
+    uint32_t length;
+    uint16_t flags;
+    uint16_t next;
+};
+static struct descriptor descriptors[4] __attribute__((aligned(16)));
+static volatile struct {
+    uint16_t flags;
+    uint16_t index;
+    uint16_t ring[4];
+} available __attribute__((aligned(4)));
+static volatile struct {
+    uint16_t flags;
+    uint16_t index;
+    struct {
+        uint32_t id;
+        uint32_t length;
+    } ring[4];
+} used __attribute__((aligned(4)));
+static struct {
+    uint32_t type;
+    uint32_t reserved;
+    uint64_t sector;
+} header;
+static volatile uint32_t block[BLOCK_SECTORS * 128];
+static volatile uint8_t status;
+
+static uint32_t address_of(const volatile void *pointer)
+{
+    return (uint32_t)(uintptr_t)pointer;
+}
+
+static void disk_start(void)
+{
+    volatile uint32_t *registers = at(DISK);
+    registers[0x70 / 4] = 0;
+    registers[0x70 / 4] = 1 | 2; /* ACKNOWLEDGE, DRIVER */
+    registers[0x24 / 4] = 1;
+    registers[0x20 / 4] = 1; /* VIRTIO_F_VERSION_1 */
+    registers[0x70 / 4] = 1 | 2 | 8;
+    registers[0x30 / 4] = 0;
+    registers[0x38 / 4] = 4;
+    registers[0x80 / 4] = address_of(descriptors);
+    registers[0x84 / 4] = 0;
+    registers[0x90 / 4] = address_of(&available);
+    registers[0x94 / 4] = 0;
+    registers[0xa0 / 4] = address_of(&used);
+    registers[0xa4 / 4] = 0;
+    registers[0x44 / 4] = 1;
+    registers[0x70 / 4] = 1 | 2 | 8 | 4;
+}
+
+/* Read (type 0) or write (type 1) `block`. */
+static void disk_do(uint32_t type, uint32_t number)
+{
+    header.type = type;
+    header.sector = number * BLOCK_SECTORS;
+    status = 0xff;
+    descriptors[0] = (struct descriptor){address_of(&header), sizeof header, 1, 1};
+    descriptors[1] =
+        (struct descriptor){address_of(block), sizeof block, (uint16_t)(type == 0 ? 1 | 2 : 1), 2};
+    descriptors[2] = (struct descriptor){address_of(&status), 1, 2, 0};
+    uint16_t next = available.index;
+    available.ring[next % 4] = 0;
+    __asm__ volatile("" : : : "memory");
+    available.index = (uint16_t)(next + 1);
+    at(DISK)[0x50 / 4] = 0;
+    while (used.index != (uint16_t)(next + 1))
+        __asm__ volatile("pause");
+    if (status != 0)
+        fail();
+}
+
+static void count_on_disk(uint32_t number)
+{
+    disk_do(0, number % DISK_BLOCKS);
+    uint32_t expected = number > DISK_BLOCKS ? number - DISK_BLOCKS : 0;
+    if (block[0] != expected || block[BLOCK_SECTORS * 128 - 1] != expected)
+        fail();
+    block[0] = number;
+    block[BLOCK_SECTORS * 128 - 1] = number;
+    disk_do(1, number % DISK_BLOCKS);
+}
+
+__attribute__((used)) static void run(void)
+{
+    uint32_t generation = *at(VMGENID);
+    disk_start();
+    for (uint32_t number = 1;; number++) {
+        volatile uint32_t *page = at(RING + number % RING_PAGES * 4096);
+        if (*page != (number > RING_PAGES ? number - RING_PAGES : 0))
+            fail();
+        *page = number;
+        if (number % STEPS_PER_BLOCK == 0)
+            count_on_disk(number / STEPS_PER_BLOCK);
+        if (number == 1 || *at(VMGENID) != generation) {
+            generation = *at(VMGENID);
+            out8(READY_PORT, 0);
+        }
+        if (number % STEPS_PER_DOT == 0)
+            out_line('.');
+    }
+}
