@@ -13,39 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static double floor_ms(const char *program, const char *memory, int count)
-{
-    char command[1024];
-    snprintf(command, sizeof command, "'%s' '%s' all %d", program, memory, count);
-    FILE *output = popen(command, "r");
-    double elapsed = -1;
-    if (output == NULL || fscanf(output, "%lf", &elapsed) != 1 || pclose(output) != 0)
-        errx(1, "the floor program failed");
-    return elapsed;
-}
-
-static double ours_ms(struct forkd_server *server, struct forkd_vm **children, int count)
-{
-    struct forkd_error error;
-    struct forkd_child_options options = {.flags = FORKD_NO_AGENT};
-    double start = measure_now_ms();
-    for (int i = 0; i < count; i++) {
-        if (forkd_server_fork(server, &options, &children[i], &error) < 0)
-            errx(1, "%s", error.text);
-    }
-    for (int i = 0; i < count; i++) {
-        struct forkd_vm_status status;
-        if (forkd_vm_wait(children[i], 60000, &status, &error) < 0)
-            errx(1, "%s", error.text);
-        if (status.phase != FORKD_VM_READY)
-            errx(1, "child %d ended (%u): %s", i, status.end, status.error.text);
-    }
-    double elapsed = measure_now_ms() - start;
-    for (int i = 0; i < count; i++)
-        forkd_vm_free(children[i]);
-    return elapsed;
-}
-
 int main(int argc, char **argv)
 {
     if (argc != 6)
@@ -62,12 +29,12 @@ int main(int argc, char **argv)
     if (children == NULL || ours == NULL || bare == NULL || ratio == NULL)
         err(1, "calloc");
     /* Warm up: host memory that was never touched costs ten times more (see docs/benchmarks.md). */
-    floor_ms(argv[3], snapshot.memory, count);
-    ours_ms(server, children, count);
+    measure_floor_ms(argv[3], &snapshot, count);
+    measure_fork_ms(server, children, count);
     printf("%-6s %10s %10s %8s\n", "round", "floor ms", "ours ms", "ratio");
     for (int i = 0; i < rounds; i++) {
-        bare[i] = floor_ms(argv[3], snapshot.memory, count);
-        ours[i] = ours_ms(server, children, count);
+        bare[i] = measure_floor_ms(argv[3], &snapshot, count);
+        ours[i] = measure_fork_ms(server, children, count);
         ratio[i] = ours[i] / bare[i];
         printf("%-6d %10.1f %10.1f %8.2f\n", i + 1, bare[i], ours[i], ratio[i]);
     }

@@ -69,3 +69,78 @@ void measure_snapshot_remove(const struct measure_snapshot *snapshot)
     unlink(snapshot->vmstate);
     rmdir(snapshot->directory);
 }
+
+void measure_fork(struct forkd_server *server, struct forkd_vm **children, int *pids, int count)
+{
+    struct forkd_error error;
+    struct forkd_child_options options = {.flags = FORKD_NO_AGENT};
+    for (int i = 0; i < count; i++) {
+        if (forkd_server_fork(server, &options, &children[i], &error) < 0)
+            errx(1, "%s", error.text);
+    }
+    for (int i = 0; i < count; i++) {
+        struct forkd_vm_status status;
+        if (forkd_vm_wait(children[i], 60000, &status, &error) < 0)
+            errx(1, "%s", error.text);
+        if (status.phase != FORKD_VM_READY)
+            errx(1, "child %d ended (%u): %s", i, status.end, status.error.text);
+        if (pids != NULL)
+            pids[i] = status.pid;
+    }
+}
+
+void measure_free(struct forkd_vm **children, int count)
+{
+    for (int i = 0; i < count; i++)
+        forkd_vm_free(children[i]);
+}
+
+double measure_fork_ms(struct forkd_server *server, struct forkd_vm **children, int count)
+{
+    double start = measure_now_ms();
+    measure_fork(server, children, NULL, count);
+    double elapsed = measure_now_ms() - start;
+    measure_free(children, count);
+    return elapsed;
+}
+
+double measure_floor_ms(const char *floor, const struct measure_snapshot *snapshot, int count)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "'%s' '%s' all %d", floor, snapshot->memory, count);
+    FILE *output = popen(command, "r");
+    double elapsed = -1;
+    if (output == NULL || fscanf(output, "%lf", &elapsed) != 1 || pclose(output) != 0)
+        errx(1, "the floor program failed");
+    return elapsed;
+}
+
+/* The number after `field` at the beginning of a line. */
+static double field_kib(const char *path, const char *field)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        err(1, "%s", path);
+    char line[256];
+    double kib = -1;
+    while (kib < 0 && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, field, strlen(field)) == 0)
+            kib = atof(line + strlen(field));
+    }
+    fclose(file);
+    if (kib < 0)
+        errx(1, "%s has no %s", path, field);
+    return kib;
+}
+
+double measure_smaps_kib(int pid, const char *field)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
+    return field_kib(path, field);
+}
+
+double measure_meminfo_kib(const char *field)
+{
+    return field_kib("/proc/meminfo", field);
+}

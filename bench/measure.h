@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the benchmarks share: a clock, medians, and a snapshot of the small guest. */
+/* What the benchmarks share: a clock, medians, a snapshot of the small guest, and children of it. */
 #ifndef FORKD_BENCH_MEASURE_H
 #define FORKD_BENCH_MEASURE_H
 
@@ -23,5 +23,17 @@ void measure_snapshot_make(struct measure_snapshot *out, const char *vmm, const 
 struct forkd_server *measure_server_start(const struct measure_snapshot *snapshot, const char *vmm,
                                           uint32_t parked);
 void measure_snapshot_remove(const struct measure_snapshot *snapshot);
+
+/* Fork children and wait until each is ready; `pids` may be NULL. */
+void measure_fork(struct forkd_server *server, struct forkd_vm **children, int *pids, int count);
+void measure_free(struct forkd_vm **children, int count);
+/* Milliseconds from the first call to the last child being ready; the children are freed. */
+double measure_fork_ms(struct forkd_server *server, struct forkd_vm **children, int count);
+/* The same of the floor program. */
+double measure_floor_ms(const char *floor, const struct measure_snapshot *snapshot, int count);
+
+/* A field such as "Pss:" of /proc/PID/smaps_rollup, and one of /proc/meminfo. */
+double measure_smaps_kib(int pid, const char *field);
+double measure_meminfo_kib(const char *field);
 
 #endif

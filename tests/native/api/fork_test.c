@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Snapshot, fork server and children through libforkd, with a guest of our own. */
-#include "harness.h"
+#include "snapshot.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,80 +10,6 @@
 #include <sys/stat.h>
 
 #define CHILDREN 10
-
-struct fixture {
-    struct folder folder;
-    char memory[128];
-    char vmstate[128];
-    char disk[128];
-    struct forkd_disk disks[1];
-    struct forkd_server_options options;
-};
-
-/* One snapshot for all tests: the guest fills its memory, with one disk that it does not touch. */
-static int make_snapshot(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->folder = folder_make();
-    folder_file(&fixture->folder, "memory.bin", fixture->memory, sizeof fixture->memory);
-    folder_file(&fixture->folder, "vmstate", fixture->vmstate, sizeof fixture->vmstate);
-    folder_file(&fixture->folder, "disk.img", fixture->disk, sizeof fixture->disk);
-    int fd = open(fixture->disk, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    assert_int_equal(ftruncate(fd, 1 << 20), 0);
-    close(fd);
-    fixture->disks[0] = (struct forkd_disk){.path = fixture->disk};
-    struct forkd_boot_options options = boot_options(GUEST("ready"));
-    options.disks = fixture->disks;
-    options.disk_count = 1;
-    struct forkd_vm *vm = boot(&options);
-    struct forkd_error error = {0};
-    OK(forkd_vm_wait(vm, 20000, NULL, &error));
-    OK(forkd_vm_snapshot(vm, fixture->folder.path, &error));
-    forkd_vm_free(vm);
-    fixture->options = (struct forkd_server_options){.vmm_path = FORKD_VMM,
-                                                     .memory_path = fixture->memory,
-                                                     .vmstate_path = fixture->vmstate,
-                                                     .disks = fixture->disks,
-                                                     .disk_count = 1};
-    *state = fixture;
-    return 0;
-}
-
-static int remove_snapshot(void **state)
-{
-    struct fixture *fixture = *state;
-    folder_remove(&fixture->folder);
-    free(fixture);
-    return 0;
-}
-
-static struct forkd_server *start(const struct fixture *fixture)
-{
-    struct forkd_error error = {0};
-    struct forkd_server *server = NULL;
-    OK(forkd_server_start(&server, &fixture->options, &error));
-    return server;
-}
-
-static struct forkd_vm *fork_ready(struct forkd_server *server, const char *vsock_path,
-                                   struct forkd_vm_status *status)
-{
-    struct forkd_error error = {0};
-    struct forkd_vm *child = NULL;
-    struct forkd_child_options options = {.flags = FORKD_NO_AGENT, .vsock_path = vsock_path};
-    OK(forkd_server_fork(server, &options, &child, &error));
-    OK(forkd_vm_wait(child, 20000, status, &error));
-    if (status->phase != FORKD_VM_READY)
-        fail_msg("the child ended: %s", status->error.text);
-    return child;
-}
-
-static void assert_gone(int pid)
-{
-    for (int i = 0; i < 200 && kill(pid, 0) == 0; i++)
-        usleep(10000);
-    assert_int_equal(kill(pid, 0), -1);
-}
 
 static void memory_image_holds_what_the_guest_wrote(void **state)
 {
@@ -124,27 +50,6 @@ static void children_become_ready_each_in_its_own_process(void **state)
         assert_gone(status[i].pid);
     }
     forkd_server_free(server);
-}
-
-static int count_children(int pid)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    int count = 0;
-    int child = 0;
-    while (fscanf(file, "%d", &child) == 1)
-        count++;
-    fclose(file);
-    return count;
-}
-
-static void wait_for_children(int pid, int expected)
-{
-    for (int i = 0; i < 500 && count_children(pid) != expected; i++)
-        usleep(10000);
-    assert_int_equal(count_children(pid), expected);
 }
 
 static void parked_children_are_used_and_replaced(void **state)

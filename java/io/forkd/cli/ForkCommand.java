@@ -30,7 +30,7 @@ import picocli.CommandLine.Parameters;
                 + " done in each. They end with this command.",
         sortOptions = false)
 final class ForkCommand implements Callable<Integer> {
-    private static final int MAX_CHILDREN = 10_000;
+    static final int MAX_CHILDREN = 10_000;
     private static final int MAX_PARALLEL = 32;
     private static final Duration COMMAND_TIMEOUT = Duration.ofSeconds(60);
 
@@ -64,6 +64,12 @@ final class ForkCommand implements Callable<Integer> {
 
     @Option(names = "--memory-limit-mib", paramLabel = "M", description = "Memory limit of each child (cgroup).")
     Optional<Long> memoryLimitMib = Optional.empty();
+
+    @Option(
+            names = "--all-or-nothing",
+            description = "When a child does not come up, end all. Otherwise the others are used, and the exit status"
+                    + " is 1.")
+    boolean allOrNothing;
 
     @Option(names = "--eval", paramLabel = "CODE", description = "Evaluate this in the warm interpreter of each child.")
     Optional<String> eval = Optional.empty();
@@ -103,12 +109,14 @@ final class ForkCommand implements Callable<Integer> {
         ExecutorService workers = Executors.newFixedThreadPool(Math.min(count, MAX_PARALLEL), ForkCommand::worker);
         try (Fork fork = shell.engine().fork(request, shell)) {
             List<Future<Outcome>> outcomes = new ArrayList<>();
-            fork.awaitReady(child -> {
-                report(child);
-                if (work) {
-                    outcomes.add(workers.submit(() -> work(child)));
-                }
-            });
+            fork.awaitReady(
+                    child -> {
+                        report(child);
+                        if (work) {
+                            outcomes.add(workers.submit(() -> work(child)));
+                        }
+                    },
+                    allOrNothing ? Fork::failAll : this::report);
             reportTimes(fork);
             boolean success = true;
             for (Future<Outcome> outcome : outcomes) {
@@ -194,6 +202,17 @@ final class ForkCommand implements Callable<Integer> {
         }
     }
 
+    private void report(Fork.Failure failure) {
+        if (json) {
+            shell.print(Shell.json()
+                    .put("event", "failed")
+                    .put("name", failure.name())
+                    .put("reason", failure.reason()));
+        } else {
+            shell.note("Error: the child " + failure.name() + " did not come up: " + failure.reason());
+        }
+    }
+
     private void reportTimes(Fork fork) {
         shell.clear();
         Duration total = fork.elapsed();
@@ -208,7 +227,7 @@ final class ForkCommand implements Callable<Integer> {
         }
         // Scripts look for "total wall-clock:" and take the fourth word.
         shell.print("forkd: fork server up: " + fork.serverUp().toMillis() + " ms");
-        shell.print("forkd: " + count + " restored: " + restore.toMillis() + " ms");
+        shell.print("forkd: " + fork.alive() + " restored: " + restore.toMillis() + " ms");
         shell.print("forkd: total wall-clock: " + total.toMillis() + " ms");
         shell.out().flush();
     }

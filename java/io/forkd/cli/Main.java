@@ -37,6 +37,7 @@ public final class Main {
         VERBS.put("run", RunCommand::new);
         VERBS.put("images", ImagesCommand::new);
         VERBS.put("rmi", RmiCommand::new);
+        VERBS.put("bench", BenchCommand::new);
         VERBS.put("where", WhereCommand::new);
         VERBS.put("cleanup", CleanupCommand::new);
         VERBS.put(

@@ -13,6 +13,7 @@ import io.forkd.vmm.ForkServer;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.VmStatus;
 import io.forkd.vmm.VmStatus.Phase;
+import io.forkd.vmm.VmmException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -36,6 +37,9 @@ public final class Fork implements AutoCloseable {
      */
     public record Child(String name, int pid, Path socket, Duration restore, Duration elapsed) {}
 
+    /** A child that did not come up, and why. */
+    public record Failure(String name, String reason) {}
+
     private record Pending(String name, Path socket, Vm vm) {}
 
     private final ForkRequest request;
@@ -48,6 +52,10 @@ public final class Fork implements AutoCloseable {
     private final Deque<AutoCloseable> held = new ArrayDeque<>();
 
     private final List<Pending> all = new ArrayList<>();
+
+    /** Children that could not even be asked for. */
+    private final List<Failure> refused = new ArrayList<>();
+
     private Duration serverUp = Duration.ZERO;
     private Optional<MemoryLimit> limit = Optional.empty();
 
@@ -118,14 +126,32 @@ public final class Fork implements AutoCloseable {
             Optional<Path> netns = request.ownNetworks() ? Optional.of(namespace(i)) : Optional.empty();
             Optional<Path> console =
                     request.keepWork() ? Optional.of(run.path().resolve(name + ".console.log")) : Optional.empty();
-            Vm vm = server.fork(new ChildOptions(name, socket, console, tap, netns));
-            held.push(vm);
-            all.add(new Pending(name, socket, vm));
+            try {
+                Vm vm = server.fork(new ChildOptions(name, socket, console, tap, netns));
+                held.push(vm);
+                all.add(new Pending(name, socket, vm));
+            } catch (VmmException e) {
+                refused.add(new Failure(name, e.sentence()));
+            }
         }
     }
 
     /** Waits until all are ready; {@code onReady} gets each as soon as it is. One that fails, fails all. */
     public void awaitReady(Consumer<Child> onReady) {
+        awaitReady(onReady, Fork::failAll);
+    }
+
+    /** Takes a failed child for the failure of all: they end when the fork is closed. */
+    public static void failAll(Failure failure) {
+        throw new ForkdException(
+                Kind.FAILED,
+                "the child " + failure.name() + " did not come up: " + failure.reason(),
+                "All children of this fork were ended.");
+    }
+
+    /** Waits until each is ready or has failed, and hands it over as soon as that is known. */
+    public void awaitReady(Consumer<Child> onReady, Consumer<Failure> onFailure) {
+        refused.forEach(onFailure);
         Deque<Pending> pending = new ArrayDeque<>(all);
         while (!pending.isEmpty()) {
             cancellation.check();
@@ -137,19 +163,17 @@ public final class Fork implements AutoCloseable {
                 wait = Duration.ZERO;
                 if (status.isPresent()) {
                     each.remove();
-                    onReady.accept(ready(child, status.get()));
+                    if (status.get().phase() == Phase.READY) {
+                        onReady.accept(ready(child, status.get()));
+                    } else {
+                        onFailure.accept(new Failure(child.name(), status.get().reason()));
+                    }
                 }
             }
         }
     }
 
     private Child ready(Pending child, VmStatus status) {
-        if (status.phase() != Phase.READY) {
-            throw new ForkdException(
-                    Kind.FAILED,
-                    "the child " + child.name() + " did not come up: " + status.reason(),
-                    "All children of this fork were ended.");
-        }
         limit.ifPresent(memory -> memory.place(child.name(), status.pid()));
         return new Child(child.name(), status.pid(), child.socket(), status.ready(), elapsed());
     }

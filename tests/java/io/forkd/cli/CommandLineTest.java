@@ -60,6 +60,7 @@ class CommandLineTest {
                 "run",
                 "images",
                 "rmi",
+                "bench",
                 "where",
                 "cleanup",
                 "kernel",
@@ -114,6 +115,13 @@ class CommandLineTest {
                 "rmi x --cascade --force                | 1 | exclude each other",
                 "kernel                                 | 2 | install",
                 "kernel install --deb /nonexistent      | 1 | /nonexistent",
+                "bench                                  | 2 | Missing required parameter",
+                "bench swim                             | 2 | swim",
+                "bench eval -n 3                        | 2 | -n is for fork and idle",
+                "bench fork -n 0                        | 2 | -n 0 is out of range",
+                "bench fork --rounds 0                  | 2 | --rounds 0 is out of range",
+                "bench fork                             | 1 | there is no snapshot to measure",
+                "bench restore --tag x                  | 1 | there is no snapshot 'x'",
                 "completion fish                        | 2 | fish",
             })
     void failure_has_its_status_and_says_why(String line, int status, String message) {
@@ -133,6 +141,9 @@ class CommandLineTest {
         assertThat(fork.count).isEqualTo(3);
         assertThat(fork.command).containsExactly("ls", "-l", "--json");
         assertThat(fork.json).isFalse();
+        assertThat(fork.allOrNothing).isFalse();
+        assertThat(parsed(ForkCommand.class, "fork", "--tag", "py", "-n", "3", "--all-or-nothing").allOrNothing)
+                .isTrue();
     }
 
     @Test

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Forking when something runs out at child k of n, or dies meanwhile: the children that were made live on,
+ * the others say why they are not there, and nothing is left behind.
+ */
+#include "snapshot.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#define CHILDREN 10
+#define STRANGER 54321 /* a user that runs nothing else; limits of processes are not for root */
+#define SOME 3
+
+struct brood {
+    struct forkd_vm *children[CHILDREN];
+    struct forkd_vm_status status[CHILDREN];
+};
+
+static char *vsock_path(const struct fixture *fixture, int index, char *buffer, size_t size)
+{
+    snprintf(buffer, size, "%s/%d.vsock", fixture->folder.path, index);
+    return buffer;
+}
+
+static void ask(const struct fixture *fixture, struct forkd_server *server, struct brood *brood, int from,
+                int to)
+{
+    struct forkd_error error = {0};
+    for (int i = from; i < to; i++) {
+        struct forkd_child_options options = {.flags = FORKD_NO_AGENT,
+                                              .vsock_path = vsock_path(fixture, i, (char[128]){0}, 128)};
+        OK(forkd_server_fork(server, &options, &brood->children[i], &error));
+    }
+}
+
+/* How many came up. */
+static int wait_all(struct brood *brood, int from, int to)
+{
+    struct forkd_error error = {0};
+    int ready = 0;
+    for (int i = from; i < to; i++) {
+        OK(forkd_vm_wait(brood->children[i], 20000, &brood->status[i], &error));
+        ready += brood->status[i].phase == FORKD_VM_READY;
+    }
+    return ready;
+}
+
+static void assert_still_ready(struct brood *brood, int from, int to)
+{
+    struct forkd_error error = {0};
+    for (int i = from; i < to; i++) {
+        struct forkd_vm_status now;
+        OK(forkd_vm_wait(brood->children[i], 0, &now, &error));
+        assert_int_equal(now.phase, brood->status[i].phase);
+    }
+}
+
+static void free_all(struct brood *brood)
+{
+    for (int i = 0; i < CHILDREN; i++)
+        forkd_vm_free(brood->children[i]);
+}
+
+static void assert_no_sockets(const struct fixture *fixture)
+{
+    for (int i = 0; i < CHILDREN; i++)
+        assert_int_equal(access(vsock_path(fixture, i, (char[128]){0}, 128), F_OK), -1);
+}
+
+/* The failed ones name what they ran out of. */
+static void assert_failed(const struct forkd_vm_status *status, int code)
+{
+    assert_int_equal(status->phase, FORKD_VM_ENDED);
+    assert_int_equal(status->end, FORKD_END_ERROR);
+    assert_int_equal(status->error.code, -code);
+    assert_true(strlen(status->error.text) > 0);
+}
+
+/* A /dev/kvm that everybody may use, for this program only. */
+static void share_kvm(const struct fixture *fixture)
+{
+    struct stat info;
+    char node[128];
+    assert_int_equal(stat("/dev/kvm", &info), 0);
+    folder_file(&fixture->folder, "kvm", node, sizeof node);
+    mode_t mask = umask(0);
+    if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mknod(node, S_IFCHR | 0666, info.st_rdev) < 0 || mount(node, "/dev/kvm", NULL, MS_BIND, NULL) < 0)
+        fail_msg("cannot put a node over /dev/kvm: %s: run the native tests as root", strerror(errno));
+    umask(mask);
+}
+
+/* A server that, with all that it starts, may have so many threads. */
+static struct forkd_server *start_limited(struct fixture *fixture, struct forkd_server_options *options,
+                                          rlim_t threads)
+{
+    char command[512];
+    char vmm[128];
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    share_kvm(fixture);
+    folder_file(&fixture->folder, "forkd-vmm", vmm, sizeof vmm);
+    snprintf(command, sizeof command, "cp '%s' '%s' && chown -R %d '%s'", FORKD_VMM, vmm, STRANGER,
+             fixture->folder.path);
+    assert_int_equal(system(command), 0);
+    options->vmm_path = vmm;
+    struct rlimit ours;
+    assert_int_equal(getrlimit(RLIMIT_NPROC, &ours), 0);
+    struct rlimit theirs = {.rlim_cur = threads, .rlim_max = ours.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NPROC, &theirs), 0);
+    assert_int_equal(setresuid(STRANGER, STRANGER, 0), 0);
+    int result = forkd_server_start(&server, options, &error);
+    assert_int_equal(setresuid(0, 0, 0), 0);
+    assert_int_equal(setrlimit(RLIMIT_NPROC, &ours), 0);
+    OK(result);
+    return server;
+}
+
+static void children_beyond_the_limit_of_processes_say_so(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server_options options = fixture->options;
+    /* A child with one vCPU has two threads; the server has one. */
+    struct forkd_server *server = start_limited(fixture, &options, 1 + 2 * SOME);
+    int pid = forkd_server_pid(server);
+    struct brood brood;
+    ask(fixture, server, &brood, 0, CHILDREN);
+    int ready = wait_all(&brood, 0, CHILDREN);
+    assert_true(ready >= 1 && ready <= SOME);
+    for (int i = 0; i < CHILDREN; i++) {
+        if (brood.status[i].phase != FORKD_VM_READY)
+            assert_failed(&brood.status[i], EAGAIN);
+    }
+    assert_still_ready(&brood, 0, CHILDREN);
+    free_all(&brood);
+    wait_for_children(pid, 0);
+    assert_no_sockets(fixture);
+    /* The server is none the worse for it. */
+    forkd_vm_free(fork_ready(server, NULL, &brood.status[0]));
+    forkd_server_free(server);
+}
+
+static void children_without_memory_say_so(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    int pid = forkd_server_pid(server);
+    struct brood brood;
+    ask(fixture, server, &brood, 0, SOME);
+    assert_int_equal(wait_all(&brood, 0, SOME), SOME);
+    /* Inherited: no child can map anything more. */
+    struct rlimit limit = {1 << 20, RLIM_INFINITY};
+    assert_int_equal(prlimit(pid, RLIMIT_AS, &limit, NULL), 0);
+    ask(fixture, server, &brood, SOME, CHILDREN);
+    assert_int_equal(wait_all(&brood, SOME, CHILDREN), 0);
+    for (int i = SOME; i < CHILDREN; i++)
+        assert_failed(&brood.status[i], ENOMEM);
+    assert_still_ready(&brood, 0, SOME);
+    free_all(&brood);
+    wait_for_children(pid, 0);
+    assert_no_sockets(fixture);
+    forkd_server_free(server);
+}
+
+static void server_killed_while_children_start_takes_all_along(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int killed_after = 0; killed_after < CHILDREN; killed_after++) {
+        struct forkd_server *server = start(fixture);
+        struct brood brood;
+        ask(fixture, server, &brood, 0, killed_after);
+        kill(forkd_server_pid(server), SIGKILL);
+        struct forkd_error error = {0};
+        for (int i = 0; i < killed_after; i++) {
+            OK(forkd_vm_wait_end(brood.children[i], 20000, &brood.status[i], &error));
+            assert_int_equal(brood.status[i].end, FORKD_END_KILLED);
+            forkd_vm_free(brood.children[i]);
+            if (brood.status[i].pid != 0)
+                assert_gone(brood.status[i].pid);
+        }
+        forkd_server_free(server);
+        assert_no_sockets(fixture);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(server_killed_while_children_start_takes_all_along),
+        cmocka_unit_test(children_without_memory_say_so),
+        cmocka_unit_test(children_beyond_the_limit_of_processes_say_so),
+    };
+    return cmocka_run_group_tests(tests, make_snapshot, remove_snapshot);
+}
