@@ -28,7 +28,7 @@ double measure_median(double *values, int count)
     return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-void measure_snapshot_make(struct measure_snapshot *out, const char *vmm, const char *guest, uint32_t vcpus)
+void measure_snapshot_write(struct measure_snapshot *out, const struct forkd_boot_options *options)
 {
     snprintf(out->directory, sizeof out->directory, "/var/tmp/forkd-bench-XXXXXX");
     if (mkdtemp(out->directory) == NULL)
@@ -36,17 +36,22 @@ void measure_snapshot_make(struct measure_snapshot *out, const char *vmm, const 
     snprintf(out->memory, sizeof out->memory, "%s/memory.bin", out->directory);
     snprintf(out->vmstate, sizeof out->vmstate, "%s/vmstate", out->directory);
     struct forkd_error error;
-    struct forkd_boot_options options = {.vmm_path = vmm,
-                                         .kernel_path = guest,
-                                         .memory_bytes = 512ull << 20,
-                                         .vcpu_count = vcpus,
-                                         .flags = FORKD_NO_AGENT};
     struct forkd_vm *vm = NULL;
     struct forkd_vm_status status;
-    if (forkd_vm_boot(&vm, &options, &error) < 0 || forkd_vm_wait(vm, 60000, &status, &error) < 0 ||
+    if (forkd_vm_boot(&vm, options, &error) < 0 || forkd_vm_wait(vm, 60000, &status, &error) < 0 ||
         forkd_vm_snapshot(vm, out->directory, &error) < 0)
         errx(1, "%s", error.text);
     forkd_vm_free(vm);
+}
+
+void measure_snapshot_make(struct measure_snapshot *out, const char *vmm, const char *guest, uint32_t vcpus)
+{
+    const struct forkd_boot_options options = {.vmm_path = vmm,
+                                               .kernel_path = guest,
+                                               .memory_bytes = 512ull << 20,
+                                               .vcpu_count = vcpus,
+                                               .flags = FORKD_NO_AGENT};
+    measure_snapshot_write(out, &options);
 }
 
 struct forkd_server *measure_server_start(const struct measure_snapshot *snapshot, const char *vmm,

@@ -17,8 +17,9 @@ double measure_now_ms(void);
 /* Sorts the values. */
 double measure_median(double *values, int count);
 
-/* Boot the guest with 512 MiB and write it down in a temporary folder. These end the program when they fail.
- */
+/* Boot a guest without an agent and write it down in a temporary folder; measure_snapshot_make: with 512 MiB.
+ * These end the program when they fail. */
+void measure_snapshot_write(struct measure_snapshot *out, const struct forkd_boot_options *options);
 void measure_snapshot_make(struct measure_snapshot *out, const char *vmm, const char *guest, uint32_t vcpus);
 struct forkd_server *measure_server_start(const struct measure_snapshot *snapshot, const char *vmm,
                                           uint32_t parked);

@@ -318,14 +318,15 @@ static bool sockets_left(void)
     return found;
 }
 
-static void fork_and_check(const struct options *options)
+static int start_server(const struct options *options, const char *snapshot, struct forkd_server **server,
+                        struct forkd_error *error)
 {
     char memory[512];
     char vmstate[512];
     char layer[512];
-    snprintf(memory, sizeof memory, "%s/memory.bin", options->snapshot);
-    snprintf(vmstate, sizeof vmstate, "%s/vmstate", options->snapshot);
-    snprintf(layer, sizeof layer, "%s/disk-0.layer", options->snapshot);
+    snprintf(memory, sizeof memory, "%s/memory.bin", snapshot);
+    snprintf(vmstate, sizeof vmstate, "%s/vmstate", snapshot);
+    snprintf(layer, sizeof layer, "%s/disk-0.layer", snapshot);
     const char *const layers[] = {layer};
     const struct forkd_disk disk = {
         .path = options->rootfs, .layer_paths = layers, .layer_count = access(layer, F_OK) == 0 ? 1 : 0};
@@ -334,10 +335,89 @@ static void fork_and_check(const struct options *options)
                                                         .vmstate_path = vmstate,
                                                         .disks = &disk,
                                                         .disk_count = 1};
+    return forkd_server_start(server, &server_options, error);
+}
+
+static struct forkd_vm *fork_one(struct forkd_server *server, const char *name)
+{
+    struct forkd_error error;
+    struct forkd_vm *vm = NULL;
+    char console[64];
+    snprintf(console, sizeof console, "%s.console", name);
+    const struct forkd_child_options child = {
+        .hostname = name, .console_path = console, .ready_timeout_ms = READY_MS};
+    if (forkd_server_fork(server, &child, &vm, &error) < 0) {
+        check(false, "fork %s: %s", name, error.text);
+        return NULL;
+    }
+    if (await_ready(vm, name, console, NULL))
+        return vm;
+    forkd_vm_free(vm);
+    return NULL;
+}
+
+/* What the source had at the instant of the branch, in memory and on its disk, and nothing of later. */
+static void check_branched(struct forkd_server *server, const char *name)
+{
+    char text[TEXT_SIZE] = "";
+    struct forkd_vm *vm = fork_one(server, name);
+    if (vm == NULL)
+        return;
+    shell(vm,
+          "cat /proc/sys/kernel/hostname /run/then /root/then; ls /run/later /root/later 2>&1 | grep -c such",
+          text, sizeof text);
+    char expected[128];
+    snprintf(expected, sizeof expected, "%s\nin memory\non disk\n2\n", name);
+    if (!check(strcmp(text, expected) == 0, "%s has what the source had, and a name of its own", name))
+        printf("%s", text);
+    forkd_vm_free(vm);
+}
+
+static void branch_and_check(const struct options *options, struct forkd_server *server)
+{
+    struct forkd_error error;
+    char text[TEXT_SIZE] = "";
+    char directory[512];
+    struct forkd_vm *source = fork_one(server, "source");
+    if (source == NULL)
+        return;
+    shell(source, "echo in memory > /run/then; echo on disk > /root/then; sync", text, sizeof text);
+    snprintf(directory, sizeof directory, "%s/branch", options->snapshot);
+    mkdir(directory, 0700);
+    const struct forkd_branch_options branch = {.directory = directory};
+    struct forkd_branch_result result;
+    struct forkd_server *twin = NULL;
+    int code = forkd_vm_branch(source, &branch, &twin, &result, &error);
+    if (!check(code == 0, "the source is branched")) {
+        printf("%s\n", error.text);
+        forkd_vm_free(source);
+        return;
+    }
+    printf("  pause %.1f ms, of it fork(2) %.1f ms\n", (double)result.pause_us / 1e3,
+           (double)result.fork_us / 1e3);
+    shell(source, "echo x > /run/later; echo x > /root/later; cat /root/later /run/then", text, sizeof text);
+    check(strcmp(text, "x\nin memory\n") == 0, "the source goes on");
+    check_branched(twin, "before-written");
+    code = forkd_server_wait_written(twin, READY_MS, &error);
+    if (!check(code == 0, "the branch is written"))
+        printf("%s\n", error.text);
+    forkd_server_free(twin);
+    forkd_vm_free(source);
+    struct forkd_server *restored = NULL;
+    code = start_server(options, directory, &restored, &error);
+    if (check(code == 0, "the branch's fork server starts"))
+        check_branched(restored, "from-files");
+    else
+        printf("%s\n", error.text);
+    forkd_server_free(restored);
+}
+
+static void fork_and_check(const struct options *options)
+{
     struct forkd_error error = {0};
     struct forkd_server *server = NULL;
     double start = now_ms();
-    int result = forkd_server_start(&server, &server_options, &error);
+    int result = start_server(options, options->snapshot, &server, &error);
     if (options->refused != NULL) {
         check(result < 0 && strstr(error.text, options->refused) != NULL, "the server is refused for %s: %s",
               options->refused, error.text);
@@ -352,6 +432,7 @@ static void fork_and_check(const struct options *options)
     for (int round = 0; round < options->rounds && facts != NULL; round++)
         fork_round(options, server, facts, round);
     free(facts);
+    branch_and_check(options, server);
     forkd_server_free(server);
 }
 
@@ -364,7 +445,8 @@ static _Noreturn void usage(void)
           "\n"
           "With a kernel: boots it with two vCPUs and IMAGE as its disk, and writes DIR.\n"
           "Then, --rounds times (1), forks --children (5; 0: none) of DIR, lets each\n"
-          "acknowledge its identity, and checks name, clock, random numbers and vCPUs.\n"
+          "acknowledge its identity, and checks name, clock, random numbers and vCPUs;\n"
+          "then branches one more, and forks that branch, before and after it is on disk.\n"
           "--python: the image has numpy, which is warmed. --baseline: with that CPU template.\n"
           "--refused: the host must refuse the snapshot, and say WORDS. Consoles are left in the current "
           "folder.\n",

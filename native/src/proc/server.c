@@ -14,14 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PARK_PAUSE_MS 2
-#define WRITER_NICE 10
 /* Signals, listener, writer, owner; the attached come after. */
 #define POLLED_FIXED 4u
 
@@ -359,12 +357,10 @@ static void attach(struct server *server)
 /* --- writing a branch down --------------------------------------------------------------------------------
  */
 
-/* The guest that goes on comes first. */
 static _Noreturn void write_files(const struct server *server, const struct twin *twin, int directory,
                                   int channel)
 {
     const struct machine *machine = &server->vm->machine;
-    setpriority(PRIO_PROCESS, 0, WRITER_NICE);
     struct snapshot_source source = {.vmstate = twin->state.data,
                                      .vmstate_length = twin->state.length,
                                      .memory = machine->memory.host,

@@ -147,7 +147,7 @@ static void count_on_disk(uint32_t number)
     disk_do(1, number % DISK_BLOCKS);
 }
 
-__attribute__((used)) static void run(void)
+__attribute__((used)) void run(void)
 {
     uint32_t generation = *at(VMGENID);
     disk_start();

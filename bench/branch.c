@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * branch-pause: how long a child of a 1.5 GiB snapshot stands still while it is branched, by how much of its
+ * memory has diverged; beside it, in turn, fork(2) alone of such a mapping. Then what a busy source pays in
+ * the second after a branch.
+ *
+ *   branch VMM GUEST BRANCHES
+ */
+#include "measure.h"
+
+#include <forkd/forkd.h>
+
+#include <err.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MEMORY (1536ull << 20)
+#define FIRST (16ull << 20) /* where the guest begins to write, too */
+#define PAGE 4096u
+#define SETTLE_US 20000
+
+static const int sizes[] = {0, 64, 256, 1024}; /* MiB that have diverged */
+#define SIZE_COUNT (int)(sizeof sizes / sizeof sizes[0])
+#define FIGURE_SIZE 2 /* 256 MiB */
+
+struct source {
+    struct measure_snapshot snapshot;
+    struct forkd_server *server;
+    struct forkd_vm *vm;
+    char console[96];
+    char branch[96]; /* folder that branches are written to */
+};
+
+static void check(int result, const struct forkd_error *error)
+{
+    if (result < 0)
+        errx(1, "%s", error->text);
+}
+
+/* A child that has written to so much of its memory. */
+static void source_make(struct source *source, const char *vmm, const char *guest, int mib, bool busy)
+{
+    struct forkd_error error;
+    char command_line[16];
+    snprintf(command_line, sizeof command_line, "%d%s", mib, busy ? "b" : "");
+    struct forkd_boot_options options = {.vmm_path = vmm,
+                                         .kernel_path = guest,
+                                         .command_line = command_line,
+                                         .memory_bytes = MEMORY,
+                                         .vcpu_count = 1,
+                                         .flags = FORKD_NO_AGENT};
+    measure_snapshot_write(&source->snapshot, &options);
+    snprintf(source->console, sizeof source->console, "%s/console", source->snapshot.directory);
+    snprintf(source->branch, sizeof source->branch, "%s/branch", source->snapshot.directory);
+    if (mkdir(source->branch, 0700) < 0)
+        err(1, "%s", source->branch);
+    source->server = measure_server_start(&source->snapshot, vmm, 0);
+    struct forkd_child_options child = {.flags = FORKD_NO_AGENT, .console_path = source->console};
+    struct forkd_vm_status status;
+    check(forkd_server_fork(source->server, &child, &source->vm, &error), &error);
+    check(forkd_vm_wait(source->vm, 120000, &status, &error), &error);
+    if (status.phase != FORKD_VM_READY)
+        errx(1, "the child ended: %s", status.error.text);
+}
+
+static void source_remove(struct source *source)
+{
+    forkd_vm_free(source->vm);
+    forkd_server_free(source->server);
+    unlink(source->console);
+    rmdir(source->branch);
+    measure_snapshot_remove(&source->snapshot);
+}
+
+static void remove_branch(const struct source *source)
+{
+    static const char *const names[] = {"memory.bin", "vmstate"};
+    for (int i = 0; i < 2; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", source->branch, names[i]);
+        unlink(path);
+    }
+}
+
+/* The branch is ended, as a rule, before it is written: its pause is what is measured, not the disk. */
+static double branch_ms(struct source *source)
+{
+    struct forkd_error error;
+    struct forkd_branch_options options = {.directory = source->branch};
+    struct forkd_branch_result result;
+    struct forkd_server *twin = NULL;
+    usleep(SETTLE_US);
+    check(forkd_vm_branch(source->vm, &options, &twin, &result, &error), &error);
+    forkd_server_free(twin);
+    remove_branch(source);
+    return (double)result.pause_us / 1000;
+}
+
+/* --- the floor --------------------------------------------------------------------------------------------
+ */
+
+struct bare {
+    pid_t pid;
+    int channel; /* a byte asks for one more fork(2), a double answers with its milliseconds */
+};
+
+static _Noreturn void bare_process(int channel, const char *memory, int mib)
+{
+    int fd = open(memory, O_RDONLY | O_CLOEXEC);
+    uint8_t *map = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+    if (fd < 0 || map == MAP_FAILED)
+        err(1, "%s", memory);
+    for (uint64_t at = FIRST; at < FIRST + ((uint64_t)mib << 20); at += PAGE)
+        *(volatile uint32_t *)(map + at) = 1;
+    char byte;
+    while (read(channel, &byte, 1) == 1) {
+        usleep(SETTLE_US);
+        double start = measure_now_ms();
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(0);
+        double taken = measure_now_ms() - start;
+        if (pid < 0 || waitpid(pid, NULL, 0) < 0 || write(channel, &taken, sizeof taken) != sizeof taken)
+            err(1, "fork");
+    }
+    _exit(0);
+}
+
+static struct bare bare_start(const char *memory, int mib)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        err(1, "socketpair");
+    struct bare bare = {.pid = fork(), .channel = pair[0]};
+    if (bare.pid < 0)
+        err(1, "fork");
+    if (bare.pid == 0) {
+        close(pair[0]);
+        bare_process(pair[1], memory, mib);
+    }
+    close(pair[1]);
+    return bare;
+}
+
+static double bare_ms(const struct bare *bare)
+{
+    double taken;
+    if (write(bare->channel, "", 1) != 1 ||
+        recv(bare->channel, &taken, sizeof taken, MSG_WAITALL) != sizeof taken)
+        errx(1, "the floor ended");
+    return taken;
+}
+
+static void bare_end(const struct bare *bare)
+{
+    close(bare->channel);
+    waitpid(bare->pid, NULL, 0);
+}
+
+/* --- what is measured -------------------------------------------------------------------------------------
+ */
+
+static double measure_size(const char *vmm, const char *guest, int mib, int count)
+{
+    struct source source = {0};
+    source_make(&source, vmm, guest, mib, false);
+    struct bare bare = bare_start(source.snapshot.memory, mib);
+    double *ours = calloc((size_t)count * 2, sizeof *ours);
+    if (ours == NULL)
+        err(1, "calloc");
+    double *floors = ours + count;
+    branch_ms(&source); /* warm up */
+    bare_ms(&bare);
+    for (int i = 0; i < count; i++) {
+        floors[i] = bare_ms(&bare);
+        ours[i] = branch_ms(&source);
+    }
+    double first_third = measure_median((double[]){ours[0], ours[1], ours[2], ours[3], ours[4]}, 5);
+    double last_third = measure_median(
+        (double[]){ours[count - 5], ours[count - 4], ours[count - 3], ours[count - 2], ours[count - 1]}, 5);
+    double floor_p50 = measure_median(floors, count);
+    double p50 = measure_median(ours, count);
+    printf("%8d %10.2f %10.2f %10.2f %10.2f %12.2f %12.2f\n", mib, p50, ours[count * 99 / 100], floor_p50,
+           p50 / floor_p50, first_third, last_third);
+    bare_end(&bare);
+    source_remove(&source);
+    free(ours);
+    return p50 / floor_p50;
+}
+
+static uint64_t rounds(const struct source *source)
+{
+    struct stat info;
+    if (stat(source->console, &info) < 0)
+        err(1, "%s", source->console);
+    return (uint64_t)info.st_size;
+}
+
+/* Rounds over its memory that the guest does in a second: before a branch, and in the second after one that
+ * lives on. */
+static void measure_slowdown(const char *vmm, const char *guest, int mib)
+{
+    struct forkd_error error;
+    struct source source = {0};
+    source_make(&source, vmm, guest, mib, true);
+    sleep(1);
+    uint64_t start = rounds(&source);
+    sleep(1);
+    uint64_t before = rounds(&source) - start;
+    struct forkd_branch_options options = {.directory = source.branch};
+    struct forkd_branch_result result;
+    struct forkd_server *twin = NULL;
+    start = rounds(&source);
+    check(forkd_vm_branch(source.vm, &options, &twin, &result, &error), &error);
+    sleep(1);
+    uint64_t after = rounds(&source) - start;
+    start = rounds(&source);
+    sleep(1);
+    uint64_t later = rounds(&source) - start;
+    printf("a guest that writes to %d MiB all the time: %.0f %% of its speed in the second after a branch "
+           "(pause "
+           "%.2f ms), %.0f %% in the next\n",
+           mib, 100.0 * (double)after / (double)before, (double)result.pause_us / 1000,
+           100.0 * (double)later / (double)before);
+    forkd_server_free(twin);
+    remove_branch(&source);
+    source_remove(&source);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4)
+        errx(2, "usage: branch VMM GUEST BRANCHES");
+    int count = atoi(argv[3]);
+    double ratios[SIZE_COUNT];
+    printf("pause of a branch of a 1.5 GiB guest, ms, %d branches each\n", count);
+    printf("%8s %10s %10s %10s %10s %12s %12s\n", "MiB", "p50", "p99", "fork(2)", "ratio", "first 5",
+           "last 5");
+    for (int i = 0; i < SIZE_COUNT; i++)
+        ratios[i] = measure_size(argv[1], argv[2], sizes[i], count);
+    measure_slowdown(argv[1], argv[2], 64);
+    printf("branch-pause ratio-to-fork-at-256MiB: %.2f\n", ratios[FIGURE_SIZE]);
+    return 0;
+}

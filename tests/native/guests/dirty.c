@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest for benchmarks of branches. Its command line says how many MiB it writes to, one word a page, from
+ * 16 MiB up: in every child, between the change of its VM generation id and its second "ready". Then it
+ * halts; or, with a letter after the number: b  goes on writing to the same pages, and prints a line a round;
+ *   c  waits for the next generation, in which it writes to the pages after those; from the fourth on it only
+ *      says that it is ready.
+ *
+ * Flat 32-bit protected mode, no interrupts.
+ */
+#include <stdint.h>
+
+#define READY_PORT 0x510
+#define CONSOLE_PORT 0x3f8
+#define VMGENID 0xf0000u
+#define FIRST 0x1000000u
+#define PAGE 4096u
+#define COMMAND_LINE 24 /* offset in hvm_start_info */
+
+__asm__(".section .note.pvh, \"a\", @note\n"
+        ".long 4, 4, 18\n"
+        ".asciz \"Xen\"\n"
+        ".long start\n"
+        ".text\n"
+        ".globl start\n"
+        "start:\n"
+        "movl $0x3f0000, %esp\n"
+        "pushl %ebx\n"
+        "call run\n");
+
+static void out8(uint16_t port, uint8_t value)
+{
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+static volatile uint32_t *at(uint32_t address)
+{
+    return (volatile uint32_t *)(uintptr_t)address;
+}
+
+static void write_pages(uint32_t first, uint32_t mib, uint32_t value)
+{
+    uint32_t end = first + (mib << 20);
+    for (uint32_t address = first; address < end; address += PAGE)
+        *at(address) = value;
+}
+
+static void wait_for_generation(void)
+{
+    static uint32_t known;
+    while (known != 0 && *at(VMGENID) == known)
+        __asm__ volatile("pause");
+    known = *at(VMGENID);
+}
+
+__attribute__((used)) void run(uint32_t start_info)
+{
+    const char *text = (const char *)(uintptr_t)*at(start_info + COMMAND_LINE);
+    uint32_t mib = 0;
+    for (; *text >= '0' && *text <= '9'; text++)
+        mib = mib * 10 + (uint32_t)(*text - '0');
+    uint32_t links = *text == 'c' ? 3 : 1;
+    wait_for_generation();
+    out8(READY_PORT, 0);
+    for (uint32_t link = 0; link < links; link++) {
+        wait_for_generation();
+        write_pages(FIRST + link * (mib << 20), mib, 1);
+        out8(READY_PORT, 0);
+    }
+    for (uint32_t round = 2; *text == 'b'; round++) {
+        write_pages(FIRST, mib, round);
+        out8(CONSOLE_PORT, '\n');
+    }
+    if (*text == 'c') {
+        wait_for_generation();
+        out8(READY_PORT, 0);
+    }
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
