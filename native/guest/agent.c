@@ -35,8 +35,8 @@ void agent_init(struct agent *agent, const struct agent_options *options)
         agent->options.language = "python";
     pthread_mutex_init(&agent->lock, NULL);
     pthread_cond_init(&agent->fewer, NULL);
-    bridge_init(&agent->bridge);
-    warm_init(&agent->warm, options->pythons, options->warm_code);
+    bridge_init(&agent->bridge, options->image);
+    warm_init(&agent->warm, options->image, options->pythons, options->warm_code);
 }
 
 int agent_warm_up(struct agent *agent, char *why, size_t why_size)

@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 struct agent_options {
-    const char *const *pythons; /* NULL-terminated; the first that exists is the warm interpreter */
+    const struct image *image;  /* for every program that the agent starts; NULL: they run as it does */
+    const char *const *pythons; /* NULL-terminated; see warm_init */
     const char *warm_code;      /* Python, NULL: none */
     const char *warmup_command; /* NULL: none */
     const char *language;       /* "node": evals go to the warm-up command; NULL: "python" */

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-void bridge_init(struct bridge *bridge)
+void bridge_init(struct bridge *bridge, const struct image *image)
 {
-    *bridge = (struct bridge){.child = {.pidfd = -1}};
+    *bridge = (struct bridge){.image = image, .child = {.pidfd = -1}};
     pthread_mutex_init(&bridge->turn, NULL);
 }
 
@@ -46,7 +46,7 @@ static void close_pair(const int pair[2])
         close(pair[1]);
 }
 
-static int launch(struct bridge *bridge, char *const *argv)
+static int launch(struct bridge *bridge, char *const *argv, const char **culprit)
 {
     int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
     int status = 0;
@@ -54,6 +54,7 @@ static int launch(struct bridge *bridge, char *const *argv)
         if (pipe2(pipes[i], O_CLOEXEC) < 0)
             status = -errno;
     struct spawn_options options = {
+        .image = bridge->image,
         .argv = argv,
         .stdio = {pipes[0][0], pipes[1][1], pipes[2][1]},
         .keep = {-1, -1},
@@ -62,7 +63,7 @@ static int launch(struct bridge *bridge, char *const *argv)
     if (!bridge->input)
         status = -ENOMEM;
     if (status == 0)
-        status = spawn(&options, &bridge->child, NULL);
+        status = spawn(&options, &bridge->child, culprit);
     if (status < 0) {
         for (int i = 0; i < 3; i++)
             close_pair(pipes[i]);
@@ -100,9 +101,10 @@ int bridge_start(struct bridge *bridge, const char *command, bool evals, char *w
 {
     char *line = strdup(command);
     char **argv = line ? words_split(line) : NULL;
-    int status = argv && argv[0] ? launch(bridge, argv) : -EINVAL;
-    if (status < 0 && argv && argv[0])
-        spawn_error_text(-status, argv[0], why, why_size);
+    const char *culprit = argv ? argv[0] : NULL;
+    int status = culprit ? launch(bridge, argv, &culprit) : -EINVAL;
+    if (status < 0 && culprit)
+        spawn_error_text(-status, culprit, why, why_size);
     else if (status < 0)
         snprintf(why, why_size, "FORKD_WARMUP_CMD cannot be split into words: %s", command);
     free(argv);

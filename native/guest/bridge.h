@@ -16,6 +16,7 @@
 #include <stdbool.h>
 
 struct bridge {
+    const struct image *image; /* see spawn.h */
     bool ready;
     struct child child;
     pthread_mutex_t turn;
@@ -26,7 +27,7 @@ struct bridge {
 };
 
 /* Before bridge_start: a bridge without a command answers "warmup not ready". */
-void bridge_init(struct bridge *bridge);
+void bridge_init(struct bridge *bridge, const struct image *image);
 
 /*
  * Starts the command and waits for its first line. `evals` tells whether it will be asked anything; if not,

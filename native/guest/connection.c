@@ -54,7 +54,7 @@ static void answer(struct agent *agent, const struct request *request, struct wr
     case REQUEST_EXEC:
         if (request->stream)
             probe_client(writer->fd);
-        exec_serve(request, writer);
+        exec_serve(request, agent->options.image, writer);
         break;
     case REQUEST_EVAL:
         if (is_node(agent))

@@ -8,6 +8,7 @@
 #include "console.h"
 #include "hello.h"
 #include "identity.h"
+#include "image.h"
 #include "recipe.h"
 #include "vsock.h"
 
@@ -27,6 +28,7 @@ static const char *const pythons[] = {
 };
 
 /* All of a process's state that other threads look at, so never on a stack. */
+static struct image image;
 static struct agent agent;
 static struct identity_target identity = {.root = "", .warm = &agent.warm};
 
@@ -111,14 +113,27 @@ static void listen_for_identity(void)
         start_thread(run_identity, &listener);
 }
 
+/* A program that should not run as root never does: without its user there is no agent. */
+_Noreturn static void refuse_image(int status, const char *why)
+{
+    console("%s", why);
+    hello_send(-status, why);
+    for (;;)
+        pause();
+}
+
 void daemon_run(const char *cmdline)
 {
     static int vsock;
     static int tcp;
     char why[384];
     protect_from_oom();
+    int found = image_load("", &image, why);
+    if (found < 0)
+        refuse_image(found, why);
     const char *recipe = read_recipe();
     struct agent_options options = {
+        .image = found ? &image : NULL,
         .pythons = pythons,
         .warm_code = warm_code(cmdline),
         .warmup_command = setting(recipe, "FORKD_WARMUP_CMD"),

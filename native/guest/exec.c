@@ -26,6 +26,7 @@ enum { POLL_OUT, POLL_ERR, POLL_IN, POLL_CHILD, POLL_CLIENT, POLL_COUNT };
 
 struct execution {
     const struct request *request;
+    const struct image *image;
     struct writer *writer;
     struct child child;
     bool ended; /* the program itself; others may still hold its output */
@@ -59,19 +60,20 @@ static int make_pipes(int pipes[3][2])
     return 0;
 }
 
-static int start(struct execution *run, int *of_cwd)
+static int start(struct execution *run, const char **culprit)
 {
     int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
     int status = make_pipes(pipes);
     if (status == 0) {
         struct spawn_options options = {
+            .image = run->image,
             .argv = run->request->argv,
             .environment = run->request->environment,
             .cwd = run->request->cwd,
             .stdio = {pipes[0][0], pipes[1][1], pipes[2][1]},
             .keep = {-1, -1},
         };
-        status = spawn(&options, &run->child, of_cwd);
+        status = spawn(&options, &run->child, culprit);
     }
     close_fd(&pipes[0][0]);
     close_fd(&pipes[1][1]);
@@ -253,10 +255,11 @@ static void run_to_end(struct execution *run)
     }
 }
 
-void exec_serve(const struct request *request, struct writer *writer)
+void exec_serve(const struct request *request, const struct image *image, struct writer *writer)
 {
     struct execution run = {
         .request = request,
+        .image = image,
         .writer = writer,
         .input = -1,
         .output = {-1, -1},
@@ -265,13 +268,13 @@ void exec_serve(const struct request *request, struct writer *writer)
     };
     spool_init(&run.spool[OUT]);
     spool_init(&run.spool[ERR]);
-    int of_cwd = 0;
-    int status = run.chunk ? start(&run, &of_cwd) : -ENOMEM;
+    const char *culprit = request->argv[0];
+    int status = run.chunk ? start(&run, &culprit) : -ENOMEM;
     if (status == 0) {
         run_to_end(&run);
     } else {
         char error[512];
-        spawn_error_text(-status, of_cwd ? request->cwd : request->argv[0], error, sizeof error);
+        spawn_error_text(-status, culprit, error, sizeof error);
         reply_failure(&run, error);
     }
     close_fd(&run.input);

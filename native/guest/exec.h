@@ -13,10 +13,11 @@
 #ifndef FORKD_GUEST_EXEC_H
 #define FORKD_GUEST_EXEC_H
 
+#include "image.h"
 #include "request.h"
 #include "writer.h"
 
-/* Writes the reply; it may not be flushed. */
-void exec_serve(const struct request *request, struct writer *writer);
+/* Writes the reply; it may not be flushed. `image`: see spawn.h. */
+void exec_serve(const struct request *request, const struct image *image, struct writer *writer);
 
 #endif

@@ -22,7 +22,7 @@ struct plan {
 
 struct failure {
     int error;
-    int of_cwd;
+    enum { OF_PROGRAM, OF_FOLDER, OF_USER } of;
 };
 
 static size_t name_length(const char *variable)
@@ -39,22 +39,29 @@ static bool is_overridden(const char *variable, char *const *overrides)
     return false;
 }
 
-static char **merge_environment(char *const *overrides)
+/* Ours, over it the image's, over that the request's. */
+static char **merge_environment(const struct spawn_options *options)
 {
+    enum { LAYERS = 3 };
+    char *const *layers[LAYERS] = {environ, options->image ? options->image->environment : NULL,
+                                   options->environment};
     size_t count = 0;
-    for (char **variable = environ; variable && *variable; variable++)
-        count++;
-    for (char *const *variable = overrides; variable && *variable; variable++)
-        count++;
+    for (int i = 0; i < LAYERS; i++)
+        for (char *const *variable = layers[i]; variable && *variable; variable++)
+            count++;
     char **merged = calloc(count + 1, sizeof *merged);
     if (!merged)
         return NULL;
     size_t used = 0;
-    for (char **variable = environ; variable && *variable; variable++)
-        if (!is_overridden(*variable, overrides))
-            merged[used++] = *variable;
-    for (; overrides && *overrides; overrides++)
-        merged[used++] = *overrides;
+    for (int i = 0; i < LAYERS; i++) {
+        for (char *const *variable = layers[i]; variable && *variable; variable++) {
+            bool overridden = false;
+            for (int over = i + 1; over < LAYERS && !overridden; over++)
+                overridden = is_overridden(*variable, layers[over]);
+            if (!overridden)
+                merged[used++] = *variable;
+        }
+    }
     return merged;
 }
 
@@ -125,18 +132,40 @@ static int set_up_child(const struct plan *plan)
     return 0;
 }
 
+static const char *folder_of(const struct spawn_options *options)
+{
+    if (options->cwd)
+        return options->cwd;
+    return options->image ? options->image->cwd : NULL;
+}
+
+/* By system calls of its own: libc's wrappers would look after threads that this process does not have. */
+static int become(const struct image *image)
+{
+    if (syscall(SYS_setgroups, image->group_count, image->groups) < 0 ||
+        syscall(SYS_setresgid, image->gid, image->gid, image->gid) < 0 ||
+        syscall(SYS_setresuid, image->uid, image->uid, image->uid) < 0)
+        return errno;
+    return 0;
+}
+
 _Noreturn static void run_child(const struct plan *plan)
 {
+    const struct image *image = plan->options->image;
+    const char *folder = folder_of(plan->options);
     struct failure failure = {.error = set_up_child(plan)};
-    if (!failure.error && plan->options->cwd && chdir(plan->options->cwd) < 0)
-        failure = (struct failure){.error = errno, .of_cwd = 1};
+    /* Before the user changes, as Docker does it: the folder may be below one that is not the user's. */
+    if (!failure.error && folder && chdir(folder) < 0)
+        failure = (struct failure){.error = errno, .of = OF_FOLDER};
+    if (!failure.error && image)
+        failure = (struct failure){.error = become(image), .of = OF_USER};
     if (!failure.error)
-        failure.error = try_exec(plan);
+        failure = (struct failure){.error = try_exec(plan), .of = OF_PROGRAM};
     (void)!write(plan->report, &failure, sizeof failure);
     _exit(127);
 }
 
-static int start(struct plan *plan, struct child *out, int *out_of_cwd)
+static int start(struct plan *plan, struct child *out, const char **culprit)
 {
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0)
@@ -160,8 +189,10 @@ static int start(struct plan *plan, struct child *out, int *out_of_cwd)
     *out = (struct child){.pid = pid, .pidfd = -1};
     if (got == sizeof failure) {
         child_reap(out);
-        if (out_of_cwd)
-            *out_of_cwd = failure.of_cwd;
+        if (failure.of == OF_FOLDER)
+            *culprit = folder_of(plan->options);
+        else if (failure.of == OF_USER)
+            *culprit = "the user of the image";
         return -failure.error;
     }
     out->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -174,14 +205,13 @@ static int start(struct plan *plan, struct child *out, int *out_of_cwd)
     return 0;
 }
 
-int spawn(const struct spawn_options *options, struct child *out, int *out_of_cwd)
+int spawn(const struct spawn_options *options, struct child *out, const char **culprit)
 {
-    if (out_of_cwd)
-        *out_of_cwd = 0;
-    struct plan plan = {.options = options, .environment = merge_environment(options->environment)};
+    *culprit = options->argv[0];
+    struct plan plan = {.options = options, .environment = merge_environment(options)};
     if (plan.environment)
         plan.candidates = list_candidates(options->argv[0], find_path(plan.environment));
-    int status = plan.candidates ? start(&plan, out, out_of_cwd) : -ENOMEM;
+    int status = plan.candidates ? start(&plan, out, culprit) : -ENOMEM;
     free(plan.candidates);
     free(plan.environment);
     return status;

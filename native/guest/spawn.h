@@ -3,16 +3,19 @@
 #ifndef FORKD_GUEST_SPAWN_H
 #define FORKD_GUEST_SPAWN_H
 
+#include "image.h"
+
 #include <stddef.h>
 #include <sys/types.h>
 
 struct spawn_options {
-    char *const *argv;        /* argv[0] is looked for in PATH (of `environment`, else ours) */
-    char *const *environment; /* added to ours, replacing names; NULL: nothing */
-    const char *cwd;          /* NULL: ours */
-    int stdio[3];             /* each above 2 */
-    int keep[2];              /* stay open in the program under the same number; -1: none */
-    int blocked_signal;       /* 0, or one signal that starts blocked */
+    const struct image *image; /* whose environment is added to ours, whose folder and user; NULL: ours */
+    char *const *argv;         /* argv[0] is looked for in PATH of the whole environment */
+    char *const *environment;  /* added to that, replacing names; NULL: nothing */
+    const char *cwd;           /* instead of the image's; NULL: none */
+    int stdio[3];              /* each above 2 */
+    int keep[2];               /* stay open in the program under the same number; -1: none */
+    int blocked_signal;        /* 0, or one signal that starts blocked */
 };
 
 struct child {
@@ -21,10 +24,10 @@ struct child {
 };
 
 /*
- * Returns 0 once the program runs, or a negative errno. *out_of_cwd (may be NULL) then tells whether the
- * folder, not the program, was the reason.
+ * Returns 0 once the program runs, or a negative errno. *culprit is then the name of what it is about: of
+ * the program, unless the folder or the user was the reason.
  */
-int spawn(const struct spawn_options *options, struct child *out, int *out_of_cwd);
+int spawn(const struct spawn_options *options, struct child *out, const char **culprit);
 
 /* The process group gets SIGKILL. Safe until child_reap: the zombie keeps its number taken. */
 void child_kill(const struct child *child);

@@ -128,7 +128,7 @@ static int open_script(void)
     return fd;
 }
 
-static int launch(struct warm *warm)
+static int launch(struct warm *warm, const char **culprit)
 {
     int channel[2];
     int reseeded[2];
@@ -148,13 +148,14 @@ static int launch(struct warm *warm)
     snprintf(numbers[1], sizeof numbers[1], "%d", reseeded[1]);
     char *argv[] = {(char *)warm->python, "-", numbers[0], numbers[1], NULL};
     struct spawn_options options = {
+        .image = warm->image,
         .argv = argv,
         .stdio = {input, output, output},
         .keep = {channel[1], reseeded[1]},
         .blocked_signal = RESEED_SIGNAL, /* until its handler is there; its default would be death */
     };
     pthread_mutex_lock(&warm->life);
-    int status = spawn(&options, &warm->child, NULL);
+    int status = spawn(&options, &warm->child, culprit);
     warm->reseeded = reseeded[0];
     pthread_mutex_unlock(&warm->life);
     if (input >= 0)
@@ -226,20 +227,25 @@ static int warm_up(struct warm *warm, char *why, size_t why_size)
 static int bring_up(struct warm *warm, char *why, size_t why_size)
 {
     *why = '\0';
-    int status = launch(warm);
+    const char *culprit = warm->python;
+    int status = launch(warm, &culprit);
     if (status < 0) {
-        spawn_error_text(-status, warm->python, why, why_size);
+        spawn_error_text(-status, culprit, why, why_size);
         return status;
     }
     return warm_up(warm, why, why_size);
 }
 
-void warm_init(struct warm *warm, const char *const *pythons, const char *code)
+void warm_init(struct warm *warm, const struct image *image, const char *const *pythons, const char *code)
 {
-    *warm = (struct warm){.code = code, .channel = -1, .child = {.pidfd = -1}};
+    *warm = (struct warm){.image = image, .code = code, .channel = -1, .child = {.pidfd = -1}};
     pthread_mutex_init(&warm->turn, NULL);
     pthread_mutex_init(&warm->life, NULL);
     snprintf(warm->numpy_version, sizeof warm->numpy_version, "not-installed");
+    if (image)
+        warm->python = image_find_program(image, "python3");
+    if (image && !warm->python)
+        warm->python = image_find_program(image, "python");
     for (; *pythons && !warm->python; pythons++)
         if (access(*pythons, X_OK) == 0)
             warm->python = *pythons;

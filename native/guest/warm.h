@@ -13,8 +13,9 @@
 #include <pthread.h>
 
 struct warm {
-    const char *python; /* NULL: the image has none */
-    const char *code;   /* run once in each new interpreter; NULL: none */
+    const struct image *image; /* see spawn.h */
+    const char *python;        /* NULL: the image has none */
+    const char *code;          /* run once in each new interpreter; NULL: none */
 
     pthread_mutex_t turn; /* held during an eval */
     int channel;          /* frames; -1: no interpreter runs */
@@ -25,8 +26,11 @@ struct warm {
     int reseeded; /* one byte for each reseeding done */
 };
 
-/* Chooses the first of the `pythons` (NULL-terminated paths) that exists. */
-void warm_init(struct warm *warm, const char *const *pythons, const char *code);
+/*
+ * Chooses python3 or python of the image's PATH, else the first of the `pythons` (NULL-terminated paths) that
+ * exists.
+ */
+void warm_init(struct warm *warm, const struct image *image, const char *const *pythons, const char *code);
 
 /*
  * Starts the interpreter and waits for its warm-up. Having none is no error, unless there is `code` to run.

@@ -12,6 +12,8 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
 import tools.jackson.databind.node.ArrayNode;
@@ -44,10 +46,12 @@ final class GuestFiles {
             try (InputStream in = Files.newInputStream(guestBinary)) {
                 file(INIT, 0755, in, Files.size(guestBinary));
             }
+            String workingDirectory = normal(of.config().workingDirectory());
+            directory(workingDirectory, 0755);
             unlessThere("etc/resolv.conf", RESOLVERS);
             unlessThere("etc/hostname", "forkd\n");
             unlessThere("etc/hosts", HOSTS);
-            text("etc/forkd/image.json", json(of));
+            text("etc/forkd/image.json", json(of, "/" + workingDirectory));
         } catch (BadLayerException e) {
             throw new ForkdException(Kind.DAMAGED, "the guest's own files cannot be added: " + e.getMessage());
         } catch (IOException e) {
@@ -56,11 +60,24 @@ final class GuestFiles {
     }
 
     private void directory(String name, int mode) throws BadLayerException {
-        Optional<Inode> there = tree.follow(name);
+        Optional<Inode> there = tree.follow(Names.ofText(name));
         if (there.isEmpty()) {
-            Optional<Place> place = tree.place(name, true);
+            Optional<Place> place = tree.place(Names.ofText(name), true);
             place.ifPresent(where -> tree.putDirectory(where).mode = mode);
         }
+    }
+
+    /** Without slashes at the ends, and without {@code ..}: of the root it is the root. Docker makes it, too. */
+    private static String normal(String path) {
+        Deque<String> parts = new ArrayDeque<>();
+        for (String part : Names.components(path)) {
+            if (!part.equals("..")) {
+                parts.addLast(part);
+            } else {
+                parts.pollLast();
+            }
+        }
+        return String.join("/", parts);
     }
 
     /** Docker mounts these over the image, which has them empty, or as links to what is not there. */
@@ -90,12 +107,12 @@ final class GuestFiles {
         tree.put(place, inode);
     }
 
-    private static String json(Image image) {
+    private static String json(Image image, String workingDirectory) {
         ImageConfig config = image.config();
         ObjectNode json = JsonNodeFactory.instance.objectNode();
         json.put("version", 1).put("id", image.id().toString());
         addAll(json.putArray("env"), config.environment());
-        json.put("working_dir", config.workingDirectory()).put("user", config.user());
+        json.put("working_dir", workingDirectory).put("user", config.user());
         addAll(json.putArray("entrypoint"), config.entrypoint());
         addAll(json.putArray("cmd"), config.command());
         return json + "\n";

@@ -53,6 +53,11 @@ public final class OciImage {
         config.putArray("Cmd").add("a").add("b");
     }
 
+    public OciImage workingDirectory(String path) {
+        config.put("WorkingDir", path);
+        return this;
+    }
+
     /** Members of a layer's archive. */
     public static final class Members {
         private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();

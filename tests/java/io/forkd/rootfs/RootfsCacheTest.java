@@ -88,7 +88,7 @@ class RootfsCacheTest {
                 scratch.resolve("image") + ":1",
                 scratch.resolve("bundle").toString());
         // What every guest gets; the images of these tests have none of it.
-        String ours = "\\./(forkd-init\\.sh|dev|proc|sys|run|tmp|etc|etc/.*)?";
+        String ours = "\\./(forkd-init\\.sh|dev|proc|sys|run|tmp|work|etc|etc/.*)?";
         assertThat(facts(Tool.listingOfImage(ext4, Files.createDirectory(scratch.resolve("mount"))), ours))
                 .isNotEmpty()
                 .containsExactlyElementsOf(facts(Tool.listing(scratch.resolve("bundle/rootfs")), ours));
@@ -372,6 +372,15 @@ class RootfsCacheTest {
         assertThat(debugfs(ext4, "cat /etc/hosts")).contains("127.0.0.1\tlocalhost");
         assertThat(debugfs(ext4, "cat /etc/hostname")).contains("forkd");
         assertThat(debugfs(ext4, "stat /forkd-init.sh")).contains("Mode:  0755");
+    }
+
+    @Test
+    void working_directory_is_made_where_it_is_missing() throws Exception {
+        image.layer(Packing.GZIP, new Members().symlink("srv", "data").directory("data", 0700));
+        Path ext4 = cache().get(request(image.workingDirectory("../srv/./a//x/../b/").write(), 32))
+                .file();
+        assertThat(debugfs(ext4, "cat /etc/forkd/image.json")).contains("\"working_dir\":\"/srv/a/b\"");
+        assertThat(debugfs(ext4, "stat /data/a/b")).contains("Type: directory    Mode:  0755");
     }
 
     private static String debugfs(Path ext4, String command) throws Exception {

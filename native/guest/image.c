@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image.h"
+
+#include "json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define IMAGE_JSON "/etc/forkd/image.json"
+#define IMAGE_VERSION 1
+
+/* Each of the three files; no environment that execve(2) takes is longer. */
+#define FILE_MAX_SIZE ((size_t)2 << 20)
+
+/* Linux' own bound on supplementary groups. */
+#define GROUPS_MAX 65536
+
+/* Docker's bound on uid and gid. */
+#define ID_MAX INT32_MAX
+
+struct span {
+    const char *start;
+    size_t length;
+};
+
+/* /etc/passwd is name:password:uid:gid:comment:home:shell, /etc/group name:password:gid:members. */
+enum { ENTRY_NAME = 0, ENTRY_ID = 2, ENTRY_GID = 3, ENTRY_MEMBERS = 3, ENTRY_HOME = 5, ENTRY_FIELDS = 6 };
+
+struct user {
+    struct span name; /* empty: /etc/passwd does not have it */
+    struct span home;
+};
+
+__attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(why, IMAGE_WHY_SIZE, format, arguments);
+    va_end(arguments);
+    return -EINVAL;
+}
+
+static int no_memory(char *why)
+{
+    refuse(why, IMAGE_JSON ": no memory");
+    return -ENOMEM;
+}
+
+static bool is_text(struct span span, const char *text)
+{
+    return strlen(text) == span.length && memcmp(text, span.start, span.length) == 0;
+}
+
+static struct span split(struct span *rest, char separator)
+{
+    const char *end = memchr(rest->start, separator, rest->length);
+    size_t length = end ? (size_t)(end - rest->start) : rest->length;
+    struct span part = {rest->start, length};
+    length += end != NULL;
+    *rest = (struct span){rest->start + length, rest->length - length};
+    return part;
+}
+
+static bool parse_id(struct span text, id_t *out)
+{
+    uint64_t value = 0;
+    if (text.length == 0 || text.length > 10)
+        return false;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.start[i] < '0' || text.start[i] > '9')
+            return false;
+        value = value * 10 + (uint64_t)(text.start[i] - '0');
+    }
+    *out = (id_t)value;
+    return value <= ID_MAX;
+}
+
+/* The next line; fields that it does not have are empty. */
+static bool next_entry(struct span *rest, struct span fields[ENTRY_FIELDS])
+{
+    if (rest->length == 0)
+        return false;
+    struct span line = split(rest, '\n');
+    for (int i = 0; i < ENTRY_FIELDS; i++)
+        fields[i] = split(&line, ':');
+    return true;
+}
+
+/* The first line wins. A user that is a number need not be there: then the group is 0, as in Docker. */
+static int find_user(const char *passwd, struct span wanted, struct image *out, struct user *user, char *why)
+{
+    struct span rest = {passwd, strlen(passwd)};
+    struct span fields[ENTRY_FIELDS];
+    id_t number = 0;
+    bool numeric = wanted.length == 0 || parse_id(wanted, &number);
+    while (next_entry(&rest, fields)) {
+        id_t uid;
+        id_t gid;
+        bool same = fields[ENTRY_NAME].length == wanted.length &&
+                    memcmp(fields[ENTRY_NAME].start, wanted.start, wanted.length) == 0;
+        if (!parse_id(fields[ENTRY_ID], &uid) || !parse_id(fields[ENTRY_GID], &gid) ||
+            !(numeric ? uid == number : same))
+            continue;
+        *user = (struct user){.name = fields[ENTRY_NAME], .home = fields[ENTRY_HOME]};
+        out->uid = uid;
+        out->gid = gid;
+        return 0;
+    }
+    if (!numeric)
+        return refuse(why, "the image's user '%.*s' is not in its /etc/passwd",
+                      (int)(wanted.length < 64 ? wanted.length : 64), wanted.start);
+    out->uid = number;
+    return 0;
+}
+
+static int find_group(const char *group, struct span wanted, struct image *out, char *why)
+{
+    struct span rest = {group, strlen(group)};
+    struct span fields[ENTRY_FIELDS];
+    if (parse_id(wanted, &out->gid))
+        return 0;
+    while (next_entry(&rest, fields))
+        if (fields[ENTRY_NAME].length == wanted.length &&
+            memcmp(fields[ENTRY_NAME].start, wanted.start, wanted.length) == 0 &&
+            parse_id(fields[ENTRY_ID], &out->gid))
+            return 0;
+    return refuse(why, "the image's group '%.*s' is not in its /etc/group",
+                  (int)(wanted.length < 64 ? wanted.length : 64), wanted.start);
+}
+
+static bool is_member(struct span members, struct span name)
+{
+    while (members.length > 0) {
+        struct span member = split(&members, ',');
+        if (member.length == name.length && memcmp(member.start, name.start, name.length) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int find_supplementary(const char *group, struct span name, struct image *out, char *why)
+{
+    struct span rest = {group, strlen(group)};
+    struct span fields[ENTRY_FIELDS];
+    if (name.length == 0)
+        return 0;
+    while (out->group_count < GROUPS_MAX && next_entry(&rest, fields)) {
+        id_t gid;
+        if (!parse_id(fields[ENTRY_ID], &gid) || !is_member(fields[ENTRY_MEMBERS], name))
+            continue;
+        /* Grown at each power of two. */
+        if ((out->group_count & (out->group_count - 1)) == 0) {
+            size_t capacity = out->group_count ? out->group_count * 2 : 1;
+            gid_t *grown = realloc(out->groups, capacity * sizeof *grown);
+            if (!grown)
+                return no_memory(why);
+            out->groups = grown;
+        }
+        out->groups[out->group_count++] = gid;
+    }
+    return 0;
+}
+
+static int take_user(const char *text, const char *passwd, const char *group, struct image *out,
+                     struct user *user, char *why)
+{
+    struct span rest = {text, strlen(text)};
+    struct span name = split(&rest, ':');
+    int status = find_user(passwd, name, out, user, why);
+    if (status < 0)
+        return status;
+    return rest.length > 0 ? find_group(group, rest, out, why)
+                           : find_supplementary(group, user->name, out, why);
+}
+
+/* A string that goes into a system call. */
+static const char *c_string(const struct json_value *value)
+{
+    if (!value->start || value->kind != JSON_STRING)
+        return NULL;
+    struct json_text text = json_string(value);
+    return strlen(text.data) == text.length ? text.data : NULL;
+}
+
+static const char *find_variable(char *const *environment, const char *name)
+{
+    size_t length = strlen(name);
+    for (; *environment; environment++)
+        if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=')
+            return *environment + length + 1;
+    return NULL;
+}
+
+/* HOME is the user's where the image does not set it. */
+static int add_home(const struct user *user, char **slot)
+{
+    struct span home = user->home.length > 0 ? user->home : (struct span){"/", 1};
+    return asprintf(slot, "HOME=%.*s", (int)home.length, home.start) < 0 ? -ENOMEM : 0;
+}
+
+static int take_environment(const struct json_value *list, const struct user *user, struct image *out,
+                            char *why)
+{
+    struct json_walk walk = {0};
+    struct json_value item;
+    size_t count = 0;
+    if (!list->start || list->kind != JSON_ARRAY)
+        return refuse(why, IMAGE_JSON ": env is not a list");
+    while (json_next_item(list, &walk, &item))
+        count++;
+    out->environment = calloc(count + 2, sizeof *out->environment);
+    if (!out->environment)
+        return no_memory(why);
+    char **slot = out->environment;
+    walk = (struct json_walk){0};
+    while (json_next_item(list, &walk, &item)) {
+        const char *variable = c_string(&item);
+        if (!variable)
+            return refuse(why, IMAGE_JSON ": env is not a list of strings");
+        /* What is no assignment means nothing to a program. */
+        if (!strchr(variable, '=') || *variable == '=')
+            continue;
+        *slot = strdup(variable);
+        if (!*slot++)
+            return no_memory(why);
+    }
+    if (!find_variable(out->environment, "HOME") && add_home(user, slot) < 0)
+        return no_memory(why);
+    return 0;
+}
+
+struct members {
+    struct json_value version;
+    struct json_value environment;
+    struct json_value cwd;
+    struct json_value user;
+};
+
+static void collect(const struct json_value *object, struct members *out)
+{
+    struct json_walk walk = {0};
+    struct json_text key;
+    struct json_value value;
+    while (json_next_member(object, &walk, &key, &value)) {
+        struct span name = {key.data, key.length};
+        if (is_text(name, "version"))
+            out->version = value;
+        else if (is_text(name, "env"))
+            out->environment = value;
+        else if (is_text(name, "working_dir"))
+            out->cwd = value;
+        else if (is_text(name, "user"))
+            out->user = value;
+    }
+}
+
+static int take(const struct members *members, const char *passwd, const char *group, struct image *out,
+                char *why)
+{
+    double version = 0;
+    if (!members->version.start || members->version.kind != JSON_NUMBER ||
+        !json_number(&members->version, &version) || version != IMAGE_VERSION)
+        return refuse(why, IMAGE_JSON ": not of version %d; make the image again", IMAGE_VERSION);
+    const char *cwd = c_string(&members->cwd);
+    const char *user_text = c_string(&members->user);
+    if (!cwd || !user_text)
+        return refuse(why, IMAGE_JSON ": working_dir or user is no string");
+    out->cwd = strdup(*cwd ? cwd : "/");
+    if (!out->cwd)
+        return no_memory(why);
+    struct user user = {{"", 0}, {"", 0}};
+    int status = take_user(user_text, passwd, group, out, &user, why);
+    return status < 0 ? status : take_environment(&members->environment, &user, out, why);
+}
+
+int image_parse(char *text, size_t length, const char *passwd, const char *group, struct image *out,
+                char *why)
+{
+    struct json_value document;
+    struct json_problem problem;
+    struct members members = {0};
+    *out = (struct image){0};
+    if (!json_parse(text, length, &document, &problem))
+        return refuse(why, IMAGE_JSON ": %s (char %zu)", problem.what, problem.offset);
+    if (document.kind != JSON_OBJECT)
+        return refuse(why, IMAGE_JSON ": not an object");
+    collect(&document, &members);
+    int status = take(&members, passwd, group, out, why);
+    if (status < 0)
+        image_free(out);
+    return status;
+}
+
+/* Of `size` bytes and a NUL. No waiting for what is no file. */
+static int read_file(const char *root, const char *name, char **out, size_t *size, char *why)
+{
+    char path[PATH_MAX];
+    struct stat now;
+    snprintf(path, sizeof path, "%s%s", root, name);
+    *out = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int status = fd < 0 || fstat(fd, &now) < 0 ? -errno : 0;
+    if (status == 0 && (!S_ISREG(now.st_mode) || (size_t)now.st_size > FILE_MAX_SIZE))
+        status = S_ISREG(now.st_mode) ? -EFBIG : -EINVAL;
+    if (status == 0 && !(*out = malloc((size_t)now.st_size + 1)))
+        status = -ENOMEM;
+    *size = 0;
+    while (status == 0 && *size < (size_t)now.st_size) {
+        ssize_t got = read(fd, *out + *size, (size_t)now.st_size - *size);
+        if (got == 0)
+            break;
+        if (got > 0)
+            *size += (size_t)got;
+        else if (errno != EINTR)
+            status = -errno;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (status == 0) {
+        (*out)[*size] = '\0';
+        return 0;
+    }
+    free(*out);
+    *out = NULL;
+    refuse(why, "%s: %s", name, strerror(-status));
+    return status;
+}
+
+/* An image may do without users; numbers are enough. */
+static int read_if_there(const char *root, const char *name, char **out, char *why)
+{
+    size_t size;
+    int status = read_file(root, name, out, &size, why);
+    if (status != -ENOENT && status != -ENOTDIR)
+        return status;
+    *out = calloc(1, 1);
+    return *out ? 0 : no_memory(why);
+}
+
+int image_load(const char *root, struct image *out, char *why)
+{
+    char *text = NULL;
+    char *passwd = NULL;
+    char *group = NULL;
+    size_t size = 0;
+    *out = (struct image){0};
+    int status = read_file(root, IMAGE_JSON, &text, &size, why);
+    if (status == -ENOENT || status == -ENOTDIR)
+        return 0;
+    if (status == 0)
+        status = read_if_there(root, "/etc/passwd", &passwd, why);
+    if (status == 0)
+        status = read_if_there(root, "/etc/group", &group, why);
+    if (status == 0)
+        status = image_parse(text, size, passwd, group, out, why);
+    free(group);
+    free(passwd);
+    free(text);
+    return status < 0 ? status : 1;
+}
+
+void image_free(struct image *image)
+{
+    for (char **variable = image->environment; variable && *variable; variable++)
+        free(*variable);
+    free(image->environment);
+    free(image->cwd);
+    free(image->groups);
+    *image = (struct image){0};
+}
+
+char *image_find_program(const struct image *image, const char *name)
+{
+    const char *path = find_variable(image->environment, "PATH");
+    struct span rest = {path, path ? strlen(path) : 0};
+    while (rest.length > 0) {
+        struct span folder = split(&rest, ':');
+        struct stat file;
+        char *candidate;
+        if (folder.length == 0 || asprintf(&candidate, "%.*s/%s", (int)folder.length, folder.start, name) < 0)
+            continue;
+        if (stat(candidate, &file) == 0 && S_ISREG(file.st_mode) && access(candidate, X_OK) == 0)
+            return candidate;
+        free(candidate);
+    }
+    return NULL;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How programs of a container image want to be run: the environment, folder and user of its configuration,
+ * which whoever made the root file system left in /etc/forkd/image.json. The agent itself stays root.
+ */
+#ifndef FORKD_GUEST_IMAGE_H
+#define FORKD_GUEST_IMAGE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Programs run as `uid` even when it is 0; there is no image at all where there is no struct image. */
+struct image {
+    char **environment; /* "NAME=value", NULL-terminated */
+    char *cwd;
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups; /* supplementary */
+    size_t group_count;
+};
+
+#define IMAGE_WHY_SIZE 256
+
+/*
+ * `text` is decoded in place; `passwd` and `group` are the image's own, empty where it has none. The user is
+ * understood as Docker does: NAME or UID, with :GROUP or :GID; only without a group of its own does the user
+ * get the supplementary groups. Returns 0, or a negative errno and says why; nothing needs to be freed then.
+ */
+int image_parse(char *text, size_t length, const char *passwd, const char *group, struct image *out,
+                char *why);
+
+/* Reads the three files below `root` ("" is "/"). Returns 1, 0 when there is no image.json, or as above. */
+int image_load(const char *root, struct image *out, char *why);
+
+void image_free(struct image *image);
+
+/* The path of a program in the image's PATH, to be freed; NULL when it has none. */
+char *image_find_program(const struct image *image, const char *name);
+
+#endif
