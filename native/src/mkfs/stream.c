@@ -8,15 +8,22 @@
 #include <string.h>
 #include <unistd.h>
 
+static int source;
 static unsigned char buffer[1u << 20];
 static size_t first;
 static size_t end;
+
+void stream_open(int fd)
+{
+    source = fd;
+    first = end = 0;
+}
 
 static void fill(void)
 {
     ssize_t got;
     do {
-        got = read(STDIN_FILENO, buffer, sizeof buffer);
+        got = read(source, buffer, sizeof buffer);
     } while (got < 0 && errno == EINTR);
     if (got < 0)
         fail("cannot read what to build: %s", strerror(errno));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the program is told to build, read from standard input. The format is in docs/images.md. */
+/* What the program is told to build. The format is in docs/images.md. */
 #ifndef FORKD_MKFS_STREAM_H
 #define FORKD_MKFS_STREAM_H
 
@@ -8,6 +8,9 @@
 
 /* A name, a symlink's target, an extended attribute's value: nothing is longer. */
 #define STREAM_TEXT_MAX 65536u
+
+/* Where it comes from. */
+void stream_open(int fd);
 
 /* All of these end the program when the stream ends before its time: there is nothing to finish then. */
 uint8_t stream_u8(void);
