@@ -2,6 +2,7 @@ package io.forkd.agent;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -10,14 +11,12 @@ import java.util.List;
 import java.util.Optional;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.ObjectMapper;
-import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /** Speaks the line-JSON protocol of a guest's agent: one request for each connection. */
 public final class AgentClient {
-    private static final ObjectMapper JSON = JsonMapper.shared();
     private static final Duration PING = Duration.ofSeconds(3);
     private static final Duration EVAL = Duration.ofSeconds(30);
     private static final Duration GRACE = Duration.ofSeconds(5);
@@ -37,10 +36,10 @@ public final class AgentClient {
 
     /** The agent's own answer, which may have any fields. */
     public ObjectNode ping() {
-        ObjectNode request = JSON.createObjectNode().put("action", "ping");
+        ObjectNode request = JsonNodeFactory.instance.objectNode().put("action", "ping");
         try (AgentConnection connection = AgentConnection.open(address)) {
             connection.allow(PING);
-            connection.request(JSON.writeValueAsBytes(request));
+            connection.request(Json.bytes(request));
             return reply(connection);
         } catch (IOException e) {
             throw broken(e);
@@ -54,13 +53,13 @@ public final class AgentClient {
      * @throws ForkdException when the agent could not run it, or it took longer than {@code timeout}
      */
     public int exec(List<String> command, Duration timeout, Output output) {
-        ObjectNode request = JSON.createObjectNode().put("action", "exec");
+        ObjectNode request = JsonNodeFactory.instance.objectNode().put("action", "exec");
         ArrayNode arguments = request.putArray("args");
         command.forEach(arguments::add);
         request.put("timeout", timeout.toSeconds()).put("stream", true);
         try (AgentConnection connection = AgentConnection.open(address)) {
             connection.allow(timeout.plus(GRACE));
-            connection.request(JSON.writeValueAsBytes(request));
+            connection.request(Json.bytes(request));
             while (true) {
                 ObjectNode reply = reply(connection);
                 JsonNode stream = reply.path("stream");
@@ -98,10 +97,11 @@ public final class AgentClient {
 
     /** Evaluates an expression in the guest's warm interpreter. */
     public Evaluation eval(String code) {
-        ObjectNode request = JSON.createObjectNode().put("action", "eval").put("code", code);
+        ObjectNode request =
+                JsonNodeFactory.instance.objectNode().put("action", "eval").put("code", code);
         try (AgentConnection connection = AgentConnection.open(address)) {
             connection.allow(EVAL);
-            connection.request(JSON.writeValueAsBytes(request));
+            connection.request(Json.bytes(request));
             ObjectNode reply = reply(connection);
             Optional<String> error = text(reply, "error");
             if (error.isPresent()) {
@@ -112,7 +112,8 @@ public final class AgentClient {
             return new Evaluation.Value(text(reply, "result_json")
                     .or(() -> text(reply, "result"))
                     .orElseThrow(() -> new ForkdException(
-                            Kind.FAILED, "the agent at " + address + " answered without a result: " + reply)));
+                            Kind.FAILED,
+                            "the agent at " + address + " answered without a result: " + Json.text(reply))));
         } catch (IOException e) {
             throw broken(e);
         }
@@ -124,7 +125,7 @@ public final class AgentClient {
                 .orElseThrow(() -> new ForkdException(
                         Kind.FAILED, "the agent at " + address + " closed the connection without an answer"));
         try {
-            if (JSON.readTree(line) instanceof ObjectNode reply) {
+            if (Json.parse(line) instanceof ObjectNode reply) {
                 return reply;
             }
         } catch (JacksonException e) {

@@ -1,5 +1,6 @@
 package io.forkd.cli;
 
+import io.forkd.Json;
 import io.forkd.engine.Cancellation;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Progress;
@@ -65,7 +66,7 @@ record Shell(
 
     /** A line of the result for programs. */
     void print(ObjectNode json) {
-        out.println(json);
+        out.println(Json.text(json));
         out.flush();
     }
 

@@ -47,10 +47,17 @@ final class Training {
                 // Both fail, the second in the native library, whose classes are loaded by then.
                 List.of("snapshot", "--tag", "t"),
                 List.of("fork", "--tag", "t", "-n", "1"),
-                // Both fail as well, as nobody answers.
-                List.of("from-image", "localhost:1/t", "--tag", "u", "--cache", cache, "--kernel", kernel),
+                // Fails as well, as nobody answers.
                 List.of("parent", "build", "localhost:1/t", "--cache", cache))) {
             Main.run(shell, line.toArray(String[]::new));
+        }
+        try (ServerSocket registry = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            TrainingRegistry.serve(registry);
+            String image = "localhost:" + registry.getLocalPort() + "/t";
+            // Builds, and finds what was built; the kernel is none.
+            for (int i = 0; i < 2; i++) {
+                Main.run(shell, "from-image", image, "--tag", "u", "--cache", cache, "--kernel", kernel);
+            }
         }
         try (ServerSocket agent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             answer(agent, "{\"exit_code\":0,\"stdout\":\"x\",\"result\":\"x\"}\n");

@@ -2,13 +2,13 @@ package io.forkd.image;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Collectors;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
 /** The JSON documents of an image. Somebody else wrote them: fields we do not know are none of our business. */
 final class Documents {
@@ -21,13 +21,11 @@ final class Documents {
     static final String DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
     static final List<String> ACCEPTED = List.of(OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST);
 
-    private static final JsonMapper MAPPER = JsonMapper.builder().build();
-
     private Documents() {}
 
     static JsonNode parse(byte[] json, String what) {
         try {
-            return MAPPER.readTree(json);
+            return Json.parse(json);
         } catch (JacksonException e) {
             throw new ForkdException(Kind.DAMAGED, what + " is not JSON: " + e.getOriginalMessage());
         }

@@ -2,6 +2,7 @@ package io.forkd.rootfs;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
 import io.forkd.image.Image;
 import io.forkd.image.ImageConfig;
 import io.forkd.rootfs.Directory.Entry;
@@ -115,7 +116,7 @@ final class GuestFiles {
         json.put("working_dir", workingDirectory).put("user", config.user());
         addAll(json.putArray("entrypoint"), config.entrypoint());
         addAll(json.putArray("cmd"), config.command());
-        return json + "\n";
+        return Json.text(json) + "\n";
     }
 
     private static void addAll(ArrayNode array, List<String> values) {

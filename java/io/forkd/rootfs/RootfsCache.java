@@ -2,6 +2,7 @@ package io.forkd.rootfs;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
@@ -30,7 +31,6 @@ import java.util.Optional;
 import java.util.Set;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -52,7 +52,6 @@ public final class RootfsCache {
     private static final String FORMAT = "forkd rootfs 1";
     private static final String STAGING = ".building-";
     private static final String EXT4 = ".ext4";
-    private static final JsonMapper MAPPER = JsonMapper.builder().build();
 
     private final Path directory;
     private final Path mkfs;
@@ -228,7 +227,7 @@ public final class RootfsCache {
                 .put("size_mib", request.options().sizeMib())
                 .put("used_bytes", used);
         request.options().packages().forEach(json.putArray("packages")::add);
-        return json + "\n";
+        return Json.text(json) + "\n";
     }
 
     private void link(String slug, Path file) throws IOException {
@@ -266,7 +265,7 @@ public final class RootfsCache {
 
     private static Cached cached(Path file) throws IOException {
         try {
-            JsonNode json = MAPPER.readTree(Files.readAllBytes(metadata(file)));
+            JsonNode json = Json.parse(Files.readAllBytes(metadata(file)));
             List<String> packages = new ArrayList<>();
             json.path("packages").forEach(name -> packages.add(name.asString("")));
             return new Cached(
@@ -286,7 +285,7 @@ public final class RootfsCache {
 
     /** What a sparse file takes on the disk is not told by Java; what is in it, we wrote down. */
     private static long diskBytes(Path file) throws IOException {
-        JsonNode json = MAPPER.readTree(Files.readAllBytes(metadata(file)));
+        JsonNode json = Json.parse(Files.readAllBytes(metadata(file)));
         return json.path("used_bytes").asLong(Files.size(file));
     }
 

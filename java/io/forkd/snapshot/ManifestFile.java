@@ -2,6 +2,7 @@ package io.forkd.snapshot;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
@@ -17,17 +18,12 @@ import java.util.List;
 import java.util.Optional;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.ObjectMapper;
-import tools.jackson.databind.SerializationFeature;
-import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /** Reads and writes {@code snapshot.json}. */
 final class ManifestFile {
-    private static final ObjectMapper JSON =
-            JsonMapper.builder().enable(SerializationFeature.INDENT_OUTPUT).build();
-
     private final Path file;
 
     ManifestFile(Path file) {
@@ -35,7 +31,7 @@ final class ManifestFile {
     }
 
     static byte[] encode(Manifest manifest) {
-        ObjectNode root = JSON.createObjectNode();
+        ObjectNode root = JsonNodeFactory.instance.objectNode();
         root.put("vmstate", manifest.vmstate().toString());
         root.put("memory", manifest.memory().toString());
         ArrayNode volumes = root.putArray("volumes");
@@ -67,7 +63,7 @@ final class ManifestFile {
             disk.layer().ifPresent(layer -> node.put("layer", layer.file()).put("layer_bytes", layer.bytes()));
         }
         manifest.rest().propertyStream().forEach(field -> root.set(field.getKey(), field.getValue()));
-        return (JSON.writeValueAsString(root) + "\n").getBytes(StandardCharsets.UTF_8);
+        return (root.toPrettyString() + "\n").getBytes(StandardCharsets.UTF_8);
     }
 
     Manifest read() {
@@ -81,7 +77,7 @@ final class ManifestFile {
     private Manifest decode(byte[] content) {
         ObjectNode root;
         try {
-            if (!(JSON.readTree(content) instanceof ObjectNode object)) {
+            if (!(Json.parse(content) instanceof ObjectNode object)) {
                 throw damaged("it is not a JSON object");
             }
             root = object;

@@ -377,7 +377,8 @@ class RootfsCacheTest {
     @Test
     void working_directory_is_made_where_it_is_missing() throws Exception {
         image.layer(Packing.GZIP, new Members().symlink("srv", "data").directory("data", 0700));
-        Path ext4 = cache().get(request(image.workingDirectory("../srv/./a//x/../b/").write(), 32))
+        Path ext4 = cache().get(
+                        request(image.workingDirectory("../srv/./a//x/../b/").write(), 32))
                 .file();
         assertThat(debugfs(ext4, "cat /etc/forkd/image.json")).contains("\"working_dir\":\"/srv/a/b\"");
         assertThat(debugfs(ext4, "stat /data/a/b")).contains("Type: directory    Mode:  0755");

@@ -68,7 +68,7 @@ class ManifestFileTest {
 
     @ParameterizedTest
     @CsvSource({
-        "'', not a JSON object",
+        "'', it is empty",
         "[], not a JSON object",
         "{, is damaged",
         "{}, \"vmstate\" is missing",
