@@ -130,7 +130,7 @@ final class CacheCommand implements Runnable {
 
         @Override
         public Integer call() {
-            Pruned pruned = place.open(shell).prune(shell.engine().diskImagesInUse(), dryRun);
+            Pruned pruned = place.open(shell).prune(shell.engine()::diskImagesInUse, dryRun);
             for (Cached image : pruned.images()) {
                 shell.print(image.reference() + "  " + image.file());
             }

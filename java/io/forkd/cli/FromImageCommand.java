@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.SnapshotResult;
 import io.forkd.rootfs.Rootfs;
+import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Path;
@@ -58,8 +59,16 @@ final class FromImageCommand implements Callable<Integer> {
             shell.engine().store().requireFree(name);
         }
 
+        // In use until the snapshot says that it needs the disk image.
+        try (RootfsCache cache = image.cache(shell)) {
+            make(name, cache, request);
+        }
+        return 0;
+    }
+
+    private void make(SnapshotTag name, RootfsCache cache, Request request) {
         long start = System.nanoTime();
-        Rootfs rootfs = image.cache(shell).get(request);
+        Rootfs rootfs = cache.get(request);
         Duration built = Duration.ofNanos(System.nanoTime() - start);
         shell.note(
                 rootfs.cached()
@@ -89,7 +98,6 @@ final class FromImageCommand implements Callable<Integer> {
             shell.print("snapshot: " + result.write().toMillis() + " ms");
             shell.note("Next: forkd fork --tag " + name + " -n 10");
         }
-        return 0;
     }
 
     private SnapshotRequest snapshotOf(SnapshotTag name, Path rootfs) {

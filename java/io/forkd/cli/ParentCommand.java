@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.image.ImageReference;
 import io.forkd.rootfs.Rootfs;
+import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Request;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -52,7 +53,10 @@ final class ParentCommand implements Runnable {
         public Integer call() {
             Request request = image.request();
             Path file = output.orElseGet(() -> Path.of(ImageReference.slug(request.reference()) + ".ext4"));
-            Rootfs made = image.cache(shell).buildTo(request, file);
+            Rootfs made;
+            try (RootfsCache cache = image.cache(shell)) {
+                made = cache.buildTo(request, file);
+            }
             shell.clear();
             if (json) {
                 shell.print(Shell.json()

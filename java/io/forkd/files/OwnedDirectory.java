@@ -8,6 +8,7 @@ import java.security.SecureRandom;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * A directory that belongs to a live process, which holds the lock of the file {@code .lock} in it. When the process
@@ -47,6 +48,25 @@ public final class OwnedDirectory implements AutoCloseable {
         }
         try (FileLock all = FileLock.tryExclusive(lockFile).orElse(null)) {
             return all == null;
+        }
+    }
+
+    /**
+     * Keeps everybody from making directories in {@code parent}, for as long as the lock is held; empty when there is
+     * one whose name starts with {@code prefix} and whose process lives.
+     */
+    public static Optional<FileLock> closeIfUnused(Path parent, String prefix) throws IOException {
+        FileLock all = FileLock.exclusive(parent.resolve(LOCK));
+        boolean unused = true;
+        try {
+            for (Path entry : Trees.list(parent)) {
+                unused &= !entry.getFileName().toString().startsWith(prefix) || !isAlive(entry);
+            }
+            return unused ? Optional.of(all) : Optional.empty();
+        } finally {
+            if (!unused) {
+                all.close();
+            }
         }
     }
 

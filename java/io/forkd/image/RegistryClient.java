@@ -14,13 +14,27 @@ import java.net.URI;
 import java.net.URLEncoder;
 import java.net.UnknownHostException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
+import java.security.cert.Certificate;
+import java.security.cert.CertificateFactory;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import javax.net.ssl.HttpsURLConnection;
+import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLException;
+import javax.net.ssl.SSLHandshakeException;
+import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.net.ssl.SSLSocketFactory;
+import javax.net.ssl.TrustManagerFactory;
 import tools.jackson.databind.JsonNode;
 
 /**
@@ -34,11 +48,16 @@ final class RegistryClient {
     private static final int READ_MILLIS = 60_000;
     private static final int MAX_REDIRECTS = 5;
     private static final int MAX_ERROR_BYTES = 64 << 10;
+    private static final int ATTEMPTS = 4;
+    private static final long FIRST_PAUSE_MILLIS = 200;
     private static final Pattern PARAMETER = Pattern.compile("([a-zA-Z_]+)=\"([^\"]*)\"");
 
     private final InRegistry image;
-    private final boolean plain;
     private final Map<String, String> environment;
+    private final List<String> schemes;
+    private volatile int scheme;
+    private volatile boolean schemeKnown;
+    private Optional<SSLSocketFactory> trust = Optional.empty();
     private Optional<Credentials.Login> login = Optional.empty();
     private boolean loginKnown;
     private volatile Optional<String> authorization = Optional.empty();
@@ -46,15 +65,25 @@ final class RegistryClient {
     /** @param insecure whether plain HTTP is spoken to a registry that is not on this machine, too */
     RegistryClient(InRegistry image, boolean insecure, Map<String, String> environment) {
         this.image = image;
-        this.plain = insecure || image.isLoopback();
         this.environment = environment;
+        // What is most likely comes first: the other is tried when the answer, or the lack of one, tells us to.
+        if (image.isLoopback()) {
+            this.schemes = List.of("http", "https");
+        } else {
+            this.schemes = insecure ? List.of("https", "http") : List.of("https");
+        }
+    }
+
+    /** Whether plain HTTP may be spoken, if not to whom. */
+    private boolean plainAllowed() {
+        return schemes.contains("http");
     }
 
     /** A manifest or an index, by tag or digest. */
     byte[] manifest(String selector) {
         String doing = "read the manifest of " + image;
         HttpURLConnection answer =
-                get(uri("manifests/" + selector), Map.of("Accept", String.join(", ", Documents.ACCEPTED)), doing);
+                get("manifests/" + selector, Map.of("Accept", String.join(", ", Documents.ACCEPTED)), doing);
         try (InputStream in = answer.getInputStream()) {
             byte[] bytes = in.readNBytes(Documents.MAX_BYTES + 1);
             if (bytes.length > Documents.MAX_BYTES) {
@@ -70,7 +99,7 @@ final class RegistryClient {
     InputStream blob(Digest digest, long offset) throws IOException {
         String doing = "pull " + digest.brief() + " of " + image;
         HttpURLConnection answer =
-                get(uri("blobs/" + digest), offset > 0 ? Map.of("Range", "bytes=" + offset + "-") : Map.of(), doing);
+                get("blobs/" + digest, offset > 0 ? Map.of("Range", "bytes=" + offset + "-") : Map.of(), doing);
         InputStream in = answer.getInputStream();
         if (offset > 0 && answer.getResponseCode() != HttpURLConnection.HTTP_PARTIAL) {
             in.skipNBytes(offset);
@@ -78,27 +107,81 @@ final class RegistryClient {
         return in;
     }
 
-    private URI uri(String rest) {
-        return URI.create(
-                (plain ? "http://" : "https://") + image.registry() + "/v2/" + image.repository() + "/" + rest);
+    private URI uri(int which, String rest) {
+        return URI.create(schemes.get(which) + "://" + image.registry() + "/v2/" + image.repository() + "/" + rest);
     }
 
-    private HttpURLConnection get(URI uri, Map<String, String> headers, String doing) {
-        try {
-            HttpURLConnection answer = open(uri, headers, authorization);
-            if (answer.getResponseCode() == HttpURLConnection.HTTP_UNAUTHORIZED) {
-                String challenge = Optional.ofNullable(answer.getHeaderField("WWW-Authenticate"))
-                        .orElse("");
-                authorization = authorize(challenge);
-                answer = open(uri, headers, authorization);
+    /** Asks until there is an answer that asking again would not change. */
+    private HttpURLConnection get(String path, Map<String, String> headers, String doing) {
+        for (int attempt = 1; ; attempt++) {
+            int tried = scheme;
+            boolean plain = schemes.get(tried).equals("http");
+            boolean wrongScheme;
+            boolean passes;
+            ForkdException failure;
+            try {
+                HttpURLConnection answer = ask(uri(tried, path), headers);
+                int status = answer.getResponseCode();
+                // Servers that speak TLS answer so to what is none.
+                wrongScheme = plain && status == HttpURLConnection.HTTP_BAD_REQUEST;
+                if (status / 100 == 2) {
+                    schemeKnown = true;
+                    return answer;
+                }
+                passes = status == HttpURLConnection.HTTP_CLIENT_TIMEOUT || status / 100 == 5;
+                failure = refused(doing, status, answer);
+            } catch (IOException e) {
+                wrongScheme = !plain && speaksNoTls(e);
+                passes = passes(e);
+                failure = unreachable(doing, e);
             }
-            int status = answer.getResponseCode();
-            if (status / 100 != 2) {
-                throw refused(doing, status, answer);
+            if (wrongScheme && otherScheme(tried)) {
+                continue;
             }
+            if (!passes || attempt >= ATTEMPTS) {
+                throw failure;
+            }
+            pause(attempt);
+        }
+    }
+
+    private HttpURLConnection ask(URI uri, Map<String, String> headers) throws IOException {
+        HttpURLConnection answer = open(uri, headers, authorization);
+        if (answer.getResponseCode() != HttpURLConnection.HTTP_UNAUTHORIZED) {
             return answer;
-        } catch (IOException e) {
-            throw unreachable(doing, e);
+        }
+        authorization = authorize(
+                Optional.ofNullable(answer.getHeaderField("WWW-Authenticate")).orElse(""));
+        return open(uri, headers, authorization);
+    }
+
+    /** Goes over to the scheme after the one that was tried, unless the registry is known to speak that. */
+    private synchronized boolean otherScheme(int tried) {
+        if (!schemeKnown && scheme == tried && tried + 1 < schemes.size()) {
+            scheme = tried + 1;
+        }
+        return scheme != tried;
+    }
+
+    /** A certificate that is not trusted is no reason to go on without any. */
+    private static boolean speaksNoTls(IOException e) {
+        return e instanceof ConnectException
+                || (e instanceof SSLException
+                        && !(e instanceof SSLHandshakeException)
+                        && !(e instanceof SSLPeerUnverifiedException));
+    }
+
+    /** Names that do not exist, closed ports and bad certificates stay so. */
+    private static boolean passes(IOException e) {
+        return !(e instanceof UnknownHostException || e instanceof ConnectException || e instanceof SSLException);
+    }
+
+    private static void pause(int attempt) {
+        try {
+            Thread.sleep(FIRST_PAUSE_MILLIS << (attempt - 1));
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new ForkdException(Kind.FAILED, "interrupted");
         }
     }
 
@@ -119,7 +202,7 @@ final class RegistryClient {
             }
             connection.disconnect();
             URI next = uri.resolve(location);
-            if (!"https".equals(next.getScheme()) && !("http".equals(next.getScheme()) && plain)) {
+            if (!"https".equals(next.getScheme()) && !("http".equals(next.getScheme()) && plainAllowed())) {
                 throw new IOException("it redirects to " + next.getScheme() + "://, which is not secure");
             }
             uri = next;
@@ -133,7 +216,38 @@ final class RegistryClient {
         connection.setConnectTimeout(CONNECT_MILLIS);
         connection.setReadTimeout(READ_MILLIS);
         connection.setRequestProperty("User-Agent", "forkd");
+        String authorities = environment.getOrDefault("SSL_CERT_FILE", "");
+        if (connection instanceof HttpsURLConnection secure && !authorities.isEmpty()) {
+            secure.setSSLSocketFactory(trust(Path.of(authorities)));
+        }
         return connection;
+    }
+
+    /** Certificates are checked against those of a file, where the usual variable names one. */
+    private synchronized SSLSocketFactory trust(Path authorities) throws IOException {
+        if (trust.isEmpty()) {
+            try (InputStream in = Files.newInputStream(authorities)) {
+                KeyStore known = KeyStore.getInstance(KeyStore.getDefaultType());
+                known.load(null, null);
+                int count = 0;
+                for (Certificate one : CertificateFactory.getInstance("X.509").generateCertificates(in)) {
+                    known.setCertificateEntry(Integer.toString(count++), one);
+                }
+                TrustManagerFactory managers =
+                        TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+                managers.init(known);
+                SSLContext context = SSLContext.getInstance("TLS");
+                context.init(null, managers.getTrustManagers(), null);
+                trust = Optional.of(context.getSocketFactory());
+            } catch (GeneralSecurityException e) {
+                throw new ForkdException(
+                        Kind.DAMAGED,
+                        "the certificates in " + authorities + " (SSL_CERT_FILE) cannot be read: " + e.getMessage());
+            } catch (NoSuchFileException e) {
+                throw new ForkdException(Kind.NOT_FOUND, "SSL_CERT_FILE names " + authorities + ", which is not there");
+            }
+        }
+        return trust.get();
     }
 
     private static boolean sameOrigin(URI one, URI other) {
@@ -182,7 +296,7 @@ final class RegistryClient {
                 .results()
                 .collect(Collectors.toMap(found -> found.group(1), found -> found.group(2), (first, second) -> first));
         URI realm = URI.create(asked.getOrDefault("realm", ""));
-        if (!"https".equals(realm.getScheme()) && !plain) {
+        if (!"https".equals(realm.getScheme()) && !plainAllowed()) {
             throw new IOException("its token server " + realm + " is not secure");
         }
         String query = "service=" + encode(asked.getOrDefault("service", "")) + "&scope="
@@ -274,9 +388,12 @@ final class RegistryClient {
         } else if (e instanceof ConnectException) {
             reason = image.registry() + " does not answer: " + reason;
         }
-        String remedy = e instanceof SSLException && !plain
-                ? "A registry that speaks plain HTTP needs --insecure-registry."
-                : "";
+        String remedy = "";
+        if (e instanceof SSLException) {
+            remedy = speaksNoTls(e)
+                    ? "A registry that speaks plain HTTP needs --insecure-registry."
+                    : "Name the file with the certificate of its authority: SSL_CERT_FILE=FILE";
+        }
         return new ForkdException(Kind.FAILED, "cannot " + doing + ": " + reason, remedy);
     }
 }

@@ -29,6 +29,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Supplier;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -43,14 +44,18 @@ import tools.jackson.databind.node.ObjectNode;
  * blobs/                             what was pulled, shared by all images
  * locks/                             held while something is built
  * .building-*                        what is being built; removed by the next start if its process died
+ * .using-*                           somebody needs what is here, and it must not be pruned
  * </pre>
  *
- * A snapshot goes on using the disk image that it was made with, so nothing in {@code images/} is ever replaced.
+ * Until it is closed, a cache is in use from its first image on.
+ *
+ * <p>A snapshot goes on using the disk image that it was made with, so nothing in {@code images/} is ever replaced.
  */
-public final class RootfsCache {
+public final class RootfsCache implements AutoCloseable {
     private static final Path SYSTEM = Path.of("/var/cache/forkd");
     private static final String FORMAT = "forkd rootfs 1";
     private static final String STAGING = ".building-";
+    private static final String USING = ".using-";
     private static final String EXT4 = ".ext4";
 
     private final Path directory;
@@ -59,6 +64,7 @@ public final class RootfsCache {
     private final Path guestBinary;
     private final Map<String, String> environment;
     private final Work work;
+    private Optional<OwnedDirectory> using = Optional.empty();
 
     /**
      * @param mkfs the program that writes ext4
@@ -145,6 +151,10 @@ public final class RootfsCache {
             Files.createDirectories(directory.resolve("images"));
             Files.createDirectories(directory.resolve("locks"));
             OwnedDirectory.sweep(directory, STAGING);
+            OwnedDirectory.sweep(directory, USING);
+            if (using.isEmpty()) {
+                using = Optional.of(OwnedDirectory.create(directory, USING));
+            }
         } catch (IOException e) {
             ForkdException failure = ForkdException.of("use the cache " + directory, e);
             throw new ForkdException(failure.kind(), failure.sentence(), "Name a folder of yours: --cache DIR");
@@ -295,47 +305,50 @@ public final class RootfsCache {
     /**
      * Removes disk images that no snapshot uses, and then everything that was pulled.
      *
-     * @param inUse files that snapshots need
+     * @param inUse finds the files that snapshots need; asked when no new ones can come
      */
-    public Pruned prune(Set<Path> inUse, boolean dryRun) {
-        try {
-            prepare();
+    public Pruned prune(Supplier<Set<Path>> inUse, boolean dryRun) {
+        if (!Files.isDirectory(directory)) {
+            return new Pruned(List.of(), List.of(), 0);
+        }
+        try (FileLock closed = OwnedDirectory.closeIfUnused(directory, USING)
+                .orElseThrow(() -> new ForkdException(
+                        Kind.FAILED,
+                        "the cache " + directory + " is in use: an image is being built or booted",
+                        "Prune when that is done."))) {
+            Set<Path> needed = inUse.get();
             List<Cached> images = new ArrayList<>();
-            long bytes = 0;
             for (Cached cached : list()) {
-                if (inUse.contains(cached.file().toRealPath())) {
-                    continue;
-                }
-                String key = cached.file().getFileName().toString().replaceFirst("\\.ext4$", "");
-                Optional<FileLock> lock =
-                        FileLock.tryExclusive(directory.resolve("locks").resolve(key));
-                if (lock.isEmpty()) {
-                    continue; // somebody is taking it just now
-                }
-                try (FileLock held = lock.get()) {
+                if (!needed.contains(cached.file().toRealPath())) {
                     images.add(cached);
-                    bytes += cached.bytes();
-                    if (!dryRun) {
-                        Files.deleteIfExists(cached.file());
-                        Files.deleteIfExists(metadata(cached.file()));
-                    }
                 }
             }
-            List<Path> blobs = new ArrayList<>();
-            for (BlobStore.Stored blob : new BlobStore(directory).list()) {
-                blobs.add(blob.file());
-                bytes += blob.bytes();
-                if (!dryRun) {
+            List<BlobStore.Stored> blobs = new BlobStore(directory).list();
+            if (!dryRun) {
+                for (Cached image : images) {
+                    Files.deleteIfExists(image.file());
+                    Files.deleteIfExists(metadata(image.file()));
+                }
+                for (BlobStore.Stored blob : blobs) {
                     Files.deleteIfExists(blob.file());
                 }
-            }
-            if (!dryRun) {
+                for (Path lock : Trees.list(directory.resolve("locks"))) {
+                    Files.deleteIfExists(lock);
+                }
                 removeDeadLinks();
             }
-            return new Pruned(images, blobs, bytes);
+            long bytes = images.stream().mapToLong(Cached::bytes).sum()
+                    + blobs.stream().mapToLong(BlobStore.Stored::bytes).sum();
+            return new Pruned(images, blobs.stream().map(BlobStore.Stored::file).toList(), bytes);
         } catch (IOException e) {
             throw ForkdException.of("clean the cache " + directory, e);
         }
+    }
+
+    @Override
+    public void close() {
+        using.ifPresent(OwnedDirectory::close);
+        using = Optional.empty();
     }
 
     private void removeDeadLinks() throws IOException {

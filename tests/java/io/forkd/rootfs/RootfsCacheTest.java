@@ -22,9 +22,11 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.apache.commons.compress.archivers.tar.TarConstants;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -39,6 +41,7 @@ class RootfsCacheTest {
 
     private final List<String> said = new ArrayList<>();
     private final AtomicInteger checksUntilInterrupt = new AtomicInteger(Integer.MAX_VALUE);
+    private final List<RootfsCache> caches = new CopyOnWriteArrayList<>();
     private OciImage image;
 
     private final Work work = new Work() {
@@ -71,8 +74,16 @@ class RootfsCacheTest {
         return new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), Map.of(), work);
     }
 
+    /** In use until the end of the test. */
     private RootfsCache cache() {
-        return cache(scratch.resolve("cache"));
+        RootfsCache cache = cache(scratch.resolve("cache"));
+        caches.add(cache);
+        return cache;
+    }
+
+    @AfterEach
+    void close() {
+        caches.forEach(RootfsCache::close);
     }
 
     private static Request request(String reference, int sizeMib) {
@@ -351,11 +362,18 @@ class RootfsCacheTest {
     void pruning_keeps_what_snapshots_use() throws Exception {
         image.layer(Packing.GZIP, new Members().file("f", "x"));
         String reference = image.write();
-        Path used = cache().get(request(reference, 32)).file();
-        Path unused = cache().get(request(reference, 48)).file();
-        cache().prune(Set.of(used.toRealPath()), true);
+        RootfsCache cache = cache(scratch.resolve("cache"));
+        Path used = cache.get(request(reference, 32)).file().toRealPath();
+        cache.close();
+        Path unused;
+        try (RootfsCache other = cache(scratch.resolve("cache"))) {
+            unused = other.get(request(reference, 48)).file();
+            assertThatThrownBy(() -> cache.prune(Set::of, true)).hasMessageContaining("is in use");
+            assertThat(unused).exists();
+        }
+        cache.prune(() -> Set.of(used), true);
         assertThat(unused).exists();
-        cache().prune(Set.of(used.toRealPath()), false);
+        cache.prune(() -> Set.of(used), false);
         assertThat(used).exists();
         assertThat(unused).doesNotExist();
     }
