@@ -41,7 +41,7 @@ final class ImageOptions {
 
     @Option(
             names = "--insecure-registry",
-            description = "Speak plain HTTP to the registry. Registries on this machine need no such option.")
+            description = "Speak plain HTTP to a registry without TLS. Registries on this machine need no such option.")
     boolean insecureRegistry;
 
     @Mixin

@@ -42,9 +42,13 @@ final class HeaderTap extends FilterInputStream {
         return read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
     }
 
+    /** Less than is wanted only at the end: the tar reader takes less for the end of a part of a sparse file. */
     @Override
     public int read(byte[] buffer, int offset, int wanted) throws IOException {
-        int got = super.read(buffer, offset, wanted);
+        int got = in.readNBytes(buffer, offset, wanted);
+        if (got == 0 && wanted > 0) {
+            return -1;
+        }
         if (keeping && got > 0) {
             if (length + got > MAX_HEADER_BYTES) {
                 throw new BadLayerException("its headers are larger than 4 MiB");

@@ -144,6 +144,12 @@ public final class OciImage {
             }
         }
 
+        /** What is there so far, without the end of an archive. */
+        public byte[] unfinished() throws IOException {
+            tar.flush();
+            return bytes.toByteArray();
+        }
+
         public byte[] archive() {
             try {
                 tar.close();
@@ -174,6 +180,17 @@ public final class OciImage {
             case GZIP -> new GZIPOutputStream(out);
             case ZSTD -> new ZstdCompressorOutputStream(out);
         };
+    }
+
+    /** Adds a layer that is packed already, in parts that come one after the other. */
+    public OciImage packedLayer(List<byte[]> parts, Digest content) throws IOException {
+        ByteArrayOutputStream packed = new ByteArrayOutputStream();
+        for (byte[] part : parts) {
+            packed.write(part);
+        }
+        contents.add(content);
+        layers.add(blob(packed.toByteArray(), "application/vnd.oci.image.layer.v1.tar+gzip"));
+        return this;
     }
 
     /** Writes what is not a layer, and returns the reference to the image. */

@@ -18,12 +18,18 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.security.GeneralSecurityException;
+import java.security.KeyFactory;
+import java.security.Signature;
+import java.security.spec.PKCS8EncodedKeySpec;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -40,6 +46,9 @@ class RegistryTest {
     @TempDir
     Path scratch;
 
+    private final AtomicInteger checksUntilInterrupt = new AtomicInteger(Integer.MAX_VALUE);
+    private final AtomicInteger busy = new AtomicInteger();
+
     private final Work work = new Work() {
         @Override
         public void begin(String what, long bytes) {}
@@ -51,7 +60,11 @@ class RegistryTest {
         public void say(String line) {}
 
         @Override
-        public void check() {}
+        public void check() {
+            if (checksUntilInterrupt.decrementAndGet() == 0) {
+                throw new ForkdException(ForkdException.Kind.FAILED, "interrupted");
+            }
+        }
     };
 
     private Optional<Process> registry = Optional.empty();
@@ -76,13 +89,17 @@ class RegistryTest {
         }
     }
 
-    private Images images(Map<String, String> environment) {
-        return new Images(scratch.resolve("cache"), Platform.host(), false, environment, work);
+    private Images images(boolean insecure, Map<String, String> environment) {
+        return new Images(scratch.resolve("cache"), Platform.host(), insecure, environment, work);
     }
 
     /** Reads all layers, as somebody who builds an image does, and returns the bytes of the first. */
     private byte[] pull(String reference, Map<String, String> environment) throws IOException {
-        try (Images images = images(environment)) {
+        return pull(reference, false, environment);
+    }
+
+    private byte[] pull(String reference, boolean insecure, Map<String, String> environment) throws IOException {
+        try (Images images = images(insecure, environment)) {
             Image image = images.find(ImageReference.parse(reference));
             List<byte[]> contents = new ArrayList<>();
             for (Layer layer : image.layers()) {
@@ -97,6 +114,10 @@ class RegistryTest {
 
     /** Starts a registry and returns where it is. */
     private String start(String auth) throws Exception {
+        return start(auth, "");
+    }
+
+    private String start(String auth, String tls) throws Exception {
         int port;
         try (ServerSocket free = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             port = free.getLocalPort();
@@ -105,7 +126,8 @@ class RegistryTest {
         Files.writeString(
                 configuration,
                 "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: "
-                        + scratch.resolve("registry") + "}}\nhttp: {addr: \"127.0.0.1:" + port + "\"}\n" + auth);
+                        + scratch.resolve("registry") + "}}\nhttp: {addr: \"127.0.0.1:" + port + "\"" + tls + "}\n"
+                        + auth);
         registry = Optional.of(new ProcessBuilder("docker-registry", "serve", configuration.toString())
                 .redirectErrorStream(true)
                 .redirectOutput(scratch.resolve("registry.log").toFile())
@@ -214,6 +236,10 @@ class RegistryTest {
                 .hex();
         server.createContext("/v2/py/", exchange -> {
             try (exchange) {
+                if (busy.getAndDecrement() > 0) {
+                    exchange.sendResponseHeaders(503, -1);
+                    return;
+                }
                 String last = exchange.getRequestURI().getPath().replaceFirst(".*/", "");
                 String hex = last.equals("1") ? manifest : last.replaceFirst("sha256:", "");
                 byte[] blob = Files.readAllBytes(layout.resolve("blobs/sha256").resolve(hex));
@@ -228,6 +254,158 @@ class RegistryTest {
         server.start();
         fake = Optional.of(server);
         return "127.0.0.1:" + server.getAddress().getPort() + "/py:1";
+    }
+
+    /** A key and a certificate for localhost, signed by itself. */
+    private Path certificate() throws Exception {
+        Path key = scratch.resolve("key.pem");
+        Path certificate = scratch.resolve("certificate.pem");
+        String command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+                + " -addext subjectAltName=DNS:localhost -keyout " + key + " -out " + certificate;
+        Process process = new ProcessBuilder(command.split(" "))
+                .redirectErrorStream(true)
+                .redirectOutput(scratch.resolve("openssl.log").toFile())
+                .start();
+        assertThat(process.waitFor()).isZero();
+        return certificate;
+    }
+
+    @Test
+    void certificate_is_checked_against_the_file_that_the_environment_names() throws Exception {
+        Path certificate = certificate();
+        String host = start(
+                "", ", tls: {certificate: " + certificate + ", key: " + certificate.resolveSibling("key.pem") + "}");
+        push(host);
+        assertThatThrownBy(() -> pull(host + "/team/py:1", Map.of()))
+                .isInstanceOfSatisfying(
+                        ForkdException.class, e -> assertThat(e.remedy()).contains("SSL_CERT_FILE=FILE"));
+        Map<String, String> trusting = Map.of("SSL_CERT_FILE", certificate.toString());
+        assertThat(pull(host + "/team/py:1", trusting)).hasSizeGreaterThan(NOISE.length);
+        // Of another name.
+        assertThatThrownBy(() -> pull(host.replace("localhost", "127.0.0.1") + "/team/py:1", trusting))
+                .hasMessageContaining("127.0.0.1");
+        assertThatThrownBy(() -> pull(host + "/team/py:1", Map.of("SSL_CERT_FILE", "/no/such")))
+                .hasMessageContaining("SSL_CERT_FILE names /no/such");
+    }
+
+    @Test
+    void plain_registry_elsewhere_needs_an_option() throws Exception {
+        String host = start("");
+        push(host);
+        // Leads to this machine, too, but does not look so.
+        String elsewhere = host.replace("localhost", "0.0.0.0") + "/team/py:1";
+        assertThatThrownBy(() -> pull(elsewhere, false, Map.of()))
+                .isInstanceOfSatisfying(
+                        ForkdException.class, e -> assertThat(e.remedy()).contains("--insecure-registry"));
+        assertThat(pull(elsewhere, true, Map.of())).hasSizeGreaterThan(NOISE.length);
+    }
+
+    @Test
+    void takes_a_token_from_the_server_that_the_registry_names() throws Exception {
+        Path certificate = certificate();
+        HttpServer tokens = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        fake = Optional.of(tokens);
+        List<String> asked = new ArrayList<>();
+        tokens.createContext("/token", exchange -> {
+            try (exchange) {
+                String login = Optional.ofNullable(exchange.getRequestHeaders().getFirst("Authorization"))
+                        .orElse("");
+                String query = exchange.getRequestURI().getQuery();
+                asked.add(login + " " + query);
+                boolean good = login.equals("Basic " + base64(Base64.getEncoder(), "user:secret"));
+                byte[] body =
+                        (good ? "{\"token\":\"" + jwt(certificate) + "\"}" : "{}").getBytes(StandardCharsets.UTF_8);
+                exchange.sendResponseHeaders(good ? 200 : 401, body.length);
+                exchange.getResponseBody().write(body);
+            }
+        });
+        tokens.start();
+        String host = start("auth: {token: {realm: \"http://127.0.0.1:"
+                + tokens.getAddress().getPort() + "/token\", service: lab, issuer: lab, rootcertbundle: " + certificate
+                + "}}\n");
+        push(host, "--dest-creds=user:secret");
+        asked.clear();
+
+        Path docker = Files.createDirectory(scratch.resolve("docker"));
+        Map<String, String> environment = Map.of("DOCKER_CONFIG", docker.toString());
+        assertThatThrownBy(() -> pull(host + "/team/py:1", environment)).hasMessageContaining("refuses");
+        Files.writeString(docker.resolve("config.json"), auths(host, "user:secret"));
+        assertThat(pull(host + "/team/py:1", environment)).hasSizeGreaterThan(NOISE.length);
+        assertThat(asked).hasSize(2).last().asString().contains("service=lab", "scope=repository:team/py:pull");
+    }
+
+    private static String base64(Base64.Encoder encoder, String text) {
+        return encoder.encodeToString(text.getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** What a token server gives: claims, signed with the key whose certificate the registry trusts. */
+    private static String jwt(Path certificate) throws IOException {
+        Base64.Encoder encoder = Base64.getUrlEncoder().withoutPadding();
+        String signed = base64(encoder, "{\"typ\":\"JWT\",\"alg\":\"RS256\",\"x5c\":[\"" + pem(certificate) + "\"]}")
+                + "."
+                + base64(
+                        encoder,
+                        "{\"iss\":\"lab\",\"aud\":\"lab\",\"sub\":\"user\",\"exp\":4000000000,\"nbf\":1,\"iat\":1,\"jti\":\"1\","
+                                + "\"access\":[{\"type\":\"repository\",\"name\":\"team/py\",\"actions\":[\"pull\",\"push\"]}]}");
+        try {
+            Signature signature = Signature.getInstance("SHA256withRSA");
+            byte[] key = Base64.getDecoder().decode(pem(certificate.resolveSibling("key.pem")));
+            signature.initSign(KeyFactory.getInstance("RSA").generatePrivate(new PKCS8EncodedKeySpec(key)));
+            signature.update(signed.getBytes(StandardCharsets.US_ASCII));
+            return signed + "." + encoder.encodeToString(signature.sign());
+        } catch (GeneralSecurityException e) {
+            throw new IOException(e);
+        }
+    }
+
+    private static String pem(Path file) throws IOException {
+        return Files.readString(file).replaceAll("-----[^-]*-----|\\s", "");
+    }
+
+    @Test
+    void busy_registry_is_asked_again() throws Exception {
+        String reference = fake((exchange, blob) -> {
+            exchange.sendResponseHeaders(200, blob.length);
+            exchange.getResponseBody().write(blob);
+        });
+        busy.set(2);
+        assertThat(pull(reference, Map.of())).hasSizeGreaterThan(NOISE.length);
+        busy.set(100);
+        assertThatThrownBy(() -> pull(reference, Map.of())).hasMessageContaining("the registry failed (HTTP 503)");
+        assertThat(busy.get()).isEqualTo(96);
+    }
+
+    @Test
+    void interrupt_of_a_pull_leaves_only_whole_blobs() throws Exception {
+        String reference = fake((exchange, blob) -> {
+            exchange.sendResponseHeaders(200, blob.length);
+            for (int at = 0; at < blob.length; at += 50_000) {
+                exchange.getResponseBody().write(blob, at, Math.min(50_000, blob.length - at));
+                exchange.getResponseBody().flush();
+            }
+        });
+        BlobStore store = new BlobStore(scratch.resolve("cache"));
+        int checks = 1;
+        for (checksUntilInterrupt.set(1); !pulls(reference); checksUntilInterrupt.set(++checks)) {
+            for (BlobStore.Stored blob : store.list()) {
+                assertThat(store.read(blob.digest())).isPresent();
+            }
+            try (Stream<Path> left = Files.list(scratch.resolve("cache/blobs"))) {
+                assertThat(left.map(path -> path.getFileName().toString())).noneMatch(name -> name.startsWith(".pull"));
+            }
+        }
+        assertThat(checks).isGreaterThan(2);
+    }
+
+    /** Whether it comes to the end before it is interrupted. */
+    private boolean pulls(String reference) throws IOException {
+        try {
+            pull(reference, Map.of());
+            return true;
+        } catch (ForkdException e) {
+            assertThat(e).hasMessageContaining("interrupted");
+            return false;
+        }
     }
 
     @Test

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
 import io.forkd.files.Trees;
+import io.forkd.image.Digest;
 import io.forkd.image.OciImage;
 import io.forkd.image.OciImage.Members;
 import io.forkd.image.OciImage.Packing;
@@ -12,11 +13,18 @@ import io.forkd.image.Platform;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.vmm.NativeFiles;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.FileTime;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -25,6 +33,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
+import java.util.zip.GZIPOutputStream;
 import org.apache.commons.compress.archivers.tar.TarConstants;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -32,10 +41,14 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Disk images of images made on the spot, compared with what umoci makes of the same ones. */
 class RootfsCacheTest {
+    /** What every guest gets; the images of these tests have none of it. */
+    private static final String OURS = "\\./(forkd-init\\.sh|dev|proc|sys|run|tmp|work|etc|etc/.*)?";
+
     @TempDir
     Path scratch;
 
@@ -98,11 +111,9 @@ class RootfsCacheTest {
                 "--image",
                 scratch.resolve("image") + ":1",
                 scratch.resolve("bundle").toString());
-        // What every guest gets; the images of these tests have none of it.
-        String ours = "\\./(forkd-init\\.sh|dev|proc|sys|run|tmp|work|etc|etc/.*)?";
-        assertThat(facts(Tool.listingOfImage(ext4, Files.createDirectory(scratch.resolve("mount"))), ours))
+        assertThat(facts(Tool.listingOfImage(ext4, Files.createDirectory(scratch.resolve("mount"))), OURS))
                 .isNotEmpty()
-                .containsExactlyElementsOf(facts(Tool.listing(scratch.resolve("bundle/rootfs")), ours));
+                .containsExactlyElementsOf(facts(Tool.listing(scratch.resolve("bundle/rootfs")), OURS));
     }
 
     private static List<String> facts(List<String> listing, String except) {
@@ -274,6 +285,90 @@ class RootfsCacheTest {
                 .hasMessageContaining("bomb")
                 .hasMessageContaining("--size-mib");
         requireNothingBuilt();
+    }
+
+    @ParameterizedTest
+    @CsvSource({"gnu,", "posix,0.0", "posix,0.1", "posix,1.0"})
+    void holes_that_tar_left_out_are_there_again(String format, String version) throws Exception {
+        Path tree = Files.createDirectory(scratch.resolve("tree"));
+        for (int size : new int[] {1, 9, 100}) {
+            try (FileChannel file = FileChannel.open(
+                    tree.resolve("holes" + size), StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+                for (int i = 0; i < size; i++) {
+                    file.write(ByteBuffer.wrap("some data".getBytes("UTF-8")), (2 * i + 1) * 65_536L);
+                }
+                file.write(ByteBuffer.wrap(new byte[1]), (2L * size + 1) * 65_536);
+            }
+            // Some formats have whole seconds only.
+            Files.setLastModifiedTime(
+                    tree.resolve("holes" + size), FileTime.from(Instant.ofEpochSecond(1_600_000_000)));
+        }
+        Path archive = scratch.resolve("tree.tar");
+        List<String> command = new ArrayList<>(List.of("tar", "--sparse", "--format=" + format));
+        if (version != null) {
+            command.add("--sparse-version=" + version);
+        }
+        command.addAll(List.of("-C", tree.toString(), "-cf", archive.toString(), "."));
+        Tool.run(command.toArray(String[]::new));
+        assertThat(Files.size(archive)).isLessThan(2 << 20);
+        image.layer(Packing.GZIP, Files.readAllBytes(archive));
+        Path ext4 = cache().get(request(image.write(), 64)).file();
+        Tool.requireCleanFileSystem(ext4);
+        // Not with umoci, which knows no sparse members of GNU's own kind.
+        assertThat(facts(Tool.listingOfImage(ext4, Files.createDirectory(scratch.resolve("mount"))), OURS))
+                .hasSize(6) // a line and a checksum for each
+                .containsExactlyElementsOf(facts(Tool.listing(tree), OURS));
+    }
+
+    @Test
+    void layer_of_too_many_members_is_refused() throws Exception {
+        Members some = new Members();
+        for (int i = 0; i < 10_000; i++) {
+            some.directory("d", 0755);
+        }
+        byte[] part = packed(some);
+        image.packedLayer(Collections.nCopies(76, part), Digest.sha256(part));
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32))).hasMessageContaining("more than 750000 files");
+        requireNothingBuilt();
+    }
+
+    @Test
+    void layer_that_unpacks_to_far_more_than_the_image_is_refused() throws Exception {
+        byte[] part = packed(new Members().file("again", new byte[31 << 20]));
+        image.packedLayer(Collections.nCopies(52, part), Digest.sha256(part));
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32)))
+                .hasMessageContaining("again")
+                .hasMessageContaining("unpacks to more than 1536 MiB");
+        requireNothingBuilt();
+    }
+
+    /** Without the end of an archive, so that more can follow. */
+    private static byte[] packed(Members members) throws IOException {
+        ByteArrayOutputStream packed = new ByteArrayOutputStream();
+        try (GZIPOutputStream out = new GZIPOutputStream(packed)) {
+            out.write(members.unfinished());
+        }
+        return packed.toByteArray();
+    }
+
+    @Test
+    void full_disk_is_said_and_leaves_nothing() throws Exception {
+        byte[] noise = new byte[20 << 20];
+        new java.util.Random(1).nextBytes(noise);
+        image.layer(Packing.PLAIN, new Members().file("noise", noise));
+        String reference = image.write();
+        Path small = Files.createDirectory(scratch.resolve("cache"));
+        Tool.run("mount", "-t", "tmpfs", "-o", "size=8m", "forkd-test", small.toString());
+        try (RootfsCache cache = cache(small)) {
+            assertThatThrownBy(() -> cache.get(request(reference, 64)))
+                    .isInstanceOf(ForkdException.class)
+                    .hasMessageContaining("No space left on device");
+            requireNothingBuilt();
+        } finally {
+            Tool.run("umount", small.toString());
+        }
     }
 
     @Test
