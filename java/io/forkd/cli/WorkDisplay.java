@@ -39,9 +39,11 @@ final class WorkDisplay implements Work {
     public synchronized void advance(long bytes) {
         done += bytes;
         long now = System.nanoTime();
-        if (shell.terminal() && now - drawn >= REDRAW_NANOS) {
+        boolean complete = total > 0 && done >= total;
+        if (shell.terminal() && (complete || now - drawn >= REDRAW_NANOS)) {
             drawn = now;
-            shell.step(step + ": " + progress(now - begun));
+            // Unpacking goes on for a while after that.
+            shell.step(step + ": " + (complete ? Format.size(total) + " pulled" : progress(now - begun)));
         }
     }
 
