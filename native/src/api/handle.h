@@ -18,6 +18,8 @@ struct forkd_vm {
     bool detached; /* goes on without us */
     struct forkd_vm_status status;
     char vsock_path[CONTROL_PATH_SIZE];
+    int server_channel; /* of the server that has to be told that its parked child was taken; -1: nobody has
+                         */
 };
 
 /* A child that the server forked in advance, and has told us of. */
@@ -70,6 +72,8 @@ void process_end(int channel, pid_t process, bool now);
  * NULL), what BRANCH answers in *branch (likewise). */
 int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_branch_result *branch,
                   struct forkd_error *err);
+/* Tell the server, if that is still to be done: late, so that its wake-up does not delay the child. */
+void tell_taken(struct forkd_vm *vm);
 /* Milliseconds of a clock that only goes forward. */
 int64_t now_ms(void);
 

@@ -248,24 +248,33 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
 }
 
 /* Give the request to a parked child: its channel, or -1 when there is none that lives. */
-static int fork_parked(struct forkd_server *server, const struct control_fork *message,
+static int fork_parked(struct forkd_server *server, struct forkd_vm *vm, const struct control_fork *message,
                        const struct fd_list *list)
 {
     while (hear(server, MSG_DONTWAIT, NULL) > 0)
         ;
     while (server->parked_count > 0) {
         struct parked_child child = server->parked[--server->parked_count];
-        if (channel_send(child.channel, message, sizeof *message, list->fds, list->count, NULL) < 0) {
-            close(child.channel);
-            continue;
+        if (channel_send(child.channel, message, sizeof *message, list->fds, list->count, NULL) == 0) {
+            vm->status.pid = child.pid;
+            vm->server_channel = fcntl(server->channel, F_DUPFD_CLOEXEC, 0);
+            return child.channel;
         }
-        struct control_taken taken = {
-            .header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = child.pid, .detached = message->has_listener};
-        memcpy(taken.vsock_path, message->vsock_path, sizeof taken.vsock_path);
-        channel_send(server->channel, &taken, sizeof taken, NULL, 0, NULL);
-        return child.channel;
+        close(child.channel);
     }
     return -1;
+}
+
+void tell_taken(struct forkd_vm *vm)
+{
+    if (vm->server_channel < 0)
+        return;
+    struct control_taken taken = {
+        .header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = vm->status.pid, .detached = vm->detached};
+    memcpy(taken.vsock_path, vm->vsock_path, sizeof taken.vsock_path);
+    channel_send(vm->server_channel, &taken, sizeof taken, NULL, 0, NULL);
+    close(vm->server_channel);
+    vm->server_channel = -1;
 }
 
 /* Have the server fork one now: our end of its channel, or a negative errno. */
@@ -294,11 +303,12 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
     struct forkd_vm *vm = calloc(1, sizeof *vm);
     if (vm == NULL)
         return error_set(err, ENOMEM, "allocate", "VM", NULL);
+    vm->server_channel = -1;
     struct control_fork message = {0};
     struct fd_list list = {0};
     int result = fill_fork_message(options, &message, &list, err);
     if (result == 0) {
-        result = fork_parked(server, &message, &list);
+        result = fork_parked(server, vm, &message, &list);
         if (result < 0)
             result = fork_now(server, &message, &list, err);
     }

@@ -98,6 +98,7 @@ API int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *op
         free(vm);
         return result;
     }
+    vm->server_channel = -1;
     memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
     vm->status.pid = vm->process;
     result = channel_send(vm->channel, &message, sizeof message, list.fds, list.count, err);
@@ -156,6 +157,7 @@ static int wait_phase(struct forkd_vm *vm, uint32_t phase, int32_t timeout_ms, s
     /* Later news first: a VM that became ready and then ended has ended. */
     while (vm->status.phase != FORKD_VM_ENDED && receive_status(vm))
         ;
+    tell_taken(vm);
     if (out != NULL)
         *out = vm->status;
     return 0;
@@ -300,6 +302,7 @@ API int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct 
         return result;
     }
     vm->channel = channel;
+    vm->server_channel = -1;
     vm->detached = true;
     *out = vm;
     return 0;
@@ -340,6 +343,7 @@ API void forkd_vm_free(struct forkd_vm *vm)
 {
     if (vm == NULL)
         return;
+    tell_taken(vm);
     if (vm->detached) {
         close(vm->channel);
         free(vm);

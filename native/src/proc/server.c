@@ -129,11 +129,11 @@ static _Noreturn void wait_parked(struct server *server, int channel)
     if (channel_receive(channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL) <= 0)
         _exit(0);
     if (valid_fork(&message, length, fd_count))
-        vm_process_child(server->vm, channel, &message, fds);
+        vm_process_child(server->vm, channel, &message, fds, true);
     if (fd_count == 0 || !valid_fork(&message, length, fd_count - 1))
         _exit(0);
     close(channel);
-    vm_process_child(server->vm, fds[0], &message, fds + 1);
+    vm_process_child(server->vm, fds[0], &message, fds + 1, false);
 }
 
 /* fork(2), and note the child. In the parent: its entry in the table, or NULL and *err. In the child: returns
@@ -240,7 +240,7 @@ static void serve_fork(struct server *server, const struct control_fork *message
     if (child == NULL)
         child = fork_child(server, &is_child, &error);
     if (is_child)
-        vm_process_child(server->vm, fds[0], message, fds + 1);
+        vm_process_child(server->vm, fds[0], message, fds + 1, false);
     if (child == NULL) {
         report_failed_fork(fds[0], &error);
         return;

@@ -21,6 +21,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -150,7 +151,11 @@ static void become_ready(struct vm *vm)
         fail(vm, &error);
         return;
     }
-    vm->ready_deadline_us = 0;
+    if (vm->deadline_watch.fd >= 0) {
+        int timer = vm->deadline_watch.fd;
+        loop_remove(&vm->machine.loop, &vm->deadline_watch);
+        close(timer);
+    }
     vm->status.phase = FORKD_VM_READY;
     if (vm->started_us != 0)
         vm->status.ready_us = vm_now_us() - vm->started_us;
@@ -478,18 +483,36 @@ static void init(struct vm *vm, int channel, uint32_t flags, const char *vsock_p
     vm->listener_watch = (struct loop_watch){.fd = -1, .ready = on_listener};
 }
 
-/* Milliseconds that the loop may wait; ends a child whose time is up. Lock held. */
-static int check_deadline(struct vm *vm)
+static void on_deadline(struct loop_watch *watch, uint32_t events)
 {
-    if (vm->ready_deadline_us == 0)
-        return -1;
-    uint64_t now = vm_now_us();
-    if (now < vm->ready_deadline_us)
-        return (int)((vm->ready_deadline_us - now) / 1000 + 1);
+    (void)events;
+    struct vm *vm = container_of(watch, struct vm, deadline_watch);
     struct forkd_error error;
     error_set(&error, ETIMEDOUT, "set identity", "guest agent",
               "no acknowledgement in time; the child is ended rather than served with its parent's identity");
     fail(vm, &error);
+}
+
+/* A timer, which is armed later without waking the loop: that would cost a child its processor when it is
+ * most needed. */
+static int make_deadline(struct vm *vm, struct forkd_error *err)
+{
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    if (timer < 0)
+        return error_set(err, errno, "timerfd_create", "VM", NULL);
+    vm->deadline_watch = (struct loop_watch){.fd = -1, .ready = on_deadline};
+    int result = loop_add(&vm->machine.loop, &vm->deadline_watch, timer, EPOLLIN, err);
+    if (result < 0)
+        close(timer);
+    return result;
+}
+
+static int arm_deadline(struct vm *vm, uint32_t timeout_ms, struct forkd_error *err)
+{
+    const struct itimerspec time = {
+        .it_value = {.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000}};
+    if (timerfd_settime(vm->deadline_watch.fd, 0, &time, NULL) < 0)
+        return error_set(err, errno, "timerfd_settime", "VM", NULL);
     return 0;
 }
 
@@ -503,12 +526,11 @@ static void *loop_thread(void *argument)
         pthread_mutex_lock(&vm->machine.lock);
         if (result < 0)
             fail(vm, &error);
-        int timeout = check_deadline(vm);
         bool stop = loop->stop;
         pthread_mutex_unlock(&vm->machine.lock);
         if (stop)
             leave(vm);
-        result = loop_once(loop, timeout, &error);
+        result = loop_once(loop, -1, &error);
     }
 }
 
@@ -632,6 +654,7 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
 {
     static struct vm vm;
     set_name("forkd-vm");
+    vm.deadline_watch.fd = -1;
     init(&vm, channel, message->flags, message->vsock_path);
     struct forkd_error error;
     int result = boot(&vm, message, fds, fd_count, &error);
@@ -650,6 +673,7 @@ int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const stru
                   struct forkd_error *err)
 {
     vm->vsock_host.accept = accept_from_guest;
+    vm->deadline_watch.fd = -1;
     vm->memory_fd = memory_fd;
     int result = machine_init(&vm->machine, config, memory, disks, -1, &vm->vsock_host, err);
     vm->machine.host = *host;
@@ -758,16 +782,13 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
     if (result < 0 || (result = attach_net(vm, message->tap_name, err)) < 0 ||
         (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0 ||
         (result = machine_restore(&vm->machine, err)) < 0 ||
+        (result = arm_deadline(vm, message->ready_timeout_ms, err)) < 0 ||
         (message->has_listener && (result = detach(vm, fds[next], err)) < 0))
         return result;
     pthread_mutex_lock(&vm->machine.lock);
     if ((message->flags & FORKD_NO_AGENT) == 0)
         result = start_identity(vm, message->hostname, err);
     vm->status.fork_us = vm_now_us() - vm->started_us;
-    if (result == 0 && message->ready_timeout_ms != 0) {
-        vm->ready_deadline_us = vm_now_us() + message->ready_timeout_ms * 1000ull;
-        vm->machine.bus.wake(&vm->machine.bus); /* the loop has to look at it */
-    }
     if (result == 0)
         machine_resume(&vm->machine);
     pthread_mutex_unlock(&vm->machine.lock);
@@ -778,7 +799,7 @@ static int prepare(struct vm *vm, struct forkd_error *err)
 {
     int result = machine_create_vm(&vm->machine, err);
     if (result < 0 || (result = machine_prepare(&vm->machine, err)) < 0 ||
-        (result = machine_run(&vm->machine, true, err)) < 0)
+        (result = machine_run(&vm->machine, true, err)) < 0 || (result = make_deadline(vm, err)) < 0)
         return result;
     return start_loop(vm, err);
 }
@@ -792,12 +813,13 @@ void vm_prepare(struct vm *vm)
 }
 
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
-                                const int *fds)
+                                const int *fds, bool announced)
 {
     pthread_mutex_lock(&vm->machine.lock);
     init(vm, channel, message->flags, message->vsock_path);
     vm->started_us = message->started_us;
-    publish_status(vm);
+    if (!announced)
+        publish_status(vm);
     pthread_mutex_unlock(&vm->machine.lock);
     struct forkd_error error;
     if (start_child(vm, message, fds, &error) < 0)

@@ -44,8 +44,8 @@ struct vm {
     struct exchange exchange;         /* hello of a booted machine, identity of a child */
     uint32_t flags;                   /* FORKD_NO_AGENT */
     struct forkd_vm_status status;
-    uint64_t started_us;        /* CLOCK_MONOTONIC when the child was asked for; 0: booted */
-    uint64_t ready_deadline_us; /* 0: none */
+    uint64_t started_us;              /* CLOCK_MONOTONIC when the child was asked for; 0: booted */
+    struct loop_watch deadline_watch; /* a child's timer, until it is ready; fd -1: none */
     int console_fd;
     struct forkd_error prepare_error; /* code 0: prepared */
     char vsock_path[CONTROL_PATH_SIZE];
@@ -77,8 +77,9 @@ void vm_detach_process(void);
  * return.
  */
 void vm_prepare(struct vm *vm);
-/* `fds`: console, network namespace and listening socket, as the message says. */
+/* `fds`: console, network namespace and listening socket, as the message says. `announced`: the owner knows
+ * our pid; telling it once more would cost a wake-up of it. */
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
-                                const int *fds);
+                                const int *fds, bool announced);
 
 #endif
