@@ -9,6 +9,7 @@ import io.forkd.engine.Engine;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
 import io.forkd.engine.Progress;
+import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
@@ -159,7 +160,9 @@ public final class Runner {
     }
 
     private Fork start(int count) {
-        return engine.fork(new ForkRequest(tag, count, false, OptionalLong.empty(), false), progress);
+        return engine.fork(
+                new ForkRequest(tag, count, false, OptionalLong.empty(), VolumeConflict.PRIVATE, false, false),
+                progress);
     }
 
     private void add(String series, String unit, double value) {

@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.files.Trees;
+import io.forkd.snapshot.SnapshotTag;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -15,8 +16,8 @@ import picocli.CommandLine.Option;
 
 @Command(
         name = "cleanup",
-        description = "Finds what commands that died have left behind: run folders, half-made snapshots and kept work"
-                + " folders in /tmp. Lists them; --yes deletes them.",
+        description = "Finds what has been left behind: folders of commands, sandboxes and servers that died, half-made"
+                + " snapshots, branches that failed, and kept work folders in /tmp. Lists them; --yes deletes them.",
         sortOptions = false)
 final class CleanupCommand implements Callable<Integer> {
     private static final List<String> PREFIXES =
@@ -35,24 +36,21 @@ final class CleanupCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        List<Path> found = new ArrayList<>(shell.engine().runtime().leftovers());
-        found.addAll(shell.engine().store().leftovers());
-        Set<Path> used = new HashSet<>();
-        Path tmp = Path.of(System.getProperty("java.io.tmpdir"));
-        List<Path> kept = named(tmp);
-        if (!kept.isEmpty()) {
-            used.addAll(openFiles());
-        }
-        for (Path entry : kept) {
-            if (used.stream().anyMatch(file -> file.startsWith(entry))) {
-                shell.print("skipped (in use)  " + entry);
-            } else {
-                found.add(entry);
-            }
-        }
+        List<Path> found = new ArrayList<>(shell.engine().leftovers());
+        List<SnapshotTag> failed = shell.engine().snapshots().failed();
+        failed.forEach(tag -> found.add(shell.engine().store().directory(tag)));
+        List<Path> kept = keptWork();
+        found.addAll(kept);
         long total = 0;
         for (Path entry : found) {
-            total += handle(entry);
+            long size = size(entry);
+            total += size;
+            shell.print((yes ? "deleted  " : "found    ") + Format.size(size) + "  " + entry);
+        }
+        if (yes) {
+            failed.forEach(tag -> shell.engine().snapshots().remove(tag, false, false, removed -> {}));
+            kept.forEach(CleanupCommand::delete);
+            shell.engine().sweep();
         }
         if (found.isEmpty()) {
             shell.print("nothing to clean up");
@@ -65,14 +63,35 @@ final class CleanupCommand implements Callable<Integer> {
         return 0;
     }
 
-    private long handle(Path entry) {
-        try {
-            long size = Trees.size(entry);
-            if (yes) {
-                Trees.delete(entry);
+    /** Work folders that were kept, unless something has files of them open. */
+    private List<Path> keptWork() {
+        List<Path> found = named(Path.of(System.getProperty("java.io.tmpdir")));
+        if (found.isEmpty()) {
+            return found;
+        }
+        Set<Path> used = openFiles();
+        List<Path> unused = new ArrayList<>();
+        for (Path entry : found) {
+            if (used.stream().anyMatch(file -> file.startsWith(entry))) {
+                shell.print("skipped (in use)  " + entry);
+            } else {
+                unused.add(entry);
             }
-            shell.print((yes ? "deleted  " : "found    ") + Format.size(size) + "  " + entry);
-            return size;
+        }
+        return unused;
+    }
+
+    private static long size(Path entry) {
+        try {
+            return Trees.size(entry);
+        } catch (IOException e) {
+            throw ForkdException.of("look at " + entry, e);
+        }
+    }
+
+    private static void delete(Path entry) {
+        try {
+            Trees.delete(entry);
         } catch (IOException e) {
             throw ForkdException.of("delete " + entry, e);
         }

@@ -7,6 +7,7 @@ import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
+import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
@@ -71,6 +72,20 @@ final class ForkCommand implements Callable<Integer> {
                     + " is 1.")
     boolean allOrNothing;
 
+    @Option(
+            names = "--volume-conflict",
+            paramLabel = "fail|private",
+            defaultValue = "fail",
+            description = "When a writable volume is in use already, or by several children: fail, or give each child"
+                    + " a copy-on-write view that ends with it. Default: ${DEFAULT-VALUE}.")
+    VolumeConflict volumeConflict = VolumeConflict.FAIL;
+
+    @Option(
+            names = "--no-keep",
+            description = "Use a fork server of its own, and end it with this command. Otherwise one that runs is used,"
+                    + " and a new one stays for FORKD_SERVER_IDLE_SECS (60).")
+    boolean noKeep;
+
     @Option(names = "--eval", paramLabel = "CODE", description = "Evaluate this in the warm interpreter of each child.")
     Optional<String> eval = Optional.empty();
 
@@ -105,13 +120,15 @@ final class ForkCommand implements Callable<Integer> {
                 count,
                 perChildNetns,
                 memoryLimitMib.map(OptionalLong::of).orElse(OptionalLong.empty()),
+                volumeConflict,
+                !noKeep,
                 keepWorkdir);
         ExecutorService workers = Executors.newFixedThreadPool(Math.min(count, MAX_PARALLEL), ForkCommand::worker);
         try (Fork fork = shell.engine().fork(request, shell)) {
             List<Future<Outcome>> outcomes = new ArrayList<>();
             fork.awaitReady(
                     child -> {
-                        report(child);
+                        report(child, fork.elapsed());
                         if (work) {
                             outcomes.add(workers.submit(() -> work(child)));
                         }
@@ -186,7 +203,7 @@ final class ForkCommand implements Callable<Integer> {
         }
     }
 
-    private void report(Fork.Child child) {
+    private void report(Fork.Child child, Duration elapsed) {
         if (json) {
             shell.print(Shell.json()
                     .put("event", "child")
@@ -194,7 +211,7 @@ final class ForkCommand implements Callable<Integer> {
                     .put("pid", child.pid())
                     .put("socket", child.socket().toString())
                     .put("restore_ms", Format.inMillis(child.restore()))
-                    .put("elapsed_ms", Format.inMillis(child.elapsed())));
+                    .put("elapsed_ms", Format.inMillis(elapsed)));
         } else {
             shell.print(child.name() + "  pid " + child.pid() + "  " + Format.millis(child.restore()) + " ms  "
                     + child.socket());

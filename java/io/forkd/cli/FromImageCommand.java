@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.SnapshotResult;
+import io.forkd.engine.VolumeConflict;
 import io.forkd.rootfs.Rootfs;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Request;
@@ -101,6 +102,6 @@ final class FromImageCommand implements Callable<Integer> {
     }
 
     private SnapshotRequest snapshotOf(SnapshotTag name, Path rootfs) {
-        return machine.request(shell, name, rootfs, true, List.of(), force);
+        return machine.request(shell, name, rootfs, true, List.of(), VolumeConflict.FAIL, force);
     }
 }

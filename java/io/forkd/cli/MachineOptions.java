@@ -3,6 +3,7 @@ package io.forkd.cli;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.SnapshotRequest;
+import io.forkd.engine.VolumeConflict;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
@@ -69,7 +70,13 @@ final class MachineOptions {
     boolean keepWorkdir;
 
     SnapshotRequest request(
-            Shell shell, SnapshotTag tag, Path rootfs, boolean readWrite, List<Volume> volumes, boolean replace) {
+            Shell shell,
+            SnapshotTag tag,
+            Path rootfs,
+            boolean readWrite,
+            List<Volume> volumes,
+            VolumeConflict volumeConflict,
+            boolean replace) {
         requireRange("--boot-wait-secs", bootWaitSecs, 1, 86_400);
         requireRange("--mem-size-mib", memSizeMib, 64, 16 * 1024 * 1024);
         requireRange("--vcpus", vcpus, 1, 32);
@@ -85,6 +92,7 @@ final class MachineOptions {
                 memSizeMib,
                 vcpus,
                 volumes,
+                volumeConflict,
                 warm,
                 Duration.ofSeconds(bootWaitSecs),
                 replace,

@@ -31,11 +31,17 @@ public final class Main {
         VERBS.put("from-image", FromImageCommand::new);
         VERBS.put("snapshot", SnapshotCommand::new);
         VERBS.put("fork", ForkCommand::new);
+        VERBS.put("spawn", SpawnCommand::new);
+        VERBS.put("ls", LsCommand::new);
+        VERBS.put("kill", KillCommand::new);
         VERBS.put("exec", ExecCommand::new);
         VERBS.put("eval", EvalCommand::new);
         VERBS.put("ping", PingCommand::new);
         VERBS.put("run", RunCommand::new);
         VERBS.put("images", ImagesCommand::new);
+        VERBS.put("snapshot-info", SnapshotInfoCommand::new);
+        VERBS.put("snapshot-diff", SnapshotDiffCommand::new);
+        VERBS.put("snapshot-compact", SnapshotCompactCommand::new);
         VERBS.put("rmi", RmiCommand::new);
         VERBS.put("bench", BenchCommand::new);
         VERBS.put("where", WhereCommand::new);

@@ -2,7 +2,6 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
-import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.List;
 import java.util.concurrent.Callable;
@@ -12,7 +11,8 @@ import picocli.CommandLine.Parameters;
 
 @Command(
         name = "rmi",
-        description = "Removes snapshots. One that others are based on, or that a running fork uses, is refused.",
+        description = "Removes snapshots. One that others are based on, or that a sandbox or a running fork uses, is"
+                + " refused.",
         sortOptions = false)
 final class RmiCommand implements Callable<Integer> {
     private final Shell shell;
@@ -20,7 +20,9 @@ final class RmiCommand implements Callable<Integer> {
     @Option(names = "--cascade", description = "Remove the snapshots that are based on it, too.")
     boolean cascade;
 
-    @Option(names = "--force", description = "Remove it although others are based on it or a running fork uses it.")
+    @Option(
+            names = "--force",
+            description = "Remove it although others are based on it or something that runs uses it.")
     boolean force;
 
     @Parameters(arity = "1..*", paramLabel = "TAG", description = "The snapshots to remove.")
@@ -35,12 +37,17 @@ final class RmiCommand implements Callable<Integer> {
         if (cascade && force) {
             throw new ForkdException(Kind.FAILED, "--cascade and --force exclude each other");
         }
-        SnapshotStore store = shell.engine().store();
-        store.sweep();
+        shell.engine().sweep();
         int removed = 0;
         for (String tag : tags) {
             try {
-                remove(store, new SnapshotTag(tag));
+                shell.engine()
+                        .snapshots()
+                        .remove(
+                                new SnapshotTag(tag),
+                                cascade,
+                                force,
+                                each -> shell.print("removed " + each + " (disk)"));
                 removed++;
             } catch (ForkdException e) {
                 shell.note("Error: " + e.sentence());
@@ -53,20 +60,5 @@ final class RmiCommand implements Callable<Integer> {
             shell.note("Removed " + removed + " of " + tags.size() + ".");
         }
         return removed == tags.size() ? 0 : 1;
-    }
-
-    private void remove(SnapshotStore store, SnapshotTag tag) {
-        List<SnapshotTag> dependents = force ? List.of() : store.dependents(tag);
-        if (!dependents.isEmpty() && !cascade) {
-            throw new ForkdException(
-                    Kind.CONFLICT,
-                    "the snapshot '" + tag + "' is the parent of " + dependents,
-                    "--cascade removes them, too; --force leaves them without their parent.");
-        }
-        for (SnapshotTag dependent : dependents) {
-            remove(store, dependent);
-        }
-        store.remove(tag, force);
-        shell.print("removed " + tag + " (disk)");
     }
 }

@@ -6,6 +6,7 @@ import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
+import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -63,8 +64,10 @@ final class RunCommand implements Callable<Integer> {
                     "Container images by name are not in this version of forkd: give the path of an ext4 image.");
         }
         SnapshotTag tag = tag(rootfs);
-        shell.engine().snapshot(machine.request(shell, tag, rootfs, false, List.of(), true), shell);
-        ForkRequest request = new ForkRequest(tag, 1, false, OptionalLong.empty(), machine.keepWorkdir);
+        shell.engine()
+                .snapshot(machine.request(shell, tag, rootfs, false, List.of(), VolumeConflict.FAIL, true), shell);
+        ForkRequest request =
+                new ForkRequest(tag, 1, false, OptionalLong.empty(), VolumeConflict.FAIL, false, machine.keepWorkdir);
         try (Fork fork = shell.engine().fork(request, shell)) {
             List<Fork.Child> children = new ArrayList<>();
             fork.awaitReady(children::add);

@@ -2,7 +2,10 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.engine.BranchRequest;
+import io.forkd.engine.BranchResult;
 import io.forkd.engine.SnapshotResult;
+import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import java.nio.file.Path;
@@ -15,7 +18,8 @@ import picocli.CommandLine.Option;
 
 @Command(
         name = "snapshot",
-        description = "Boots a parent from a kernel and a disk image, warms it up and writes it down.",
+        description = "Boots a parent from a kernel and a disk image, warms it up and writes it down; or branches a"
+                + " running sandbox, which goes on.",
         sortOptions = false)
 final class SnapshotCommand implements Callable<Integer> {
     private final Shell shell;
@@ -41,9 +45,17 @@ final class SnapshotCommand implements Callable<Integer> {
     @Option(
             names = "--volume",
             paramLabel = "HOST:GUEST[:ro]",
-            description = "An ext4 image for the guest to mount; repeatable, up to 24. Writable ones are"
-                    + " copy-on-write for now: what a child writes is its own and ends with it.")
+            description = "An ext4 image for the guest to mount; repeatable, up to 24. A writable one is written by one"
+                    + " VM at a time.")
     List<String> volumes = List.of();
+
+    @Option(
+            names = "--volume-conflict",
+            paramLabel = "fail|private",
+            defaultValue = "fail",
+            description = "When a writable volume is in use already: fail, or give the guest a copy-on-write view."
+                    + " Default: ${DEFAULT-VALUE}.")
+    VolumeConflict volumeConflict = VolumeConflict.FAIL;
 
     @Mixin
     MachineOptions machine = new MachineOptions();
@@ -57,16 +69,20 @@ final class SnapshotCommand implements Callable<Integer> {
     @Option(
             names = "--from-sandbox",
             paramLabel = "ID",
-            description = "Branch a running sandbox (not in this version).")
+            description = "Branch a running sandbox. It stands still for milliseconds; the branch can be forked at"
+                    + " once. Without --tag it is called branch-<ID>-<time>-<random>.")
     Optional<String> fromSandbox = Optional.empty();
 
-    @Option(names = "--diff", description = "With --from-sandbox: write only what has changed.")
+    @Option(
+            names = "--diff",
+            description = "With --from-sandbox: write only what differs from the snapshot that the sandbox was forked"
+                    + " from, which is needed from then on.")
     boolean diff;
 
-    @Option(names = "--live", description = "With --from-sandbox: write while the sandbox goes on.")
+    @Option(names = "--live", description = "With --from-sandbox: as every branch is, without --diff.")
     boolean live;
 
-    @Option(names = "--no-wait", description = "With --live: do not wait until it is written.")
+    @Option(names = "--no-wait", description = "With --from-sandbox: do not wait until it is written.")
     boolean noWait;
 
     SnapshotCommand(Shell shell) {
@@ -75,7 +91,25 @@ final class SnapshotCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        requireBoot();
+        check();
+        return fromSandbox.isPresent() ? branch(fromSandbox.get()) : boot();
+    }
+
+    private int branch(String sandbox) {
+        long start = System.nanoTime();
+        BranchResult result = shell.engine().branch(new BranchRequest(sandbox, tag, diff, force, !noWait), shell);
+        shell.clear();
+        BranchReport report = new BranchReport(shell, result, System.nanoTime() - start);
+        if (json) {
+            shell.print(report.json().put("branched_from", sandbox));
+        } else {
+            report.print();
+            shell.print("branched_from: " + sandbox);
+        }
+        return 0;
+    }
+
+    private int boot() {
         SnapshotTag name = tag.orElseThrow(() -> new ForkdException(Kind.USAGE, "missing: --tag TAG"));
         Path root = rootfs.filter(path -> !path.toString().isEmpty())
                 .orElseThrow(() -> new ForkdException(Kind.USAGE, "missing: --rootfs FILE (or FORKD_ROOTFS)"));
@@ -83,8 +117,8 @@ final class SnapshotCommand implements Callable<Integer> {
         if (parsed.size() > Volume.MAX) {
             throw new ForkdException(Kind.USAGE, parsed.size() + " volumes are too many: the most is " + Volume.MAX);
         }
-        SnapshotResult result =
-                shell.engine().snapshot(machine.request(shell, name, root, readWrite, parsed, force), shell);
+        SnapshotResult result = shell.engine()
+                .snapshot(machine.request(shell, name, root, readWrite, parsed, volumeConflict, force), shell);
         shell.clear();
         if (json) {
             shell.print(Shell.json()
@@ -104,20 +138,14 @@ final class SnapshotCommand implements Callable<Integer> {
         return 0;
     }
 
-    private void requireBoot() {
-        if (noWait && !live) {
-            throw new ForkdException(Kind.USAGE, "--no-wait is for --live");
-        }
+    private void check() {
         if (diff && live) {
             throw new ForkdException(Kind.USAGE, "--diff and --live exclude each other");
         }
-        if (fromSandbox.isPresent()) {
-            throw new ForkdException(
-                    Kind.UNSUPPORTED,
-                    "branching a running sandbox (--from-sandbox) is not in this version of forkd",
-                    "Boot a parent: forkd snapshot --tag TAG --rootfs FILE");
+        if (noWait && fromSandbox.isEmpty() && !live) {
+            throw new ForkdException(Kind.USAGE, "--no-wait is for --from-sandbox");
         }
-        if (diff || live) {
+        if ((diff || live) && fromSandbox.isEmpty()) {
             throw new ForkdException(Kind.FAILED, "--diff and --live are for --from-sandbox");
         }
     }

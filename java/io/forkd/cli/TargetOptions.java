@@ -21,7 +21,7 @@ final class TargetOptions {
         @Option(
                 names = "--child",
                 paramLabel = "NAME",
-                description = "A running child, by its name; forkd fork prints it.")
+                description = "A running child by its name, which forkd fork prints, or a sandbox by its id.")
         Optional<String> child = Optional.empty();
     }
 

@@ -43,6 +43,7 @@ final class Training {
                 List.of("images"),
                 List.of("images", "--json"),
                 List.of("where"),
+                List.of("ls"),
                 List.of("fork", "--help"),
                 // Both fail, the second in the native library, whose classes are loaded by then.
                 List.of("snapshot", "--tag", "t"),

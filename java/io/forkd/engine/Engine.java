@@ -4,20 +4,24 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.RuntimeDirectory;
+import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.DataDirectory;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import io.forkd.vmm.BootOptions;
 import io.forkd.vmm.Disk;
+import io.forkd.vmm.NativeError;
 import io.forkd.vmm.NativeFiles;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.VmStatus;
 import io.forkd.vmm.VmStatus.Phase;
+import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -29,6 +33,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Consumer;
+import java.util.function.Function;
 import tools.jackson.databind.node.JsonNodeFactory;
 
 /** The jobs that forkd does, for whoever asks: the command line now, a daemon one day. */
@@ -45,12 +51,20 @@ public final class Engine {
     private final SnapshotStore store;
     private final RuntimeDirectory runtime;
     private final Cancellation cancellation;
+    private final Servers servers;
+    private final Sandboxes sandboxes;
+    private final Chains chains;
+    private final Leases leases;
 
     public Engine(Map<String, String> environment, Cancellation cancellation) {
         this.dataDirectory = DataDirectory.of(environment);
-        this.store = new SnapshotStore(dataDirectory);
         this.runtime = RuntimeDirectory.of(environment);
         this.cancellation = cancellation;
+        this.servers = new Servers(runtime, environment);
+        this.store = new SnapshotStore(dataDirectory, servers);
+        this.sandboxes = new Sandboxes(runtime);
+        this.chains = new Chains(store);
+        this.leases = new Leases(store, servers, chains, sandboxes);
     }
 
     public Path dataDirectory() {
@@ -63,6 +77,28 @@ public final class Engine {
 
     public RuntimeDirectory runtime() {
         return runtime;
+    }
+
+    public Sandboxes sandboxes() {
+        return sandboxes;
+    }
+
+    public Snapshots snapshots() {
+        return new Snapshots(store, chains, servers, sandboxes);
+    }
+
+    /** The fork servers that run on their own. */
+    public List<ServerInfo> servers() {
+        return servers.list();
+    }
+
+    /** What is left of what has ended. */
+    public List<Path> leftovers() {
+        List<Path> found = new ArrayList<>(runtime.leftovers());
+        found.addAll(sandboxes.leftovers());
+        found.addAll(servers.leftovers());
+        found.addAll(store.leftovers());
+        return found;
     }
 
     /** The guest's init and agent, unpacked from the jar. */
@@ -85,7 +121,7 @@ public final class Engine {
         Set<Path> used = new HashSet<>();
         for (SnapshotStore.Entry entry : store.list()) {
             for (ManifestDisk disk :
-                    store.open(new SnapshotTag(entry.tag())).manifest().disks()) {
+                    store.read(new SnapshotTag(entry.tag())).manifest().disks()) {
                 used.add(disk.image());
             }
         }
@@ -129,13 +165,18 @@ public final class Engine {
             SnapshotRequest request, List<ManifestDisk> images, String commandLine, Path run, Progress progress) {
         long memoryBytes = request.memoryMib() * 1024L * 1024;
         Path console = run.resolve("console.log");
-        BootOptions options = new BootOptions(
+        List<Path> volumes = images.stream()
+                .skip(1)
+                .filter(image -> !image.readOnly())
+                .map(ManifestDisk::image)
+                .toList();
+        Function<Boolean, BootOptions> options = shared -> new BootOptions(
                 request.kernel().vmlinux(),
                 request.kernel().initrd(),
                 commandLine,
                 memoryBytes,
                 request.vcpus(),
-                images.stream().map(Engine::disk).toList(),
+                disks(images, shared),
                 request.tap(),
                 console,
                 RuntimeDirectory.socket(
@@ -146,9 +187,10 @@ public final class Engine {
 
         progress.step("booting " + request.kernel().vmlinux());
         long start = System.nanoTime();
-        try (Vm vm = Vm.boot(options)) {
+        try (Booted booted = boot(options, volumes, request.volumeConflict())) {
+            Vm vm = booted.vm();
             VmStatus ready = awaitReady(vm, request.bootWait(), console);
-            long booted = System.nanoTime();
+            long up = System.nanoTime();
 
             progress.step("writing " + request.memoryMib() + " MiB of memory");
             try (OwnedDirectory staged = store.stage(request.tag())) {
@@ -160,13 +202,13 @@ public final class Engine {
                 }
                 Path directory = store.directory(request.tag());
                 Manifest manifest = new Manifest(
-                        directory.resolve("vmstate"),
-                        directory.resolve("memory.bin"),
+                        directory.resolve(Snapshot.VMSTATE),
+                        directory.resolve(Snapshot.MEMORY),
                         memoryBytes,
                         request.volumes(),
                         images.get(0).image(),
                         Optional.empty(),
-                        withLayers(images, staged.path()),
+                        written(images, booted.shared(), staged.path()),
                         new Machine(
                                 request.vcpus(),
                                 request.kernel().vmlinux(),
@@ -182,9 +224,35 @@ public final class Engine {
                         directory,
                         memoryBytes,
                         ready.pid(),
-                        Duration.ofNanos(booted - start),
-                        Duration.ofNanos(System.nanoTime() - booted));
+                        Duration.ofNanos(up - start),
+                        Duration.ofNanos(System.nanoTime() - up));
             }
+        }
+    }
+
+    /**
+     * A parent.
+     *
+     * @param shared whether it writes through to its volumes
+     */
+    private record Booted(Vm vm, boolean shared) implements AutoCloseable {
+        @Override
+        public void close() {
+            vm.close();
+        }
+    }
+
+    private Booted boot(Function<Boolean, BootOptions> options, List<Path> volumes, VolumeConflict conflict) {
+        try {
+            return new Booted(Vm.boot(options.apply(true)), true);
+        } catch (VmmException e) {
+            if (e.error().code() != NativeError.EBUSY || volumes.isEmpty()) {
+                throw e;
+            }
+            if (conflict == VolumeConflict.FAIL) {
+                throw sandboxes.held(volumes).orElse(e);
+            }
+            return new Booted(Vm.boot(options.apply(false)), false);
         }
     }
 
@@ -236,36 +304,69 @@ public final class Engine {
         }
     }
 
-    private static Disk disk(ManifestDisk disk) {
-        return new Disk(disk.image(), disk.readOnly() ? Disk.Mode.READ_ONLY : Disk.Mode.PRIVATE, Optional.empty());
-    }
-
-    /** Notes which disks the library wrote a layer for. */
-    private static List<ManifestDisk> withLayers(List<ManifestDisk> images, Path directory) {
-        List<ManifestDisk> disks = new ArrayList<>();
-        for (int i = 0; i < images.size(); i++) {
-            ManifestDisk image = images.get(i);
-            Path layer = directory.resolve("disk-" + i + ".layer");
-            try {
-                disks.add(
-                        Files.exists(layer)
-                                ? new ManifestDisk(
-                                        image.image(),
-                                        image.readOnly(),
-                                        image.bytes(),
-                                        image.modified(),
-                                        Optional.of(new Layer("disk-" + i + ".layer", Files.size(layer))))
-                                : image);
-            } catch (IOException e) {
-                throw ForkdException.of("look at " + layer, e);
-            }
+    /** The root disk is never written to; writable volumes are, unless somebody else does. */
+    private static List<Disk> disks(List<ManifestDisk> images, boolean shared) {
+        List<Disk> disks = new ArrayList<>();
+        for (ManifestDisk image : images) {
+            Disk.Mode writable = shared && !disks.isEmpty() ? Disk.Mode.SHARED : Disk.Mode.PRIVATE;
+            disks.add(new Disk(image.image(), image.readOnly() ? Disk.Mode.READ_ONLY : writable, List.of()));
         }
         return disks;
     }
 
-    /** Starts the fork server of a snapshot and asks it for children; they become ready while the caller looks on. */
+    /** Notes which disks the library wrote a layer for, and what the parent has written through to. */
+    private static List<ManifestDisk> written(List<ManifestDisk> images, boolean shared, Path directory) {
+        List<ManifestDisk> disks = new ArrayList<>();
+        try {
+            for (ManifestDisk image : images) {
+                String name = Snapshot.layerName(disks.size());
+                Path file = directory.resolve(name);
+                Optional<Layer> layer =
+                        Files.exists(file) ? Optional.of(new Layer(name, Files.size(file))) : Optional.empty();
+                long modified = shared && !disks.isEmpty() && !image.readOnly()
+                        ? Files.getLastModifiedTime(image.image()).toMillis()
+                        : image.modified();
+                disks.add(new ManifestDisk(image.image(), image.readOnly(), image.bytes(), modified, layer));
+            }
+            return disks;
+        } catch (IOException e) {
+            throw ForkdException.of("look at the disks and at " + directory, e);
+        }
+    }
+
+    /** Asks the fork server of a snapshot for children; they become ready while the caller looks on. */
     public Fork fork(ForkRequest request, Progress progress) {
+        sweep();
+        return Fork.start(request, store.read(request.tag()), leases, runtime, cancellation, progress);
+    }
+
+    /** Makes sandboxes of a snapshot, all or none; {@code onReady} gets each as soon as it is. */
+    public void spawn(SpawnRequest request, Consumer<Sandbox> onReady, Progress progress) {
+        sweep();
+        new Spawn(runtime, sandboxes, leases, cancellation).run(request, store.read(request.tag()), onReady, progress);
+    }
+
+    /** Makes a snapshot of a running sandbox, which goes on. */
+    public BranchResult branch(BranchRequest request, Progress progress) {
+        sweep();
+        return branches().branch(request, progress);
+    }
+
+    /** Makes a snapshot of what a command changes in a child of another. */
+    public BranchResult diff(DiffRequest request, Progress progress) {
+        sweep();
+        return branches().diff(request, progress);
+    }
+
+    private Branches branches() {
+        return new Branches(store, runtime, sandboxes, servers, leases, chains, cancellation);
+    }
+
+    /** Sets right what {@link #leftovers} finds. */
+    public void sweep() {
+        runtime.sweep();
         store.sweep();
-        return Fork.start(request, store.open(request.tag()), runtime, cancellation, progress);
+        sandboxes.sweep();
+        servers.sweep();
     }
 }

@@ -8,6 +8,13 @@ import java.util.OptionalLong;
  *
  * @param ownNetworks child i gets its network from the namespace forkd-child-i
  * @param memoryLimitMib of each child's cgroup
+ * @param keepServer whether a fork server that runs already may be used, and a new one is kept for others
  */
 public record ForkRequest(
-        SnapshotTag tag, int count, boolean ownNetworks, OptionalLong memoryLimitMib, boolean keepWork) {}
+        SnapshotTag tag,
+        int count,
+        boolean ownNetworks,
+        OptionalLong memoryLimitMib,
+        VolumeConflict volumeConflict,
+        boolean keepServer,
+        boolean keepWork) {}

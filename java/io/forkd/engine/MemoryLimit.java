@@ -8,7 +8,7 @@ import java.util.List;
 
 /**
  * Bounds the memory of VM processes by a cgroup each, {@code /sys/fs/cgroup/forkd/<pid>}. Where that is not allowed the
- * children run without a bound, and the user is told once. Empty cgroups of runs that died are removed.
+ * children run without a bound, and the user is told once. {@link #sweep} removes the cgroups of processes that ended.
  */
 final class MemoryLimit implements AutoCloseable {
     private static final Path ROOT = Path.of("/sys/fs/cgroup");
@@ -47,8 +47,16 @@ final class MemoryLimit implements AutoCloseable {
         Files.writeString(ROOT.resolve("cgroup.subtree_control"), "+memory");
         Files.createDirectories(OURS);
         Files.writeString(OURS.resolve("cgroup.subtree_control"), "+memory");
-        try (var old = Files.newDirectoryStream(OURS, Files::isDirectory)) {
-            old.forEach(MemoryLimit::removeIfEmpty);
+        sweep();
+    }
+
+    static void sweep() {
+        if (Files.isDirectory(OURS)) {
+            try (var old = Files.newDirectoryStream(OURS, Files::isDirectory)) {
+                old.forEach(MemoryLimit::removeIfEmpty);
+            } catch (IOException e) {
+                // The next sweep has another chance.
+            }
         }
     }
 

@@ -25,6 +25,7 @@ public record SnapshotRequest(
         int memoryMib,
         int vcpus,
         List<Volume> volumes,
+        VolumeConflict volumeConflict,
         Optional<String> warm,
         Duration bootWait,
         boolean replace,

@@ -6,24 +6,29 @@ import static java.nio.file.StandardOpenOption.WRITE;
 
 import java.io.IOException;
 import java.nio.channels.FileChannel;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.util.HashSet;
 import java.util.Optional;
 import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * A lock on a file that the kernel gives back when its holder dies. It holds between processes; within one process a
  * file can be locked once, shared or not.
  */
 public final class FileLock implements AutoCloseable {
-    /** A second open of a locked file must not even be tried: closing it would give the process's lock away. */
-    private static final Set<Path> HELD = ConcurrentHashMap.newKeySet();
+    /**
+     * The files that this process has locked, whatever their names are now. A second open of one must not even be tried:
+     * closing it would give the process's lock away.
+     */
+    private static final Set<Object> HELD = new HashSet<>();
 
-    private final Path file;
+    private final Object key;
     private final FileChannel channel;
 
-    private FileLock(Path file, FileChannel channel) {
-        this.file = file;
+    private FileLock(Object key, FileChannel channel) {
+        this.key = key;
         this.channel = channel;
     }
 
@@ -53,36 +58,41 @@ public final class FileLock implements AutoCloseable {
         return tryLock(file, true);
     }
 
-    private static Optional<FileLock> tryLock(Path path, boolean shared) throws IOException {
-        Path file = path.toAbsolutePath().normalize();
-        if (!HELD.add(file)) {
-            return Optional.empty();
-        }
-        boolean locked = false;
-        try {
+    private static Optional<FileLock> tryLock(Path file, boolean shared) throws IOException {
+        synchronized (HELD) {
+            if (Files.exists(file) && HELD.contains(key(file))) {
+                return Optional.empty();
+            }
+            boolean locked = false;
             FileChannel channel = FileChannel.open(file, CREATE, READ, WRITE);
             try {
+                FileLock lock = new FileLock(key(file), channel);
                 locked = channel.tryLock(0, Long.MAX_VALUE, shared) != null;
+                if (locked) {
+                    HELD.add(lock.key);
+                }
+                return locked ? Optional.of(lock) : Optional.empty();
             } finally {
                 if (!locked) {
                     channel.close();
                 }
             }
-            return locked ? Optional.of(new FileLock(file, channel)) : Optional.empty();
-        } finally {
-            if (!locked) {
-                HELD.remove(file);
-            }
         }
+    }
+
+    private static Object key(Path file) throws IOException {
+        return Files.readAttributes(file, BasicFileAttributes.class).fileKey();
     }
 
     @Override
     public void close() {
-        try {
-            channel.close();
-        } catch (IOException e) {
-            // The lock is gone all the same.
+        synchronized (HELD) {
+            try {
+                channel.close();
+            } catch (IOException e) {
+                // The lock is gone all the same.
+            }
+            HELD.remove(key);
         }
-        HELD.remove(file);
     }
 }

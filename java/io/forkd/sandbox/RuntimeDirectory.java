@@ -15,14 +15,18 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Where what runs is found: {@code <runtime>/<verb>-<pid>-<random>/}, one directory for each forkd that runs VMs, with
- * {@code <name>.vsock} for each of its VMs.
+ * Where what runs is found. {@code <runtime>/<verb>-<pid>-<random>/} is the directory of a command that runs VMs, with
+ * {@code <name>.vsock} for each; {@code sandboxes/} and {@code servers/} have a directory for each VM and each fork
+ * server that outlives its command.
  */
 public final class RuntimeDirectory {
     /** What a Unix socket's address has room for, without the final NUL. */
     public static final int MAX_SOCKET_PATH = 107;
 
     private static final String SOCKET = ".vsock";
+
+    /** A run's directory belongs to its process; the others have names without a dash. */
+    private static final List<String> RUNS = List.of("fork-", "snapshot-");
 
     private final Path root;
 
@@ -51,8 +55,8 @@ public final class RuntimeDirectory {
     /** A directory for this run; what dead runs left is removed first. */
     public OwnedDirectory open(String verb) {
         try {
-            make();
-            OwnedDirectory.sweep(root, "");
+            make(root);
+            sweep();
             return OwnedDirectory.create(
                     root, verb + "-" + ProcessHandle.current().pid() + "-");
         } catch (IOException e) {
@@ -60,25 +64,61 @@ public final class RuntimeDirectory {
         }
     }
 
-    /** Anybody may make a directory in /tmp: ours has to be ours, and closed to others. */
-    private void make() throws IOException {
+    /** What is in it can be owned; made when it is missing. */
+    public Path sandboxes() {
+        return made("sandboxes");
+    }
+
+    /** As {@link #sandboxes}. */
+    public Path servers() {
+        return made("servers");
+    }
+
+    private Path made(String name) {
+        Path directory = root.resolve(name);
         try {
-            Files.createDirectory(root, Trees.PRIVATE);
+            make(root);
+            make(directory);
+            return directory;
+        } catch (IOException e) {
+            throw ForkdException.of("make " + directory, e);
+        }
+    }
+
+    /** Anybody may make a directory in /tmp: ours has to be ours, and closed to others. */
+    private static void make(Path directory) throws IOException {
+        try {
+            Files.createDirectory(directory, Trees.PRIVATE);
         } catch (FileAlreadyExistsException e) {
-            if (!Files.isDirectory(root, LinkOption.NOFOLLOW_LINKS) || !Trees.isOurs(root)) {
+            if (!Files.isDirectory(directory, LinkOption.NOFOLLOW_LINKS) || !Trees.isOurs(directory)) {
                 throw new ForkdException(
                         Kind.FAILED,
-                        root + " belongs to somebody else, or is no directory",
+                        directory + " belongs to somebody else, or is no directory",
                         "Remove it, or set XDG_RUNTIME_DIR to a directory of your own.");
             }
-            Files.setPosixFilePermissions(root, PosixFilePermissions.fromString("rwx------"));
+            Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwx------"));
+        }
+    }
+
+    /** Removes what {@link #leftovers} finds. */
+    public void sweep() {
+        try {
+            for (String run : RUNS) {
+                OwnedDirectory.sweep(root, run);
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("remove what earlier runs left in " + root, e);
         }
     }
 
     /** Directories of runs that are no more. */
     public List<Path> leftovers() {
         try {
-            return OwnedDirectory.abandoned(root, "");
+            List<Path> found = new ArrayList<>();
+            for (String run : RUNS) {
+                found.addAll(OwnedDirectory.abandoned(root, run));
+            }
+            return found;
         } catch (IOException e) {
             throw ForkdException.of("list " + root, e);
         }
@@ -86,7 +126,15 @@ public final class RuntimeDirectory {
 
     /** The socket of a VM in a run's directory. */
     public static Path socket(Path run, String name) {
-        Path socket = run.resolve(name + SOCKET);
+        return requireShort(run.resolve(name + SOCKET));
+    }
+
+    /** The socket by which a detached VM or server is got hold of, in its directory. */
+    public static Path control(Path directory) {
+        return requireShort(directory.resolve("control.sock"));
+    }
+
+    private static Path requireShort(Path socket) {
         if (socket.toString().length() > MAX_SOCKET_PATH) {
             throw new ForkdException(
                     Kind.FAILED,
@@ -103,10 +151,16 @@ public final class RuntimeDirectory {
                 63, MAX_SOCKET_PATH - SOCKET.length() - 1 - run.toString().length());
     }
 
-    /** The socket of a running VM of this name. */
+    /** The socket of a running VM of this name: a child's, or the id of a sandbox. */
     public Path find(String name) {
         List<Path> found = new ArrayList<>();
         try {
+            if (Sandbox.isId(name)) {
+                Path socket = Sandbox.vsock(root.resolve("sandboxes").resolve(name));
+                if (Files.exists(socket)) {
+                    return socket;
+                }
+            }
             for (Path run : Trees.list(root)) {
                 Path socket = run.resolve(name + SOCKET);
                 if (!name.contains("/") && Files.exists(socket) && OwnedDirectory.isAlive(run)) {
@@ -119,8 +173,8 @@ public final class RuntimeDirectory {
         if (found.isEmpty()) {
             throw new ForkdException(
                     Kind.NOT_FOUND,
-                    "no running child is called '" + name + "' (looked in " + root + ")",
-                    "forkd fork prints the names of its children. Children in a network namespace of their own are"
+                    "no running child or sandbox is called '" + name + "' (looked in " + root + ")",
+                    "forkd fork prints the names of its children, forkd ls lists sandboxes. Children in a network namespace of their own are"
                             + " found by their name, too; namespaces themselves are not looked up.");
         }
         if (found.size() > 1) {

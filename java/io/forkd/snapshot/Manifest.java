@@ -7,10 +7,12 @@ import java.util.Optional;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
- * What {@code snapshot.json} says. {@code vmstate}, {@code memory}, {@code volumes}, {@code rootfs} and
- * {@code parent_tag} are the published format; the rest is ours.
+ * What {@code snapshot.json} says. {@code vmstate}, {@code memory}, {@code volumes}, {@code rootfs}, {@code parent_tag}
+ * and {@code parent_content_hash} are the published format; the rest is ours.
  *
+ * @param memory memory.bin, or, with a parent, memory.layer: what differs from the parent's
  * @param disks in the guest's order: the root disk, then the volumes
+ * @param createdAt also tells this snapshot from others that had its tag; compaction keeps it
  * @param rest every field that this version does not know, kept when the manifest is written again
  */
 public record Manifest(
@@ -19,7 +21,7 @@ public record Manifest(
         long memoryBytes,
         List<Volume> volumes,
         Path rootfs,
-        Optional<String> parentTag,
+        Optional<Parent> parent,
         List<ManifestDisk> disks,
         Machine machine,
         Instant createdAt,
@@ -28,17 +30,25 @@ public record Manifest(
     /** The version of our own fields that this code reads and writes. */
     static final int FORMAT = 1;
 
-    /** How the parent was booted. */
+    /**
+     * The snapshot that this one is a layer over.
+     *
+     * @param contentHash of what it restored to when this one was made; see {@link ContentHash}
+     */
+    public record Parent(SnapshotTag tag, String contentHash) {}
+
+    /** How the guest was booted. */
     public record Machine(
             int vcpus, Path kernel, Optional<Path> initrd, String commandLine, Optional<String> tap, String version) {}
 
     /**
-     * One disk of the parent.
+     * One disk of the guest.
      *
      * @param bytes size of the image
      * @param modified of the image, in milliseconds since 1970: an image that changed under a snapshot is a damaged
      *     file system in every child
-     * @param layer file name in the snapshot's directory; none when the parent wrote nothing
+     * @param layer what the snapshot wrote of it, when that was known at the time of the manifest: a branch is written
+     *     after its manifest, and then {@code disk-<i>.layer} is the layer if it is there
      */
     public record ManifestDisk(Path image, boolean readOnly, long bytes, long modified, Optional<Layer> layer) {}
 
@@ -47,5 +57,14 @@ public record Manifest(
     public Manifest {
         volumes = List.copyOf(volumes);
         disks = List.copyOf(disks);
+    }
+
+    public static Manifest read(Path file) {
+        return new ManifestFile(file).read();
+    }
+
+    /** As it is written. */
+    public byte[] encode() {
+        return ManifestFile.encode(this);
     }
 }

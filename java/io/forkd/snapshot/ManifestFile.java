@@ -6,6 +6,7 @@ import io.forkd.Json;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Manifest.Parent;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -42,7 +43,9 @@ final class ManifestFile {
                     .put("read_only", volume.readOnly());
         }
         root.put("rootfs", manifest.rootfs().toString());
-        manifest.parentTag().ifPresent(tag -> root.put("parent_tag", tag));
+        manifest.parent()
+                .ifPresent(parent ->
+                        root.put("parent_tag", parent.tag().value()).put("parent_content_hash", parent.contentHash()));
 
         root.put("format", Manifest.FORMAT);
         root.put("forkd_version", manifest.machine().version());
@@ -99,7 +102,7 @@ final class ManifestFile {
                 throw damaged(e.sentence());
             }
         }
-        Optional<String> parentTag = optional(root, "parent_tag");
+        Optional<Parent> parent = optional(root, "parent_tag").map(tag -> parent(tag, root));
         long format = number(root, "format");
         if (format != Manifest.FORMAT) {
             throw new ForkdException(
@@ -133,6 +136,7 @@ final class ManifestFile {
                 "volumes",
                 "rootfs",
                 "parent_tag",
+                "parent_content_hash",
                 "format",
                 "forkd_version",
                 "created_at",
@@ -143,7 +147,19 @@ final class ManifestFile {
                 "command_line",
                 "tap",
                 "disks"));
-        return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parentTag, disks, machine, createdAt, root);
+        return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, createdAt, root);
+    }
+
+    private Parent parent(String tag, ObjectNode root) {
+        String hash = string(root, "parent_content_hash");
+        if (!hash.matches("[0-9a-f]{64}")) {
+            throw damaged("the field \"parent_content_hash\" is no SHA-256");
+        }
+        try {
+            return new Parent(new SnapshotTag(tag), hash);
+        } catch (ForkdException e) {
+            throw damaged(e.sentence());
+        }
     }
 
     private String string(ObjectNode node, String field) {

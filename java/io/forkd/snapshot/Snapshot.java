@@ -4,70 +4,86 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
 
-/** A snapshot on disk whose files have been looked at: all there, all of the size that the manifest says. */
-public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest, Path memory, Path vmstate) {
+/** A snapshot in its directory. Its manifest is there from the beginning, its vmstate when everything else is. */
+public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
+    public static final String MANIFEST = "snapshot.json";
+    public static final String VMSTATE = "vmstate";
+    public static final String MEMORY = "memory.bin";
+    public static final String MEMORY_LAYER = "memory.layer";
 
-    static Snapshot open(SnapshotTag tag, Path directory) {
-        Manifest manifest = new ManifestFile(directory.resolve("snapshot.json")).read();
-        Path memory = present(directory, manifest.memory(), "memory.bin");
-        long bytes = size(memory);
-        if (bytes != manifest.memoryBytes()) {
-            throw new ForkdException(
-                    Kind.DAMAGED,
-                    memory + " is damaged: it has " + bytes + " bytes, and snapshot.json says "
-                            + manifest.memoryBytes(),
-                    "Take the snapshot again.");
-        }
-        Path vmstate = present(directory, manifest.vmstate(), "vmstate");
-        Snapshot snapshot = new Snapshot(tag, directory, manifest, memory, vmstate);
-        for (ManifestDisk disk : manifest.disks()) {
-            snapshot.check(disk);
-        }
-        return snapshot;
+    /** The memory of a chain put together; can be made again at any time. */
+    public static final String MEMORY_FLAT = "memory.flat";
+
+    /** How far a snapshot is; follows from its files and from who is alive. */
+    public enum State {
+        COMPLETE,
+        /** A branch that is being written. */
+        WRITING,
+        /** A branch whose writer died or ran out of space, or something that is no snapshot. */
+        FAILED
     }
 
-    /** The path that was recorded, or, when the store has moved, the file of that name in the snapshot itself. */
-    private static Path present(Path directory, Path recorded, String what) {
-        if (Files.isRegularFile(recorded)) {
-            return recorded;
-        }
-        Path own = directory.resolve(String.valueOf(recorded.getFileName()));
-        if (Files.isRegularFile(own)) {
-            return own;
-        }
-        throw new ForkdException(Kind.DAMAGED, what + " is missing: " + recorded, "Take the snapshot again.");
+    static Snapshot read(SnapshotTag tag, Path directory) {
+        return new Snapshot(tag, directory, Manifest.read(directory.resolve(MANIFEST)));
     }
 
-    private void check(ManifestDisk disk) {
-        Path image = image(disk);
-        long bytes = size(image);
-        if (bytes != disk.bytes()) {
-            throw new ForkdException(
-                    Kind.DAMAGED,
-                    image + " has changed since the snapshot '" + tag + "' was taken: it has " + bytes
-                            + " bytes, and had " + disk.bytes(),
-                    "Put the old image back, or take the snapshot again.");
+    /** Whether everything has been written. */
+    public boolean isComplete() {
+        return find(manifest.vmstate()).isPresent();
+    }
+
+    /** Looks at the files: all there, and of the sizes that are known. */
+    Snapshot check() {
+        vmstate();
+        Path memory = memory();
+        if (!isLayer()) {
+            requireSize(memory, manifest.memoryBytes());
         }
-        disk.layer().ifPresent(layer -> {
-            Path file = directory.resolve(layer.file());
-            if (size(file) != layer.bytes()) {
-                throw new ForkdException(
-                        Kind.DAMAGED,
-                        file + " is damaged: it has " + size(file) + " bytes, and snapshot.json says " + layer.bytes(),
-                        "Take the snapshot again.");
+        for (int i = 0; i < manifest.disks().size(); i++) {
+            ManifestDisk disk = manifest.disks().get(i);
+            requireImage(disk);
+            Optional<Layer> known = disk.layer();
+            if (known.isPresent()) {
+                requireSize(directory.resolve(known.get().file()), known.get().bytes());
             }
-        });
+        }
+        return this;
+    }
+
+    /** Whether its memory is a layer over that of its parent. */
+    public boolean isLayer() {
+        return String.valueOf(manifest.memory().getFileName()).equals(MEMORY_LAYER);
+    }
+
+    public Path memory() {
+        return present(manifest.memory(), String.valueOf(manifest.memory().getFileName()));
+    }
+
+    public Path vmstate() {
+        return present(manifest.vmstate(), VMSTATE);
+    }
+
+    /** What the snapshot itself wrote of the disk with that number. */
+    public Optional<Path> layer(int disk) {
+        Path file = directory.resolve(
+                manifest.disks().get(disk).layer().map(Layer::file).orElse(layerName(disk)));
+        return Files.isRegularFile(file) ? Optional.of(file) : Optional.empty();
+    }
+
+    public static String layerName(int disk) {
+        return "disk-" + disk + ".layer";
     }
 
     /** Where the image of a disk is now. */
     public Path image(ManifestDisk disk) {
-        return present(directory, disk.image(), "the disk image");
+        return present(disk.image(), "the disk image");
     }
 
     /** Whether the image was written to after the snapshot was taken, as far as its time tells. */
@@ -91,11 +107,52 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest, Path 
         try {
             Optional<FileLock> held = FileLock.tryShared(lock);
             if (held.isEmpty()) {
-                throw new ForkdException(Kind.CONFLICT, "the snapshot '" + tag + "' is being removed");
+                throw new ForkdException(
+                        Kind.CONFLICT,
+                        "the snapshot '" + tag + "' is being made or removed at this moment",
+                        "Try again.");
             }
             return held;
         } catch (IOException e) {
             throw ForkdException.of("lock " + lock, e);
+        }
+    }
+
+    /** The path that was recorded, or, when the store has moved, the file of that name in the snapshot itself. */
+    private Optional<Path> find(Path recorded) {
+        if (Files.isRegularFile(recorded)) {
+            return Optional.of(recorded);
+        }
+        Path own = directory.resolve(String.valueOf(recorded.getFileName()));
+        return Files.isRegularFile(own) ? Optional.of(own) : Optional.empty();
+    }
+
+    private Path present(Path recorded, String what) {
+        return find(recorded)
+                .orElseThrow(() -> new ForkdException(
+                        Kind.DAMAGED,
+                        "the snapshot '" + tag + "' is damaged: " + what + " is missing: " + recorded,
+                        "Take the snapshot again."));
+    }
+
+    private void requireImage(ManifestDisk disk) {
+        Path image = image(disk);
+        long bytes = size(image);
+        if (bytes != disk.bytes()) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    image + " has changed since the snapshot '" + tag + "' was taken: it has " + bytes
+                            + " bytes, and had " + disk.bytes(),
+                    "Put the old image back, or take the snapshot again.");
+        }
+    }
+
+    private static void requireSize(Path file, long bytes) {
+        if (size(file) != bytes) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    file + " is damaged: it has " + size(file) + " bytes, and snapshot.json says " + bytes,
+                    "Take the snapshot again.");
         }
     }
 

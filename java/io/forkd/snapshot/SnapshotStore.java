@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
+import io.forkd.snapshot.Snapshot.State;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
@@ -14,14 +15,16 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /**
  * The snapshots under one folder, {@code <data>/snapshots/<tag>/}.
  *
  * <p>A snapshot is made in {@code .staging-<tag>-<random>/} beside its place and renamed when it is complete, is renamed
  * to {@code .trash-...} before it is removed, and to {@code .replaced-<tag>-...} before another takes its place: a tag is
- * there completely or not at all, whatever dies when. What a dead process left is set right by {@link #sweep}, which
- * every start calls.
+ * there completely or not at all, whatever dies when. Only a branch gets its name before it is written: until its vmstate
+ * is there it is {@link State#WRITING}, and {@link State#FAILED} when its writer is gone. What a dead process left is set
+ * right by {@link #sweep}, which every start calls.
  */
 public final class SnapshotStore {
     private static final String STAGING = ".staging-";
@@ -29,9 +32,16 @@ public final class SnapshotStore {
     private static final String REPLACED = ".replaced-";
 
     private final Path root;
+    private final Writers writers;
 
-    public SnapshotStore(Path dataDirectory) {
+    /** Knows who writes branches. */
+    public interface Writers {
+        boolean isWriting(Snapshot snapshot);
+    }
+
+    public SnapshotStore(Path dataDirectory, Writers writers) {
         this.root = dataDirectory.resolve("snapshots");
+        this.writers = writers;
     }
 
     public Path root() {
@@ -40,7 +50,14 @@ public final class SnapshotStore {
 
     /** A line of the listing; the sizes are logical. */
     public record Entry(
-            String tag, Path directory, long bytes, long memoryBytes, Optional<Instant> modified, boolean hasRootfs) {}
+            String tag,
+            Path directory,
+            State state,
+            long bytes,
+            long memoryBytes,
+            Optional<Instant> modified,
+            boolean hasRootfs,
+            Optional<SnapshotTag> parent) {}
 
     /** Every directory of the store, usable or not; newest first, then by name. */
     public List<Entry> list() {
@@ -61,34 +78,108 @@ public final class SnapshotStore {
         }
     }
 
-    private static Entry entry(String name, Path directory) throws IOException {
+    private Entry entry(String name, Path directory) throws IOException {
         Optional<Instant> modified = Optional.empty();
         try {
             modified = Optional.of(Files.getLastModifiedTime(directory).toInstant());
         } catch (IOException e) {
             // shown as unknown
         }
-        Path memory = directory.resolve("memory.bin");
+        Path memory = Stream.of(Snapshot.MEMORY, Snapshot.MEMORY_LAYER)
+                .map(directory::resolve)
+                .filter(Files::isRegularFile)
+                .findFirst()
+                .orElse(directory.resolve(Snapshot.MEMORY));
         return new Entry(
                 name,
                 directory,
+                state(name, directory),
                 Trees.size(directory),
                 Files.isRegularFile(memory) ? Files.size(memory) : 0,
                 modified,
-                Files.isRegularFile(directory.resolve("rootfs.ext4")));
+                Files.isRegularFile(directory.resolve("rootfs.ext4")),
+                parent(directory));
     }
 
+    private static Optional<SnapshotTag> parent(Path directory) {
+        try {
+            return Manifest.read(directory.resolve(Snapshot.MANIFEST)).parent().map(Manifest.Parent::tag);
+        } catch (ForkdException e) {
+            return Optional.empty(); // What cannot be read depends on nothing.
+        }
+    }
+
+    /** What the files and the living say of the snapshot. */
+    public State state(Snapshot snapshot) {
+        if (snapshot.isComplete()) {
+            return State.COMPLETE;
+        }
+        try {
+            if (OwnedDirectory.isAlive(snapshot.directory()) || writers.isWriting(snapshot)) {
+                return State.WRITING;
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("look at " + snapshot.directory(), e);
+        }
+        // It may have been completed between the two looks.
+        return snapshot.isComplete() ? State.COMPLETE : State.FAILED;
+    }
+
+    private State state(String name, Path directory) {
+        try {
+            return state(Snapshot.read(new SnapshotTag(name), directory));
+        } catch (ForkdException e) {
+            return State.FAILED;
+        }
+    }
+
+    /** The snapshot as far as it is there; only its manifest has been looked at. */
+    public Snapshot read(SnapshotTag tag) {
+        return Snapshot.read(tag, existing(tag));
+    }
+
+    /** A complete snapshot, whose files have been looked at. */
     public Snapshot open(SnapshotTag tag) {
-        return Snapshot.open(tag, existing(tag));
+        Snapshot snapshot = read(tag);
+        return switch (state(snapshot)) {
+            case COMPLETE -> snapshot.check();
+            case WRITING ->
+                throw new ForkdException(
+                        Kind.CONFLICT, "the snapshot '" + tag + "' is still being written", "Try again later.");
+            case FAILED ->
+                throw new ForkdException(
+                        Kind.DAMAGED,
+                        "the snapshot '" + tag + "' failed: vmstate, which is written last, is missing",
+                        "Take it again, or remove it: forkd rmi " + tag);
+        };
     }
 
-    /** Fails early when a tag is taken; {@link #install} decides. */
+    /** Fails early when a tag is taken; {@link #install} decides. A snapshot that failed takes none. */
     public void requireFree(SnapshotTag tag) {
         if (Files.exists(directory(tag), LinkOption.NOFOLLOW_LINKS)) {
+            Optional<Snapshot> there = readable(tag);
+            State state = there.map(this::state).orElse(State.COMPLETE);
+            if (state == State.FAILED) {
+                return;
+            }
+            if (state == State.WRITING) {
+                throw new ForkdException(
+                        Kind.CONFLICT,
+                        "the snapshot '" + tag + "' is being written by another branch",
+                        "Choose another tag.");
+            }
             throw new ForkdException(
                     Kind.CONFLICT,
                     "the snapshot '" + tag + "' exists already",
                     "Choose another tag, give --force to replace it, or remove it: forkd rmi " + tag);
+        }
+    }
+
+    private Optional<Snapshot> readable(SnapshotTag tag) {
+        try {
+            return Optional.of(read(tag));
+        } catch (ForkdException e) {
+            return Optional.empty();
         }
     }
 
@@ -113,59 +204,85 @@ public final class SnapshotStore {
      * @param replace whether an existing snapshot of that name is replaced; its children keep what they have mapped
      */
     public void install(OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace) {
+        register(staged, tag, manifest, replace);
+        staged.release();
+        sweep();
+    }
+
+    /**
+     * Gives the staged directory of a branch its name, before anything but the manifest is in it. Until the caller
+     * releases it, or a writer is alive, nobody else may write a snapshot of that tag. What it replaces is removed by
+     * the sweep that finds the branch complete, and put back by one that finds it failed.
+     */
+    public void register(OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace) {
         try {
-            Trees.writeNew(staged.path().resolve("snapshot.json"), ManifestFile.encode(manifest));
+            Trees.writeNew(staged.path().resolve(Snapshot.MANIFEST), manifest.encode());
             Trees.sync(staged.path());
-            Optional<Path> old = Optional.empty();
             try (FileLock all = lock()) {
-                if (replace && Files.exists(directory(tag), LinkOption.NOFOLLOW_LINKS)) {
-                    old = Optional.of(setAside(directory(tag), REPLACED));
-                } else {
-                    requireFree(tag);
+                Path directory = directory(tag);
+                Optional<Snapshot> old = Optional.empty();
+                if (Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
+                    old = readable(tag);
+                    if (!replace || old.map(this::state).equals(Optional.of(State.WRITING))) {
+                        requireFree(tag);
+                    }
+                    boolean failed = old.map(this::state).equals(Optional.of(State.FAILED));
+                    setAside(directory, failed ? TRASH : REPLACED);
                 }
-                Trees.rename(staged.path(), directory(tag));
-            }
-            staged.release();
-            if (old.isPresent()) {
-                Trees.delete(old.get());
+                Trees.rename(staged.path(), directory);
             }
         } catch (IOException e) {
             throw ForkdException.of("complete the snapshot '" + tag + "' in " + root, e);
         }
     }
 
+    /** Takes back what {@link #register} did, after the branch could not be made. */
+    public void unregister(OwnedDirectory registered, SnapshotTag tag) {
+        try {
+            try (FileLock all = lock()) {
+                setAside(directory(tag), TRASH);
+            }
+            registered.release();
+            sweep();
+        } catch (IOException e) {
+            throw ForkdException.of("remove " + directory(tag), e);
+        }
+    }
+
     /** Tags of the snapshots whose parent this is. */
     public List<SnapshotTag> dependents(SnapshotTag tag) {
-        List<SnapshotTag> found = new ArrayList<>();
-        for (Entry entry : list()) {
-            try {
-                Manifest manifest = new ManifestFile(entry.directory().resolve("snapshot.json")).read();
-                if (manifest.parentTag().equals(Optional.of(tag.value()))) {
-                    found.add(new SnapshotTag(entry.tag()));
-                }
-            } catch (ForkdException e) {
-                // What cannot be read depends on nothing.
+        return list().stream()
+                .filter(entry -> entry.parent().equals(Optional.of(tag)))
+                .map(entry -> new SnapshotTag(entry.tag()))
+                .sorted()
+                .toList();
+    }
+
+    /** Fails when a running fork uses the snapshot, or a branch is being made of that name at this moment. */
+    public void requireUnused(SnapshotTag tag, boolean evenIfUsed) {
+        try {
+            if (!evenIfUsed && OwnedDirectory.isAlive(directory(tag))) {
+                throw new ForkdException(
+                        Kind.CONFLICT,
+                        "the snapshot '" + tag + "' is in use by a running fork",
+                        "End it first, or give --force.");
             }
+        } catch (IOException e) {
+            throw ForkdException.of("look at " + directory(tag), e);
         }
-        return found;
     }
 
     /**
      * Removes one snapshot.
      *
-     * @param evenIfUsed also when a running fork uses it; its children keep what they have mapped
+     * @param evenIfUsed also when a running fork uses it; children keep what they have mapped
      */
     public void remove(SnapshotTag tag, boolean evenIfUsed) {
         Path directory = existing(tag);
         try {
             Path trash;
             try (FileLock all = lock()) {
-                if (!evenIfUsed && OwnedDirectory.isAlive(directory)) {
-                    throw new ForkdException(
-                            Kind.CONFLICT,
-                            "the snapshot '" + tag + "' is in use by a running fork",
-                            "End it first, or give --force: its children keep running.");
-                }
+                requireUnused(tag, evenIfUsed);
                 trash = setAside(directory, TRASH);
             }
             Trees.delete(trash);
@@ -174,13 +291,13 @@ public final class SnapshotStore {
         }
     }
 
-    /** What processes that died left in the store. */
+    /** What processes that died left in the store, and nobody can use. */
     public List<Path> leftovers() {
         try {
             List<Path> found = new ArrayList<>(OwnedDirectory.abandoned(root, STAGING));
             for (Path entry : Trees.list(root)) {
                 String name = entry.getFileName().toString();
-                if (name.startsWith(TRASH) || name.startsWith(REPLACED)) {
+                if (name.startsWith(TRASH) || (name.startsWith(REPLACED) && !isAwaited(entry))) {
                     found.add(entry);
                 }
             }
@@ -197,13 +314,17 @@ public final class SnapshotStore {
                 return;
             }
             OwnedDirectory.sweep(root, STAGING);
+            List<Path> trash;
             try (FileLock all = lock()) {
                 for (Path leftover : leftovers()) {
                     if (leftover.getFileName().toString().startsWith(REPLACED)) {
                         restore(leftover);
                     }
-                    Trees.delete(leftover);
                 }
+                trash = leftovers();
+            }
+            for (Path leftover : trash) {
+                Trees.delete(leftover);
             }
         } catch (IOException e) {
             throw ForkdException.of("remove what an earlier run left in " + root, e);
@@ -231,12 +352,26 @@ public final class SnapshotStore {
         return aside;
     }
 
-    /** Between the two renames of a replacement a process may have died: then the old snapshot comes back. */
+    /** Between the two renames of a replacement a process may have died, or a branch failed: the old one comes back. */
     private void restore(Path replaced) throws IOException {
-        String name = replaced.getFileName().toString();
-        Path home = root.resolve(name.substring(REPLACED.length(), name.lastIndexOf('-')));
-        if (!Files.exists(home, LinkOption.NOFOLLOW_LINKS)) {
-            Trees.rename(replaced, home);
+        Path home = home(replaced);
+        if (Files.exists(home, LinkOption.NOFOLLOW_LINKS)) {
+            if (state(home.getFileName().toString(), home) != State.FAILED) {
+                return;
+            }
+            setAside(home, TRASH);
         }
+        Trees.rename(replaced, home);
+    }
+
+    /** Whether it is not known yet what becomes of it. */
+    private boolean isAwaited(Path replaced) {
+        Path home = home(replaced);
+        return state(home.getFileName().toString(), home) == State.WRITING;
+    }
+
+    private Path home(Path replaced) {
+        String name = replaced.getFileName().toString();
+        return root.resolve(name.substring(REPLACED.length(), name.lastIndexOf('-')));
     }
 }

@@ -9,6 +9,12 @@ import java.util.Optional;
  * @param hostname at most 63 bytes
  * @param vsock the Unix socket to make; its path must be below 108 bytes
  * @param netns the network namespace that has the tap
+ * @param control the Unix socket to make; with it the child is detached, and outlives handle and server
  */
 public record ChildOptions(
-        String hostname, Path vsock, Optional<Path> console, Optional<String> tap, Optional<Path> netns) {}
+        String hostname,
+        Path vsock,
+        Optional<Path> console,
+        Optional<String> tap,
+        Optional<Path> netns,
+        Optional<Path> control) {}

@@ -1,14 +1,15 @@
 package io.forkd.vmm;
 
 import java.nio.file.Path;
-import java.util.Optional;
+import java.util.List;
 
 /**
  * One block device of a VM.
  *
- * @param layer what a snapshot wrote down of the disk; only for a {@link ForkServer}
+ * @param layers what snapshots wrote down of the disk, that of the first of a chain first; only for a
+ *     {@link ForkServer}
  */
-public record Disk(Path image, Mode mode, Optional<Path> layer) {
+public record Disk(Path image, Mode mode, List<Path> layers) {
 
     /** What becomes of the guest's writes. */
     public enum Mode {
@@ -17,5 +18,9 @@ public record Disk(Path image, Mode mode, Optional<Path> layer) {
         READ_ONLY,
         /** Writes go through; the image is locked. */
         SHARED
+    }
+
+    public Disk {
+        layers = List.copyOf(layers);
     }
 }

@@ -2,7 +2,9 @@ package io.forkd.vmm;
 
 import io.forkd.vmm.Native.forkd_disk;
 import io.forkd.vmm.Native.forkd_error;
+import io.forkd.vmm.Native.forkd_server_status;
 import io.forkd.vmm.Native.forkd_vm_status;
+import io.forkd.vmm.ServerStatus.Written;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -12,6 +14,7 @@ import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerPointer;
 import org.bytedeco.javacpp.PointerScope;
+import org.jspecify.annotations.Nullable;
 
 /** Loads the native library, and carries values over the border. All native memory made here is the open scope's. */
 final class Library {
@@ -71,15 +74,21 @@ final class Library {
         return text(value.toString());
     }
 
+    /** An array of strings; null, which C takes for none, when it is empty. */
+    @Nullable
+    static PointerPointer<BytePointer> texts(List<Path> paths) {
+        return paths.isEmpty()
+                ? null
+                : new PointerPointer<>(paths.stream().map(Library::text).toArray(BytePointer[]::new));
+    }
+
     static forkd_disk disks(List<Disk> disks) {
         forkd_disk array = new forkd_disk(Math.max(1, disks.size()));
         for (int i = 0; i < disks.size(); i++) {
             Disk disk = disks.get(i);
             forkd_disk each = zero(array.getPointer(i));
             each.path(text(disk.image())).mode(mode(disk.mode()));
-            disk.layer()
-                    .ifPresent(layer -> each.layer_paths(new PointerPointer<>(new Pointer[] {text(layer)}))
-                            .layer_count(1));
+            each.layer_paths(texts(disk.layers())).layer_count(disk.layers().size());
         }
         return array;
     }
@@ -93,6 +102,25 @@ final class Library {
                 micros(status.fork_us()),
                 micros(status.ready_us()),
                 end == VmStatus.End.ERROR ? Optional.of(error(status.error())) : Optional.empty());
+    }
+
+    static ServerStatus status(forkd_server_status status) {
+        Written written = written(status.write_state());
+        return new ServerStatus(
+                status.pid(),
+                written,
+                status.child_count(),
+                status.parked_count(),
+                written == Written.FAILED ? Optional.of(error(status.error())) : Optional.empty());
+    }
+
+    private static Written written(int value) {
+        return switch (value) {
+            case Native.FORKD_WRITTEN -> Written.DONE;
+            case Native.FORKD_WRITING -> Written.UNDER_WAY;
+            case Native.FORKD_WRITE_FAILED -> Written.FAILED;
+            default -> throw new IllegalStateException("libforkd reports the write state " + value);
+        };
     }
 
     private static int mode(Disk.Mode mode) {
@@ -124,7 +152,7 @@ final class Library {
         };
     }
 
-    private static Duration micros(long value) {
+    static Duration micros(long value) {
         return Duration.ofNanos(value * 1000);
     }
 

@@ -13,11 +13,13 @@ public record NativeError(int code, String operation, String object, String text
     public static final int ENOENT = -2;
 
     public static final int EACCES = -13;
+    public static final int EBUSY = -16;
     public static final int EEXIST = -17;
     public static final int ENOSPC = -28;
     public static final int EBADMSG = -74;
     public static final int ENOTSUP = -95;
     public static final int ETIMEDOUT = -110;
+    public static final int ECONNREFUSED = -111;
 
     /** The sentence, which always names the object. */
     public String sentence() {

@@ -37,6 +37,11 @@ public final class NativeFiles {
         this.directory = directory;
     }
 
+    /** Tells these files from those of other versions. */
+    public String version() {
+        return String.valueOf(directory.getFileName());
+    }
+
     /** The executable of fork servers and VMs. */
     public Path vmm() {
         return directory.resolve("forkd-vmm");

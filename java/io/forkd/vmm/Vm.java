@@ -1,6 +1,9 @@
 package io.forkd.vmm;
 
 import io.forkd.vmm.Native.forkd_boot_options;
+import io.forkd.vmm.Native.forkd_branch_options;
+import io.forkd.vmm.Native.forkd_branch_result;
+import io.forkd.vmm.Native.forkd_server;
 import io.forkd.vmm.Native.forkd_vm;
 import io.forkd.vmm.Native.forkd_vm_status;
 import java.nio.file.Path;
@@ -10,7 +13,7 @@ import org.bytedeco.javacpp.PointerScope;
 
 /**
  * One VM, which is a process: a booted one, or a child of a {@link ForkServer}. It ends when it is closed or when this
- * process dies. Safe for use by several threads; a call waits for the one before it.
+ * process dies; a detached one, which has a control socket, goes on. Safe for use by several threads; a call waits for the one before it.
  */
 public final class Vm implements AutoCloseable {
     private final forkd_vm handle;
@@ -44,6 +47,14 @@ public final class Vm implements AutoCloseable {
         return new Vm(handle);
     }
 
+    /** A handle of a detached VM. */
+    public static Vm attach(Path control) {
+        Library.files();
+        forkd_vm handle = new forkd_vm();
+        Library.check(error -> Native.forkd_vm_attach(handle, control.toString(), error));
+        return new Vm(handle);
+    }
+
     /** Waits until the VM is ready or has ended; empty when it is neither after {@code timeout}. */
     public synchronized Optional<VmStatus> await(Duration timeout) {
         requireOpen();
@@ -68,7 +79,28 @@ public final class Vm implements AutoCloseable {
         Library.check(error -> Native.forkd_vm_snapshot(handle, directory.toString(), error));
     }
 
-    /** Ends the VM if it still runs. */
+    /** Branches the running VM, which goes on. */
+    public synchronized Branch branch(BranchOptions options) {
+        requireOpen();
+        forkd_server server = new forkd_server();
+        try (PointerScope scope = new PointerScope()) {
+            forkd_branch_options o = Library.zero(new forkd_branch_options());
+            o.directory(Library.text(options.directory()));
+            options.control().ifPresent(control -> o.control_path(Library.text(control)));
+            o.flags(options.layer() ? Native.FORKD_BRANCH_LAYER : 0);
+            forkd_branch_result result = Library.zero(new forkd_branch_result());
+            Library.check(error -> Native.forkd_vm_branch(handle, o, server, result, error));
+            return new Branch(Library.micros(result.pause_us()), new ForkServer(server));
+        }
+    }
+
+    /** Ends the VM now, detached or not, and waits until it is gone. */
+    public synchronized void kill() {
+        requireOpen();
+        Native.forkd_vm_kill(handle);
+    }
+
+    /** Ends the VM if it still runs and is not detached. */
     @Override
     public synchronized void close() {
         if (!closed) {

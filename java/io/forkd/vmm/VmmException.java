@@ -16,10 +16,15 @@ public final class VmmException extends ForkdException {
         return error;
     }
 
+    /** Whether the VM or server that was to be attached to is gone. */
+    public boolean nobodyThere() {
+        return error.code() == NativeError.ENOENT || error.code() == NativeError.ECONNREFUSED;
+    }
+
     private static Kind kind(int code) {
         return switch (code) {
             case NativeError.ENOENT -> Kind.NOT_FOUND;
-            case NativeError.EEXIST -> Kind.CONFLICT;
+            case NativeError.EEXIST, NativeError.EBUSY -> Kind.CONFLICT;
             case NativeError.EBADMSG -> Kind.DAMAGED;
             case NativeError.ENOTSUP -> Kind.UNSUPPORTED;
             default -> Kind.FAILED;

@@ -61,6 +61,12 @@ class CommandLineTest {
                 "images",
                 "rmi",
                 "bench",
+                "spawn",
+                "ls",
+                "kill",
+                "snapshot-info",
+                "snapshot-diff",
+                "snapshot-compact",
                 "where",
                 "cleanup",
                 "kernel",
@@ -97,8 +103,23 @@ class CommandLineTest {
                 "fork --tag x -n 1                      | 1 | there is no snapshot 'x'",
                 "snapshot --rootfs r                    | 2 | missing: --tag",
                 "snapshot --tag x                       | 2 | missing: --rootfs",
-                "snapshot --tag x --no-wait             | 2 | --no-wait is for --live",
-                "snapshot --from-sandbox s              | 1 | not in this version",
+                "snapshot --tag x --no-wait             | 2 | --no-wait is for --from-sandbox",
+                "snapshot --from-sandbox s              | 1 | there is no sandbox 's'",
+                "snapshot --from-sandbox sb-00000000 --diff --live | 2 | exclude each other",
+                "snapshot --from-sandbox sb-00000000    | 1 | there is no sandbox 'sb-00000000'",
+                "spawn --tag x -n 0                     | 2 | -n 0 is out of range: 1 to 10000",
+                "spawn --tag x                          | 1 | there is no snapshot 'x'",
+                "kill                                   | 2 | --all",
+                "kill a --all                           | 2 | --all",
+                "kill sb-00000000                       | 1 | there is no sandbox 'sb-00000000'",
+                "exec --child sb-00000000 -- true       | 1 | no running child or sandbox",
+                "where --json                           | 2 | --json is for --servers",
+                "images --json --tree                   | 2 | exclude each other",
+                "snapshot-info x                        | 1 | there is no snapshot 'x'",
+                "snapshot-compact x                     | 1 | there is no snapshot 'x'",
+                "snapshot-diff --from x --tag x --exec a | 2 | the same",
+                "snapshot-diff --from x --tag y --exec 'a | 2 | is not closed",
+                "snapshot-diff --from x --tag y --exec a | 1 | there is no snapshot 'x'",
                 "snapshot --tag x --rootfs r --diff     | 1 | --from-sandbox",
                 "snapshot --tag x --rootfs r --volume a | 2 | HOST:GUEST",
                 "snapshot --tag x --rootfs r --kernel /nonexistent | 1 | the kernel /nonexistent does not exist",
@@ -106,7 +127,7 @@ class CommandLineTest {
                 "snapshot --tag x --rootfs r --mem-size-mib 1 | 2 | --mem-size-mib 1 is out of range",
                 "exec                                   | 2 | there is no command",
                 "exec --target a:1 --child b -- true    | 2 | mutually exclusive",
-                "exec --child none -- true              | 1 | no running child is called 'none'",
+                "exec --child none -- true              | 1 | no running child or sandbox is called 'none'",
                 "eval                                   | 2 | there is no expression",
                 "run --image none -- true               | 1 | there is no disk image none",
                 "run --image none                       | 2 | there is no command",
@@ -181,7 +202,7 @@ class CommandLineTest {
         assertThat(run("images")).isZero();
         assertThat(out.toString(StandardCharsets.UTF_8).lines())
                 .hasSize(4)
-                .anyMatch(line -> line.matches("py +3\\.0 MiB +3\\.0 MiB +\\d+s ago +no"))
+                .anyMatch(line -> line.matches("py +3\\.0 MiB +3\\.0 MiB +\\d+s ago +no +failed"))
                 .anyMatch(line -> line.startsWith("2 snapshots, 3.0 MiB"));
     }
 
@@ -198,6 +219,20 @@ class CommandLineTest {
         assertThat(run("rmi", "a", "none", "b")).isEqualTo(1);
         assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo("removed a (disk)\nremoved b (disk)\n");
         assertThat(err.toString(StandardCharsets.UTF_8)).contains("'none'").contains("Removed 2 of 3.");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '`',
+            value = {
+                "a b  c          | a,b,c",
+                "sh -c 'a b'     | sh,-c,a b",
+                "a\"b 'c\"d       | ab 'cd",
+                "a '' b          | a,,b",
+            })
+    void exec_is_split_at_blanks_except_in_quotes(String text, String words) {
+        assertThat(String.join(",", SnapshotDiffCommand.words(text))).isEqualTo(words);
     }
 
     @Test

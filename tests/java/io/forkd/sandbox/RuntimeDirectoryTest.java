@@ -35,7 +35,8 @@ class RuntimeDirectoryTest {
         try (OwnedDirectory run = runtime().open("fork")) {
             Path socket = Files.createFile(RuntimeDirectory.socket(run.path(), "py-1"));
             assertThat(runtime().find("py-1")).isEqualTo(socket);
-            assertThatThrownBy(() -> runtime().find("py-2")).hasMessageContaining("no running child is called 'py-2'");
+            assertThatThrownBy(() -> runtime().find("py-2"))
+                    .hasMessageContaining("no running child or sandbox is called 'py-2'");
             assertThatThrownBy(() -> runtime().find("../x/py-1")).hasMessageContaining("no running child");
         }
         assertThatThrownBy(() -> runtime().find("py-1")).hasMessageContaining("no running child");

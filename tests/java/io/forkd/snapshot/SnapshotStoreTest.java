@@ -7,14 +7,18 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Snapshot.State;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -26,12 +30,15 @@ class SnapshotStoreTest {
     @TempDir
     Path data;
 
+    private final Set<String> writing = new HashSet<>();
+    private final SnapshotStore.Writers writers =
+            snapshot -> writing.contains(snapshot.tag().value());
     private SnapshotStore store;
     private Path rootfs;
 
     @BeforeEach
     void makeStore() throws IOException {
-        store = new SnapshotStore(data);
+        store = new SnapshotStore(data, writers);
         rootfs = Files.write(data.resolve("r.ext4"), new byte[512]);
     }
 
@@ -49,7 +56,7 @@ class SnapshotStoreTest {
                             memoryBytes,
                             List.of(),
                             rootfs,
-                            parent,
+                            parent.map(name -> new Manifest.Parent(new SnapshotTag(name), "0".repeat(64))),
                             List.of(new ManifestDisk(rootfs, false, 512, Long.MAX_VALUE, Optional.empty())),
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
                             Instant.EPOCH,
@@ -110,7 +117,7 @@ class SnapshotStoreTest {
         make(4096, false);
         Path elsewhere = Files.createDirectory(data.resolve("elsewhere"));
         Files.move(store.root(), elsewhere.resolve("snapshots"));
-        Snapshot snapshot = new SnapshotStore(elsewhere).open(TAG);
+        Snapshot snapshot = new SnapshotStore(elsewhere, writers).open(TAG);
         assertThat(snapshot.memory()).isEqualTo(elsewhere.resolve("snapshots/py/memory.bin"));
     }
 
@@ -127,7 +134,7 @@ class SnapshotStoreTest {
     @Test
     void missing_files_are_named() throws IOException {
         make(4096, false);
-        for (String name : List.of("vmstate", "memory.bin", "snapshot.json")) {
+        for (String name : List.of("memory.bin", "vmstate", "snapshot.json")) {
             Files.delete(store.directory(TAG).resolve(name));
             assertThatThrownBy(() -> store.open(TAG)).hasMessageContaining(name);
         }
@@ -156,5 +163,106 @@ class SnapshotStoreTest {
         make(4096, false);
         make(new SnapshotTag("child"), 4096, false, Optional.of("py"));
         assertThat(store.dependents(TAG)).containsExactly(new SnapshotTag("child"));
+    }
+
+    /** As a branch is: with its name, and nothing but its manifest. */
+    private OwnedDirectory register(SnapshotTag tag, boolean replace) throws IOException {
+        Path directory = store.directory(tag);
+        OwnedDirectory staged = store.stage(tag);
+        try {
+            store.register(
+                    staged,
+                    tag,
+                    new Manifest(
+                            directory.resolve("vmstate"),
+                            directory.resolve("memory.bin"),
+                            8192,
+                            List.of(),
+                            rootfs,
+                            Optional.empty(),
+                            List.of(new ManifestDisk(rootfs, false, 512, Long.MAX_VALUE, Optional.empty())),
+                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                            Instant.EPOCH,
+                            JsonNodeFactory.instance.objectNode()),
+                    replace);
+            return staged;
+        } catch (RuntimeException e) {
+            staged.close();
+            throw e;
+        }
+    }
+
+    private void complete(SnapshotTag tag) throws IOException {
+        Files.write(store.directory(tag).resolve("memory.bin"), new byte[8192]);
+        Files.write(store.directory(tag).resolve("vmstate"), new byte[1]);
+    }
+
+    private State state() {
+        return store.state(store.read(TAG));
+    }
+
+    @Test
+    void branch_is_being_written_while_it_is_made_or_its_writer_lives_and_has_failed_afterwards() throws IOException {
+        register(TAG, false).release();
+        assertThat(state()).isEqualTo(State.FAILED);
+        assertThatThrownBy(() -> store.open(TAG)).hasMessageContaining("'py' failed");
+        try (OwnedDirectory made = register(TAG, false)) {
+            assertThat(made).isNotNull();
+            assertThat(state()).isEqualTo(State.WRITING);
+        }
+        writing.add("py");
+        assertThat(state()).isEqualTo(State.WRITING);
+        assertThatThrownBy(() -> store.open(TAG)).hasMessageContaining("still being written");
+        complete(TAG);
+        assertThat(state()).isEqualTo(State.COMPLETE);
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(8192);
+    }
+
+    @Test
+    void second_branch_to_a_tag_that_is_being_written_is_refused_even_by_force() throws IOException {
+        register(TAG, false).release();
+        writing.add("py");
+        for (boolean replace : List.of(false, true)) {
+            assertThatThrownBy(() -> register(TAG, replace)).hasMessageContaining("is being written by another");
+        }
+    }
+
+    @Test
+    void replaced_snapshot_waits_for_the_branch_and_goes_when_that_is_complete() throws IOException {
+        make(4096, false);
+        register(TAG, true).release();
+        writing.add("py");
+        store.sweep();
+        assertThat(state()).isEqualTo(State.WRITING);
+        assertThat(store.leftovers()).isEmpty();
+        complete(TAG);
+        writing.clear();
+        store.sweep();
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(8192);
+        assertThat(names()).containsExactly("py");
+    }
+
+    @Test
+    void replaced_snapshot_comes_back_when_the_branch_failed() throws IOException {
+        make(4096, false);
+        register(TAG, true).release();
+        store.sweep();
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(4096);
+        assertThat(names()).containsExactly("py");
+    }
+
+    @Test
+    void branch_that_could_not_be_made_leaves_what_was_there() throws IOException {
+        make(4096, false);
+        store.unregister(register(TAG, true), TAG);
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(4096);
+        assertThat(names()).containsExactly("py");
+    }
+
+    private List<String> names() throws IOException {
+        return Trees.list(store.root()).stream()
+                .map(path -> path.getFileName().toString())
+                .filter(name -> !name.equals(OwnedDirectory.LOCK))
+                .toList();
     }
 }

@@ -1,0 +1,14 @@
+package io.forkd.engine;
+
+import io.forkd.snapshot.SnapshotTag;
+import java.util.Optional;
+
+/**
+ * A branch to make of a sandbox.
+ *
+ * @param layer whether to write what differs from the sandbox's base only
+ * @param replace whether a snapshot of that tag may be replaced
+ * @param untilWritten whether to return only when it is on the disk
+ */
+public record BranchRequest(
+        String sandbox, Optional<SnapshotTag> tag, boolean layer, boolean replace, boolean untilWritten) {}

@@ -1,0 +1,15 @@
+package io.forkd.engine;
+
+import io.forkd.snapshot.SnapshotTag;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Optional;
+
+/**
+ * A branch that was made.
+ *
+ * @param pause how long the guest stood still
+ * @param written whether it is on the disk already
+ */
+public record BranchResult(
+        SnapshotTag tag, Path directory, Optional<SnapshotTag> parent, Duration pause, boolean written) {}

@@ -1,0 +1,230 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.agent.AgentAddress;
+import io.forkd.agent.AgentClient;
+import io.forkd.engine.Leases.Source;
+import io.forkd.files.FileLock;
+import io.forkd.files.OwnedDirectory;
+import io.forkd.sandbox.Origin;
+import io.forkd.sandbox.RuntimeDirectory;
+import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Manifest;
+import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Manifest.Parent;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotTag;
+import io.forkd.vmm.Branch;
+import io.forkd.vmm.BranchOptions;
+import io.forkd.vmm.ForkServer;
+import io.forkd.vmm.Vm;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Optional;
+
+/** Turns running VMs into snapshots while they go on. */
+final class Branches {
+    private static final Duration SLICE = Duration.ofMillis(100);
+    private static final SecureRandom RANDOM = new SecureRandom();
+
+    private final SnapshotStore store;
+    private final RuntimeDirectory runtime;
+    private final Sandboxes sandboxes;
+    private final Servers servers;
+    private final Leases leases;
+    private final Chains chains;
+    private final Cancellation cancellation;
+
+    Branches(
+            SnapshotStore store,
+            RuntimeDirectory runtime,
+            Sandboxes sandboxes,
+            Servers servers,
+            Leases leases,
+            Chains chains,
+            Cancellation cancellation) {
+        this.store = store;
+        this.runtime = runtime;
+        this.sandboxes = sandboxes;
+        this.servers = servers;
+        this.leases = leases;
+        this.chains = chains;
+        this.cancellation = cancellation;
+    }
+
+    BranchResult branch(BranchRequest request, Progress progress) {
+        Sandbox sandbox = sandboxes.find(request.sandbox());
+        SnapshotTag tag = request.tag().orElseGet(() -> defaultTag(sandbox.id()));
+        if (!request.replace()) {
+            store.requireFree(tag);
+        }
+        Manifest source = Manifest.read(Sandbox.manifest(sandbox.directory()));
+        Optional<Parent> parent = request.layer() ? Optional.of(parent(tag, base(sandbox))) : Optional.empty();
+        try (Vm vm = Vm.attach(sandbox.control());
+                Made made = make(vm, tag, source, parent, sandbox.base(), request.replace())) {
+            sandboxes.countBranch(sandbox);
+            if (request.untilWritten()) {
+                await(made, progress);
+            }
+            return result(tag, made, parent, request.untilWritten());
+        }
+    }
+
+    BranchResult diff(DiffRequest request, Progress progress) {
+        if (!request.replace()) {
+            store.requireFree(request.tag());
+        }
+        Snapshot from = store.open(request.from());
+        Parent parent = parent(request.tag(), from);
+        try (OwnedDirectory run = runtime.open("fork");
+                FileLock use = from.use().orElse(null);
+                Source source = leases.lease(from, 1, false, VolumeConflict.FAIL, progress);
+                Children children = new Children(Optional.empty(), cancellation)) {
+            Path socket = RuntimeDirectory.socket(run.path(), "diff");
+            children.fork(
+                    source.lease().server(),
+                    new Place("diff", socket, Optional.empty(), Optional.empty(), Optional.empty()),
+                    from.manifest().machine().tap());
+            children.awaitReady(child -> {}, Fork::failAll);
+            progress.step("running " + String.join(" ", request.command()));
+            run(request, new AgentClient(new AgentAddress.Vsock(socket)));
+            try (Made made = make(
+                    children.first(),
+                    request.tag(),
+                    from.manifest(),
+                    Optional.of(parent),
+                    Servers.origin(from),
+                    request.replace())) {
+                await(made, progress);
+                return result(request.tag(), made, Optional.of(parent), true);
+            }
+        }
+    }
+
+    private static void run(DiffRequest request, AgentClient agent) {
+        ByteArrayOutputStream output = new ByteArrayOutputStream();
+        int code = agent.exec(request.command(), request.timeout(), new AgentClient.Output() {
+            @Override
+            public void stdout(byte[] bytes) {
+                output.writeBytes(bytes);
+            }
+
+            @Override
+            public void stderr(byte[] bytes) {
+                output.writeBytes(bytes);
+            }
+        });
+        if (code != 0) {
+            throw new ForkdException(
+                    Kind.FAILED,
+                    "the command ended with the exit code " + code + "; no snapshot was made",
+                    output.toString(StandardCharsets.UTF_8).stripTrailing());
+        }
+    }
+
+    /** The snapshot whose files the sandbox's memory is mapped from, if it is still that one. */
+    private Snapshot base(Sandbox sandbox) {
+        Origin base = sandbox.base();
+        SnapshotTag tag = new SnapshotTag(base.tag());
+        Optional<Snapshot> found =
+                store.list().stream().anyMatch(entry -> entry.tag().equals(base.tag()))
+                        ? Optional.of(store.open(tag))
+                        : Optional.empty();
+        return found.filter(snapshot -> Servers.origin(snapshot).equals(base))
+                .orElseThrow(() -> new ForkdException(
+                        Kind.CONFLICT,
+                        "the snapshot '" + tag + "', which " + sandbox.id() + " differs from, was "
+                                + (found.isPresent() ? "replaced" : "removed"),
+                        "Branch it without --diff: all of it is written then."));
+    }
+
+    private Parent parent(SnapshotTag tag, Snapshot parent) {
+        Chains.requireDepth(tag, chains.resolve(parent).size());
+        return new Parent(parent.tag(), chains.contentHash(parent));
+    }
+
+    /** A branch under way; closing it leaves the twin to itself. */
+    private record Made(Path directory, Branch branch) implements AutoCloseable {
+        @Override
+        public void close() {
+            branch.server().close();
+        }
+    }
+
+    private Made make(Vm vm, SnapshotTag tag, Manifest source, Optional<Parent> parent, Origin base, boolean replace) {
+        Path directory = store.directory(tag);
+        Manifest manifest = new Manifest(
+                directory.resolve(Snapshot.VMSTATE),
+                directory.resolve(parent.isPresent() ? Snapshot.MEMORY_LAYER : Snapshot.MEMORY),
+                source.memoryBytes(),
+                source.volumes(),
+                source.rootfs(),
+                parent,
+                disks(source),
+                source.machine(),
+                Instant.now(),
+                source.rest());
+        try (OwnedDirectory staged = store.stage(tag)) {
+            store.register(staged, tag, manifest, replace);
+            try {
+                Branch branch = servers.branch(
+                        new Snapshot(tag, directory, manifest),
+                        base,
+                        control -> vm.branch(new BranchOptions(directory, Optional.of(control), parent.isPresent())));
+                staged.release();
+                return new Made(directory, branch);
+            } catch (RuntimeException e) {
+                store.unregister(staged, tag);
+                throw e;
+            }
+        }
+    }
+
+    /** What will be written of them is not known yet. What writes through to a volume has changed it. */
+    private static List<ManifestDisk> disks(Manifest source) {
+        List<ManifestDisk> disks = new ArrayList<>();
+        for (ManifestDisk disk : source.disks()) {
+            try {
+                long modified = disks.isEmpty() || disk.readOnly()
+                        ? disk.modified()
+                        : Files.getLastModifiedTime(disk.image()).toMillis();
+                disks.add(new ManifestDisk(disk.image(), disk.readOnly(), disk.bytes(), modified, Optional.empty()));
+            } catch (IOException e) {
+                throw ForkdException.of("look at the volume " + disk.image(), e);
+            }
+        }
+        return disks;
+    }
+
+    private void await(Made made, Progress progress) {
+        progress.step("writing " + made.directory());
+        ForkServer server = made.branch().server();
+        while (!server.awaitWritten(SLICE)) {
+            cancellation.check();
+        }
+        store.sweep(); // What it replaced can go.
+    }
+
+    private static BranchResult result(SnapshotTag tag, Made made, Optional<Parent> parent, boolean written) {
+        return new BranchResult(
+                tag, made.directory(), parent.map(Parent::tag), made.branch().pause(), written);
+    }
+
+    private static SnapshotTag defaultTag(String id) {
+        byte[] random = new byte[2];
+        RANDOM.nextBytes(random);
+        return new SnapshotTag("branch-" + id + "-" + Instant.now().getEpochSecond() + "-"
+                + HexFormat.of().formatHex(random));
+    }
+}

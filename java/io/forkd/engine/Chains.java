@@ -1,0 +1,142 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.files.FileLock;
+import io.forkd.files.Trees;
+import io.forkd.snapshot.ContentHash;
+import io.forkd.snapshot.Manifest.Parent;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotTag;
+import io.forkd.vmm.Layers;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+
+/** Puts snapshots together that are layers over others. A chain is a list with the first ancestor first. */
+final class Chains {
+    /** Links over the first one. */
+    static final int MAX_DEPTH = 32;
+
+    private final SnapshotStore store;
+
+    Chains(SnapshotStore store) {
+        this.store = store;
+    }
+
+    /** The snapshot's ancestors and itself. Every parent is there, and is the one that its child was made of. */
+    List<Snapshot> resolve(Snapshot head) {
+        List<Snapshot> chain = new ArrayList<>(List.of(head));
+        Set<SnapshotTag> seen = new HashSet<>(Set.of(head.tag()));
+        Optional<Parent> parent = head.manifest().parent();
+        while (parent.isPresent()) {
+            SnapshotTag tag = parent.get().tag();
+            if (!seen.add(tag)) {
+                throw new ForkdException(
+                        Kind.DAMAGED,
+                        "the ancestors of the snapshot '" + head.tag() + "' are a cycle: '" + tag
+                                + "' is its own ancestor",
+                        "Take one of them again.");
+            }
+            requireDepth(head.tag(), chain.size());
+            Snapshot link = parent(tag, chain.get(0));
+            chain.add(0, link);
+            parent = link.manifest().parent();
+        }
+        for (int i = 1; i < chain.size(); i++) {
+            requireSame(chain.get(i - 1), chain.get(i));
+        }
+        return chain;
+    }
+
+    static void requireDepth(SnapshotTag tag, int depth) {
+        if (depth > MAX_DEPTH) {
+            throw new ForkdException(
+                    Kind.FAILED,
+                    "the snapshot '" + tag + "' has more than " + MAX_DEPTH + " ancestors",
+                    "Make one of them flat: forkd snapshot-compact TAG");
+        }
+    }
+
+    private Snapshot parent(SnapshotTag tag, Snapshot child) {
+        try {
+            return store.open(tag);
+        } catch (ForkdException e) {
+            throw new ForkdException(
+                    e.kind(),
+                    "the parent '" + tag + "' of the snapshot '" + child.tag() + "' cannot be used: " + e.sentence(),
+                    "Put it back as it was, or make '" + child.tag() + "' again.");
+        }
+    }
+
+    private void requireSame(Snapshot parent, Snapshot child) {
+        String expected = child.manifest().parent().map(Parent::contentHash).orElse("");
+        String found = contentHash(parent);
+        if (!found.equals(expected)) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    "the parent '" + parent.tag() + "' is not what the snapshot '" + child.tag()
+                            + "' was made of: it has the content " + found.substring(0, 12) + ", and had "
+                            + expected.substring(0, 12),
+                    "Put the old one back, or make '" + child.tag() + "' again.");
+        }
+    }
+
+    /** Of what the snapshot restores to. Calculated the first time that a child is made of it. */
+    String contentHash(Snapshot snapshot) {
+        return ContentHash.noted(snapshot).orElseGet(() -> {
+            List<Snapshot> chain = resolve(snapshot);
+            return ContentHash.calculate(snapshot, memory(chain), layers(chain));
+        });
+    }
+
+    /** One file that is the memory of the whole chain; made when there is none. */
+    Path memory(List<Snapshot> chain) {
+        Snapshot head = chain.get(chain.size() - 1);
+        if (!head.isLayer()) {
+            return head.memory();
+        }
+        Path flat = head.directory().resolve(Snapshot.MEMORY_FLAT);
+        try {
+            if (Files.exists(flat)) {
+                return flat;
+            }
+            try (FileLock lock = FileLock.exclusive(head.directory().resolve(".flatten"))) {
+                if (!Files.exists(flat)) {
+                    Path staged = head.directory().resolve("." + Snapshot.MEMORY_FLAT);
+                    Files.deleteIfExists(staged);
+                    List<Path> layers = new ArrayList<>();
+                    int first = chain.size() - 1;
+                    for (; chain.get(first).isLayer() && first > 0; first--) {
+                        layers.add(0, chain.get(first).memory());
+                    }
+                    Layers.flattenMemory(chain.get(first).memory(), layers, staged);
+                    Trees.rename(staged, flat);
+                }
+                return flat;
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("put the memory of the snapshot '" + head.tag() + "' together", e);
+        }
+    }
+
+    /** The layers of each disk, that of the first link first. */
+    static List<List<Path>> layers(List<Snapshot> chain) {
+        Snapshot head = chain.get(chain.size() - 1);
+        List<List<Path>> disks = new ArrayList<>();
+        for (int i = 0; i < head.manifest().disks().size(); i++) {
+            List<Path> layers = new ArrayList<>();
+            for (Snapshot link : chain) {
+                link.layer(i).ifPresent(layers::add);
+            }
+            disks.add(layers);
+        }
+        return disks;
+    }
+}

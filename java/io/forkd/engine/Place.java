@@ -1,0 +1,23 @@
+package io.forkd.engine;
+
+import java.nio.file.Path;
+import java.util.Optional;
+
+/**
+ * What a child is called and where its sockets will be.
+ *
+ * @param control there when the child is to outlive this command
+ * @param netns the network namespace that its tap device is in
+ */
+record Place(String name, Path socket, Optional<Path> control, Optional<Path> console, Optional<String> netns) {
+    private static final Path NAMESPACES = Path.of("/var/run/netns");
+
+    static Path namespace(String name) {
+        return NAMESPACES.resolve(name);
+    }
+
+    /** The namespace of the child with that number. */
+    static String ownNamespace(int number) {
+        return "forkd-child-" + number;
+    }
+}

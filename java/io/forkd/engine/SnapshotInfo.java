@@ -1,0 +1,33 @@
+package io.forkd.engine;
+
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.Snapshot.State;
+import io.forkd.snapshot.SnapshotTag;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * What there is to know of a snapshot.
+ *
+ * @param contentHash of what it restores to; there once a snapshot has been made of it
+ * @param ancestors the first one first
+ * @param files that the snapshot itself has
+ * @param problem why it cannot be forked, if it cannot
+ */
+public record SnapshotInfo(
+        Snapshot snapshot,
+        State state,
+        Optional<String> contentHash,
+        List<SnapshotTag> ancestors,
+        List<SnapshotTag> dependents,
+        List<FileSize> files,
+        Optional<String> problem) {
+
+    /**
+     * A file of the snapshot.
+     *
+     * @param logical its length
+     * @param physical what it takes on the disk
+     */
+    public record FileSize(String name, long logical, long physical) {}
+}

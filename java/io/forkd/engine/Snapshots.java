@@ -1,0 +1,210 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.engine.SnapshotInfo.FileSize;
+import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
+import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.ContentHash;
+import io.forkd.snapshot.Manifest;
+import io.forkd.snapshot.Manifest.Layer;
+import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.Snapshot.State;
+import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotTag;
+import io.forkd.vmm.Disk;
+import io.forkd.vmm.Layers;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Consumer;
+
+/** Tells of snapshots, makes them flat and removes them, with regard to what depends on them. */
+public final class Snapshots {
+    private final SnapshotStore store;
+    private final Chains chains;
+    private final Servers servers;
+    private final Sandboxes sandboxes;
+
+    Snapshots(SnapshotStore store, Chains chains, Servers servers, Sandboxes sandboxes) {
+        this.store = store;
+        this.chains = chains;
+        this.servers = servers;
+        this.sandboxes = sandboxes;
+    }
+
+    public SnapshotInfo info(SnapshotTag tag) {
+        Snapshot snapshot = store.read(tag);
+        List<SnapshotTag> ancestors = new ArrayList<>();
+        Optional<String> problem = Optional.empty();
+        try {
+            List<Snapshot> chain = chains.resolve(store.open(tag));
+            chain.subList(0, chain.size() - 1).forEach(link -> ancestors.add(link.tag()));
+        } catch (ForkdException e) {
+            problem = Optional.of(e.sentence());
+        }
+        return new SnapshotInfo(
+                snapshot,
+                store.state(snapshot),
+                snapshot.isComplete() ? ContentHash.noted(snapshot) : Optional.empty(),
+                ancestors,
+                store.dependents(tag),
+                files(snapshot),
+                problem);
+    }
+
+    /** Java knows no blocks; stat does. */
+    private static List<FileSize> files(Snapshot snapshot) {
+        List<FileSize> files = new ArrayList<>();
+        try {
+            for (Path file : Trees.list(snapshot.directory())) {
+                if (Files.isRegularFile(file)
+                        && !String.valueOf(file.getFileName()).startsWith(".")) {
+                    Process stat = new ProcessBuilder("stat", "-c", "%s %b %B", file.toString()).start();
+                    try (BufferedReader reader = stat.inputReader(StandardCharsets.UTF_8)) {
+                        String[] words = Optional.ofNullable(reader.readLine())
+                                .orElse("0 0 0")
+                                .split(" ", -1);
+                        files.add(new FileSize(
+                                String.valueOf(file.getFileName()),
+                                Long.parseLong(words[0]),
+                                Long.parseLong(words[1]) * Long.parseLong(words[2])));
+                    }
+                }
+            }
+            return files;
+        } catch (IOException e) {
+            throw ForkdException.of("look at the files of the snapshot '" + snapshot.tag() + "'", e);
+        }
+    }
+
+    /**
+     * Makes a snapshot that is a layer whole, so that it needs its ancestors no more. It restores to the same, which is
+     * verified before it takes the other's place; those that depend on it go on doing so.
+     */
+    public void compact(SnapshotTag tag, Progress progress) {
+        store.sweep();
+        Snapshot snapshot = store.open(tag);
+        if (snapshot.manifest().parent().isEmpty()) {
+            throw new ForkdException(Kind.CONFLICT, "the snapshot '" + tag + "' is flat already");
+        }
+        List<Snapshot> chain = chains.resolve(snapshot);
+        String before = chains.contentHash(snapshot);
+        progress.step("putting the memory of " + tag + " together");
+        Path memory = chains.memory(chain);
+        try (OwnedDirectory staged = store.stage(tag)) {
+            // The same files under other names: nobody writes to them.
+            Files.createLink(staged.path().resolve(Snapshot.MEMORY), memory);
+            Files.createLink(staged.path().resolve(Snapshot.VMSTATE), snapshot.vmstate());
+            List<ManifestDisk> disks = new ArrayList<>();
+            List<List<Path>> merged = new ArrayList<>();
+            for (int i = 0; i < snapshot.manifest().disks().size(); i++) {
+                List<Path> layers = Chains.layers(chain).get(i);
+                ManifestDisk disk = snapshot.manifest().disks().get(i);
+                Optional<Layer> layer = Optional.empty();
+                merged.add(List.of());
+                if (!layers.isEmpty()) {
+                    Path out = staged.path().resolve(Snapshot.layerName(i));
+                    progress.step("merging the layers of disk " + i);
+                    Layers.flattenDisk(new Disk(snapshot.image(disk), Disk.Mode.PRIVATE, layers), out);
+                    layer = Optional.of(new Layer(Snapshot.layerName(i), Files.size(out)));
+                    merged.set(i, List.of(out));
+                }
+                disks.add(new ManifestDisk(disk.image(), disk.readOnly(), disk.bytes(), disk.modified(), layer));
+            }
+            Manifest flat = flat(snapshot, disks);
+            progress.step("comparing with what it was");
+            String after = ContentHash.calculate(
+                    new Snapshot(tag, staged.path(), flat), staged.path().resolve(Snapshot.MEMORY), merged);
+            if (!after.equals(before)) {
+                throw new ForkdException(
+                        Kind.DAMAGED,
+                        "the snapshot '" + tag + "' would not restore to the same; it was left as it is",
+                        "One of its files, or of its ancestors', has been damaged.");
+            }
+            store.install(staged, tag, flat, true);
+        } catch (IOException e) {
+            throw ForkdException.of("make the snapshot '" + tag + "' flat", e);
+        }
+    }
+
+    private Manifest flat(Snapshot snapshot, List<ManifestDisk> disks) {
+        Path directory = store.directory(snapshot.tag());
+        Manifest old = snapshot.manifest();
+        return new Manifest(
+                directory.resolve(Snapshot.VMSTATE),
+                directory.resolve(Snapshot.MEMORY),
+                old.memoryBytes(),
+                old.volumes(),
+                old.rootfs(),
+                Optional.empty(),
+                disks,
+                old.machine(),
+                old.createdAt(),
+                old.rest());
+    }
+
+    /**
+     * Removes a snapshot.
+     *
+     * @param cascade with all that depend on it
+     * @param force although others depend on it, or something that lives uses it
+     * @param onRemoved hears of each
+     */
+    public void remove(SnapshotTag tag, boolean cascade, boolean force, Consumer<SnapshotTag> onRemoved) {
+        List<SnapshotTag> dependents = force ? List.of() : store.dependents(tag);
+        if (!dependents.isEmpty() && !cascade) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the snapshot '" + tag + "' is the parent of " + dependents,
+                    "--cascade removes them, too; --force leaves them without their parent.");
+        }
+        for (SnapshotTag dependent : dependents) {
+            remove(dependent, true, false, onRemoved);
+        }
+        Optional<Snapshot> readable = readable(tag);
+        if (readable.isPresent()) {
+            release(readable.get(), force);
+        }
+        store.remove(tag, force);
+        onRemoved.accept(tag);
+    }
+
+    /** Something that cannot even be read is used by nobody. */
+    private Optional<Snapshot> readable(SnapshotTag tag) {
+        try {
+            return Optional.of(store.read(tag));
+        } catch (ForkdException e) {
+            return Optional.empty();
+        }
+    }
+
+    private void release(Snapshot snapshot, boolean force) {
+        List<Sandbox> users = force ? List.of() : sandboxes.of(Servers.origin(snapshot));
+        if (!users.isEmpty()) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the snapshot '" + snapshot.tag() + "' is used by the sandboxes "
+                            + users.stream().map(Sandbox::id).toList(),
+                    "End them: forkd kill ID. Or give --force: they keep running.");
+        }
+        store.requireUnused(snapshot.tag(), force);
+        servers.end(snapshot, force);
+    }
+
+    /** What is left of branches that failed. */
+    public List<SnapshotTag> failed() {
+        return store.list().stream()
+                .filter(entry -> entry.state() == State.FAILED
+                        && Files.exists(entry.directory().resolve(Snapshot.MANIFEST)))
+                .map(entry -> new SnapshotTag(entry.tag()))
+                .toList();
+    }
+}

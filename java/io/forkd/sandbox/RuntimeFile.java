@@ -1,0 +1,94 @@
+package io.forkd.sandbox;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.time.DateTimeException;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/** A JSON file about something that runs. It is complete whenever it can be seen; a crash of the host may lose it. */
+record RuntimeFile(Path file, ObjectNode root) {
+    static Optional<RuntimeFile> read(Path file) {
+        try {
+            if (Json.parse(Files.readAllBytes(file)) instanceof ObjectNode root) {
+                return Optional.of(new RuntimeFile(file, root));
+            }
+            throw damaged(file);
+        } catch (NoSuchFileException e) {
+            return Optional.empty();
+        } catch (JacksonException e) {
+            throw damaged(file);
+        } catch (IOException e) {
+            throw ForkdException.of("read " + file, e);
+        }
+    }
+
+    static void write(Path file, ObjectNode node) {
+        Path staged = file.resolveSibling("." + file.getFileName());
+        try {
+            Files.write(staged, Json.bytes(node));
+            Files.move(staged, file, StandardCopyOption.ATOMIC_MOVE);
+        } catch (IOException e) {
+            throw ForkdException.of("write " + file, e);
+        }
+    }
+
+    static ObjectNode node() {
+        return JsonNodeFactory.instance.objectNode();
+    }
+
+    static void put(ObjectNode node, String field, Origin origin) {
+        node.putObject(field)
+                .put("tag", origin.tag())
+                .put("created_at", origin.createdAt().toString());
+    }
+
+    Origin origin(String field) {
+        RuntimeFile inner = new RuntimeFile(
+                file, root.path(field) instanceof ObjectNode node ? node : JsonNodeFactory.instance.objectNode());
+        return new Origin(inner.text("tag").orElseThrow(() -> damaged(file)), inner.instant("created_at"));
+    }
+
+    Optional<String> text(String field) {
+        JsonNode value = root.path(field);
+        return value.isString() ? Optional.of(value.stringValue()) : Optional.empty();
+    }
+
+    List<String> array(String field) {
+        List<String> found = new ArrayList<>();
+        root.path(field).forEach(value -> found.add(value.asString()));
+        return found;
+    }
+
+    int number(String field) {
+        JsonNode value = root.path(field);
+        if (!value.canConvertToInt()) {
+            throw damaged(file);
+        }
+        return value.intValue();
+    }
+
+    Instant instant(String field) {
+        try {
+            return Instant.parse(text(field).orElseThrow(() -> damaged(file)));
+        } catch (DateTimeException e) {
+            throw damaged(file);
+        }
+    }
+
+    private static ForkdException damaged(Path file) {
+        return new ForkdException(Kind.DAMAGED, file + " is damaged", "End what it is about, and delete its folder.");
+    }
+}

@@ -1,0 +1,97 @@
+package io.forkd.sandbox;
+
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.List;
+import java.util.Optional;
+import java.util.regex.Pattern;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * A VM that outlives the command that made it, as {@code sandbox.json} in its directory says. Beside that are
+ * {@code control.sock}, {@code agent.vsock} and the {@code snapshot.json} of what it was forked from.
+ *
+ * @param snapshot what it was forked from
+ * @param base the snapshot whose files its memory is mapped from; another one when it was forked from a branch that was
+ *     not on disk yet
+ * @param volumes images that it has attached for writing
+ * @param branches how many have been made of it
+ */
+public record Sandbox(
+        String id,
+        Path directory,
+        Origin snapshot,
+        Origin base,
+        int pid,
+        Optional<String> netns,
+        List<Path> volumes,
+        Instant createdAt,
+        int branches) {
+    public static final String PREFIX = "sb-";
+
+    private static final Pattern ID = Pattern.compile(PREFIX + "[0-9a-f]{8}");
+
+    public Sandbox {
+        volumes = List.copyOf(volumes);
+    }
+
+    public static boolean isId(String text) {
+        return ID.matcher(text).matches();
+    }
+
+    public static Path vsock(Path directory) {
+        return RuntimeDirectory.socket(directory, "agent");
+    }
+
+    public Path vsock() {
+        return vsock(directory);
+    }
+
+    public Path control() {
+        return RuntimeDirectory.control(directory);
+    }
+
+    /** The manifest of the snapshot that it was forked from. */
+    public static Path manifest(Path directory) {
+        return directory.resolve("snapshot.json");
+    }
+
+    public Sandbox withOneMoreBranch() {
+        return new Sandbox(id, directory, snapshot, base, pid, netns, volumes, createdAt, branches + 1);
+    }
+
+    /** Empty when there is no such file: the sandbox is being made, or its maker died. */
+    public static Optional<Sandbox> read(Path directory) {
+        return RuntimeFile.read(file(directory)).map(json -> {
+            List<Path> volumes = json.array("volumes").stream().map(Path::of).toList();
+            return new Sandbox(
+                    String.valueOf(directory.getFileName()),
+                    directory,
+                    json.origin("snapshot"),
+                    json.origin("base"),
+                    json.number("pid"),
+                    json.text("netns"),
+                    volumes,
+                    json.instant("created_at"),
+                    json.number("branches"));
+        });
+    }
+
+    /** Puts the file in place, or replaces it. */
+    public void write() {
+        ObjectNode node = RuntimeFile.node();
+        RuntimeFile.put(node, "snapshot", snapshot);
+        RuntimeFile.put(node, "base", base);
+        node.put("pid", pid);
+        netns.ifPresent(name -> node.put("netns", name));
+        ArrayNode array = node.putArray("volumes");
+        volumes.forEach(volume -> array.add(volume.toString()));
+        node.put("created_at", createdAt.toString()).put("branches", branches);
+        RuntimeFile.write(file(directory), node);
+    }
+
+    private static Path file(Path directory) {
+        return directory.resolve("sandbox.json");
+    }
+}

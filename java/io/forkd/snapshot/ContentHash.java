@@ -1,0 +1,176 @@
+package io.forkd.snapshot;
+
+import io.forkd.ForkdException;
+import io.forkd.Json;
+import io.forkd.snapshot.Manifest.ManifestDisk;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.TimeUnit;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * The SHA-256 of what a snapshot restores to, however it is laid out in files; docs/formats.md says over which bytes.
+ * It is noted in the snapshot's directory together with the sizes and times of the files, and calculated again only
+ * when one of those has changed.
+ */
+public final class ContentHash {
+    private static final String NOTE = "content.json";
+    private static final byte[] ZEROES = new byte[LayerFile.PAGE];
+
+    private ContentHash() {}
+
+    /** The noted hash, if the files are those that it was calculated of. */
+    public static Optional<String> noted(Snapshot snapshot) {
+        try {
+            Path note = snapshot.directory().resolve(NOTE);
+            if (Files.exists(note)
+                    && Json.parse(Files.readAllBytes(note)) instanceof ObjectNode node
+                    && node.path("files").equals(files(snapshot))) {
+                return Optional.of(node.path("sha256").asString());
+            }
+            return Optional.empty();
+        } catch (JacksonException e) {
+            return Optional.empty();
+        } catch (IOException e) {
+            throw ForkdException.of("look at the files of the snapshot '" + snapshot.tag() + "'", e);
+        }
+    }
+
+    /**
+     * Calculates the hash and notes it.
+     *
+     * @param memory the whole memory
+     * @param layers of each disk, that of the first of the chain first
+     */
+    public static String calculate(Snapshot snapshot, Path memory, List<List<Path>> layers) {
+        try {
+            MessageDigest digest = MessageDigest.getInstance("SHA-256");
+            digest.update("forkd content 1\n".getBytes(StandardCharsets.US_ASCII));
+            byte[] vmstate = Files.readAllBytes(snapshot.vmstate());
+            digest.update(number(vmstate.length));
+            digest.update(vmstate);
+            addMemory(digest, memory);
+            for (int i = 0; i < layers.size(); i++) {
+                ManifestDisk disk = snapshot.manifest().disks().get(i);
+                digest.update(number(disk.bytes()));
+                digest.update(number(disk.modified()));
+                addLayers(digest, layers.get(i));
+            }
+            String hash = HexFormat.of().formatHex(digest.digest());
+            note(snapshot, hash);
+            return hash;
+        } catch (IOException e) {
+            throw ForkdException.of("read the snapshot '" + snapshot.tag() + "'", e);
+        } catch (NoSuchAlgorithmException e) {
+            throw new AssertionError("every Java has SHA-256", e);
+        }
+    }
+
+    private static void addMemory(MessageDigest digest, Path memory) throws IOException {
+        try (FileChannel channel = FileChannel.open(memory, StandardOpenOption.READ)) {
+            digest.update(number(channel.size()));
+            ByteBuffer chunk = ByteBuffer.allocate(256 * LayerFile.PAGE);
+            long page = 0;
+            while (channel.read(chunk) >= 0) {
+                if (chunk.hasRemaining() && channel.position() < channel.size()) {
+                    continue;
+                }
+                for (int at = 0; at < chunk.position(); at += LayerFile.PAGE, page++) {
+                    if (!Arrays.equals(chunk.array(), at, at + LayerFile.PAGE, ZEROES, 0, LayerFile.PAGE)) {
+                        digest.update(number(page));
+                        digest.update(chunk.array(), at, LayerFile.PAGE);
+                    }
+                }
+                chunk.clear();
+            }
+            digest.update(number(-1));
+        }
+    }
+
+    /** The newest layer that has a page decides. */
+    private static void addLayers(MessageDigest digest, List<Path> paths) throws IOException {
+        List<LayerFile> layers = new ArrayList<>();
+        try {
+            for (Path path : paths) {
+                layers.add(LayerFile.open(path));
+            }
+            ByteBuffer content = ByteBuffer.allocate(LayerFile.PAGE);
+            while (true) {
+                long page = layers.stream().mapToLong(LayerFile::page).min().orElse(LayerFile.END);
+                if (page == LayerFile.END) {
+                    break;
+                }
+                boolean zero = true;
+                for (LayerFile layer : layers) {
+                    if (layer.page() == page) {
+                        zero = !layer.read(content) || Arrays.equals(content.array(), ZEROES);
+                        layer.next();
+                    }
+                }
+                digest.update(number(page));
+                digest.update(zero ? ZEROES : content.array());
+            }
+            digest.update(number(-1));
+        } finally {
+            for (LayerFile layer : layers) {
+                layer.close();
+            }
+        }
+    }
+
+    private static byte[] number(long value) {
+        return ByteBuffer.allocate(Long.BYTES)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putLong(value)
+                .array();
+    }
+
+    /** A note that is lost costs time and nothing else: it is not waited for. */
+    private static void note(Snapshot snapshot, String hash) throws IOException {
+        if (!Files.isWritable(snapshot.directory())) {
+            return;
+        }
+        ObjectNode node = JsonNodeFactory.instance.objectNode().put("sha256", hash);
+        node.set("files", files(snapshot));
+        Path staged = Files.createTempFile(snapshot.directory(), ".content-", "");
+        try {
+            Files.write(staged, Json.bytes(node));
+            Files.move(staged, snapshot.directory().resolve(NOTE), StandardCopyOption.ATOMIC_MOVE);
+        } finally {
+            Files.deleteIfExists(staged);
+        }
+    }
+
+    /** The files that the snapshot itself wrote. What it has of its ancestors has hashes of its own. */
+    private static JsonNode files(Snapshot snapshot) throws IOException {
+        List<Path> files = new ArrayList<>(List.of(snapshot.vmstate(), snapshot.memory()));
+        for (int i = 0; i < snapshot.manifest().disks().size(); i++) {
+            snapshot.layer(i).ifPresent(files::add);
+        }
+        ObjectNode node = JsonNodeFactory.instance.objectNode();
+        for (Path file : files) {
+            node.put(
+                    String.valueOf(file.getFileName()),
+                    Files.size(file) + " bytes, "
+                            + Files.getLastModifiedTime(file).to(TimeUnit.NANOSECONDS));
+        }
+        return node;
+    }
+}

@@ -1,0 +1,20 @@
+package io.forkd.vmm;
+
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * A fork server to start; see forkd_server_options.
+ *
+ * @param parked children to keep forked in advance
+ * @param control the Unix socket to make; with it the server is detached, and ends by itself
+ * @param idle how long a detached server stays when nobody uses it
+ */
+public record ServerOptions(
+        Path memory, Path vmstate, List<Disk> disks, int parked, Optional<Path> control, Duration idle) {
+    public ServerOptions {
+        disks = List.copyOf(disks);
+    }
+}
