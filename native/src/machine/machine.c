@@ -494,10 +494,12 @@ int machine_prepare(struct machine *machine, struct forkd_error *err)
             return result;
     }
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
-        if ((result = vcpu_set_cpuid(&machine->vcpus[i], &state->vcpus[i], err)) < 0)
+        if ((result = vcpu_set_cpuid(&machine->vcpus[i], &state->vcpus[i], err)) < 0 ||
+            (result = vcpu_set_state(&machine->vcpus[i], &machine->host, &state->vcpus[i], err)) < 0)
             return result;
     }
-    return 0;
+    machine->config.generation++;
+    return new_generation_id(machine, err);
 }
 
 int machine_restore(struct machine *machine, struct forkd_error *err)
@@ -509,13 +511,10 @@ int machine_restore(struct machine *machine, struct forkd_error *err)
         return result;
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
         const struct vcpu_state *vcpu = &state->vcpus[i];
-        result = vcpu_set_state(&machine->vcpus[i], &machine->host, vcpu, vcpu->tsc_offset - tsc_shift, err);
+        result = vcpu_set_time(&machine->vcpus[i], &machine->host, vcpu, vcpu->tsc_offset - tsc_shift, err);
         if (result < 0)
             return result;
     }
-    machine->config.generation++;
-    if ((result = new_generation_id(machine, err)) < 0)
-        return result;
     pthread_mutex_lock(&machine->lock);
     serial_resume(&machine->serial);
     for (uint32_t i = 0; i < machine->device_count; i++)

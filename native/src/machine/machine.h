@@ -92,9 +92,10 @@ int machine_load(struct machine *machine, const struct vmstate_reader *reader, s
 int machine_create_vm(struct machine *machine, struct forkd_error *err);
 int machine_boot(struct machine *machine, int kernel_fd, int initrd_fd, const char *command_line,
                  struct forkd_error *err);
-/* What a restore needs that does not depend on when it happens: so that a parked child has it done. */
+/* What of a restore does not depend on when it happens, so that a parked child has it done: most of the
+ * loaded state, and a new generation id. */
 int machine_prepare(struct machine *machine, struct forkd_error *err);
-/* Put the loaded state into KVM, give the guest a new generation id, and attach the devices. */
+/* Put the rest of the loaded state, that of time, into KVM, and attach the devices. */
 int machine_restore(struct machine *machine, struct forkd_error *err);
 
 /*

@@ -150,39 +150,25 @@ int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct 
     return 0;
 }
 
-/*
- * KVM_SET_MSRS stops at the first MSR it refuses. The TSC goes its own way (offset), the deadline timer last:
- * it takes effect only once the TSC and the LAPIC are what they were.
- */
-static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, const struct kvm_msrs *msrs,
-                    struct forkd_error *err)
+/* Those whose meaning depends on when they are set. */
+static bool is_of_time(uint32_t index)
 {
-    struct kvm_msrs *batch = msrs_allocate(msrs->nmsrs);
-    if (batch == NULL)
-        return error_set(err, ENOMEM, "allocate", "MSRs", NULL);
-    uint32_t count = 0;
-    const struct kvm_msr_entry *deadline = NULL;
-    for (uint32_t i = 0; i < msrs->nmsrs; i++) {
-        const struct kvm_msr_entry *entry = &msrs->entries[i];
-        if (entry->index == MSR_IA32_TSC_DEADLINE)
-            deadline = entry;
-        else if (!(entry->index == MSR_IA32_TSC && host->has_tsc_offset))
-            batch->entries[count++] = *entry;
-    }
-    if (deadline != NULL)
-        batch->entries[count++] = *deadline;
+    return index == MSR_IA32_TSC || index == MSR_IA32_TSC_DEADLINE;
+}
+
+/* Set `count` MSRs. KVM_SET_MSRS stops at the first that it refuses. `batch` is used up. */
+static int set_batch(const struct vcpu *vcpu, const struct kvm_host *host, struct kvm_msrs *batch,
+                     uint32_t count, struct forkd_error *err)
+{
     uint32_t done = 0;
-    int result = 0;
     while (done < count) {
-        batch->nmsrs = count - done;
-        if (done > 0)
-            memmove(&batch->entries[0], &batch->entries[done], batch->nmsrs * sizeof batch->entries[0]);
         count -= done;
+        batch->nmsrs = count;
+        if (done > 0)
+            memmove(&batch->entries[0], &batch->entries[done], count * sizeof batch->entries[0]);
         int set = ioctl(vcpu->fd, KVM_SET_MSRS, batch);
-        if (set < 0) {
-            result = error_set(err, errno, "KVM_SET_MSRS", "/dev/kvm", NULL);
-            break;
-        }
+        if (set < 0)
+            return error_set(err, errno, "KVM_SET_MSRS", "/dev/kvm", NULL);
         done = (uint32_t)set;
         if (done == count)
             break;
@@ -190,12 +176,28 @@ static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, const 
         if (!is_unsettable(refused->index) && !is_untouched_and_unknown(host, refused)) {
             char name[32];
             snprintf(name, sizeof name, "MSR 0x%x", refused->index);
-            result = error_set(err, ENOTSUP, "KVM_SET_MSRS", name, "this host refuses the saved value 0x%llx",
-                               (unsigned long long)refused->data);
-            break;
+            return error_set(err, ENOTSUP, "KVM_SET_MSRS", name, "this host refuses the saved value 0x%llx",
+                             (unsigned long long)refused->data);
         }
         done++;
     }
+    return 0;
+}
+
+/* Either those of time or all others. The TSC goes its own way where there is an offset to set. */
+static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, const struct kvm_msrs *msrs,
+                    bool of_time, struct forkd_error *err)
+{
+    struct kvm_msrs *batch = msrs_allocate(msrs->nmsrs);
+    if (batch == NULL)
+        return error_set(err, ENOMEM, "allocate", "MSRs", NULL);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < msrs->nmsrs; i++) {
+        const struct kvm_msr_entry *entry = &msrs->entries[i];
+        if (is_of_time(entry->index) == of_time && !(entry->index == MSR_IA32_TSC && host->has_tsc_offset))
+            batch->entries[count++] = *entry;
+    }
+    int result = set_batch(vcpu, host, batch, count, err);
     free(batch);
     return result;
 }
@@ -213,7 +215,7 @@ int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, stru
 }
 
 int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
-                   uint64_t tsc_offset, struct forkd_error *err)
+                   struct forkd_error *err)
 {
     int fd = vcpu->fd;
     int result = 0;
@@ -222,13 +224,23 @@ int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const s
         (result = KVM_IOCTL(fd, KVM_SET_SREGS, &state->sregs, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_XSAVE, state->xsave, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_XCRS, &state->xcrs, err)) < 0 ||
-        (result = KVM_IOCTL(fd, KVM_SET_DEBUGREGS, &state->debugregs, err)) < 0 ||
-        (result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0)
+        (result = KVM_IOCTL(fd, KVM_SET_DEBUGREGS, &state->debugregs, err)) < 0)
         return result;
+    return set_msrs(vcpu, host, state->msrs, false, err);
+}
+
+int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
+                  uint64_t tsc_offset, struct forkd_error *err)
+{
+    int fd = vcpu->fd;
+    int result = 0;
     if (host->has_tsc_offset &&
         (result = tsc_offset_attribute(vcpu, KVM_SET_DEVICE_ATTR, &tsc_offset, err)) < 0)
         return result;
-    if ((result = set_msrs(vcpu, host, state->msrs, err)) < 0 ||
+    /* The LAPIC's timer starts with it; the deadline takes effect only once TSC and LAPIC are what they were.
+     */
+    if ((result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0 ||
+        (result = set_msrs(vcpu, host, state->msrs, true, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_VCPU_EVENTS, &state->events, err)) < 0)
         return result;
     /* Tell the guest's watchdogs that it stood still; EINVAL when it has no kvmclock, which is no error. */

@@ -52,10 +52,13 @@ int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct 
                    struct forkd_error *err);
 /* What the guest sees of the processor; before anything else of the state, which depends on it. */
 int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err);
-/* Put the rest in. `tsc_offset` is the one for this host (see machine_restore), used where the host can set
- * it. May be called again on the same vCPU. */
+/* Put in what does not depend on when that happens. */
 int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
-                   uint64_t tsc_offset, struct forkd_error *err);
+                   struct forkd_error *err);
+/* Put in the rest: TSC, timers, and what is pending. `tsc_offset` is the one for this host (see
+ * machine_restore), used where the host can set it. */
+int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
+                  uint64_t tsc_offset, struct forkd_error *err);
 void vcpu_state_free(struct vcpu_state *state);
 
 /* run.c: get the vCPU out of the guest, to look at machine->paused and ->end. */
