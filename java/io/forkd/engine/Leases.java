@@ -56,7 +56,9 @@ final class Leases {
         }
         store.open(snapshot.tag());
         List<Snapshot> chain = chains.resolve(snapshot);
-        progress.step("putting the memory of " + snapshot.tag() + " together");
+        if (snapshot.isLayer()) {
+            progress.step("putting the memory of " + snapshot.tag() + " together");
+        }
         Path memory = chains.memory(chain);
         progress.step("starting the fork server");
         List<Path> written = written(snapshot, Chains.layers(chain), count, conflict);
