@@ -19,7 +19,9 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
+#define MAX_AGE_MS 600000u
 #define NANOSECONDS 1000000000ull
 
 int identity_check(const struct guest_identity *identity)
@@ -47,8 +49,21 @@ static int add_entropy(int random, const uint8_t seed[64])
     return status;
 }
 
-static int set_clock(uint64_t realtime_ns)
+/* How long ago the message was made: it may have waited a while for a guest that has just woken up. */
+static uint64_t age_ns(const struct guest_identity *identity)
 {
+    uint64_t khz = le64toh(identity->tsc_khz);
+    uint64_t now = __rdtsc();
+    uint64_t then = le64toh(identity->tsc);
+    /* A TSC that is not the first vCPU's, or one that nobody keeps right, is not believed. */
+    if (khz == 0 || now < then || (now - then) / khz > MAX_AGE_MS)
+        return 0;
+    return (now - then) / khz * 1000000u + (now - then) % khz * 1000000u / khz;
+}
+
+static int set_clock(const struct guest_identity *identity)
+{
+    uint64_t realtime_ns = le64toh(identity->realtime_ns) + age_ns(identity);
     struct timespec time = {.tv_sec = (time_t)(realtime_ns / NANOSECONDS),
                             .tv_nsec = (long)(realtime_ns % NANOSECONDS)};
     return clock_settime(CLOCK_REALTIME, &time) < 0 ? -errno : 0;
@@ -140,7 +155,7 @@ void identity_apply(const struct identity_target *target, const struct guest_ide
     note(ack, add_entropy(target->random, identity->seed), "entropy");
     /* Behind the entropy, which it draws from; beside the rest, which does not need it. */
     warm_reseed_begin(target->warm);
-    note(ack, set_clock(le64toh(identity->realtime_ns)), "clock");
+    note(ack, set_clock(identity), "clock");
     note(ack, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0, "hostname");
     identity_write_files(target->root, identity);
     note(ack, warm_reseed_finish(target->warm), "reseeding the warm interpreter");

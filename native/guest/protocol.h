@@ -21,7 +21,7 @@
 
 #define GUEST_HELLO_MAGIC 0x4f4c4548u    /* "HELO" */
 #define GUEST_IDENTITY_MAGIC 0x4e454449u /* "IDEN" */
-#define GUEST_PROTOCOL_VERSION 1u
+#define GUEST_PROTOCOL_VERSION 2u
 
 struct guest_hello {
     uint32_t magic;
@@ -36,7 +36,9 @@ struct guest_identity {
     uint32_t magic;
     uint32_t version;
     uint64_t generation;  /* of this VM: parent 0, its children 1, and so on along a chain */
-    uint64_t realtime_ns; /* CLOCK_REALTIME of the host, nanoseconds since 1970 */
+    uint64_t realtime_ns; /* CLOCK_REALTIME of the host, nanoseconds since 1970, ... */
+    uint64_t tsc;         /* ... when the TSC of the guest's first vCPU had this value, ... */
+    uint64_t tsc_khz;     /* ... which it counts at this rate; 0: not known */
     uint8_t seed[64]; /* fresh entropy: credited to the kernel's CRNG, which is reseeded from it at once */
     uint8_t machine_id[16]; /* for /etc/machine-id, as 32 lower-case hex digits */
     char hostname[64];      /* NUL-terminated */
@@ -50,7 +52,7 @@ struct guest_identity_ack {
 };
 
 _Static_assert(sizeof(struct guest_hello) == 512, "no padding");
-_Static_assert(sizeof(struct guest_identity) == 168, "no padding");
+_Static_assert(sizeof(struct guest_identity) == 184, "no padding");
 _Static_assert(sizeof(struct guest_identity_ack) == 128, "no padding");
 
 #endif

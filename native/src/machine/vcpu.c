@@ -248,6 +248,18 @@ int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const st
     return 0;
 }
 
+int vcpu_get_tsc(const struct vcpu *vcpu, uint64_t *tsc, struct forkd_error *err)
+{
+    struct kvm_msrs *msrs = msrs_allocate(1);
+    if (msrs == NULL)
+        return error_set(err, ENOMEM, "allocate", "MSRs", NULL);
+    msrs->entries[0].index = MSR_IA32_TSC;
+    int result = KVM_IOCTL(vcpu->fd, KVM_GET_MSRS, msrs, err);
+    *tsc = msrs->entries[0].data;
+    free(msrs);
+    return result;
+}
+
 void vcpu_state_free(struct vcpu_state *state)
 {
     free(state->cpuid);

@@ -59,6 +59,8 @@ int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const s
  * machine_restore), used where the host can set it. */
 int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
                   uint64_t tsc_offset, struct forkd_error *err);
+/* What the guest would read of its TSC now. The vCPU must not run. */
+int vcpu_get_tsc(const struct vcpu *vcpu, uint64_t *tsc, struct forkd_error *err);
 void vcpu_state_free(struct vcpu_state *state);
 
 /* run.c: get the vCPU out of the guest, to look at machine->paused and ->end. */

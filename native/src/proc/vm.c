@@ -729,6 +729,10 @@ static int start_identity(struct vm *vm, const char *hostname, struct forkd_erro
     memcpy(identity.hostname, hostname, sizeof identity.hostname);
     identity.hostname[sizeof identity.hostname - 1] = '\0';
     struct timespec now;
+    int result = vcpu_get_tsc(&vm->machine.vcpus[0], &identity.tsc, err);
+    if (result < 0)
+        return result;
+    identity.tsc_khz = vm->machine.state->vcpus[0].tsc_khz;
     clock_gettime(CLOCK_REALTIME, &now);
     identity.realtime_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     int stream = exchange_open(vm, sizeof(struct guest_identity_ack), on_identity_ack, err);
@@ -736,7 +740,7 @@ static int start_identity(struct vm *vm, const char *hostname, struct forkd_erro
         return stream;
     /* It fits into the socket's buffer. */
     if (send(vm->exchange.watch.fd, &identity, sizeof identity, MSG_NOSIGNAL) != sizeof identity) {
-        int result = error_set(err, errno, "send", "identity", NULL);
+        result = error_set(err, errno, "send", "identity", NULL);
         close(stream);
         return result;
     }
