@@ -11,8 +11,10 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define BRANCHES 200
+#define KILLS 50 /* of each kind of process, at random moments */
 #define WAIT_MS 60000
 
 struct fixture {
@@ -429,27 +431,99 @@ static void the_source_is_afterwards_as_it_was(void **state)
     forkd_server_free(server);
 }
 
-static void killed_twin_leaves_no_complete_snapshot(void **state)
+/* A snapshot that restores rightly, or none. */
+static void assert_whole_or_none(const struct fixture *fixture, const char *directory)
+{
+    if (!exists_in(directory, "vmstate"))
+        return;
+    struct forkd_server *again = start_flat(fixture, directory);
+    assert_right(fixture, again);
+    forkd_server_free(again);
+}
+
+/* A process that kills another at a random moment of the next milliseconds. */
+static pid_t start_killer(int pid)
+{
+    useconds_t delay = (useconds_t)(rand() % 8000);
+    pid_t killer = fork();
+    if (killer == 0) {
+        usleep(delay);
+        kill(pid, SIGKILL);
+        _exit(0);
+    }
+    assert_true(killer > 0);
+    return killer;
+}
+
+static int first_child(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+    FILE *file = fopen(path, "re");
+    int child = 0;
+    if (file == NULL || fscanf(file, "%d", &child) != 1)
+        child = 0;
+    if (file != NULL)
+        fclose(file);
+    return child;
+}
+
+static void killed_source_leaves_a_whole_branch_or_none(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    for (int i = 0; i < KILLS; i++) {
+        char directory[128];
+        make_directory(fixture, "killed", directory, sizeof directory);
+        struct forkd_vm *source = fork_child(server, NULL, NULL);
+        pid_t killer = start_killer(pid_of(source));
+        usleep((useconds_t)(rand() % 8000));
+        const struct forkd_branch_options options = {.directory = directory};
+        struct forkd_server *twin = NULL;
+        int result = forkd_vm_branch(source, &options, &twin, NULL, &error);
+        assert_int_equal(waitpid(killer, NULL, 0), killer);
+        if (result == 0) {
+            OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+            assert_true(exists_in(directory, "vmstate"));
+            forkd_server_free(twin);
+        } else {
+            assert_int_equal(result, -EPIPE);
+        }
+        assert_whole_or_none(fixture, directory);
+        forkd_vm_free(source);
+        remove_directory(directory);
+    }
+    forkd_server_free(server);
+}
+
+/* Of a branch: the twin itself, the process that writes, a child that runs in it. */
+static void killed_twin_writer_or_child_leaves_a_whole_branch_or_none(void **state)
 {
     struct fixture *fixture = *state;
     struct forkd_error error = {0};
     struct forkd_server *server = start_flat(fixture, fixture->base);
     struct forkd_vm *source = fork_child(server, NULL, NULL);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 3 * KILLS; i++) {
         char directory[128];
         make_directory(fixture, "killed", directory, sizeof directory);
         struct forkd_server *twin = branch(source, directory, 0, NULL);
-        usleep((useconds_t)i * 2000);
-        kill(forkd_server_pid(twin), SIGKILL);
+        struct forkd_vm *child = i % 3 == 2 ? fork_child(twin, NULL, NULL) : NULL;
+        int writer = first_child(forkd_server_pid(twin));
+        int victim = i % 3 == 0 ? forkd_server_pid(twin) : i % 3 == 1 ? writer : pid_of(child);
+        pid_t killer = victim > 0 ? start_killer(victim) : -1;
         int result = forkd_server_wait_written(twin, WAIT_MS, &error);
-        forkd_server_free(twin);
-        if (exists_in(directory, "vmstate")) {
-            struct forkd_server *again = start_flat(fixture, directory);
-            assert_right(fixture, again);
-            forkd_server_free(again);
-        } else {
+        if (i % 3 == 2)
+            assert_int_equal(result, 0);
+        else if (result < 0)
             assert_int_equal(result, -EPIPE);
-        }
+        if (killer > 0)
+            assert_int_equal(waitpid(killer, NULL, 0), killer);
+        if (i % 15 == 1) /* what was to be written is still served, now and then looked at */
+            assert_right(fixture, twin);
+        forkd_vm_free(child);
+        forkd_server_free(twin);
+        assert_whole_or_none(fixture, directory);
         remove_directory(directory);
     }
     assert_right(fixture, server);
@@ -642,7 +716,8 @@ int main(void)
         cmocka_unit_test(branch_of_a_branch_that_is_not_on_disk_yet),
         cmocka_unit_test(booted_vm_can_be_branched_but_not_as_a_layer),
         cmocka_unit_test(the_source_is_afterwards_as_it_was),
-        cmocka_unit_test(killed_twin_leaves_no_complete_snapshot),
+        cmocka_unit_test(killed_source_leaves_a_whole_branch_or_none),
+        cmocka_unit_test(killed_twin_writer_or_child_leaves_a_whole_branch_or_none),
         cmocka_unit_test(full_disk_fails_the_branch_and_not_the_source),
         cmocka_unit_test(detached_child_outlives_handle_and_server),
         cmocka_unit_test(detached_server_serves_all_and_ends_when_idle),

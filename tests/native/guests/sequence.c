@@ -20,7 +20,7 @@
 #define STEPS_PER_BLOCK 64u
 #define DISK_BLOCKS 16u
 #define BLOCK_SECTORS 8u
-#define STEPS_PER_DOT 2048u /* two rounds over the disk, eight over the memory */
+#define STEPS_PER_DOT 1024u /* one round over the disk, four over the memory */
 
 __asm__(".section .note.pvh, \"a\", @note\n"
         ".long 4, 4, 18\n"
