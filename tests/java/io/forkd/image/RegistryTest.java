@@ -292,8 +292,8 @@ class RegistryTest {
     void plain_registry_elsewhere_needs_an_option() throws Exception {
         String host = start("");
         push(host);
-        // Leads to this machine, too, but does not look so.
-        String elsewhere = host.replace("localhost", "0.0.0.0") + "/team/py:1";
+        // 127.0.0.1 as one number: leads to this machine, too, but does not look so.
+        String elsewhere = host.replace("localhost", "2130706433") + "/team/py:1";
         assertThatThrownBy(() -> pull(elsewhere, false, Map.of()))
                 .isInstanceOfSatisfying(
                         ForkdException.class, e -> assertThat(e.remedy()).contains("--insecure-registry"));
