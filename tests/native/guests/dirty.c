@@ -8,35 +8,11 @@
  *
  * Flat 32-bit protected mode, no interrupts.
  */
-#include <stdint.h>
+#include "guest.h"
 
-#define READY_PORT 0x510
-#define CONSOLE_PORT 0x3f8
-#define VMGENID 0xf0000u
 #define FIRST 0x1000000u
 #define PAGE 4096u
 #define COMMAND_LINE 24 /* offset in hvm_start_info */
-
-__asm__(".section .note.pvh, \"a\", @note\n"
-        ".long 4, 4, 18\n"
-        ".asciz \"Xen\"\n"
-        ".long start\n"
-        ".text\n"
-        ".globl start\n"
-        "start:\n"
-        "movl $0x3f0000, %esp\n"
-        "pushl %ebx\n"
-        "call run\n");
-
-static void out8(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
-static volatile uint32_t *at(uint32_t address)
-{
-    return (volatile uint32_t *)(uintptr_t)address;
-}
 
 static void write_pages(uint32_t first, uint32_t mib, uint32_t value)
 {
@@ -53,7 +29,7 @@ static void wait_for_generation(void)
     known = *at(VMGENID);
 }
 
-__attribute__((used)) void run(uint32_t start_info)
+void run(uint32_t start_info)
 {
     const char *text = (const char *)(uintptr_t)*at(start_info + COMMAND_LINE);
     uint32_t mib = 0;
@@ -75,6 +51,5 @@ __attribute__((used)) void run(uint32_t start_info)
         wait_for_generation();
         out8(READY_PORT, 0);
     }
-    for (;;)
-        __asm__ volatile("cli; hlt");
+    stop();
 }

@@ -8,11 +8,8 @@
  *
  * Flat 32-bit protected mode, no interrupts; the disk is the machine's first, virtio 1.x over MMIO (4.2.2).
  */
-#include <stdint.h>
+#include "guest.h"
 
-#define READY_PORT 0x510
-#define CONSOLE_PORT 0x3f8
-#define VMGENID 0xf0000u
 #define DISK 0xd0000000u
 
 #define RING 0x400000u /* pages, each with the latest number that fell to it */
@@ -22,37 +19,11 @@
 #define BLOCK_SECTORS 8u
 #define STEPS_PER_DOT 1024u /* one round over the disk, four over the memory */
 
-__asm__(".section .note.pvh, \"a\", @note\n"
-        ".long 4, 4, 18\n"
-        ".asciz \"Xen\"\n"
-        ".long start\n"
-        ".text\n"
-        ".globl start\n"
-        "start:\n"
-        "movl $0x3f0000, %esp\n"
-        "jmp run\n");
-
-static void out8(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
 /* The log is written line by line. */
 static void out_line(uint8_t character)
 {
     out8(CONSOLE_PORT, character);
     out8(CONSOLE_PORT, '\n');
-}
-
-static volatile uint32_t *at(uint32_t address)
-{
-    return (volatile uint32_t *)(uintptr_t)address;
-}
-
-static void stop(void)
-{
-    for (;;)
-        __asm__ volatile("cli; hlt");
 }
 
 static void fail(void)
@@ -147,8 +118,9 @@ static void count_on_disk(uint32_t number)
     disk_do(1, number % DISK_BLOCKS);
 }
 
-__attribute__((used)) void run(void)
+void run(uint32_t start_info)
 {
+    (void)start_info;
     uint32_t generation = *at(VMGENID);
     disk_start();
     for (uint32_t number = 1;; number++) {
