@@ -5,6 +5,7 @@
 #include "exec.h"
 #include "line.h"
 #include "reply.h"
+#include "volumes.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -45,6 +46,18 @@ static void probe_client(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
 }
 
+static void unmount_volumes(struct writer *writer)
+{
+    struct volumes_busy busy;
+    volumes_unmount(&busy);
+    writer_text(writer, "{\"busy\":[");
+    for (size_t i = 0; i < busy.count; i++) {
+        writer_text(writer, i ? "," : "");
+        writer_string(writer, busy.targets[i], strlen(busy.targets[i]));
+    }
+    writer_text(writer, "]}\n");
+}
+
 static void answer(struct agent *agent, const struct request *request, struct writer *writer)
 {
     switch (request->action) {
@@ -61,6 +74,9 @@ static void answer(struct agent *agent, const struct request *request, struct wr
             bridge_eval(&agent->bridge, request, writer);
         else
             warm_eval(&agent->warm, request, writer);
+        break;
+    case REQUEST_UNMOUNT:
+        unmount_volumes(writer);
         break;
     case REQUEST_SHUTDOWN:
         writer_text(writer, "{\"exit_code\":0}\n");

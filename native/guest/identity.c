@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "console.h"
+#include "volumes.h"
 #include "vsock.h"
 
 #include <endian.h>
@@ -158,6 +159,7 @@ void identity_apply(const struct identity_target *target, const struct guest_ide
     note(ack, set_clock(identity), "clock");
     note(ack, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0, "hostname");
     identity_write_files(target->root, identity);
+    note(ack, volumes_mount(), "volumes");
     note(ack, warm_reseed_finish(target->warm), "reseeding the warm interpreter");
 }
 

@@ -11,6 +11,7 @@
 #include "mounts.h"
 #include "network.h"
 #include "root.h"
+#include "volumes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,21 +82,6 @@ static void set_hostname(void)
         console("hostname %s: %s", name, strerror(errno));
 }
 
-static void mount_volumes(void)
-{
-    char list[CMDLINE_SIZE];
-    struct cmdline_mount volume;
-    if (!cmdline_value(cmdline, "forkd.mounts", list, sizeof list))
-        return;
-    const char *rest = list;
-    for (int found = cmdline_next_mount(&rest, &volume); found; found = cmdline_next_mount(&rest, &volume)) {
-        if (found > 0)
-            mounts_volume(&volume);
-        else
-            console("forkd.mounts: malformed entry: %s", volume.target);
-    }
-}
-
 static void set_network(void)
 {
     char text[256];
@@ -144,7 +130,8 @@ static void set_up(void)
     mounts_all();
     set_environment();
     set_hostname();
-    mount_volumes();
+    volumes_init(cmdline);
+    volumes_mount();
     set_network();
     identity_begin("");
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mounts.h"
 
-#include "clock.h"
 #include "console.h"
 
 #include <errno.h>
@@ -13,8 +12,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-#define VOLUME_WAIT_MS 1000
 
 static bool is_mounted(const char *path)
 {
@@ -92,18 +89,6 @@ void mounts_make_path(const char *path)
         if (!slash)
             return;
     }
-}
-
-void mounts_volume(const struct cmdline_mount *volume)
-{
-    char device[64];
-    snprintf(device, sizeof device, "/dev/%s", volume->device);
-    mounts_make_path(volume->target);
-    for (int64_t end = clock_now_ms() + VOLUME_WAIT_MS; access(device, F_OK) < 0 && clock_now_ms() < end;)
-        clock_sleep_ms(10);
-    int status = mounts_device(device, volume->target, NULL, volume->read_only);
-    if (status < 0)
-        console("volume %s on %s: %s", device, volume->target, strerror(-status));
 }
 
 void mounts_close(void)

@@ -2,8 +2,6 @@
 #ifndef FORKD_GUEST_MOUNTS_H
 #define FORKD_GUEST_MOUNTS_H
 
-#include "cmdline.h"
-
 #include <stdbool.h>
 
 /* proc, sys and dev alone: what an initramfs needs to find its root. */
@@ -14,8 +12,6 @@ void mounts_all(void);
 
 /* `type` NULL: ext4, then squashfs. 0 or a negative errno. */
 int mounts_device(const char *device, const char *target, const char *type, bool read_only);
-
-void mounts_volume(const struct cmdline_mount *volume);
 
 /* Makes all disks read-only, so that none needs its journal replayed. */
 void mounts_close(void);

@@ -215,6 +215,10 @@ static bool take_action(const struct members *members, struct request *out, char
         out->action = REQUEST_EVAL;
         return take_eval(members, out, error);
     }
+    if (strcmp(action, "unmount") == 0) {
+        out->action = REQUEST_UNMOUNT;
+        return true;
+    }
     if (strcmp(action, "shutdown") == 0) {
         out->action = REQUEST_SHUTDOWN;
         return true;

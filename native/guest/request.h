@@ -15,6 +15,7 @@ enum request_action {
     REQUEST_PING,
     REQUEST_EXEC,
     REQUEST_EVAL,
+    REQUEST_UNMOUNT,
     REQUEST_SHUTDOWN,
 };
 

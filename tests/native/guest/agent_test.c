@@ -33,6 +33,12 @@ static void ping_has_all_fields(void **state)
     assert_answer(served, "{\"action\":\"ping\"}", expected);
 }
 
+static void a_guest_without_volumes_unmounts_none(void **state)
+{
+    (void)state;
+    assert_answer(served, "{\"action\":\"unmount\"}", "{\"busy\":[]}\n");
+}
+
 static void a_line_without_newline_is_answered(void **state)
 {
     (void)state;
@@ -400,6 +406,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ping_has_all_fields),
+        cmocka_unit_test(a_guest_without_volumes_unmounts_none),
         cmocka_unit_test(a_line_without_newline_is_answered),
         cmocka_unit_test(a_client_that_does_not_half_close_is_answered),
         cmocka_unit_test(an_empty_connection_is_closed_silently),

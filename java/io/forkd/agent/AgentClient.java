@@ -18,6 +18,7 @@ import tools.jackson.databind.node.ObjectNode;
 /** Speaks the line-JSON protocol of a guest's agent: one request for each connection. */
 public final class AgentClient {
     private static final Duration PING = Duration.ofSeconds(3);
+    private static final Duration UNMOUNT = Duration.ofSeconds(10);
     private static final Duration EVAL = Duration.ofSeconds(30);
     private static final Duration GRACE = Duration.ofSeconds(5);
 
@@ -81,6 +82,27 @@ public final class AgentClient {
                 });
                 return reply.path("exit_code").asInt(0);
             }
+        } catch (IOException e) {
+            throw broken(e);
+        }
+    }
+
+    /**
+     * Has the guest unmount its writable volumes, with all that was written to them on their disks. Children of a
+     * snapshot that is taken then mount them again.
+     *
+     * @return where those are mounted that are in use and stay so; their disks have everything as well
+     */
+    public List<String> unmount() {
+        ObjectNode request = JsonNodeFactory.instance.objectNode().put("action", "unmount");
+        try (AgentConnection connection = AgentConnection.open(address)) {
+            connection.allow(UNMOUNT);
+            connection.request(Json.bytes(request));
+            ObjectNode reply = reply(connection);
+            text(reply, "error").ifPresent(error -> {
+                throw new ForkdException(Kind.FAILED, "the guest could not unmount its volumes: " + error);
+            });
+            return reply.path("busy").valueStream().map(JsonNode::stringValue).toList();
         } catch (IOException e) {
             throw broken(e);
         }

@@ -57,7 +57,7 @@ final class KillCommand implements Callable<Integer> {
         int killed = 0;
         for (String id : targets) {
             try {
-                shell.engine().sandboxes().kill(id);
+                shell.engine().sandboxes().kill(id, shell);
                 shell.print("killed " + id);
                 killed++;
             } catch (ForkdException e) {

@@ -21,9 +21,7 @@ import io.forkd.vmm.BranchOptions;
 import io.forkd.vmm.ForkServer;
 import io.forkd.vmm.Vm;
 import java.io.ByteArrayOutputStream;
-import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.time.Duration;
@@ -32,6 +30,7 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 
 /** Turns running VMs into snapshots while they go on. */
 final class Branches {
@@ -72,7 +71,7 @@ final class Branches {
         Manifest source = Manifest.read(Sandbox.manifest(sandbox.directory()));
         Optional<Parent> parent = request.layer() ? Optional.of(parent(tag, base(sandbox))) : Optional.empty();
         try (Vm vm = Vm.attach(sandbox.control());
-                Made made = make(vm, tag, source, parent, sandbox.base(), request.replace())) {
+                Made made = make(vm, tag, source, Set.of(), parent, sandbox.base(), request.replace())) {
             sandboxes.countBranch(sandbox);
             if (request.untilWritten()) {
                 await(made, progress);
@@ -98,11 +97,16 @@ final class Branches {
                     from.manifest().machine().tap());
             children.awaitReady(child -> {}, Fork::failAll);
             progress.step("running " + String.join(" ", request.command()));
-            run(request, new AgentClient(new AgentAddress.Vsock(socket)));
+            AgentClient agent = new AgentClient(new AgentAddress.Vsock(socket));
+            run(request, agent);
+            Set<Integer> unmounted = source.written().isEmpty()
+                    ? Set.of()
+                    : WrittenVolumes.unmount(agent, from.manifest().volumes(), progress);
             try (Made made = make(
                     children.first(),
                     request.tag(),
                     from.manifest(),
+                    unmounted,
                     Optional.of(parent),
                     Servers.origin(from),
                     request.replace())) {
@@ -162,7 +166,14 @@ final class Branches {
         }
     }
 
-    private Made make(Vm vm, SnapshotTag tag, Manifest source, Optional<Parent> parent, Origin base, boolean replace) {
+    private Made make(
+            Vm vm,
+            SnapshotTag tag,
+            Manifest source,
+            Set<Integer> unmounted,
+            Optional<Parent> parent,
+            Origin base,
+            boolean replace) {
         Path directory = store.directory(tag);
         Manifest manifest = new Manifest(
                 directory.resolve(Snapshot.VMSTATE),
@@ -171,7 +182,7 @@ final class Branches {
                 source.volumes(),
                 source.rootfs(),
                 parent,
-                disks(source),
+                disks(source, unmounted),
                 source.machine(),
                 Instant.now(),
                 source.rest());
@@ -191,18 +202,16 @@ final class Branches {
         }
     }
 
-    /** What will be written of them is not known yet. What writes through to a volume has changed it. */
-    private static List<ManifestDisk> disks(Manifest source) {
+    /** What will be written of them is not known yet. */
+    private static List<ManifestDisk> disks(Manifest source, Set<Integer> unmounted) {
         List<ManifestDisk> disks = new ArrayList<>();
         for (ManifestDisk disk : source.disks()) {
-            try {
-                long modified = disks.isEmpty() || disk.readOnly()
-                        ? disk.modified()
-                        : Files.getLastModifiedTime(disk.image()).toMillis();
-                disks.add(new ManifestDisk(disk.image(), disk.readOnly(), disk.bytes(), modified, Optional.empty()));
-            } catch (IOException e) {
-                throw ForkdException.of("look at the volume " + disk.image(), e);
-            }
+            disks.add(new ManifestDisk(
+                    disk.image(),
+                    disk.readOnly(),
+                    disk.bytes(),
+                    WrittenVolumes.modified(disk, disks.size(), unmounted),
+                    Optional.empty()));
         }
         return disks;
     }

@@ -2,6 +2,8 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.agent.AgentAddress;
+import io.forkd.agent.AgentClient;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
@@ -32,6 +34,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -165,6 +168,9 @@ public final class Engine {
             SnapshotRequest request, List<ManifestDisk> images, String commandLine, Path run, Progress progress) {
         long memoryBytes = request.memoryMib() * 1024L * 1024;
         Path console = run.resolve("console.log");
+        Path socket = RuntimeDirectory.socket(
+                run,
+                request.tag().value().length() > 40 ? "parent" : request.tag().value());
         List<Path> volumes = images.stream()
                 .skip(1)
                 .filter(image -> !image.readOnly())
@@ -179,11 +185,7 @@ public final class Engine {
                 disks(images, shared),
                 request.tap(),
                 console,
-                RuntimeDirectory.socket(
-                        run,
-                        request.tag().value().length() > 40
-                                ? "parent"
-                                : request.tag().value()));
+                socket);
 
         progress.step("booting " + request.kernel().vmlinux());
         long start = System.nanoTime();
@@ -191,6 +193,11 @@ public final class Engine {
             Vm vm = booted.vm();
             VmStatus ready = awaitReady(vm, request.bootWait(), console);
             long up = System.nanoTime();
+
+            Set<Integer> unmounted = booted.shared()
+                    ? WrittenVolumes.unmount(
+                            new AgentClient(new AgentAddress.Vsock(socket)), request.volumes(), progress)
+                    : Set.of();
 
             progress.step("writing " + request.memoryMib() + " MiB of memory");
             try (OwnedDirectory staged = store.stage(request.tag())) {
@@ -208,7 +215,7 @@ public final class Engine {
                         request.volumes(),
                         images.get(0).image(),
                         Optional.empty(),
-                        written(images, booted.shared(), staged.path()),
+                        written(images, booted.shared(), unmounted, staged.path()),
                         new Machine(
                                 request.vcpus(),
                                 request.kernel().vmlinux(),
@@ -298,7 +305,11 @@ public final class Engine {
                         remedy);
             }
             return new ManifestDisk(
-                    image, readOnly, bytes, Files.getLastModifiedTime(image).toMillis(), Optional.empty());
+                    image,
+                    readOnly,
+                    bytes,
+                    OptionalLong.of(Files.getLastModifiedTime(image).toMillis()),
+                    Optional.empty());
         } catch (IOException e) {
             throw ForkdException.of("look at " + what + " " + given, e);
         }
@@ -314,8 +325,9 @@ public final class Engine {
         return disks;
     }
 
-    /** Notes which disks the library wrote a layer for, and what the parent has written through to. */
-    private static List<ManifestDisk> written(List<ManifestDisk> images, boolean shared, Path directory) {
+    /** Notes which disks the library wrote a layer for, and how old the images of those that are mounted are now. */
+    private static List<ManifestDisk> written(
+            List<ManifestDisk> images, boolean shared, Set<Integer> unmounted, Path directory) {
         List<ManifestDisk> disks = new ArrayList<>();
         try {
             for (ManifestDisk image : images) {
@@ -323,10 +335,12 @@ public final class Engine {
                 Path file = directory.resolve(name);
                 Optional<Layer> layer =
                         Files.exists(file) ? Optional.of(new Layer(name, Files.size(file))) : Optional.empty();
-                long modified = shared && !disks.isEmpty() && !image.readOnly()
-                        ? Files.getLastModifiedTime(image.image()).toMillis()
-                        : image.modified();
-                disks.add(new ManifestDisk(image.image(), image.readOnly(), image.bytes(), modified, layer));
+                disks.add(new ManifestDisk(
+                        image.image(),
+                        image.readOnly(),
+                        image.bytes(),
+                        shared ? WrittenVolumes.modified(image, disks.size(), unmounted) : image.modified(),
+                        layer));
             }
             return disks;
         } catch (IOException e) {

@@ -2,6 +2,8 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.agent.AgentAddress;
+import io.forkd.agent.AgentClient;
 import io.forkd.engine.Leases.Source;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.RuntimeDirectory;
@@ -11,6 +13,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
 
@@ -82,11 +85,19 @@ public final class Fork implements AutoCloseable {
         // The children go before the server: a kept one does not take them along.
         held.remove(children);
         held.push(children);
+        held.push(() -> flush(source.written()));
         serverUp = elapsed();
 
         progress.step("forking " + request.count() + " children");
         for (int i = 1; i <= request.count(); i++) {
             children.fork(source.lease().server(), place(i), tap);
+        }
+    }
+
+    /** A volume that is written to has one child. */
+    private void flush(List<Path> volumes) {
+        if (children.anyAlive()) {
+            WrittenVolumes.flush(new AgentClient(new AgentAddress.Vsock(place(1).socket())), volumes, progress);
         }
     }
 

@@ -2,6 +2,8 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.agent.AgentAddress;
+import io.forkd.agent.AgentClient;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
@@ -47,9 +49,13 @@ public final class Sandboxes {
                         "forkd ls lists those that run."));
     }
 
-    /** Ends a sandbox and removes what belongs to it. */
-    public void kill(String id) {
+    /** Ends a sandbox, when its volumes have what was written to them, and removes what belongs to it. */
+    public void kill(String id, Progress progress) {
         Sandbox sandbox = find(id);
+        WrittenVolumes.flush(
+                new AgentClient(new AgentAddress.Vsock(Sandbox.vsock(sandbox.directory()))),
+                sandbox.volumes(),
+                progress);
         try (Vm vm = Vm.attach(sandbox.control())) {
             vm.kill();
         } catch (VmmException e) {

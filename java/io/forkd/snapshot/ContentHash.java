@@ -70,7 +70,7 @@ public final class ContentHash {
             for (int i = 0; i < layers.size(); i++) {
                 ManifestDisk disk = snapshot.manifest().disks().get(i);
                 digest.update(number(disk.bytes()));
-                digest.update(number(disk.modified()));
+                digest.update(number(disk.modified().orElse(0)));
                 addLayers(digest, layers.get(i));
             }
             String hash = HexFormat.of().formatHex(digest.digest());

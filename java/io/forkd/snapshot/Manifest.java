@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
@@ -45,12 +46,13 @@ public record Manifest(
      * One disk of the guest.
      *
      * @param bytes size of the image
-     * @param modified of the image, in milliseconds since 1970: an image that changed under a snapshot is a damaged
-     *     file system in every child
+     * @param modified of the image, in milliseconds since 1970: an image that changed while a snapshot has it mounted is
+     *     a damaged file system in every child; empty when it is not mounted in the snapshot, and may change
      * @param layer what the snapshot wrote of it, when that was known at the time of the manifest: a branch is written
      *     after its manifest, and then {@code disk-<i>.layer} is the layer if it is there
      */
-    public record ManifestDisk(Path image, boolean readOnly, long bytes, long modified, Optional<Layer> layer) {}
+    public record ManifestDisk(
+            Path image, boolean readOnly, long bytes, OptionalLong modified, Optional<Layer> layer) {}
 
     public record Layer(String file, long bytes) {}
 

@@ -17,6 +17,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
@@ -61,8 +62,8 @@ final class ManifestFile {
             ObjectNode node = disks.addObject()
                     .put("image", disk.image().toString())
                     .put("read_only", disk.readOnly())
-                    .put("bytes", disk.bytes())
-                    .put("modified", disk.modified());
+                    .put("bytes", disk.bytes());
+            disk.modified().ifPresent(modified -> node.put("modified", modified));
             disk.layer().ifPresent(layer -> node.put("layer", layer.file()).put("layer_bytes", layer.bytes()));
         }
         manifest.rest().propertyStream().forEach(field -> root.set(field.getKey(), field.getValue()));
@@ -118,7 +119,7 @@ final class ManifestFile {
                     path(disk, "image"),
                     disk.path("read_only").asBoolean(false),
                     number(disk, "bytes"),
-                    number(disk, "modified"),
+                    disk.has("modified") ? OptionalLong.of(number(disk, "modified")) : OptionalLong.empty(),
                     layer));
         }
         Machine machine = new Machine(

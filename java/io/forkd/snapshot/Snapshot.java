@@ -86,10 +86,14 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
         return present(disk.image(), "the disk image");
     }
 
-    /** Whether the image was written to after the snapshot was taken, as far as its time tells. */
+    /** Whether an image that the guest has mounted was written to afterwards, as far as its time tells. */
     public boolean isNewer(ManifestDisk disk) {
+        if (disk.modified().isEmpty()) {
+            return false;
+        }
         try {
-            return Files.getLastModifiedTime(image(disk)).toMillis() > disk.modified();
+            return Files.getLastModifiedTime(image(disk)).toMillis()
+                    > disk.modified().getAsLong();
         } catch (IOException e) {
             return false;
         }

@@ -18,6 +18,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.TreeMap;
 import java.util.zip.CRC32C;
 import org.junit.jupiter.api.BeforeEach;
@@ -47,7 +48,8 @@ class ContentHashTest {
                         List.of(),
                         Path.of("/r.ext4"),
                         Optional.empty(),
-                        List.of(new ManifestDisk(Path.of("/r.ext4"), false, 8 * PAGE, 7, Optional.empty())),
+                        List.of(new ManifestDisk(
+                                Path.of("/r.ext4"), false, 8 * PAGE, OptionalLong.of(7), Optional.empty())),
                         new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
                         Instant.EPOCH,
                         JsonNodeFactory.instance.objectNode()));

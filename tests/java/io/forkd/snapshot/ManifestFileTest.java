@@ -15,6 +15,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -34,8 +35,13 @@ class ManifestFileTest {
                 Path.of("/r.ext4"),
                 Optional.empty(),
                 List.of(
-                        new ManifestDisk(Path.of("/r.ext4"), false, 512, 7, Optional.of(new Layer("disk-0.layer", 9))),
-                        new ManifestDisk(Path.of("/v.ext4"), true, 1024, 8, Optional.empty())),
+                        new ManifestDisk(
+                                Path.of("/r.ext4"),
+                                false,
+                                512,
+                                OptionalLong.of(7),
+                                Optional.of(new Layer("disk-0.layer", 9))),
+                        new ManifestDisk(Path.of("/v.ext4"), true, 1024, OptionalLong.of(8), Optional.empty())),
                 new Machine(2, Path.of("/k"), Optional.of(Path.of("/i")), "quiet", Optional.of("tap0"), "0.1.0"),
                 Instant.parse("2026-11-22T16:00:00Z"),
                 JsonNodeFactory.instance.objectNode());

@@ -18,6 +18,7 @@ import java.time.Instant;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.Set;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -57,7 +58,7 @@ class SnapshotStoreTest {
                             List.of(),
                             rootfs,
                             parent.map(name -> new Manifest.Parent(new SnapshotTag(name), "0".repeat(64))),
-                            List.of(new ManifestDisk(rootfs, false, 512, Long.MAX_VALUE, Optional.empty())),
+                            List.of(new ManifestDisk(rootfs, false, 512, OptionalLong.empty(), Optional.empty())),
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
@@ -180,7 +181,7 @@ class SnapshotStoreTest {
                             List.of(),
                             rootfs,
                             Optional.empty(),
-                            List.of(new ManifestDisk(rootfs, false, 512, Long.MAX_VALUE, Optional.empty())),
+                            List.of(new ManifestDisk(rootfs, false, 512, OptionalLong.empty(), Optional.empty())),
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),

@@ -1,0 +1,69 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.agent.AgentClient;
+import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Volume;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.List;
+import java.util.OptionalLong;
+import java.util.Set;
+
+/** Volumes that a guest writes through to. While a snapshot has one mounted, nobody else may change its image. */
+final class WrittenVolumes {
+    private WrittenVolumes() {}
+
+    /**
+     * Has a guest that is about to end unmount them.
+     *
+     * @return the numbers of the disks that are not mounted any more
+     */
+    static Set<Integer> unmount(AgentClient agent, List<Volume> volumes, Progress progress) {
+        if (volumes.stream().allMatch(Volume::readOnly)) {
+            return Set.of();
+        }
+        List<String> busy = agent.unmount();
+        Set<Integer> unmounted = new HashSet<>();
+        for (int i = 0; i < volumes.size(); i++) {
+            Volume volume = volumes.get(i);
+            if (busy.contains(volume.guestPath())) {
+                progress.warn(
+                        "a program in the guest uses " + volume.guestPath() + ", which stays mounted: once a child"
+                                + " has written to " + volume.hostPath() + ", the snapshot gives no other with it");
+            } else if (!volume.readOnly()) {
+                unmounted.add(i + 1);
+            }
+        }
+        return unmounted;
+    }
+
+    /** Has a guest that is about to be killed write out what it has not yet. */
+    static void flush(AgentClient agent, List<Path> volumes, Progress progress) {
+        if (volumes.isEmpty()) {
+            return;
+        }
+        try {
+            agent.unmount();
+        } catch (ForkdException e) {
+            progress.warn("what the guest wrote to " + volumes.get(0) + " last may be lost: " + e.sentence());
+        }
+    }
+
+    /** What the manifest of a snapshot says of a disk's age. A guest that writes through to it has changed it. */
+    static OptionalLong modified(ManifestDisk disk, int number, Set<Integer> unmounted) {
+        if (unmounted.contains(number)) {
+            return OptionalLong.empty();
+        }
+        if (number == 0 || disk.readOnly()) {
+            return disk.modified();
+        }
+        try {
+            return OptionalLong.of(Files.getLastModifiedTime(disk.image()).toMillis());
+        } catch (IOException e) {
+            throw ForkdException.of("look at the volume " + disk.image(), e);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The volumes that the kernel command line names (forkd.mounts). A writable one is unmounted while a snapshot
+ * is taken and mounted again in every child: by then, others may have written to its image.
+ */
+#ifndef FORKD_GUEST_VOLUMES_H
+#define FORKD_GUEST_VOLUMES_H
+
+#include "cmdline.h"
+
+#define VOLUMES_MAX 24
+
+/* Before a thread or another process is started, which then knows the list as well. */
+void volumes_init(const char *cmdline);
+
+/* Mounts those that are not. 0, or the negative errno of the first that failed; the console has them all. */
+int volumes_mount(void);
+
+struct volumes_busy {
+    size_t count;
+    const char *targets[VOLUMES_MAX];
+};
+
+/* Unmounts the writable ones. Those in use stay, but what was written to them is on the disk. */
+void volumes_unmount(struct volumes_busy *busy);
+
+#endif
