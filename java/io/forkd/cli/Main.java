@@ -71,6 +71,7 @@ public final class Main {
     private Main() {}
 
     public static void main(String[] arguments) {
+        BoundedHeap.run(arguments).ifPresent(System::exit);
         Shell shell = Shell.ofProcess();
         CountDownLatch ended = new CountDownLatch(1);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> unwind(shell, ended), "unwind"));

@@ -16,6 +16,7 @@ import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 
 /**
@@ -121,43 +122,43 @@ final class Ext4Writer implements AutoCloseable {
 
     /** Sends the tree, completes the image and waits until it is on the disk. Returns the bytes in use. */
     long finish(Tree tree) {
-        List<String> paths = new ArrayList<>();
         send(() -> {
-            writeTree(tree.root(), paths);
+            writeTree(tree.root());
             out.write('E');
             out.write(1);
             out.close();
         });
-        return answer(paths);
+        String said = said();
+        if (said.startsWith("ok ")) {
+            return Long.parseLong(said.substring(3));
+        }
+        throw failure(said, tree.root());
     }
 
-    private record Visit(Directory directory, Directory parent, String path) {}
+    private record Visit(Directory directory, Directory parent) {}
 
     /** Directories first come, first served, names sorted: the same tree gives the same bytes. */
-    private void writeTree(Directory root, List<String> paths) throws IOException {
-        root.index = 0;
-        paths.add("");
+    private void writeTree(Directory root) throws IOException {
+        int next = 0;
+        root.index = next++;
         Deque<Visit> open = new ArrayDeque<>();
-        open.push(new Visit(root, root, ""));
+        open.push(new Visit(root, root));
         while (!open.isEmpty()) {
             Visit visit = open.pop();
             Map<String, Entry> sorted = new TreeMap<>(visit.directory().entries);
             List<Inode> fresh = new ArrayList<>();
             List<Visit> below = new ArrayList<>();
-            int directories = 0;
-            for (Map.Entry<String, Entry> entry : sorted.entrySet()) {
-                Inode inode = entry.getValue().inode();
+            for (Entry entry : sorted.values()) {
+                Inode inode = entry.inode();
                 if (inode.index == Inode.NONE) {
-                    inode.index = paths.size();
-                    paths.add(visit.path() + "/" + entry.getKey());
+                    inode.index = next++;
                     fresh.add(inode);
                 }
                 if (inode instanceof Directory directory) {
-                    directories++;
-                    below.add(new Visit(directory, visit.directory(), visit.path() + "/" + entry.getKey()));
+                    below.add(new Visit(directory, visit.directory()));
                 }
             }
-            writeDirectory(visit, sorted, directories);
+            writeDirectory(visit, sorted, below.size());
             for (Inode inode : fresh) {
                 if (!(inode instanceof Directory)) {
                     writeInode(inode);
@@ -167,6 +168,34 @@ final class Ext4Writer implements AutoCloseable {
                 open.push(below.get(i));
             }
         }
+    }
+
+    /** A name of the file that has this number, which none has before the tree was sent. */
+    private static String path(Directory root, int index) {
+        record Step(Directory directory, Optional<Step> before, String name) {}
+        Deque<Step> open = new ArrayDeque<>();
+        open.push(new Step(root, Optional.empty(), ""));
+        while (!open.isEmpty()) {
+            Step step = open.pop();
+            for (Map.Entry<String, Entry> entry : step.directory().entries.entrySet()) {
+                Inode inode = entry.getValue().inode();
+                Step here = new Step(
+                        inode instanceof Directory directory ? directory : root, Optional.of(step), entry.getKey());
+                if (inode.index == index) {
+                    StringBuilder path = new StringBuilder();
+                    for (Optional<Step> at = Optional.of(here);
+                            at.get().before().isPresent();
+                            at = at.get().before()) {
+                        path.insert(0, "/" + at.get().name());
+                    }
+                    return path.toString();
+                }
+                if (inode instanceof Directory) {
+                    open.push(here);
+                }
+            }
+        }
+        return "/";
     }
 
     private void writeDirectory(Visit visit, Map<String, Entry> sorted, int directories) throws IOException {
@@ -234,16 +263,8 @@ final class Ext4Writer implements AutoCloseable {
             sending.send();
         } catch (IOException e) {
             // It has ended, and said why.
-            throw failure(said(), List.of());
+            throw failure(said(), new Directory());
         }
-    }
-
-    private long answer(List<String> paths) {
-        String said = said();
-        if (said.startsWith("ok ")) {
-            return Long.parseLong(said.substring(3));
-        }
-        throw failure(said, paths);
     }
 
     private String said() {
@@ -260,7 +281,7 @@ final class Ext4Writer implements AutoCloseable {
         }
     }
 
-    private ForkdException failure(String said, List<String> paths) {
+    private ForkdException failure(String said, Directory root) {
         if (said.startsWith("full ")) {
             long needed = Long.parseLong(said.substring(5)) >> 20;
             return new ForkdException(
@@ -270,8 +291,7 @@ final class Ext4Writer implements AutoCloseable {
         }
         if (said.startsWith("inode ")) {
             String[] parts = said.split(" ", 3);
-            int index = Integer.parseInt(parts[1]);
-            String path = index < paths.size() ? paths.get(index) : "?";
+            String path = path(root, Integer.parseInt(parts[1]));
             return new ForkdException(Kind.FAILED, "cannot put " + Names.text(path) + " into the image: " + parts[2]);
         }
         return new ForkdException(

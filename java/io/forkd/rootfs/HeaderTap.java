@@ -11,6 +11,7 @@ import java.io.InputStream;
 final class HeaderTap extends FilterInputStream {
     private static final int MAX_HEADER_BYTES = 4 << 20;
 
+    private final byte[] skipped = new byte[8192];
     private byte[] kept = new byte[4096];
     private int length;
     private boolean keeping;
@@ -64,16 +65,15 @@ final class HeaderTap extends FilterInputStream {
 
     @Override
     public long skip(long count) throws IOException {
-        long skipped = 0;
-        byte[] buffer = new byte[8192];
-        while (skipped < count) {
-            int got = read(buffer, 0, (int) Math.min(buffer.length, count - skipped));
+        long done = 0;
+        while (done < count) {
+            int got = read(skipped, 0, (int) Math.min(skipped.length, count - done));
             if (got < 0) {
                 break;
             }
-            skipped += got;
+            done += got;
         }
-        return skipped;
+        return done;
     }
 
     @Override

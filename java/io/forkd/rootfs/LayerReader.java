@@ -3,7 +3,6 @@ package io.forkd.rootfs;
 import java.io.IOException;
 import java.io.InputStream;
 import java.time.Instant;
-import java.util.Map;
 import java.util.Optional;
 import org.apache.commons.compress.archivers.tar.TarArchiveEntry;
 import org.apache.commons.compress.archivers.tar.TarArchiveInputStream;
@@ -60,7 +59,7 @@ final class LayerReader implements AutoCloseable {
                 entry.getRealSize(),
                 entry.getDevMajor(),
                 entry.getDevMinor(),
-                raw.xattrs().isEmpty() ? Map.of() : raw.xattrs()));
+                raw.xattrs()));
     }
 
     /** The content of the member that came last. Holes of sparse files read as zeroes. */

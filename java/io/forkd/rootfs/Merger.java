@@ -18,12 +18,14 @@ final class Merger {
     private static final String WHITEOUT = ".wh.";
     private static final String OPAQUE = ".wh..wh..opq";
     private static final String AUFS = ".wh..wh.";
-    private static final int MAX_MEMBERS = 750_000;
+    private static final int MAX_FILES = 750_000;
+    private static final long MAX_NAME_BYTES = 64L << 20;
 
     private final Ext4Writer image;
     private final Work work;
     private final Tree tree;
     private int members;
+    private long xattrBytes;
 
     Merger(Ext4Writer image, Work work) {
         this.image = image;
@@ -41,8 +43,12 @@ final class Merger {
         try {
             for (Optional<Member> member = reader.next(); member.isPresent(); member = reader.next()) {
                 work.check();
-                if (++members > MAX_MEMBERS) {
-                    throw new BadLayerException("the image has more than " + MAX_MEMBERS + " files");
+                if (++members > MAX_FILES || tree.puts() > MAX_FILES) {
+                    throw new BadLayerException("the image has more than " + MAX_FILES + " files");
+                }
+                if (tree.nameBytes() + xattrBytes > MAX_NAME_BYTES) {
+                    throw new BadLayerException(
+                            "the names, links and extended attributes of the image have more than 64 MiB");
                 }
                 apply(member.get(), reader);
             }
@@ -153,7 +159,7 @@ final class Merger {
         return inode;
     }
 
-    private static void requireKnown(Map<String, byte[]> xattrs) throws BadLayerException {
+    private void requireKnown(Map<String, byte[]> xattrs) throws BadLayerException {
         for (Map.Entry<String, byte[]> xattr : xattrs.entrySet()) {
             String name = xattr.getKey();
             boolean known = name.startsWith("user.")
@@ -164,6 +170,7 @@ final class Merger {
                 throw new BadLayerException("its extended attribute " + Names.text(Names.ofText(name))
                         + " is of no kind that ext4 has, or too large");
             }
+            xattrBytes += xattr.getValue().length;
         }
     }
 }

@@ -53,10 +53,11 @@ record RawHeaders(Optional<String> path, Optional<String> link, Map<String, byte
         Map<String, byte[]> found = new HashMap<>();
         values.forEach((key, value) -> {
             if (key.startsWith(XATTR)) {
-                found.put(key.substring(XATTR.length()), value);
+                // There are few, and they may be at every file.
+                found.put(key.substring(XATTR.length()).intern(), value);
             }
         });
-        return found.isEmpty() ? Map.of() : found;
+        return Map.copyOf(found);
     }
 
     /** Octal digits, or a number in base 256 where the first bit is set. */

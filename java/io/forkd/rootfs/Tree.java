@@ -21,6 +21,8 @@ final class Tree {
     private final Directory root = new Directory();
     private final IntConsumer dropBlob;
     private int layer;
+    private int puts;
+    private long nameBytes;
 
     /** @param dropBlob hears of content that nothing refers to any more */
     Tree(IntConsumer dropBlob) {
@@ -30,6 +32,16 @@ final class Tree {
 
     Directory root() {
         return root;
+    }
+
+    /** Names that files were given, those of directories that no layer has among them. */
+    int puts() {
+        return puts;
+    }
+
+    /** Bytes of those names, and of what symlinks lead to. */
+    long nameBytes() {
+        return nameBytes;
     }
 
     void beginLayer() {
@@ -147,6 +159,8 @@ final class Tree {
     /** Gives a file a name, in place of what had it before. */
     void put(Place place, Inode inode) {
         inode.names++;
+        puts++;
+        nameBytes += place.name().length() + inode.target.length();
         Entry before = place.directory().entries.put(place.name(), new Entry(inode, layer));
         if (before != null) {
             release(before.inode());

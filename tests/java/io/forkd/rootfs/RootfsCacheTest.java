@@ -334,6 +334,33 @@ class RootfsCacheTest {
     }
 
     @Test
+    void directories_that_no_layer_has_are_counted_too() throws Exception {
+        Members deep = new Members();
+        for (int i = 0; i < 400; i++) {
+            deep.file(i + "/" + "x/".repeat(2000) + "f", "");
+        }
+        image.layer(Packing.GZIP, deep);
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32))).hasMessageContaining("more than 750000 files");
+        requireNothingBuilt();
+    }
+
+    @Test
+    void names_that_would_not_fit_into_memory_are_refused() throws Exception {
+        Members some = new Members();
+        for (int i = 0; i < 1000; i++) {
+            some.symlink("link-" + i, "t".repeat(4000));
+        }
+        byte[] part = packed(some);
+        image.packedLayer(Collections.nCopies(17, part), Digest.sha256(part));
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32)))
+                .hasMessageContaining("names, links and extended attributes")
+                .hasMessageContaining("64 MiB");
+        requireNothingBuilt();
+    }
+
+    @Test
     void layer_that_unpacks_to_far_more_than_the_image_is_refused() throws Exception {
         byte[] part = packed(new Members().file("again", new byte[31 << 20]));
         image.packedLayer(Collections.nCopies(52, part), Digest.sha256(part));
