@@ -65,7 +65,13 @@ public final class Images implements AutoCloseable {
                 DockerArchive archive = (DockerArchive) reference;
                 yield saved(archive(archive.file()), archive.name(), reference);
             }
-            case DOCKER_DAEMON -> saved(archive(saveFromDaemon((DockerDaemon) reference)), Optional.empty(), reference);
+            case DOCKER_DAEMON -> {
+                DockerDaemon daemon = (DockerDaemon) reference;
+                NamedFiles files = archive(saveFromDaemon(daemon));
+                // A name without a tag gets us every tag that the daemon has of it.
+                boolean several = savedIn(files, reference).size() > 1;
+                yield saved(files, several ? Optional.of(daemon.name()) : Optional.empty(), reference);
+            }
         };
     }
 
@@ -297,7 +303,7 @@ public final class Images implements AutoCloseable {
     private Image saved(NamedFiles files, Optional<String> name, ImageReference reference) {
         List<JsonNode> found = new ArrayList<>();
         List<String> names = new ArrayList<>();
-        for (JsonNode entry : Documents.parse(files.read("manifest.json"), "manifest.json of " + reference)) {
+        for (JsonNode entry : savedIn(files, reference)) {
             List<String> tags = Documents.strings(entry.path("RepoTags"));
             names.addAll(tags);
             if (name.isEmpty() || tags.stream().anyMatch(tag -> sameImage(tag, name.get()))) {
@@ -324,6 +330,10 @@ public final class Images implements AutoCloseable {
                     "layer " + layerFiles.get(i) + " of " + reference));
         }
         return new Image(Digest.sha256(json), config, layers, 0);
+    }
+
+    private static JsonNode savedIn(NamedFiles files, ImageReference reference) {
+        return Documents.parse(files.read("manifest.json"), "manifest.json of " + reference);
     }
 
     private static boolean sameImage(String one, String other) {

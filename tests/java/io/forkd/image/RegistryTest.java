@@ -409,6 +409,60 @@ class RegistryTest {
     }
 
     @Test
+    void full_disk_is_said_and_leaves_the_cache_as_it_was() throws Exception {
+        String host = start("");
+        push(host);
+        Path other = Files.createDirectory(scratch.resolve("other"));
+        new OciImage(other)
+                .layer(Packing.PLAIN, new Members().file("small", "x"))
+                .write();
+        run("skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:" + other + ":1", "docker://" + host + "/small:1");
+        Path small = Files.createDirectory(scratch.resolve("cache"));
+        run("mount", "-t", "tmpfs", "-o", "size=128k", "forkd-test", small.toString());
+        try {
+            assertThat(layersOf(host + "/small:1")).isEqualTo(1);
+            List<BlobStore.Stored> before = new BlobStore(small).list();
+
+            assertThatThrownBy(() -> layersOf(host + "/team/py:1"))
+                    .isInstanceOfSatisfying(
+                            ForkdException.class,
+                            e -> assertThat(e.kind().exitStatus()).isEqualTo(1))
+                    .hasMessageContaining("cannot write " + small.resolve("blobs/sha256/"))
+                    .hasMessageContaining("No space left on device");
+            BlobStore store = new BlobStore(small);
+            assertThat(store.list())
+                    .containsAll(before)
+                    .allSatisfy(blob -> assertThat(store.read(blob.digest())).isPresent());
+            try (Stream<Path> left = Files.list(small.resolve("blobs"))) {
+                assertThat(left.map(path -> path.getFileName().toString())).noneMatch(name -> name.startsWith(".pull"));
+            }
+
+            run("mount", "-o", "remount,size=8m", small.toString());
+            assertThat(layersOf(host + "/team/py:1")).isEqualTo(2);
+        } finally {
+            run("umount", small.toString());
+        }
+    }
+
+    private static void run(String... command) throws Exception {
+        assertThat(new ProcessBuilder(command).inheritIO().start().waitFor()).isZero();
+    }
+
+    /** Pulls them. */
+    private int layersOf(String reference) {
+        try (Images images = images(false, Map.of())) {
+            Image image = images.find(ImageReference.parse(reference));
+            image.layers().forEach(Layer::fetch);
+            for (Layer layer : image.layers()) {
+                layer.open().close();
+            }
+            return image.layers().size();
+        } catch (IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        }
+    }
+
+    @Test
     void broken_download_goes_on_where_it_broke() throws Exception {
         List<String> ranges = new ArrayList<>();
         String reference = fake((exchange, blob) -> {

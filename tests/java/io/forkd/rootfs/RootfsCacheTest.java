@@ -15,8 +15,11 @@ import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.vmm.NativeFiles;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.channels.ServerSocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -83,8 +86,12 @@ class RootfsCacheTest {
     }
 
     private RootfsCache cache(Path directory) {
+        return cache(directory, Map.of());
+    }
+
+    private RootfsCache cache(Path directory, Map<String, String> environment) {
         NativeFiles files = NativeFiles.installed();
-        return new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), Map.of(), work);
+        return new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), environment, work);
     }
 
     /** In use until the end of the test. */
@@ -423,6 +430,66 @@ class RootfsCacheTest {
         assertThatThrownBy(() -> cache().get(request(reference, 32)))
                 .hasMessageContaining("whole")
                 .hasMessageContaining("cut short");
+    }
+
+    /** Podman's service speaks Docker's protocol, and is a sixth of Docker's size. */
+    @Test
+    void image_of_a_docker_daemon_is_the_same() throws Exception {
+        image.layer(Packing.GZIP, new Members().directory("d", 0700).file("d/f", holes()))
+                .layer(Packing.PLAIN, new Members().symlink("link", "d/f").hardLink("other", "d/f"))
+                .write();
+        String layout = "oci:" + scratch.resolve("image") + ":1";
+        Path socket = scratch.resolve("docker.sock");
+        List<String> podman =
+                List.of(("podman --storage-driver vfs --cgroup-manager cgroupfs --events-backend none --root "
+                                + scratch.resolve("podman") + " --runroot " + scratch.resolve("podman-run"))
+                        .split(" "));
+        for (String tag : List.of("team/app:1", "team/app:latest")) {
+            Path saved = scratch.resolve(Digest.sha256(tag.getBytes("UTF-8")).brief() + ".tar");
+            Tool.run("skopeo", "copy", "-q", layout, "docker-archive:" + saved + ":" + tag);
+            Tool.run(and(podman, "load", "-q", "-i", saved.toString()));
+        }
+        try (RootfsCache cache = cache(scratch.resolve("cache"), Map.of("DOCKER_HOST", "unix://" + socket))) {
+            assertThatThrownBy(() -> cache.get(request("docker-daemon:team/app:1", 32)))
+                    .hasMessageContaining("there is no Docker daemon: " + socket + " does not exist");
+
+            Process daemon = new ProcessBuilder(and(podman, "system", "service", "--time", "0", "unix://" + socket))
+                    .redirectErrorStream(true)
+                    .redirectOutput(scratch.resolve("podman.log").toFile())
+                    .start();
+            try {
+                for (int i = 0; i < 100 && !Files.exists(socket); i++) {
+                    Thread.sleep(100);
+                }
+                Rootfs made = cache.get(request("docker-daemon:team/app:1", 32));
+                requireSameAsUmoci(made.file());
+                assertThat(cache.get(request("docker-daemon:team/app", 32)).cached())
+                        .isTrue();
+                assertThatThrownBy(() -> cache.get(request("docker-daemon:team/other:1", 32)))
+                        .hasMessageContaining("does not give team/other:1")
+                        .hasMessageContaining("image not known");
+            } finally {
+                daemon.destroy();
+                daemon.waitFor();
+            }
+            Files.deleteIfExists(socket);
+            // What a daemon leaves that was killed.
+            ServerSocketChannel.open(StandardProtocolFamily.UNIX)
+                    .bind(UnixDomainSocketAddress.of(socket))
+                    .close();
+            assertThatThrownBy(() -> cache.get(request("docker-daemon:team/app:1", 32)))
+                    .hasMessageContaining("cannot talk to the Docker daemon at " + socket)
+                    .hasMessageContaining("Connection refused");
+        }
+        try (RootfsCache cache = cache(scratch.resolve("cache"), Map.of("DOCKER_HOST", "tcp://127.0.0.1:2375"))) {
+            assertThatThrownBy(() -> cache.get(request("docker-daemon:team/app:1", 32)))
+                    .hasMessageContaining("DOCKER_HOST is tcp://127.0.0.1:2375")
+                    .hasMessageContaining("docker save");
+        }
+    }
+
+    private static String[] and(List<String> command, String... more) {
+        return Stream.concat(command.stream(), Stream.of(more)).toArray(String[]::new);
     }
 
     @Test

@@ -1,0 +1,69 @@
+package io.forkd.rootfs;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.forkd.ForkdException;
+import io.forkd.files.Trees;
+import io.forkd.image.Platform;
+import io.forkd.image.Work;
+import io.forkd.rootfs.RootfsCache.Request;
+import io.forkd.vmm.NativeFiles;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Packages of a repository that is in the image, installed by the image's own dnf. */
+class ExtraPackagesTest {
+    private static final Work QUIET = new Work() {
+        @Override
+        public void begin(String what, long bytes) {}
+
+        @Override
+        public void advance(long bytes) {}
+
+        @Override
+        public void say(String line) {}
+
+        @Override
+        public void check() {}
+    };
+
+    @TempDir
+    Path scratch;
+
+    @Test
+    void dnf_installs_what_is_there_and_says_what_is_not() throws Exception {
+        Tool.run("tests/images/dnf", scratch.resolve("image").toString());
+        NativeFiles files = NativeFiles.installed();
+        Path directory = scratch.resolve("cache");
+        try (RootfsCache cache =
+                new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), Map.of(), QUIET)) {
+            assertThatThrownBy(() -> cache.get(with("no-such-package")))
+                    .isInstanceOfSatisfying(ForkdException.class, e -> {
+                        assertThat(e.sentence()).isEqualTo("cannot install no-such-package");
+                        assertThat(e.remedy()).contains("No match for argument: no-such-package");
+                    });
+            assertThat(Trees.list(directory.resolve("images"))).isEmpty();
+            assertThat(Trees.list(directory))
+                    .extracting(path -> path.getFileName().toString())
+                    .noneMatch(name -> name.startsWith(".building-") || name.endsWith(".ext4"));
+
+            Path ext4 = cache.get(with("hello-forkd")).file();
+            Tool.requireCleanFileSystem(ext4);
+            assertThat(Tool.run("debugfs", "-R", "cat /usr/share/hello-forkd/text", ext4.toString()))
+                    .contains("installed by dnf");
+            assertThat(cache.get(with("hello-forkd")).cached()).isTrue();
+        }
+    }
+
+    private Request with(String... packages) {
+        return new Request(
+                "oci:" + scratch.resolve("image") + ":1",
+                Platform.host(),
+                false,
+                new RootfsOptions(1024, List.of(packages)));
+    }
+}
