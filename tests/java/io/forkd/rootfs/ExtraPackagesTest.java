@@ -12,10 +12,11 @@ import io.forkd.vmm.NativeFiles;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
-/** Packages of a repository that is in the image, installed by the image's own dnf. */
+/** Packages of a repository that is in the image, installed by the image's own package manager. */
 class ExtraPackagesTest {
     private static final Work QUIET = new Work() {
         @Override
@@ -34,34 +35,35 @@ class ExtraPackagesTest {
     @TempDir
     Path scratch;
 
-    @Test
-    void dnf_installs_what_is_there_and_says_what_is_not() throws Exception {
-        Tool.run("tests/images/dnf", scratch.resolve("image").toString());
+    @ParameterizedTest
+    @CsvSource({"apt,Unable to locate package no-such-package", "dnf,No match for argument: no-such-package"})
+    void manager_installs_what_is_there_and_says_what_is_not(String manager, String complaint) throws Exception {
+        Tool.run("tests/images/managers", scratch.resolve("images").toString());
         NativeFiles files = NativeFiles.installed();
         Path directory = scratch.resolve("cache");
         try (RootfsCache cache =
                 new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), Map.of(), QUIET)) {
-            assertThatThrownBy(() -> cache.get(with("no-such-package")))
+            assertThatThrownBy(() -> cache.get(with(manager, "no-such-package")))
                     .isInstanceOfSatisfying(ForkdException.class, e -> {
                         assertThat(e.sentence()).isEqualTo("cannot install no-such-package");
-                        assertThat(e.remedy()).contains("No match for argument: no-such-package");
+                        assertThat(e.remedy()).contains(complaint);
                     });
             assertThat(Trees.list(directory.resolve("images"))).isEmpty();
             assertThat(Trees.list(directory))
                     .extracting(path -> path.getFileName().toString())
                     .noneMatch(name -> name.startsWith(".building-") || name.endsWith(".ext4"));
 
-            Path ext4 = cache.get(with("hello-forkd")).file();
+            Path ext4 = cache.get(with(manager, "hello-forkd")).file();
             Tool.requireCleanFileSystem(ext4);
             assertThat(Tool.run("debugfs", "-R", "cat /usr/share/hello-forkd/text", ext4.toString()))
-                    .contains("installed by dnf");
-            assertThat(cache.get(with("hello-forkd")).cached()).isTrue();
+                    .contains("installed by " + manager);
+            assertThat(cache.get(with(manager, "hello-forkd")).cached()).isTrue();
         }
     }
 
-    private Request with(String... packages) {
+    private Request with(String manager, String... packages) {
         return new Request(
-                "oci:" + scratch.resolve("image") + ":1",
+                "docker-archive:" + scratch.resolve("images").resolve(manager + ".tar"),
                 Platform.host(),
                 false,
                 new RootfsOptions(1024, List.of(packages)));
