@@ -20,6 +20,8 @@ final class Merger {
     private static final String AUFS = ".wh..wh.";
     private static final int MAX_FILES = 750_000;
     private static final long MAX_NAME_BYTES = 64L << 20;
+    /** What one takes beside its value. */
+    private static final int XATTR_BYTES = 32;
 
     private final Ext4Writer image;
     private final Work work;
@@ -170,7 +172,7 @@ final class Merger {
                 throw new BadLayerException("its extended attribute " + Names.text(Names.ofText(name))
                         + " is of no kind that ext4 has, or too large");
             }
-            xattrBytes += xattr.getValue().length;
+            xattrBytes += XATTR_BYTES + xattr.getValue().length;
         }
     }
 }
