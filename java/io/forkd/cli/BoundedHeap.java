@@ -2,7 +2,6 @@ package io.forkd.cli;
 
 import com.sun.management.HotSpotDiagnosticMXBean;
 import com.sun.management.VMOption.Origin;
-import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
@@ -41,7 +40,8 @@ final class BoundedHeap {
             return OptionalInt.of(
                     waitFor(new ProcessBuilder(command()).inheritIO().start()));
         } catch (IOException e) {
-            throw ForkdException.of("start a second JVM, with a bounded heap", e);
+            // There is no other java; rather too much memory than no image.
+            return OptionalInt.empty();
         }
     }
 
