@@ -9,9 +9,9 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
-import java.util.HashSet;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.Optional;
-import java.util.Set;
 
 /**
  * A lock on a file that the kernel gives back when its holder dies. It holds between processes; within one process a
@@ -22,7 +22,7 @@ public final class FileLock implements AutoCloseable {
      * The files that this process has locked, whatever their names are now. A second open of one must not even be tried:
      * closing it would give the process's lock away.
      */
-    private static final Set<Object> HELD = new HashSet<>();
+    private static final Map<Object, Boolean> HELD = new HashMap<>(); // to: shared
 
     private final Object key;
     private final FileChannel channel;
@@ -58,9 +58,22 @@ public final class FileLock implements AutoCloseable {
         return tryLock(file, true);
     }
 
+    /** Whether anybody holds it exclusively, this process or another. */
+    public static boolean isExclusive(Path file) throws IOException {
+        synchronized (HELD) {
+            Boolean shared = HELD.get(key(file));
+            if (shared != null) {
+                return !shared;
+            }
+            try (FileLock probe = tryShared(file).orElse(null)) {
+                return probe == null;
+            }
+        }
+    }
+
     private static Optional<FileLock> tryLock(Path file, boolean shared) throws IOException {
         synchronized (HELD) {
-            if (Files.exists(file) && HELD.contains(key(file))) {
+            if (Files.exists(file) && HELD.containsKey(key(file))) {
                 return Optional.empty();
             }
             boolean locked = false;
@@ -69,7 +82,7 @@ public final class FileLock implements AutoCloseable {
                 FileLock lock = new FileLock(key(file), channel);
                 locked = channel.tryLock(0, Long.MAX_VALUE, shared) != null;
                 if (locked) {
-                    HELD.add(lock.key);
+                    HELD.put(lock.key, shared);
                 }
                 return locked ? Optional.of(lock) : Optional.empty();
             } finally {

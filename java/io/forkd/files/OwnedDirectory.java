@@ -51,6 +51,12 @@ public final class OwnedDirectory implements AutoCloseable {
         }
     }
 
+    /** Whether its owner lives, as against those who only use it. */
+    public static boolean isOwned(Path directory) throws IOException {
+        Path lockFile = directory.resolve(LOCK);
+        return Files.isRegularFile(lockFile, LinkOption.NOFOLLOW_LINKS) && FileLock.isExclusive(lockFile);
+    }
+
     /**
      * Keeps everybody from making directories in {@code parent}, for as long as the lock is held; empty when there is
      * one whose name starts with {@code prefix} and whose process lives.

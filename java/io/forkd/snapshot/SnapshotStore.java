@@ -115,7 +115,7 @@ public final class SnapshotStore {
             return State.COMPLETE;
         }
         try {
-            if (OwnedDirectory.isAlive(snapshot.directory()) || writers.isWriting(snapshot)) {
+            if (OwnedDirectory.isOwned(snapshot.directory()) || writers.isWriting(snapshot)) {
                 return State.WRITING;
             }
         } catch (IOException e) {
