@@ -48,12 +48,12 @@ static int open_device(struct forkd_error *err)
     if (fd >= 0)
         return fd;
     const char *remedy = NULL;
-    if (errno == ENOENT)
+    if (errno == ENOENT || errno == ENODEV) /* the node may be there without the module */
         remedy =
             "this host offers no virtualisation; load kvm-intel or kvm-amd, or enable it in the firmware "
             "(or nested virtualisation in the hypervisor above)";
     else if (errno == EACCES || errno == EPERM)
-        remedy = "add yourself to the group that owns it (usermod -aG kvm $USER, then log in again)";
+        remedy = "add yourself to the group that owns it (sudo usermod -aG kvm $USER, then log in again)";
     return error_set(err, errno, "open", "/dev/kvm", remedy == NULL ? NULL : "%s", remedy);
 }
 

@@ -3,18 +3,12 @@
  * Forking when something runs out at child k of n, or dies meanwhile: the children that were made live on,
  * the others say why they are not there, and nothing is left behind.
  */
-#include "snapshot.h"
+#include "stranger.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #define CHILDREN 10
-#define STRANGER 54321 /* a user that runs nothing else; limits of processes are not for root */
 #define SOME 3
 
 struct brood {
@@ -82,36 +76,17 @@ static void assert_failed(const struct forkd_vm_status *status, int code)
     assert_true(strlen(status->error.text) > 0);
 }
 
-/* A /dev/kvm that everybody may use, for this program only. */
-static void share_kvm(const struct fixture *fixture)
+/* Limits of processes are not for root. */
+static struct forkd_server *start_as_stranger(struct fixture *fixture)
 {
-    struct stat info;
-    char node[128];
-    assert_int_equal(stat("/dev/kvm", &info), 0);
-    folder_file(&fixture->folder, "kvm", node, sizeof node);
-    mode_t mask = umask(0);
-    if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mknod(node, S_IFCHR | 0666, info.st_rdev) < 0 || mount(node, "/dev/kvm", NULL, MS_BIND, NULL) < 0)
-        fail_msg("cannot put a node over /dev/kvm: %s: run the native tests as root", strerror(errno));
-    umask(mask);
-}
-
-static struct forkd_server *start_as_stranger(const struct fixture *fixture)
-{
-    char command[512];
-    char vmm[128];
     struct forkd_error error = {0};
     struct forkd_server *server = NULL;
-    struct forkd_server_options options = fixture->options;
-    share_kvm(fixture);
-    folder_file(&fixture->folder, "forkd-vmm", vmm, sizeof vmm);
-    snprintf(command, sizeof command, "cp '%s' '%s' && chown -R %d '%s'", FORKD_VMM, vmm, STRANGER,
-             fixture->folder.path);
-    assert_int_equal(system(command), 0);
-    options.vmm_path = vmm;
-    assert_int_equal(setresuid(STRANGER, STRANGER, 0), 0);
-    int result = forkd_server_start(&server, &options, &error);
-    assert_int_equal(setresuid(0, 0, 0), 0);
+    own_mounts();
+    put_kvm(fixture, KVM_DEVICE, 0666);
+    give_to_stranger(fixture);
+    become(STRANGER);
+    int result = forkd_server_start(&server, &fixture->options, &error);
+    become(0);
     OK(result);
     return server;
 }
@@ -134,12 +109,12 @@ static rlim_t count_threads(int pid)
 static void limit_threads(int pid, rlim_t count)
 {
     struct rlimit limit;
-    assert_int_equal(setresuid(STRANGER, STRANGER, 0), 0);
+    become(STRANGER);
     int result = prlimit(pid, RLIMIT_NPROC, NULL, &limit);
     limit.rlim_cur = count;
     if (result == 0)
         result = prlimit(pid, RLIMIT_NPROC, &limit, NULL);
-    assert_int_equal(setresuid(0, 0, 0), 0);
+    become(0);
     assert_int_equal(result, 0);
 }
 

@@ -13,6 +13,8 @@ struct fixture {
     char memory[128];
     char vmstate[128];
     char disk[128];
+    char vmm[128];   /* for the stranger: see stranger.h */
+    char guest[128]; /* the same */
     struct forkd_disk disks[1];
     struct forkd_server_options options;
 };

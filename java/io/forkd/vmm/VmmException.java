@@ -8,7 +8,7 @@ public final class VmmException extends ForkdException {
     private final transient NativeError error;
 
     public VmmException(NativeError error) {
-        super(kind(error.code()), error.sentence(), remedy(error));
+        super(kind(error.code()), error.sentence());
         this.error = error;
     }
 
@@ -28,19 +28,6 @@ public final class VmmException extends ForkdException {
             case NativeError.EBADMSG -> Kind.DAMAGED;
             case NativeError.ENOTSUP -> Kind.UNSUPPORTED;
             default -> Kind.FAILED;
-        };
-    }
-
-    private static String remedy(NativeError error) {
-        if (!error.object().equals("/dev/kvm")) {
-            return "";
-        }
-        return switch (error.code()) {
-            case NativeError.ENOENT ->
-                "Load the module (sudo modprobe kvm-intel, or kvm-amd). If that fails, switch"
-                        + " virtualisation on in the firmware, or, inside a VM, nested virtualisation on its host.";
-            case NativeError.EACCES -> "Join the group that may use it: sudo usermod -aG kvm $USER, then log in again.";
-            default -> "";
         };
     }
 }
