@@ -2,8 +2,10 @@
 /* Snapshot, fork server and children through libforkd, with a guest of our own. */
 #include "snapshot.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -195,6 +197,31 @@ static void damaged_vmstate_is_refused(void **state)
     assert_server_refused(&options, EBADMSG, "vmstate");
 }
 
+/* Whoever takes a feature out of the list that the host is compared with is found out. */
+static void edited_feature_list_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t vendor[3];
+    uint32_t highest = 0;
+    struct forkd_server_options options = fixture->options;
+    char copy[128];
+    static uint8_t bytes[1 << 20];
+    __get_cpuid(0, &highest, &vendor[0], &vendor[1], &vendor[2]);
+    int fd = open(fixture->vmstate, O_RDONLY | O_CLOEXEC);
+    ssize_t length = read(fd, bytes, sizeof bytes);
+    close(fd);
+    assert_in_range(length, 1, sizeof bytes - 1);
+    /* Leaf 0 as in the vCPU's struct kvm_cpuid_entry2; from its EBX on to ECX of leaf 1, the next entry. */
+    uint8_t *leaf_0 = memmem(bytes, (size_t)length, vendor, sizeof vendor);
+    assert_non_null(leaf_0);
+    leaf_0[sizeof(struct kvm_cpuid_entry2) + 4] ^= 1;
+    options.vmstate_path = folder_file(&fixture->folder, "vmstate.edited", copy, sizeof copy);
+    fd = open(copy, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, bytes, (size_t)length), length);
+    close(fd);
+    assert_server_refused(&options, EBADMSG, "vmstate section vcpu 0: Bad message: wrong checksum");
+}
+
 static void memory_image_of_another_size_is_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -271,6 +298,7 @@ int main(void)
         cmocka_unit_test(ended_server_takes_its_children_along),
         cmocka_unit_test(child_that_does_not_acknowledge_its_identity_is_ended),
         cmocka_unit_test(damaged_vmstate_is_refused),
+        cmocka_unit_test(edited_feature_list_is_refused),
         cmocka_unit_test(memory_image_of_another_size_is_refused),
         cmocka_unit_test(wrong_disks_are_refused),
         cmocka_unit_test(snapshot_never_overwrites),
