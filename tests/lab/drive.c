@@ -35,10 +35,12 @@ struct options {
     const char *snapshot;
     const char *command_line;
     const char *refused; /* the server must be refused with these words */
+    uint64_t memory_mib; /* 0: the library's default */
     int children;
     int rounds;
     bool python;
     bool baseline;
+    bool bare;
 };
 
 /* What a child said of itself. */
@@ -183,7 +185,9 @@ static bool boot_and_snapshot(const struct options *options)
                                             .kernel_path = options->kernel,
                                             .initrd_path = options->initrd,
                                             .command_line = options->command_line,
+                                            .memory_bytes = options->memory_mib << 20,
                                             .vcpu_count = 2,
+                                            .flags = options->bare ? FORKD_NO_AGENT : 0,
                                             .cpu_template =
                                                 options->baseline ? FORKD_CPU_BASELINE : FORKD_CPU_HOST,
                                             .disks = &disk,
@@ -197,7 +201,8 @@ static bool boot_and_snapshot(const struct options *options)
     bool good = await_ready(vm, "the booted guest", boot.console_path, NULL);
     printf("  boot %.0f ms\n", now_ms() - start);
     if (good) {
-        check_vcpus(vm, "the booted guest");
+        if (!options->bare)
+            check_vcpus(vm, "the booted guest");
         if (options->python)
             check_eval(vm, "the booted guest");
         mkdir(options->snapshot, 0700);
@@ -377,12 +382,11 @@ static void branch_and_check(const struct options *options, struct forkd_server 
 {
     struct forkd_error error;
     char text[TEXT_SIZE] = "";
-    char directory[512];
+    static const char directory[] = "branch";
     struct forkd_vm *source = fork_one(server, "source");
     if (source == NULL)
         return;
     shell(source, "echo in memory > /run/then; echo on disk > /root/then; sync", text, sizeof text);
-    snprintf(directory, sizeof directory, "%s/branch", options->snapshot);
     mkdir(directory, 0700);
     const struct forkd_branch_options branch = {.directory = directory};
     struct forkd_branch_result result;
@@ -410,46 +414,54 @@ static void branch_and_check(const struct options *options, struct forkd_server 
     else
         printf("%s\n", error.text);
     forkd_server_free(restored);
+    check(system("rm -r branch") == 0, "the branch is removed");
+}
+
+static void check_refused(const struct options *options)
+{
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    int result = start_server(options, options->snapshot, &server, &error);
+    check(result < 0 && strstr(error.text, options->refused) != NULL, "%s is refused for '%s': %s",
+          options->snapshot, options->refused, error.text);
+    forkd_server_free(server);
 }
 
 static void fork_and_check(const struct options *options)
 {
     struct forkd_error error = {0};
-    struct forkd_server *server = NULL;
-    double start = now_ms();
-    int result = start_server(options, options->snapshot, &server, &error);
-    if (options->refused != NULL) {
-        check(result < 0 && strstr(error.text, options->refused) != NULL, "the server is refused for %s: %s",
-              options->refused, error.text);
-        forkd_server_free(server);
-        return;
-    }
-    if (!check(result == 0, "the fork server starts (%.1f ms)", now_ms() - start)) {
-        printf("%s\n", error.text);
-        return;
-    }
     struct facts *facts = calloc((size_t)options->children * (size_t)options->rounds, sizeof *facts);
-    for (int round = 0; round < options->rounds && facts != NULL; round++)
+    for (int round = 0; round < options->rounds && facts != NULL; round++) {
+        struct forkd_server *server = NULL;
+        double start = now_ms();
+        int result = start_server(options, options->snapshot, &server, &error);
+        if (!check(result == 0, "the fork server starts (%.1f ms)", now_ms() - start)) {
+            printf("%s\n", error.text);
+            break;
+        }
         fork_round(options, server, facts, round);
+        if (round == options->rounds - 1)
+            branch_and_check(options, server);
+        forkd_server_free(server);
+    }
     free(facts);
-    branch_and_check(options, server);
-    forkd_server_free(server);
 }
 
 static _Noreturn void usage(void)
 {
     fputs("Usage: drive --vmm FORKD-VMM --rootfs IMAGE --snapshot DIR\n"
-          "             [--kernel FILE --initrd FILE] [--append WORDS]\n"
-          "             [--children N] [--rounds N] [--python] [--baseline]\n"
+          "             [--kernel FILE] [--initrd FILE] [--append WORDS] [--memory MIB]\n"
+          "             [--children N] [--rounds N] [--python] [--baseline] [--bare]\n"
           "             [--refused WORDS]\n"
           "\n"
           "With a kernel: boots it with two vCPUs and IMAGE as its disk, and writes DIR.\n"
-          "Then, --rounds times (1), forks --children (5; 0: none) of DIR, lets each\n"
-          "acknowledge its identity, and checks name, clock, random numbers and vCPUs;\n"
+          "Then, --rounds times (1), starts a fork server of DIR, forks --children (5; 0: none),\n"
+          "lets each acknowledge its identity, and checks name, clock, random numbers and vCPUs;\n"
           "then branches one more, and forks that branch, before and after it is on disk.\n"
           "--python: the image has numpy, which is warmed. --baseline: with that CPU template.\n"
-          "--refused: the host must refuse the snapshot, and say WORDS. Consoles are left in the current "
-          "folder.\n",
+          "--bare: the kernel is one of tests/native/guests, without an agent, to make a snapshot of.\n"
+          "--refused: instead, the host must refuse DIR, and say WORDS.\n"
+          "Consoles are left in the current folder.\n",
           stderr);
     exit(2);
 }
@@ -462,7 +474,8 @@ static void read_options(int count, char **words, struct options *options)
         {"snapshot", required_argument, NULL, 's'}, {"append", required_argument, NULL, 'a'},
         {"children", required_argument, NULL, 'c'}, {"rounds", required_argument, NULL, 'n'},
         {"python", no_argument, NULL, 'p'},         {"baseline", no_argument, NULL, 'b'},
-        {"refused", required_argument, NULL, 'f'},  {NULL, 0, NULL, 0}};
+        {"refused", required_argument, NULL, 'f'},  {"memory", required_argument, NULL, 'm'},
+        {"bare", no_argument, NULL, 'o'},           {NULL, 0, NULL, 0}};
     static char command_line[2048];
     const char *append = "";
     *options = (struct options){.children = 5, .rounds = 1};
@@ -501,12 +514,19 @@ static void read_options(int count, char **words, struct options *options)
         case 'f':
             options->refused = optarg;
             break;
+        case 'm':
+            options->memory_mib = strtoull(optarg, NULL, 10);
+            break;
+        case 'o':
+            options->bare = true;
+            break;
         default:
             usage();
         }
     }
     if (optind != count || options->vmm == NULL || options->rootfs == NULL || options->snapshot == NULL ||
-        options->children < 0 || options->children > MAX_CHILDREN || options->rounds < 1)
+        options->children < 0 || options->children > MAX_CHILDREN || options->rounds < 1 ||
+        (options->bare && options->children > 0) || (options->refused != NULL && options->kernel != NULL))
         usage();
     /* "import numpy" */
     snprintf(command_line, sizeof command_line, "%s%s %s", default_command_line,
@@ -520,7 +540,9 @@ int main(int count, char **words)
     read_options(count, words, &options);
     setvbuf(stdout, NULL, _IOLBF, 0);
     double start = now_ms();
-    if ((options.kernel == NULL || boot_and_snapshot(&options)) && options.children > 0)
+    if (options.refused != NULL)
+        check_refused(&options);
+    else if ((options.kernel == NULL || boot_and_snapshot(&options)) && options.children > 0)
         fork_and_check(&options);
     for (int i = 0; i < 50 && processes_left(); i++)
         usleep(100000);
