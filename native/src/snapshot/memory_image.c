@@ -3,9 +3,9 @@
 
 #include "base/io.h"
 #include "snapshot/layer.h"
+#include "snapshot/pagemap.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,11 +15,7 @@
 
 #define IMAGE "memory.bin"
 #define LAYER "memory.layer"
-#define IMAGE_PAGE 4096u
-/* Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped, bit 61 of a file (or shared). */
-#define PAGEMAP_THERE (3ull << 62)
-#define PAGEMAP_FILE (1ull << 61)
-#define PAGEMAP_BATCH 8192u
+#define IMAGE_PAGE PAGEMAP_PAGE
 #define COPY_BUFFER (1u << 20)
 
 /* --- which pages are anonymous ----------------------------------------------------------------------------
@@ -31,13 +27,11 @@ struct ranges {
     uint64_t capacity;
 };
 
-static int add_page(struct ranges *ranges, uint64_t page)
+static int add_range(void *context, uint64_t first, uint64_t count, bool anonymous)
 {
-    struct layer_extent *last = ranges->count == 0 ? NULL : &ranges->extents[ranges->count - 1];
-    if (last != NULL && last->first + last->count == page) {
-        last->count++;
+    struct ranges *ranges = context;
+    if (!anonymous)
         return 0;
-    }
     if (ranges->count == ranges->capacity) {
         uint64_t capacity = ranges->capacity == 0 ? 256 : 2 * ranges->capacity;
         struct layer_extent *larger = realloc(ranges->extents, capacity * sizeof *larger);
@@ -46,24 +40,7 @@ static int add_page(struct ranges *ranges, uint64_t page)
         ranges->extents = larger;
         ranges->capacity = capacity;
     }
-    ranges->extents[ranges->count++] = (struct layer_extent){.first = page, .count = 1};
-    return 0;
-}
-
-static int scan(int pagemap, const void *memory, uint64_t pages, uint64_t *entries, struct ranges *out)
-{
-    uint64_t first_entry = (uint64_t)(uintptr_t)memory / IMAGE_PAGE;
-    for (uint64_t page = 0; page < pages;) {
-        uint64_t count = pages - page < PAGEMAP_BATCH ? pages - page : PAGEMAP_BATCH;
-        int rc = io_pread(pagemap, entries, count * sizeof *entries, (first_entry + page) * sizeof *entries);
-        for (uint64_t i = 0; i < count && rc == 0; i++) {
-            if ((entries[i] & PAGEMAP_THERE) != 0 && (entries[i] & PAGEMAP_FILE) == 0)
-                rc = add_page(out, page + i);
-        }
-        if (rc < 0)
-            return rc;
-        page += count;
-    }
+    ranges->extents[ranges->count++] = (struct layer_extent){.first = first, .count = count};
     return 0;
 }
 
@@ -73,15 +50,10 @@ static int find_anonymous(const void *memory, uint64_t size, const char *object,
 {
     if (size % IMAGE_PAGE != 0 || (uintptr_t)memory % IMAGE_PAGE != 0)
         return error_set(err, EINVAL, "write", object, "memory is not in whole pages");
-    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (pagemap < 0)
-        return error_set(err, errno, "open", "/proc/self/pagemap",
-                         "which says what of the memory is to be written");
-    uint64_t *entries = malloc(PAGEMAP_BATCH * sizeof *entries);
-    int rc = entries == NULL ? -ENOMEM : scan(pagemap, memory, size / IMAGE_PAGE, entries, out);
-    free(entries);
-    close(pagemap);
-    return rc < 0 ? error_set(err, rc, "read", "/proc/self/pagemap", NULL) : 0;
+    int rc = pagemap_scan(memory, size, add_range, out);
+    return rc < 0 ? error_set(err, rc, "read", "/proc/self/pagemap",
+                              "which says what of the memory is to be written")
+                  : 0;
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------
