@@ -196,20 +196,31 @@ struct forkd_server_options {
     uint32_t parked_count;    /* children to keep forked in advance, 0 to FORKD_MAX_PARKED; see below */
     const struct forkd_disk *disks; /* in the snapshot's order */
     const char *scratch_dir;        /* as in forkd_boot_options */
-    const char *control_path; /* Unix socket to create, below 108 bytes: the server is detached, and ends
-                                 by itself after idle_timeout_ms; NULL: it ends with its handle */
-    uint32_t idle_timeout_ms; /* how long a detached server stays with neither a handle nor a child that
-                                 is not detached itself; 0: 60000 */
-    uint32_t reserved32;      /* zero */
-    uint64_t reserved[8];     /* zero */
+    const char *control_path;     /* Unix socket to create, below 108 bytes: the server is detached, and ends
+                                     by itself after idle_timeout_ms; NULL: it ends with its handle */
+    uint32_t idle_timeout_ms;     /* how long a detached server stays with neither a handle nor a child that
+                                     is not detached itself; 0: 60000 */
+    uint32_t reserved32;          /* zero */
+    const char *working_set_path; /* file of the pages that a child touches for its first answer; NULL: none
+                                     are prepared; see below */
+    uint64_t reserved[7];         /* zero */
 };
 
 /*
  * Start the fork server of a snapshot: maps the memory, decodes vmstate, opens the disks, once for all
  * children. With parked_count, that many children are forked in advance and wait, with their KVM VM made but
  * no state yet, so that forkd_server_fork takes one of them in half the time; the server forks new ones when
- * it has nothing else to do. A parked child costs what an idle child costs. The server ends, and every child
- * that is not detached with it, when *out is freed or the calling process dies, unless it is detached.
+ * it has nothing else to do. A parked child costs what an idle child costs.
+ *
+ * With working_set_path, the first child that answers a connection (forkd_vm_connect, vsock_path) notes in
+ * that file which pages of memory it touched for the answer. Every later child has these pages prepared, at
+ * most 64 MiB of them its own, when its first connection is opened and not before, so that its guest takes
+ * few page faults until it answers. The file is made when it is not there. It is a cache: one that is
+ * damaged, or belongs to other memory, is learnt anew, and one that cannot be opened is done without. One
+ * file belongs to one memory image.
+ *
+ * The server ends, and every child that is not detached with it, when *out is freed or the calling process
+ * dies, unless it is detached.
  * Errors: -ENOENT/-EACCES; -EBADMSG vmstate or a disk layer is damaged (the object names the section);
  * -ENOTSUP this host lacks something that the snapshot needs; -EINVAL disks or memory size do not match.
  */

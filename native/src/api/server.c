@@ -16,6 +16,13 @@
 #define DEFAULT_READY_TIMEOUT_MS 120000
 #define DEFAULT_IDLE_TIMEOUT_MS 60000
 
+/* A cache: where it cannot be written it is used as it is, and where there is none it is done without. */
+static bool open_working_set(struct fd_list *list, const char *path)
+{
+    return path != NULL && (fd_list_open(list, path, O_RDWR | O_CREAT, "working set", NULL) == 0 ||
+                            fd_list_open(list, path, O_RDONLY, "working set", NULL) == 0);
+}
+
 static int fill_serve_message(const struct forkd_server_options *options, struct control_serve *message,
                               struct fd_list *list, struct forkd_error *err)
 {
@@ -31,12 +38,13 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
     if (options->parked_count > FORKD_MAX_PARKED)
         return error_set(err, EINVAL, "check", "parked_count", "%u; at most %d", options->parked_count,
                          FORKD_MAX_PARKED);
-    if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
+    if ((result = check_reserved(options->reserved, 7, err)) < 0 ||
         (result = fd_list_open(list, options->memory_path, O_RDONLY, "memory image", err)) < 0 ||
         (result = fd_list_open(list, options->vmstate_path, O_RDONLY, "vmstate", err)) < 0 ||
         (result = fd_list_open_scratch(list, options->scratch_dir, err)) < 0 ||
         (result = fd_list_listen(list, options->control_path, err)) < 0)
         return result;
+    message->has_working_set = open_working_set(list, options->working_set_path);
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes,
                               message->disk_layer_counts, err);
 }

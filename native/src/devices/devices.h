@@ -32,6 +32,10 @@ struct vsock_host {
     /* Return a connected, non-blocking stream socket, which becomes the device's, or a negative errno to
      * refuse. */
     int (*accept)(struct vsock_host *host, uint32_t port);
+    /* A connection of the host's is about to be asked for, vsock_connect or a client's; and the first bytes
+     * of the guest on such a connection are about to be passed on. May be NULL. */
+    void (*opening)(struct vsock_host *host);
+    void (*answered)(struct vsock_host *host);
 };
 
 int vsock_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi,

@@ -92,6 +92,7 @@ struct connection {
     uint8_t control;         /* SEND_* */
     uint8_t guest_shutdown;  /* VIRTIO_VSOCK_SHUTDOWN_*: what the guest will no longer do */
     uint8_t told_shutdown;   /* the same of the host, as far as the guest was told */
+    bool ours;               /* the host opened it */
     bool greets;             /* the client waits for "OK <port>" */
     bool queued;             /* waits for its turn */
     bool hashed;             /* can be found by its ports */
@@ -476,8 +477,12 @@ static void request(struct connection *c)
 
 static void request_or_hold(struct connection *c, uint32_t port)
 {
+    const struct vsock *vsock = c->vsock;
     c->guest_port = port;
-    if (c->vsock->hold)
+    c->ours = true;
+    if (vsock->host != NULL && vsock->host->opening != NULL)
+        vsock->host->opening(vsock->host);
+    if (vsock->hold)
         c->state = CONNECTION_HELD;
     else
         request(c);
@@ -774,6 +779,9 @@ static bool keep(struct connection *c, const struct virtqueue_chain *chain, uint
 /* Payload from the guest: to the socket, or into the buffer behind what waits there. */
 static void forward(struct connection *c, struct virtqueue_chain *chain, uint32_t length)
 {
+    struct vsock_host *host = c->vsock->host;
+    if (c->ours && c->forwarded == 0 && c->buffered == 0 && host != NULL && host->answered != NULL)
+        host->answered(host);
     if (c->host_gone) {
         c->lost |= length > 0;
         c->forwarded += length;

@@ -68,14 +68,15 @@ struct control_boot {
     char command_line[CONTROL_COMMAND_LINE_SIZE];
 };
 
-/* Descriptors: memory.bin, vmstate, scratch folder; as said, a listening socket; then for each disk its base
- * and its layers. */
+/* Descriptors: memory.bin, vmstate, scratch folder; as said, a listening socket and the working set; then for
+ * each disk its base and its layers. */
 struct control_serve {
     struct control_header header;
     uint32_t disk_count;
     uint32_t parked_count;
     uint32_t idle_timeout_ms;
     uint8_t has_listener;
+    uint8_t has_working_set;
     uint32_t disk_modes[FORKD_MAX_DISKS];
     uint32_t disk_layer_counts[FORKD_MAX_DISKS];
 };

@@ -3,6 +3,7 @@
 
 #include "base/channel.h"
 #include "snapshot/files.h"
+#include "snapshot/working_set.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -634,6 +635,17 @@ static struct server *make(struct vm *vm, int channel, int listener)
     return server;
 }
 
+/* So that what is cold comes from the disk in one go. The children read the set themselves, when they need
+ * it: it may not be learnt yet. */
+static void fetch_working_set(const struct vm *vm)
+{
+    struct working_set set;
+    if (vm->working_set_fd < 0 || working_set_read(vm->working_set_fd, vm->machine.memory.size, &set) < 0)
+        return;
+    working_set_fetch(&set, vm->memory_fd);
+    working_set_free(&set);
+}
+
 _Noreturn void server_process(int channel, const struct control_serve *message, const int *fds,
                               uint32_t fd_count)
 {
@@ -654,6 +666,7 @@ _Noreturn void server_process(int channel, const struct control_serve *message, 
         send_status(server, channel); /* our pid is not the one that was started */
     }
     close(fds[1]); /* vmstate is decoded */
+    fetch_working_set(&vm);
     server->parked_wanted = message->parked_count;
     run(server);
 }

@@ -7,6 +7,7 @@
 #include "proc/twin.h"
 #include "snapshot/files.h"
 #include "snapshot/memory_image.h"
+#include "snapshot/working_set.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -286,6 +287,49 @@ static int accept_from_guest(struct vsock_host *host, uint32_t port)
     return fd;
 }
 
+/* --- the first answer -------------------------------------------------------------------------------------
+ */
+
+static void done_with_working_set(struct vm *vm)
+{
+    close(vm->working_set_fd);
+    vm->working_set_fd = -1;
+}
+
+/*
+ * Somebody is going to ask the guest something: now, not when it was forked, a child gets the pages that it
+ * will need for the answer, since most that are forked are never asked. The agent's own messages come before
+ * the child is ready.
+ */
+static void on_opening(struct vsock_host *host)
+{
+    struct vm *vm = container_of(host, struct vm, vsock_host);
+    if (vm->status.phase != FORKD_VM_READY || vm->working_set_fd < 0 || vm->touched_before != NULL)
+        return;
+    const struct guest_memory *memory = &vm->machine.memory;
+    struct working_set set;
+    if (working_set_read(vm->working_set_fd, memory->size, &set) == 0) {
+        working_set_populate(&set, memory->host);
+        working_set_free(&set);
+    } else {
+        vm->touched_before = working_set_begin(vm->working_set_fd, memory->host, memory->size);
+    }
+    if (vm->touched_before == NULL)
+        done_with_working_set(vm);
+}
+
+/* Before the client has the answer: it may well end the child at once. */
+static void on_answered(struct vsock_host *host)
+{
+    struct vm *vm = container_of(host, struct vm, vsock_host);
+    if (vm->touched_before == NULL)
+        return;
+    working_set_learn(vm->working_set_fd, vm->touched_before, vm->machine.memory.host,
+                      vm->machine.memory.size);
+    vm->touched_before = NULL;
+    done_with_working_set(vm);
+}
+
 /* --- requests of the owner --------------------------------------------------------------------------------
  */
 
@@ -516,10 +560,16 @@ static int arm_deadline(struct vm *vm, uint32_t timeout_ms, struct forkd_error *
     return 0;
 }
 
+static void set_name(const char *name)
+{
+    prctl(PR_SET_NAME, name);
+}
+
 static void *loop_thread(void *argument)
 {
     struct vm *vm = argument;
     struct loop *loop = &vm->machine.loop;
+    set_name("forkd-loop");
     struct forkd_error error;
     int result = 0;
     for (;;) {
@@ -566,11 +616,6 @@ static int attach_net(struct vm *vm, const char *tap_name, struct forkd_error *e
         return 0;
     int tap = tap_open(tap_name, err);
     return tap < 0 ? tap : net_attach(vm->machine.net, tap, err);
-}
-
-static void set_name(const char *name)
-{
-    prctl(PR_SET_NAME, name);
 }
 
 /* More memory than the host can ever give would only end in the OOM killer. */
@@ -630,6 +675,7 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
         return error_set(err, errno, "mmap", "guest memory", NULL);
     vm->vsock_host.accept = accept_from_guest;
     vm->memory_fd = -1;
+    vm->working_set_fd = -1;
     struct kvm_host host;
     if ((result = kvm_host_open(&host, true, err)) < 0 ||
         (result = machine_init(&vm->machine, &config, memory, disks, vm->console_fd, &vm->vsock_host, err)) <
@@ -672,9 +718,11 @@ int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const stru
                   void *memory, int memory_fd, struct disk **disks, const struct kvm_host *host,
                   struct forkd_error *err)
 {
-    vm->vsock_host.accept = accept_from_guest;
+    vm->vsock_host =
+        (struct vsock_host){.accept = accept_from_guest, .opening = on_opening, .answered = on_answered};
     vm->deadline_watch.fd = -1;
     vm->memory_fd = memory_fd;
+    vm->working_set_fd = -1;
     int result = machine_init(&vm->machine, config, memory, disks, -1, &vm->vsock_host, err);
     vm->machine.host = *host;
     return result < 0 ? result : machine_load(&vm->machine, reader, err);
@@ -683,7 +731,7 @@ int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const stru
 int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
             struct forkd_error *err)
 {
-    uint32_t fixed = 3u + (message->has_listener != 0);
+    uint32_t fixed = 3u + (message->has_listener != 0) + (message->has_working_set != 0);
     if (fd_count < fixed || message->disk_count > FORKD_MAX_DISKS)
         return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
     struct stat info;
@@ -714,6 +762,8 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
         result = kvm_host_open(&host, true, err);
     if (result == 0)
         result = vm_load_state(vm, &reader, &config, memory, fds[0], disks, &host, err);
+    if (result == 0 && message->has_working_set)
+        vm->working_set_fd = fds[fixed - 1];
     munmap(bytes, (size_t)info.st_size);
     return result;
 }

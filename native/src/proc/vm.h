@@ -38,6 +38,8 @@ struct vm {
     struct machine machine;
     struct vsock_host vsock_host;     /* guest-initiated connections */
     int memory_fd;                    /* what guest memory is a private mapping of; -1: booted, of no file */
+    int working_set_fd;               /* a child's; -1: none, or done with */
+    uint8_t *touched_before;          /* what memory has while that is learnt there; NULL: it is not */
     struct vm_peer owner;             /* who asked for this VM */
     struct vm_peer *peers;            /* the owner, while it is there, and who has attached */
     struct loop_watch listener_watch; /* fd -1: not detached */

@@ -78,6 +78,38 @@ static void parked_children_are_used_and_replaced(void **state)
     assert_int_equal(forkd_server_start(&server, &options, &error), -EINVAL);
 }
 
+static struct forkd_server *start_with_working_set(const struct fixture *fixture, const char *path)
+{
+    struct forkd_server_options options = fixture->options;
+    options.working_set_path = path;
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    OK(forkd_server_start(&server, &options, &error));
+    return server;
+}
+
+static void assert_serves(struct forkd_server *server)
+{
+    struct forkd_vm_status status;
+    forkd_vm_free(fork_ready(server, NULL, &status));
+    forkd_server_free(server);
+}
+
+static void working_set_file_is_made_and_not_needed(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[128];
+    struct stat info;
+    folder_file(&fixture->folder, "working-set", path, sizeof path);
+    assert_serves(start_with_working_set(fixture, path));
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_size, 0);
+    assert_int_equal(truncate(path, 100), 0); /* damaged */
+    assert_serves(start_with_working_set(fixture, path));
+    assert_serves(start_with_working_set(fixture, "/nowhere/working-set"));
+    assert_serves(start_with_working_set(fixture, fixture->folder.path));
+}
+
 static void killed_child_is_reported_and_its_socket_removed(void **state)
 {
     struct fixture *fixture = *state;
@@ -293,6 +325,7 @@ int main(void)
         cmocka_unit_test(untouched_disk_leaves_no_layer),
         cmocka_unit_test(children_become_ready_each_in_its_own_process),
         cmocka_unit_test(parked_children_are_used_and_replaced),
+        cmocka_unit_test(working_set_file_is_made_and_not_needed),
         cmocka_unit_test(killed_child_is_reported_and_its_socket_removed),
         cmocka_unit_test(killed_server_takes_its_children_along),
         cmocka_unit_test(ended_server_takes_its_children_along),

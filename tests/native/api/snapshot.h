@@ -19,8 +19,8 @@ struct fixture {
     struct forkd_server_options options;
 };
 
-/* One snapshot for all tests: the guest fills its memory, with one disk that it does not touch. */
-static inline int make_snapshot(void **state)
+/* One snapshot for all tests, with one disk that the guest does not touch. */
+static inline int make_snapshot_of(void **state, const char *guest)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     fixture->folder = folder_make();
@@ -31,7 +31,7 @@ static inline int make_snapshot(void **state)
     assert_int_equal(ftruncate(fd, 1 << 20), 0);
     close(fd);
     fixture->disks[0] = (struct forkd_disk){.path = fixture->disk};
-    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    struct forkd_boot_options options = boot_options(guest);
     options.disks = fixture->disks;
     options.disk_count = 1;
     struct forkd_vm *vm = boot(&options);
@@ -46,6 +46,12 @@ static inline int make_snapshot(void **state)
                                                      .disk_count = 1};
     *state = fixture;
     return 0;
+}
+
+/* Of the guest that fills its memory. */
+static inline int make_snapshot(void **state)
+{
+    return make_snapshot_of(state, GUEST("ready"));
 }
 
 static inline int remove_snapshot(void **state)

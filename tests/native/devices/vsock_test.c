@@ -42,6 +42,8 @@ struct fixture {
     struct vsock_host host;
     int accepted_fd;         /* what host.accept hands out, once */
     uint32_t accepted_port;  /* and was asked for */
+    uint32_t openings;       /* calls of host.opening */
+    uint32_t answers;        /* and of host.answered */
     uint64_t tx[QUEUE_SIZE]; /* guest memory for packets, by descriptor */
     bool split_rx;           /* post header and payload as two buffers */
     int listener;
@@ -78,6 +80,16 @@ static int accept_host(struct vsock_host *host, uint32_t port)
     return fd < 0 ? -ECONNREFUSED : fd;
 }
 
+static void count_opening(struct vsock_host *host)
+{
+    container_of(host, struct fixture, host)->openings++;
+}
+
+static void count_answer(struct vsock_host *host)
+{
+    container_of(host, struct fixture, host)->answers++;
+}
+
 static void post_rx(struct fixture *f, uint64_t address)
 {
     struct driver_buffer split[] = {{address, HEADER, true}, {address + HEADER, RX_BYTES - HEADER, true}};
@@ -107,7 +119,7 @@ static int set_up(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     driver_open(&f->driver, 16u << 20);
-    f->host.accept = accept_host;
+    f->host = (struct vsock_host){.accept = accept_host, .opening = count_opening, .answered = count_answer};
     f->accepted_fd = -1;
     assert_int_equal(vsock_create(&f->device, &f->driver.machine, DRIVER_GSI, &f->host, NULL), 0);
     for (uint32_t i = 0; i < QUEUE_SIZE; i++)
@@ -474,6 +486,51 @@ static void guest_connects_to_the_host(void **state)
     say(pair[0], "200");
     expect_op(f, &packet, VIRTIO_VSOCK_OP_RW);
     assert_memory_equal(packet.data, "200", 3);
+    close(pair[0]);
+}
+
+static void host_hears_of_its_own_connections_and_their_answers(void **state)
+{
+    struct fixture *f = *state;
+    struct stream s;
+    struct packet packet;
+    int bad = connect_client(f);
+    say(bad, "CONNECT x\n");
+    expect_eof(f, bad);
+    assert_int_equal(f->openings, 0);
+    int fd = open_stream(f, &s);
+    assert_int_equal(f->openings, 1);
+    say(fd, "ping");
+    expect_op(f, &packet, VIRTIO_VSOCK_OP_RW);
+    assert_int_equal(f->answers, 0);
+    send_bytes(&s, "po", 2);
+    assert_int_equal(f->answers, 1);
+    send_bytes(&s, "ng", 2);
+    expect_text(f, fd, "pong");
+    assert_int_equal(f->answers, 1);
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(vsock_connect(f->device, pair[1], AGENT_PORT, NULL), 0);
+    assert_int_equal(f->openings, 2);
+    close(pair[0]);
+    close(bad);
+    close(fd);
+}
+
+static void host_does_not_hear_of_the_guests_connections(void **state)
+{
+    struct fixture *f = *state;
+    struct packet packet;
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    f->accepted_fd = pair[1];
+    struct stream s = {.f = f, .guest_port = 1000, .host_port = 5};
+    send_op(&s, VIRTIO_VSOCK_OP_REQUEST, 0);
+    expect_op(f, &packet, VIRTIO_VSOCK_OP_RESPONSE);
+    send_bytes(&s, "hello", 5);
+    expect_text(f, pair[0], "hello");
+    assert_int_equal(f->openings, 0);
+    assert_int_equal(f->answers, 0);
     close(pair[0]);
 }
 
@@ -1318,6 +1375,8 @@ int main(void)
         TEST(descriptor_is_connected_without_a_greeting),
         TEST(connect_before_the_driver_is_refused),
         TEST(guest_connects_to_the_host),
+        TEST(host_hears_of_its_own_connections_and_their_answers),
+        TEST(host_does_not_hear_of_the_guests_connections),
         TEST(guest_connecting_to_a_closed_port_is_reset),
         TEST(host_half_close_leaves_the_other_direction),
         TEST(guest_half_close_leaves_the_other_direction),

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The first child that answers teaches the others what to have ready. */
+#include "snapshot.h"
+
+#include <poll.h>
+#include <sys/stat.h>
+
+/* Pages that the guest touches for an answer (guests/answer.c), one in two of which it writes to. */
+#define PAGES 1024u
+#define PORT 52u
+
+static int set_up(void **state)
+{
+    return make_snapshot_of(state, GUEST("answer"));
+}
+
+static struct forkd_server *start_with(const struct fixture *fixture, const char *path)
+{
+    struct forkd_server_options options = fixture->options;
+    options.working_set_path = path;
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    OK(forkd_server_start(&server, &options, &error));
+    return server;
+}
+
+/* Faults so far of the first vCPU, whose thread is the process's first. */
+static unsigned long guest_faults(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    unsigned long faults = 0;
+    assert_int_equal(fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %lu", &faults), 1);
+    fclose(file);
+    return faults;
+}
+
+/* Memory of its own, in pages. */
+static unsigned long own_pages(int pid)
+{
+    char path[64];
+    char line[256];
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    unsigned long kib = 0;
+    while (fgets(line, sizeof line, file) != NULL && sscanf(line, "Anonymous: %lu", &kib) != 1) {
+    }
+    fclose(file);
+    return kib / 4;
+}
+
+static void ask(struct forkd_vm *child)
+{
+    struct forkd_error error = {0};
+    int fd = -1;
+    char answer = 0;
+    OK(forkd_vm_connect(child, PORT, &fd, &error));
+    assert_int_equal(write(fd, "?", 1), 1);
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&polled, 1, 20000), 1);
+    assert_int_equal(read(fd, &answer, 1), 1);
+    assert_int_equal(answer, '!');
+    close(fd);
+}
+
+/* The faults of a fresh child's first answer. */
+static unsigned long faults_of_first_answer(struct forkd_server *server)
+{
+    struct forkd_vm_status status;
+    struct forkd_vm *child = fork_ready(server, NULL, &status);
+    unsigned long before = guest_faults(status.pid);
+    ask(child);
+    unsigned long faults = guest_faults(status.pid) - before;
+    forkd_vm_free(child);
+    return faults;
+}
+
+static off_t size_of(const char *path)
+{
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_size;
+}
+
+static void second_child_takes_few_faults_for_its_first_answer(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = FILE_IN(fixture->folder, "few-faults");
+    struct forkd_server *without = start_with(fixture, NULL);
+    struct forkd_server *with = start_with(fixture, path);
+    unsigned long bare = faults_of_first_answer(without);
+    unsigned long learning = faults_of_first_answer(with);
+    off_t learnt = size_of(path);
+    unsigned long prepared = faults_of_first_answer(with);
+    print_message("faults of a first answer: %lu, of the one that is learnt from %lu, prepared %lu\n", bare,
+                  learning, prepared);
+    assert_true(bare >= PAGES / 2);
+    assert_true(learning >= PAGES / 2);
+    assert_true(learnt > 32);
+    assert_true(prepared < 50);
+    assert_int_equal(size_of(path), learnt);
+    forkd_server_free(with);
+    forkd_server_free(without);
+    /* And after a restart. */
+    with = start_with(fixture, path);
+    assert_true(faults_of_first_answer(with) < 50);
+    forkd_server_free(with);
+}
+
+static void child_that_is_not_asked_is_not_prepared(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = FILE_IN(fixture->folder, "not-asked");
+    struct forkd_server *server = start_with(fixture, path);
+    (void)faults_of_first_answer(server);
+    struct forkd_vm_status status;
+    struct forkd_vm *child = fork_ready(server, NULL, &status);
+    unsigned long idle = own_pages(status.pid);
+    struct forkd_error error = {0};
+    int fd = -1;
+    OK(forkd_vm_connect(child, PORT, &fd, &error));
+    /* Connected, and not asked anything yet: all that it is going to write has come just now. */
+    assert_true(own_pages(status.pid) >= idle + PAGES / 2);
+    close(fd);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+/* Several at once, of which one is first; and one that dies while it learns holds up nobody. */
+static void only_one_child_learns_at_a_time(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = FILE_IN(fixture->folder, "one-learns");
+    struct forkd_server *server = start_with(fixture, path);
+    struct forkd_vm_status status[2];
+    struct forkd_vm *children[2];
+    for (int i = 0; i < 2; i++)
+        children[i] = fork_ready(server, NULL, &status[i]);
+    struct forkd_error error = {0};
+    int fd = -1;
+    OK(forkd_vm_connect(children[0], PORT, &fd, &error));
+    ask(children[1]);
+    assert_int_equal(size_of(path), 0);
+    forkd_vm_kill(children[0]);
+    close(fd);
+    assert_true(faults_of_first_answer(server) >= PAGES / 2);
+    assert_true(size_of(path) > 32);
+    assert_true(faults_of_first_answer(server) < 50);
+    for (int i = 0; i < 2; i++)
+        forkd_vm_free(children[i]);
+    forkd_server_free(server);
+}
+
+static void damaged_set_is_learnt_again(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = FILE_IN(fixture->folder, "damaged");
+    struct forkd_server *server = start_with(fixture, path);
+    (void)faults_of_first_answer(server);
+    off_t learnt = size_of(path);
+    assert_int_equal(truncate(path, learnt - 1), 0);
+    assert_true(faults_of_first_answer(server) >= PAGES / 2);
+    assert_int_equal(size_of(path), learnt);
+    assert_true(faults_of_first_answer(server) < 50);
+    forkd_server_free(server);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(second_child_takes_few_faults_for_its_first_answer),
+        cmocka_unit_test(child_that_is_not_asked_is_not_prepared),
+        cmocka_unit_test(only_one_child_learns_at_a_time),
+        cmocka_unit_test(damaged_set_is_learnt_again),
+    };
+    return cmocka_run_group_tests(tests, set_up, remove_snapshot);
+}

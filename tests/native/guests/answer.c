@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest for tests that ask something: a virtio-vsock driver that accepts every connection and answers every
+ * packet with one byte, after it has written to one page in two from 16 MiB up and read the others. It says
+ * "ready" when it can be snapshotted, and once more in every child. It polls: no interrupts.
+ */
+#include "guest.h"
+
+#define PAGES 1024u
+#define FIRST 0x1000000u
+#define PAGE 4096u
+
+/* virtio-mmio, virtio 1.2, 4.2.2; the devices' places are platform.h's. */
+#define DEVICES 0xd0000000u
+#define STRIDE 0x1000u
+#define DEVICE_ID 0x008
+#define DRIVER_FEATURES 0x020
+#define DRIVER_FEATURES_SEL 0x024
+#define QUEUE_SEL 0x030
+#define QUEUE_NUM 0x038
+#define QUEUE_READY 0x044
+#define QUEUE_NOTIFY 0x050
+#define STATUS 0x070
+#define QUEUE_DESC 0x080
+#define QUEUE_DRIVER 0x090
+#define QUEUE_DEVICE 0x0a0
+#define VSOCK 19u
+
+#define RX 0u
+#define TX 1u
+#define SIZE 8u
+#define RINGS(queue) (0x400000u + (queue) * 4 * PAGE)
+#define DESC(queue) RINGS(queue)
+#define AVAIL(queue) (RINGS(queue) + PAGE)
+#define USED(queue) (RINGS(queue) + 2 * PAGE)
+#define BUFFER(queue, index) (0x500000u + ((queue) * SIZE + (index)) * PAGE)
+
+#define OP_REQUEST 1u
+#define OP_RESPONSE 2u
+#define OP_RESET 3u
+#define OP_SHUTDOWN 4u
+#define OP_RW 5u
+
+/* virtio 1.2, 5.10.6: struct virtio_vsock_hdr. */
+struct packet {
+    uint32_t src_cid[2];
+    uint32_t dst_cid[2];
+    uint32_t src_port;
+    uint32_t dst_port;
+    uint32_t length;
+    uint16_t type;
+    uint16_t op;
+    uint32_t flags;
+    uint32_t buffer_size;
+    uint32_t forwarded;
+    uint8_t data[4];
+};
+
+static uint32_t device;
+
+static volatile uint16_t *at16(uint32_t address)
+{
+    return (volatile uint16_t *)(uintptr_t)address;
+}
+
+static void describe(uint32_t queue, uint32_t index, uint32_t length, uint16_t flags)
+{
+    uint32_t address = DESC(queue) + index * 16;
+    *at(address) = BUFFER(queue, index);
+    *at(address + 4) = 0;
+    *at(address + 8) = length;
+    *at16(address + 12) = flags;
+}
+
+static void offer(uint32_t queue, uint32_t index)
+{
+    uint16_t next = *at16(AVAIL(queue) + 2);
+    *at16(AVAIL(queue) + 4 + next % SIZE * 2) = (uint16_t)index;
+    __asm__ volatile("" : : : "memory");
+    *at16(AVAIL(queue) + 2) = (uint16_t)(next + 1);
+    *at(device + QUEUE_NOTIFY) = queue;
+}
+
+/* Wait for a buffer that the device has used; its index. */
+static uint32_t take(uint32_t queue, uint16_t *seen)
+{
+    while (*at16(USED(queue) + 2) == *seen)
+        __asm__ volatile("pause");
+    return *at(USED(queue) + 4 + (*seen)++ % SIZE * 8);
+}
+
+static void start_device(void)
+{
+    for (device = DEVICES; *at(device + DEVICE_ID) != VSOCK; device += STRIDE) {
+    }
+    *at(device + STATUS) = 1 | 2;
+    *at(device + DRIVER_FEATURES_SEL) = 1;
+    *at(device + DRIVER_FEATURES) = 1; /* VIRTIO_F_VERSION_1 */
+    *at(device + STATUS) = 1 | 2 | 8;
+    for (uint32_t queue = RX; queue <= TX; queue++) {
+        *at(device + QUEUE_SEL) = queue;
+        *at(device + QUEUE_NUM) = SIZE;
+        *at(device + QUEUE_DESC) = DESC(queue);
+        *at(device + QUEUE_DRIVER) = AVAIL(queue);
+        *at(device + QUEUE_DEVICE) = USED(queue);
+        *at(device + QUEUE_READY) = 1;
+    }
+    *at(device + STATUS) = 1 | 2 | 8 | 4;
+    for (uint32_t i = 0; i < SIZE; i++) {
+        describe(RX, i, PAGE, 2);
+        offer(RX, i);
+    }
+}
+
+static void reply(volatile const struct packet *to, uint16_t op, uint32_t length)
+{
+    static uint16_t seen;
+    volatile struct packet *packet = (volatile struct packet *)BUFFER(TX, 0);
+    packet->src_cid[0] = to->dst_cid[0];
+    packet->dst_cid[0] = to->src_cid[0];
+    packet->src_port = to->dst_port;
+    packet->dst_port = to->src_port;
+    packet->length = length;
+    packet->type = 1;
+    packet->op = op;
+    packet->buffer_size = PAGE;
+    packet->forwarded = 0;
+    packet->data[0] = '!';
+    describe(TX, 0, 44 + length, 0);
+    offer(TX, 0);
+    take(TX, &seen);
+}
+
+static void work(void)
+{
+    for (uint32_t page = 0; page < PAGES; page += 2) {
+        *at(FIRST + page * PAGE) = page;
+        (void)*at(FIRST + (page + 1) * PAGE);
+    }
+}
+
+static void serve(void)
+{
+    static uint16_t seen;
+    uint32_t index = take(RX, &seen);
+    volatile const struct packet *packet = (volatile const struct packet *)BUFFER(RX, index);
+    if (packet->op == OP_REQUEST) {
+        reply(packet, OP_RESPONSE, 0);
+    } else if (packet->op == OP_SHUTDOWN) {
+        reply(packet, OP_RESET, 0);
+    } else if (packet->op == OP_RW) {
+        work();
+        reply(packet, OP_RW, 1);
+    }
+    offer(RX, index);
+}
+
+void run(uint32_t start_info)
+{
+    (void)start_info;
+    for (uint32_t page = 0; page < PAGES; page++)
+        *at(FIRST + page * PAGE) = ~page;
+    start_device();
+    uint32_t generation = *at(VMGENID);
+    out8(READY_PORT, 0);
+    while (*at(VMGENID) == generation)
+        __asm__ volatile("pause");
+    out8(READY_PORT, 0);
+    for (;;)
+        serve();
+}
