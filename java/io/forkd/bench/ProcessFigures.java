@@ -2,6 +2,7 @@ package io.forkd.bench;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.files.Trees;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -10,6 +11,9 @@ import java.util.List;
 /** What the kernel says of processes and of the machine. */
 final class ProcessFigures {
     private static final double MILLIS_PER_TICK = 10; // USER_HZ is 100 on x86
+
+    /** What a VM process calls the thread that is no vCPU. */
+    private static final String LOOP = "forkd-loop";
 
     private ProcessFigures() {}
 
@@ -25,11 +29,35 @@ final class ProcessFigures {
         return fields(Path.of("/proc/meminfo"), "MemAvailable:");
     }
 
-    /** CPU time so far, in milliseconds: fields 14 and 15 of the line, of which the second may have blanks. */
+    /** CPU time so far, in milliseconds: fields 14 and 15 of the line. */
     static double cpuMillis(int pid) {
-        String line = String.join("", lines(Path.of("/proc", String.valueOf(pid), "stat")));
-        String[] fields = line.substring(line.lastIndexOf(')') + 1).strip().split(" ", -1);
-        return (Long.parseLong(fields[11]) + Long.parseLong(fields[12])) * MILLIS_PER_TICK;
+        List<String> fields = stat(Path.of("/proc", String.valueOf(pid), "stat"));
+        return (Long.parseLong(fields.get(11)) + Long.parseLong(fields.get(12))) * MILLIS_PER_TICK;
+    }
+
+    /**
+     * Page faults so far, field 10, of a child's vCPUs: those that its guest waited for. What the loop's thread takes is
+     * its devices', or prepared.
+     */
+    static double guestFaults(int pid) {
+        Path threads = Path.of("/proc", String.valueOf(pid), "task");
+        try {
+            double faults = 0;
+            for (Path thread : Trees.list(threads)) {
+                if (!lines(thread.resolve("comm")).equals(List.of(LOOP))) {
+                    faults += Long.parseLong(stat(thread.resolve("stat")).get(7));
+                }
+            }
+            return faults;
+        } catch (IOException e) {
+            throw unreadable(threads, e);
+        }
+    }
+
+    /** The fields from the third on; the second may have blanks. */
+    private static List<String> stat(Path file) {
+        String line = String.join("", lines(file));
+        return List.of(line.substring(line.lastIndexOf(')') + 1).strip().split(" ", -1));
     }
 
     /** The processor's name. */
@@ -55,8 +83,12 @@ final class ProcessFigures {
         try {
             return Files.readAllLines(file);
         } catch (IOException e) {
-            throw new ForkdException(
-                    Kind.FAILED, "cannot read " + file + ": " + ForkdException.reason(e) + "; has the child ended?");
+            throw unreadable(file, e);
         }
+    }
+
+    private static ForkdException unreadable(Path file, IOException e) {
+        return new ForkdException(
+                Kind.FAILED, "cannot read " + file + ": " + ForkdException.reason(e) + "; has the child ended?");
     }
 }

@@ -56,7 +56,7 @@ public final class Runner {
     private Report forkRounds(Benchmark benchmark, int count) {
         for (int round = 0; round <= rounds; round++) {
             List<Duration> ready = new ArrayList<>();
-            try (Fork fork = start(count)) {
+            try (Fork fork = start(count, true)) {
                 Duration up = fork.serverUp();
                 fork.awaitReady(child -> ready.add(fork.elapsed().minus(up)));
                 Duration last = ready.get(count - 1);
@@ -81,7 +81,7 @@ public final class Runner {
     public Report idle(int count) {
         for (int round = 0; round < rounds; round++) {
             double available = ProcessFigures.availableKib();
-            try (Fork fork = start(count)) {
+            try (Fork fork = start(count, true)) {
                 List<Integer> pids = new ArrayList<>();
                 fork.awaitReady(child -> pids.add(child.pid()));
                 fork.settle(IDLE);
@@ -104,14 +104,11 @@ public final class Runner {
 
     /**
      * An expression in the warm interpreter, and in one that {@code python3 -c} starts and that has to run
-     * {@code setup} first; in turn, in one child.
+     * {@code setup} first; in turn, in one child. Then the expression as the first that a child is asked.
      */
     public Report eval(String expression, String setup) {
-        try (Fork fork = start(1)) {
-            List<Fork.Child> children = new ArrayList<>();
-            fork.awaitReady(children::add);
-            AgentClient agent =
-                    new AgentClient(new AgentAddress.Vsock(children.get(0).socket()));
+        try (Fork fork = start(1, true)) {
+            AgentClient agent = agent(only(fork));
             List<String> command =
                     List.of("python3", "-c", (setup.isEmpty() ? "" : setup + "\n") + "print(repr(" + expression + "))");
             for (int round = 0; round <= rounds; round++) {
@@ -125,7 +122,38 @@ public final class Runner {
                 }
             }
         }
+        firstEvals(expression);
         return report(Benchmark.EVAL, 1);
+    }
+
+    /** In fresh children, without and with the working set, in turn. If it was not learnt yet, it is by now. */
+    private void firstEvals(String expression) {
+        for (int round = 0; round <= rounds; round++) {
+            progress.step("first eval, round " + round + " of " + rounds);
+            for (boolean prepare : new boolean[] {false, true}) {
+                try (Fork fork = start(1, prepare)) {
+                    Fork.Child child = only(fork);
+                    double before = ProcessFigures.guestFaults(child.pid());
+                    double time = time(() -> evaluate(agent(child), expression));
+                    double faults = ProcessFigures.guestFaults(child.pid()) - before;
+                    if (round > 0) { // the first is a warm-up
+                        String how = prepare ? ", working set" : ", nothing prepared";
+                        add("first eval" + how, MILLIS, time);
+                        add("page faults of it" + how, "count", faults);
+                    }
+                }
+            }
+        }
+    }
+
+    private static Fork.Child only(Fork fork) {
+        List<Fork.Child> children = new ArrayList<>();
+        fork.awaitReady(children::add);
+        return children.get(0);
+    }
+
+    private static AgentClient agent(Fork.Child child) {
+        return new AgentClient(new AgentAddress.Vsock(child.socket()));
     }
 
     private static void evaluate(AgentClient agent, String expression) {
@@ -159,9 +187,9 @@ public final class Runner {
         return millis(Duration.ofNanos(System.nanoTime() - from));
     }
 
-    private Fork start(int count) {
+    private Fork start(int count, boolean prepare) {
         return engine.fork(
-                new ForkRequest(tag, count, false, OptionalLong.empty(), VolumeConflict.PRIVATE, false, false),
+                new ForkRequest(tag, count, false, OptionalLong.empty(), VolumeConflict.PRIVATE, false, prepare, false),
                 progress);
     }
 

@@ -27,7 +27,8 @@ import tools.jackson.databind.node.ObjectNode;
             "fork: N children at once, until they are ready.",
             "restore: one child, with its fork server.",
             "idle: memory and CPU time of N children that do nothing.",
-            "eval: an expression in the warm interpreter, against exec python3 -c, in the same child."
+            "eval: an expression in the warm interpreter, against exec python3 -c, in the same child;",
+            "and as the first in a child, without and with the snapshot's working set."
         },
         sortOptions = false)
 final class BenchCommand implements Callable<Integer> {

@@ -122,6 +122,7 @@ final class ForkCommand implements Callable<Integer> {
                 memoryLimitMib.map(OptionalLong::of).orElse(OptionalLong.empty()),
                 volumeConflict,
                 !noKeep,
+                true,
                 keepWorkdir);
         ExecutorService workers = Executors.newFixedThreadPool(Math.min(count, MAX_PARALLEL), ForkCommand::worker);
         try (Fork fork = shell.engine().fork(request, shell)) {

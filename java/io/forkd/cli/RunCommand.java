@@ -66,8 +66,8 @@ final class RunCommand implements Callable<Integer> {
         SnapshotTag tag = tag(rootfs);
         shell.engine()
                 .snapshot(machine.request(shell, tag, rootfs, false, List.of(), VolumeConflict.FAIL, true), shell);
-        ForkRequest request =
-                new ForkRequest(tag, 1, false, OptionalLong.empty(), VolumeConflict.FAIL, false, machine.keepWorkdir);
+        ForkRequest request = new ForkRequest(
+                tag, 1, false, OptionalLong.empty(), VolumeConflict.FAIL, false, false, machine.keepWorkdir);
         try (Fork fork = shell.engine().fork(request, shell)) {
             List<Fork.Child> children = new ArrayList<>();
             fork.awaitReady(children::add);

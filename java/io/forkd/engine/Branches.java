@@ -88,7 +88,7 @@ final class Branches {
         Parent parent = parent(request.tag(), from);
         try (OwnedDirectory run = runtime.open("fork");
                 FileLock use = from.use().orElse(null);
-                Source source = leases.lease(from, 1, false, VolumeConflict.FAIL, progress);
+                Source source = leases.lease(from, 1, false, true, VolumeConflict.FAIL, progress);
                 Children children = new Children(Optional.empty(), cancellation)) {
             Path socket = RuntimeDirectory.socket(run.path(), "diff");
             children.fork(

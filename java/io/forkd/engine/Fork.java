@@ -79,8 +79,8 @@ public final class Fork implements AutoCloseable {
                 requireNamespace(Place.ownNamespace(i));
             }
         }
-        Source source =
-                leases.lease(snapshot, request.count(), request.keepServer(), request.volumeConflict(), progress);
+        Source source = leases.lease(
+                snapshot, request.count(), request.keepServer(), request.prepare(), request.volumeConflict(), progress);
         held.push(source);
         // The children go before the server: a kept one does not take them along.
         held.remove(children);

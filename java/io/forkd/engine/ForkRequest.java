@@ -9,6 +9,7 @@ import java.util.OptionalLong;
  * @param ownNetworks child i gets its network from the namespace forkd-child-i
  * @param memoryLimitMib of each child's cgroup
  * @param keepServer whether a fork server that runs already may be used, and a new one is kept for others
+ * @param prepare whether the children get the snapshot's working set, or learn it: of no use to an only child
  */
 public record ForkRequest(
         SnapshotTag tag,
@@ -17,4 +18,5 @@ public record ForkRequest(
         OptionalLong memoryLimitMib,
         VolumeConflict volumeConflict,
         boolean keepServer,
+        boolean prepare,
         boolean keepWork) {}

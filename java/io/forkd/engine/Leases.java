@@ -43,8 +43,10 @@ final class Leases {
     /**
      * @param count how many children are to come of it
      * @param keep whether it may be one that others use, too
+     * @param prepare whether children get the snapshot's working set; what is kept gives it always
      */
-    Source lease(Snapshot snapshot, int count, boolean keep, VolumeConflict conflict, Progress progress) {
+    Source lease(
+            Snapshot snapshot, int count, boolean keep, boolean prepare, VolumeConflict conflict, Progress progress) {
         boolean volumes = snapshot.manifest().volumes().stream().anyMatch(volume -> !volume.readOnly());
         boolean kept = keep && !servers.idle().isZero();
         // A branch that is being written has nobody but its twin, whatever is asked for.
@@ -67,7 +69,8 @@ final class Leases {
             if (refusal.isEmpty()) {
                 try {
                     return new Source(
-                            servers.startOwn(snapshot, memory, disks(snapshot, chain, true, progress)), written);
+                            servers.startOwn(snapshot, memory, disks(snapshot, chain, true, progress), prepare),
+                            written);
                 } catch (VmmException e) {
                     if (e.error().code() != NativeError.EBUSY) {
                         throw e;
@@ -81,7 +84,8 @@ final class Leases {
         }
         List<Disk> disks = disks(snapshot, chain, false, progress);
         return new Source(
-                kept ? servers.start(snapshot, memory, disks) : servers.startOwn(snapshot, memory, disks), List.of());
+                kept ? servers.start(snapshot, memory, disks) : servers.startOwn(snapshot, memory, disks, prepare),
+                List.of());
     }
 
     /** The volumes that a child would write through to. */

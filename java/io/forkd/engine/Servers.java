@@ -101,7 +101,7 @@ final class Servers implements SnapshotStore.Writers {
             Path control = enter(new RunningServer(directory, origin, origin, Instant.now()));
             try {
                 return new Lease(
-                        ForkServer.start(options(snapshot, memory, disks, Optional.of(control))), origin, true);
+                        ForkServer.start(options(snapshot, memory, disks, Optional.of(control), true)), origin, true);
             } catch (RuntimeException e) {
                 Trees.delete(directory);
                 throw e;
@@ -110,13 +110,16 @@ final class Servers implements SnapshotStore.Writers {
     }
 
     /** Starts a server that ends with the lease. */
-    Lease startOwn(Snapshot snapshot, Path memory, List<Disk> disks) {
-        return new Lease(ForkServer.start(options(snapshot, memory, disks, Optional.empty())), origin(snapshot), false);
+    Lease startOwn(Snapshot snapshot, Path memory, List<Disk> disks, boolean prepare) {
+        return new Lease(
+                ForkServer.start(options(snapshot, memory, disks, Optional.empty(), prepare)), origin(snapshot), false);
     }
 
-    private ServerOptions options(Snapshot snapshot, Path memory, List<Disk> disks, Optional<Path> control) {
+    private ServerOptions options(
+            Snapshot snapshot, Path memory, List<Disk> disks, Optional<Path> control, boolean prepare) {
         int parked = control.isPresent() ? setting("FORKD_SERVER_PARKED", 0, MAX_PARKED) : 0;
-        return new ServerOptions(memory, snapshot.vmstate(), disks, parked, control, idle());
+        Optional<Path> workingSet = prepare ? Optional.of(snapshot.workingSet()) : Optional.empty();
+        return new ServerOptions(memory, snapshot.vmstate(), disks, parked, control, idle(), workingSet);
     }
 
     /** Makes a branch whose other side is found under {@code snapshot}, which it writes. */

@@ -54,7 +54,7 @@ final class Spawn {
                 ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), progress))
                 : Optional.empty();
         Map<String, OwnedDirectory> directories = new HashMap<>();
-        try (Source source = leases.lease(snapshot, request.count(), true, request.volumeConflict(), progress);
+        try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), progress);
                 Children children = new Children(limit, cancellation)) {
             progress.step("forking " + request.count() + " sandboxes");
             for (int i = 0; i < request.count(); i++) {

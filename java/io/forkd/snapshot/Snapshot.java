@@ -21,6 +21,9 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     /** The memory of a chain put together; can be made again at any time. */
     public static final String MEMORY_FLAT = "memory.flat";
 
+    /** What a child touches for its first answer; learnt by one, and can be learnt again at any time. */
+    public static final String WORKING_SET = "working-set";
+
     /** How far a snapshot is; follows from its files and from who is alive. */
     public enum State {
         COMPLETE,
@@ -68,6 +71,10 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
 
     public Path vmstate() {
         return present(manifest.vmstate(), VMSTATE);
+    }
+
+    public Path workingSet() {
+        return directory.resolve(WORKING_SET);
     }
 
     /** What the snapshot itself wrote of the disk with that number. */

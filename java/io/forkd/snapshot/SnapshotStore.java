@@ -216,6 +216,8 @@ public final class SnapshotStore {
      */
     public void register(OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace) {
         try {
+            // Made later, it would give the snapshot a new time, and with it another place in the list.
+            Files.createFile(staged.path().resolve(Snapshot.WORKING_SET));
             Trees.writeNew(staged.path().resolve(Snapshot.MANIFEST), manifest.encode());
             Trees.sync(staged.path());
             try (FileLock all = lock()) {

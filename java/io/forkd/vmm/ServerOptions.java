@@ -11,9 +11,16 @@ import java.util.Optional;
  * @param parked children to keep forked in advance
  * @param control the Unix socket to make; with it the server is detached, and ends by itself
  * @param idle how long a detached server stays when nobody uses it
+ * @param workingSet the file of what a child touches for its first answer; without it nothing is prepared
  */
 public record ServerOptions(
-        Path memory, Path vmstate, List<Disk> disks, int parked, Optional<Path> control, Duration idle) {
+        Path memory,
+        Path vmstate,
+        List<Disk> disks,
+        int parked,
+        Optional<Path> control,
+        Duration idle,
+        Optional<Path> workingSet) {
     public ServerOptions {
         disks = List.copyOf(disks);
     }

@@ -14,6 +14,7 @@ class ProcessFiguresTest {
         assertThat(ProcessFigures.pssKib(us)).isPositive();
         assertThat(ProcessFigures.privateKib(us)).isPositive();
         assertThat(ProcessFigures.cpuMillis(us)).isPositive();
+        assertThat(ProcessFigures.guestFaults(us)).isPositive();
         assertThat(ProcessFigures.availableKib()).isPositive();
         assertThat(ProcessFigures.processor()).isNotEmpty();
     }

@@ -79,6 +79,19 @@ class SnapshotStoreTest {
     }
 
     @Test
+    void learning_a_working_set_leaves_a_snapshot_its_place_and_its_time() throws IOException {
+        make(4096, false);
+        SnapshotStore.Entry before = store.list().get(0);
+        Path file = store.open(TAG).workingSet();
+        assertThat(file).isEmptyFile();
+        Files.write(file, new byte[48]);
+        assertThat(store.list().get(0).modified()).isEqualTo(before.modified());
+        assertThat(store.open(TAG).workingSet()).hasSize(48);
+        make(4096, true);
+        assertThat(store.open(TAG).workingSet()).isEmptyFile();
+    }
+
+    @Test
     void taken_tag_is_refused_and_kept() throws IOException {
         make(4096, false);
         assertThatThrownBy(() -> make(8192, false)).hasMessageContaining("exists already");
