@@ -468,6 +468,20 @@ static int first_child(int pid)
     return child;
 }
 
+/* The writer of a twin that was killed is killed, too, but a moment later. */
+static void await_end(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    for (char state = 'R'; pid > 0 && state != 'Z'; usleep(1000)) {
+        FILE *file = fopen(path, "re");
+        if (file == NULL || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+            state = 'Z'; /* reaped */
+        if (file != NULL)
+            fclose(file);
+    }
+}
+
 static void killed_source_leaves_a_whole_branch_or_none(void **state)
 {
     struct fixture *fixture = *state;
@@ -523,6 +537,7 @@ static void killed_twin_writer_or_child_leaves_a_whole_branch_or_none(void **sta
             assert_right(fixture, twin);
         forkd_vm_free(child);
         forkd_server_free(twin);
+        await_end(writer);
         assert_whole_or_none(fixture, directory);
         remove_directory(directory);
     }
