@@ -90,7 +90,7 @@ final class BenchCommand implements Callable<Integer> {
             throw new ForkdException(Kind.USAGE, "-n is for fork and idle");
         }
         int children = count.orElse(DEFAULT_CHILDREN);
-        MachineOptions.requireRange("-n", children, 1, ForkCommand.MAX_CHILDREN);
+        MachineOptions.requireRange("-n", children, 1, ForkOptions.MAX_CHILDREN);
         MachineOptions.requireRange("--rounds", rounds, 1, 100_000);
         Runner runner = new Runner(shell.engine(), shell, tag.orElseGet(this::newest), rounds);
         Report report = switch (benchmark) {

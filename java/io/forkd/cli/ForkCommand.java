@@ -7,21 +7,19 @@ import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
-import io.forkd.engine.VolumeConflict;
-import io.forkd.snapshot.SnapshotTag;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
@@ -31,19 +29,13 @@ import picocli.CommandLine.Parameters;
                 + " done in each. They end with this command.",
         sortOptions = false)
 final class ForkCommand implements Callable<Integer> {
-    static final int MAX_CHILDREN = 10_000;
     private static final int MAX_PARALLEL = 32;
     private static final Duration COMMAND_TIMEOUT = Duration.ofSeconds(60);
 
     private final Shell shell;
 
-    @Option(
-            names = "--tag",
-            required = true,
-            paramLabel = "TAG",
-            converter = TagConverter.class,
-            description = "The snapshot.")
-    SnapshotTag tag = new SnapshotTag("_");
+    @Mixin
+    ForkOptions options = new ForkOptions();
 
     @Option(
             names = {"-n", "--n"},
@@ -63,22 +55,11 @@ final class ForkCommand implements Callable<Integer> {
             description = "Child i has its network in the namespace forkd-child-i, which must exist.")
     boolean perChildNetns;
 
-    @Option(names = "--memory-limit-mib", paramLabel = "M", description = "Memory limit of each child (cgroup).")
-    Optional<Long> memoryLimitMib = Optional.empty();
-
     @Option(
             names = "--all-or-nothing",
             description = "When a child does not come up, end all. Otherwise the others are used, and the exit status"
                     + " is 1.")
     boolean allOrNothing;
-
-    @Option(
-            names = "--volume-conflict",
-            paramLabel = "fail|private",
-            defaultValue = "fail",
-            description = "When a writable volume is in use already, or by several children: fail, or give each child"
-                    + " a copy-on-write view that ends with it. Default: ${DEFAULT-VALUE}.")
-    VolumeConflict volumeConflict = VolumeConflict.FAIL;
 
     @Option(
             names = "--no-keep",
@@ -89,17 +70,8 @@ final class ForkCommand implements Callable<Integer> {
     @Option(names = "--eval", paramLabel = "CODE", description = "Evaluate this in the warm interpreter of each child.")
     Optional<String> eval = Optional.empty();
 
-    @Option(names = "--json", description = "Print one JSON object a line.")
-    boolean json;
-
     @Option(names = "--keep-workdir", description = "Keep the children's consoles in /tmp/forkd-fork-<tag>.")
     boolean keepWorkdir;
-
-    @Option(names = "--live-fork", description = "Accepted for compatibility; any child can be branched.")
-    boolean liveFork;
-
-    @Option(names = "--hugepages", description = "Accepted for compatibility; has no effect.")
-    boolean hugepages;
 
     @Parameters(arity = "0..*", paramLabel = "COMMAND", description = "After --: a command to run in each child.")
     List<String> command = List.of();
@@ -116,11 +88,11 @@ final class ForkCommand implements Callable<Integer> {
         check();
         boolean work = eval.isPresent() || !command.isEmpty();
         ForkRequest request = new ForkRequest(
-                tag,
+                options.tag,
                 count,
                 perChildNetns,
-                memoryLimitMib.map(OptionalLong::of).orElse(OptionalLong.empty()),
-                volumeConflict,
+                options.memoryLimit(),
+                options.volumeConflict,
                 !noKeep,
                 true,
                 keepWorkdir);
@@ -150,16 +122,12 @@ final class ForkCommand implements Callable<Integer> {
     }
 
     private void check() {
-        MachineOptions.requireRange("-n", count, 1, MAX_CHILDREN);
+        options.check(count);
         settleSecs.ifPresent(secs -> MachineOptions.requireRange("--settle-secs", secs, 0, 1_000_000_000));
-        memoryLimitMib.ifPresent(mib -> MachineOptions.requireRange("--memory-limit-mib", mib, 1, 1L << 40));
-        if (hugepages && !liveFork) {
-            throw new ForkdException(Kind.USAGE, "--hugepages is for --live-fork");
-        }
         if (eval.isPresent() && !command.isEmpty()) {
             throw new ForkdException(Kind.USAGE, "--eval and a command exclude each other");
         }
-        if (liveFork) {
+        if (options.liveFork) {
             shell.warn("--live-fork is not needed: children share the snapshot's memory copy-on-write");
         }
     }
@@ -205,7 +173,7 @@ final class ForkCommand implements Callable<Integer> {
     }
 
     private void report(Fork.Child child, Duration elapsed) {
-        if (json) {
+        if (options.json) {
             shell.print(Shell.json()
                     .put("event", "child")
                     .put("name", child.name())
@@ -221,7 +189,7 @@ final class ForkCommand implements Callable<Integer> {
     }
 
     private void report(Fork.Failure failure) {
-        if (json) {
+        if (options.json) {
             shell.print(Shell.json()
                     .put("event", "failed")
                     .put("name", failure.name())
@@ -235,7 +203,7 @@ final class ForkCommand implements Callable<Integer> {
         shell.clear();
         Duration total = fork.elapsed();
         Duration restore = total.minus(fork.serverUp());
-        if (json) {
+        if (options.json) {
             shell.print(Shell.json()
                     .put("event", "ready")
                     .put("server_ms", Format.inMillis(fork.serverUp()))
@@ -260,7 +228,7 @@ final class ForkCommand implements Callable<Integer> {
             Thread.currentThread().interrupt();
             throw new ForkdException(Kind.FAILED, "interrupted");
         }
-        if (json) {
+        if (options.json) {
             shell.print(Shell.json()
                     .put("event", "result")
                     .put("name", outcome.child().name())
@@ -274,7 +242,7 @@ final class ForkCommand implements Callable<Integer> {
     }
 
     private void reportEnd(int alive) {
-        if (json) {
+        if (options.json) {
             shell.print(Shell.json().put("event", "end").put("alive", alive).put("count", count));
         } else {
             shell.print(alive + " / " + count + " children alive");

@@ -158,10 +158,10 @@ class CommandLineTest {
     @Test
     void fork_takes_the_rest_as_the_command() {
         ForkCommand fork = parsed(ForkCommand.class, "fork", "--tag", "py", "-n", "3", "--", "ls", "-l", "--json");
-        assertThat(fork.tag).isEqualTo(new SnapshotTag("py"));
+        assertThat(fork.options.tag).isEqualTo(new SnapshotTag("py"));
         assertThat(fork.count).isEqualTo(3);
         assertThat(fork.command).containsExactly("ls", "-l", "--json");
-        assertThat(fork.json).isFalse();
+        assertThat(fork.options.json).isFalse();
         assertThat(fork.allOrNothing).isFalse();
         assertThat(parsed(ForkCommand.class, "fork", "--tag", "py", "-n", "3", "--all-or-nothing").allOrNothing)
                 .isTrue();
