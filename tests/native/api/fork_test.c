@@ -78,16 +78,6 @@ static void parked_children_are_used_and_replaced(void **state)
     assert_int_equal(forkd_server_start(&server, &options, &error), -EINVAL);
 }
 
-static struct forkd_server *start_with_working_set(const struct fixture *fixture, const char *path)
-{
-    struct forkd_server_options options = fixture->options;
-    options.working_set_path = path;
-    struct forkd_error error = {0};
-    struct forkd_server *server = NULL;
-    OK(forkd_server_start(&server, &options, &error));
-    return server;
-}
-
 static void assert_serves(struct forkd_server *server)
 {
     struct forkd_vm_status status;

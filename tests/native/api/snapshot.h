@@ -54,6 +54,16 @@ static inline int make_snapshot(void **state)
     return make_snapshot_of(state, GUEST("ready"));
 }
 
+static inline struct forkd_server *start_with_working_set(const struct fixture *fixture, const char *path)
+{
+    struct forkd_server_options options = fixture->options;
+    options.working_set_path = path;
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    OK(forkd_server_start(&server, &options, &error));
+    return server;
+}
+
 static inline int remove_snapshot(void **state)
 {
     struct fixture *fixture = *state;

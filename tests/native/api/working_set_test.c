@@ -14,16 +14,6 @@ static int set_up(void **state)
     return make_snapshot_of(state, GUEST("answer"));
 }
 
-static struct forkd_server *start_with(const struct fixture *fixture, const char *path)
-{
-    struct forkd_server_options options = fixture->options;
-    options.working_set_path = path;
-    struct forkd_error error = {0};
-    struct forkd_server *server = NULL;
-    OK(forkd_server_start(&server, &options, &error));
-    return server;
-}
-
 /* Faults so far of the first vCPU, whose thread is the process's first. */
 static unsigned long guest_faults(int pid)
 {
@@ -89,8 +79,8 @@ static void second_child_takes_few_faults_for_its_first_answer(void **state)
 {
     struct fixture *fixture = *state;
     const char *path = FILE_IN(fixture->folder, "few-faults");
-    struct forkd_server *without = start_with(fixture, NULL);
-    struct forkd_server *with = start_with(fixture, path);
+    struct forkd_server *without = start_with_working_set(fixture, NULL);
+    struct forkd_server *with = start_with_working_set(fixture, path);
     unsigned long bare = faults_of_first_answer(without);
     unsigned long learning = faults_of_first_answer(with);
     off_t learnt = size_of(path);
@@ -105,7 +95,7 @@ static void second_child_takes_few_faults_for_its_first_answer(void **state)
     forkd_server_free(with);
     forkd_server_free(without);
     /* And after a restart. */
-    with = start_with(fixture, path);
+    with = start_with_working_set(fixture, path);
     assert_true(faults_of_first_answer(with) < 50);
     forkd_server_free(with);
 }
@@ -114,7 +104,7 @@ static void child_that_is_not_asked_is_not_prepared(void **state)
 {
     struct fixture *fixture = *state;
     const char *path = FILE_IN(fixture->folder, "not-asked");
-    struct forkd_server *server = start_with(fixture, path);
+    struct forkd_server *server = start_with_working_set(fixture, path);
     (void)faults_of_first_answer(server);
     struct forkd_vm_status status;
     struct forkd_vm *child = fork_ready(server, NULL, &status);
@@ -134,7 +124,7 @@ static void only_one_child_learns_at_a_time(void **state)
 {
     struct fixture *fixture = *state;
     const char *path = FILE_IN(fixture->folder, "one-learns");
-    struct forkd_server *server = start_with(fixture, path);
+    struct forkd_server *server = start_with_working_set(fixture, path);
     struct forkd_vm_status status[2];
     struct forkd_vm *children[2];
     for (int i = 0; i < 2; i++)
@@ -158,7 +148,7 @@ static void damaged_set_is_learnt_again(void **state)
 {
     struct fixture *fixture = *state;
     const char *path = FILE_IN(fixture->folder, "damaged");
-    struct forkd_server *server = start_with(fixture, path);
+    struct forkd_server *server = start_with_working_set(fixture, path);
     (void)faults_of_first_answer(server);
     off_t learnt = size_of(path);
     assert_int_equal(truncate(path, learnt - 1), 0);

@@ -37,14 +37,7 @@ public final class AgentClient {
 
     /** The agent's own answer, which may have any fields. */
     public ObjectNode ping() {
-        ObjectNode request = JsonNodeFactory.instance.objectNode().put("action", "ping");
-        try (AgentConnection connection = AgentConnection.open(address)) {
-            connection.allow(PING);
-            connection.request(Json.bytes(request));
-            return reply(connection);
-        } catch (IOException e) {
-            throw broken(e);
-        }
+        return ask(JsonNodeFactory.instance.objectNode().put("action", "ping"), PING);
     }
 
     /**
@@ -94,18 +87,11 @@ public final class AgentClient {
      * @return where those are mounted that are in use and stay so; their disks have everything as well
      */
     public List<String> unmount() {
-        ObjectNode request = JsonNodeFactory.instance.objectNode().put("action", "unmount");
-        try (AgentConnection connection = AgentConnection.open(address)) {
-            connection.allow(UNMOUNT);
-            connection.request(Json.bytes(request));
-            ObjectNode reply = reply(connection);
-            text(reply, "error").ifPresent(error -> {
-                throw new ForkdException(Kind.FAILED, "the guest could not unmount its volumes: " + error);
-            });
-            return reply.path("busy").valueStream().map(JsonNode::stringValue).toList();
-        } catch (IOException e) {
-            throw broken(e);
-        }
+        ObjectNode reply = ask(JsonNodeFactory.instance.objectNode().put("action", "unmount"), UNMOUNT);
+        text(reply, "error").ifPresent(error -> {
+            throw new ForkdException(Kind.FAILED, "the guest could not unmount its volumes: " + error);
+        });
+        return reply.path("busy").valueStream().map(JsonNode::stringValue).toList();
     }
 
     /** What an evaluation came to. */
@@ -119,23 +105,26 @@ public final class AgentClient {
 
     /** Evaluates an expression in the guest's warm interpreter. */
     public Evaluation eval(String code) {
-        ObjectNode request =
-                JsonNodeFactory.instance.objectNode().put("action", "eval").put("code", code);
+        ObjectNode reply =
+                ask(JsonNodeFactory.instance.objectNode().put("action", "eval").put("code", code), EVAL);
+        Optional<String> error = text(reply, "error");
+        if (error.isPresent()) {
+            return new Evaluation.Failure(
+                    error.get(),
+                    text(reply, "traceback").or(() -> text(reply, "stack")).orElse(""));
+        }
+        return new Evaluation.Value(text(reply, "result_json")
+                .or(() -> text(reply, "result"))
+                .orElseThrow(() -> new ForkdException(
+                        Kind.FAILED, "the agent at " + address + " answered without a result: " + Json.text(reply))));
+    }
+
+    /** One request, one answer. */
+    private ObjectNode ask(ObjectNode request, Duration limit) {
         try (AgentConnection connection = AgentConnection.open(address)) {
-            connection.allow(EVAL);
+            connection.allow(limit);
             connection.request(Json.bytes(request));
-            ObjectNode reply = reply(connection);
-            Optional<String> error = text(reply, "error");
-            if (error.isPresent()) {
-                return new Evaluation.Failure(
-                        error.get(),
-                        text(reply, "traceback").or(() -> text(reply, "stack")).orElse(""));
-            }
-            return new Evaluation.Value(text(reply, "result_json")
-                    .or(() -> text(reply, "result"))
-                    .orElseThrow(() -> new ForkdException(
-                            Kind.FAILED,
-                            "the agent at " + address + " answered without a result: " + Json.text(reply))));
+            return reply(connection);
         } catch (IOException e) {
             throw broken(e);
         }
