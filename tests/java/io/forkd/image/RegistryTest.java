@@ -49,16 +49,7 @@ class RegistryTest {
     private final AtomicInteger checksUntilInterrupt = new AtomicInteger(Integer.MAX_VALUE);
     private final AtomicInteger busy = new AtomicInteger();
 
-    private final Work work = new Work() {
-        @Override
-        public void begin(String what, long bytes) {}
-
-        @Override
-        public void advance(long bytes) {}
-
-        @Override
-        public void say(String line) {}
-
+    private final Work work = new QuietWork() {
         @Override
         public void check() {
             if (checksUntilInterrupt.decrementAndGet() == 0) {

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.forkd.ForkdException;
 import io.forkd.files.Trees;
 import io.forkd.image.Platform;
+import io.forkd.image.QuietWork;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.vmm.NativeFiles;
@@ -18,19 +19,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Packages of a repository that is in the image, installed by the image's own package manager. */
 class ExtraPackagesTest {
-    private static final Work QUIET = new Work() {
-        @Override
-        public void begin(String what, long bytes) {}
-
-        @Override
-        public void advance(long bytes) {}
-
-        @Override
-        public void say(String line) {}
-
-        @Override
-        public void check() {}
-    };
+    private static final Work QUIET = new QuietWork();
 
     @TempDir
     Path scratch;

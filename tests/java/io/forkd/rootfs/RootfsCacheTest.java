@@ -10,6 +10,7 @@ import io.forkd.image.OciImage;
 import io.forkd.image.OciImage.Members;
 import io.forkd.image.OciImage.Packing;
 import io.forkd.image.Platform;
+import io.forkd.image.QuietWork;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.vmm.NativeFiles;
@@ -60,13 +61,7 @@ class RootfsCacheTest {
     private final List<RootfsCache> caches = new CopyOnWriteArrayList<>();
     private OciImage image;
 
-    private final Work work = new Work() {
-        @Override
-        public void begin(String what, long bytes) {}
-
-        @Override
-        public void advance(long bytes) {}
-
+    private final Work work = new QuietWork() {
         @Override
         public void say(String line) {
             said.add(line);
