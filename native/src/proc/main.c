@@ -6,17 +6,13 @@
 #include "proc/server.h"
 #include "proc/vm.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
 int main(void)
 {
-    /* Writes to sockets that are gone are errors, not signals; and one malloc arena, so that threads do not
-     * each map one of their own. */
-    signal(SIGPIPE, SIG_IGN);
-    mallopt(M_ARENA_MAX, 1);
+    signal(SIGPIPE, SIG_IGN); /* writes to sockets that are gone are errors */
     union control_message message;
     size_t length = 0;
     int fds[CHANNEL_MAX_FDS];

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The descriptors that the twin needs; there is always one. */
@@ -39,6 +40,12 @@ static int by_number(const void *a, const void *b)
     return *(const int *)a - *(const int *)b;
 }
 
+/* musl has no close_range(2) yet. */
+static void close_from_to(unsigned first, unsigned last)
+{
+    syscall(SYS_close_range, first, last, 0);
+}
+
 /*
  * By what is kept and not by what is closed: whatever else the source has open, a connection of its guest or
  * a lock on a shared disk, must not live on here.
@@ -51,11 +58,11 @@ static void close_others(const struct kept *kept)
     int next = STDERR_FILENO + 1;
     for (size_t i = 0; i < kept->count; i++) {
         if (kept->fds[i] > next)
-            close_range((unsigned)next, (unsigned)kept->fds[i] - 1, 0);
+            close_from_to((unsigned)next, (unsigned)kept->fds[i] - 1);
         if (kept->fds[i] >= next)
             next = kept->fds[i] + 1;
     }
-    close_range((unsigned)next, ~0u, 0);
+    close_from_to((unsigned)next, ~0u);
 }
 
 static void let_go(const struct vm *source, const struct twin *twin)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mman.h> /* MADV_POPULATE_READ: musl has none */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
