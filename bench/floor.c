@@ -5,13 +5,15 @@
  * every piece of state that a restored vCPU has, and runs to its first exit. No devices, no protocol, no
  * identity, no error text.
  *
- *   floor MEMORY_IMAGE all N        N at once: milliseconds from the first fork to the last child's first
- * exit floor MEMORY_IMAGE single N     N times one: milliseconds of each, a line each floor MEMORY_IMAGE
- * parked N     the same with the child forked, and its VM and vCPU made, beforehand
+ *   floor MEMORY_IMAGE all N      N at once: milliseconds from the first fork to the last child's first exit
+ *   floor MEMORY_IMAGE single N   N times one: milliseconds of each, a line each
+ *   floor MEMORY_IMAGE parked N   the same with the child forked, its VM and vCPU made, and KVM entered
+ *                                 beforehand
  *
  * MEMORY_IMAGE is a snapshot's memory.bin of the guest tests/native/guests/ready.S.
  */
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <signal.h>
@@ -170,6 +172,15 @@ static void wait_byte(int fd)
         errx(1, "a child did not come up");
 }
 
+/* Once, without running the guest: the first time, KVM makes a thread for the VM. */
+static void enter_kvm(struct child child)
+{
+    child.run->immediate_exit = 1;
+    if (ioctl(child.vcpu, KVM_RUN, NULL) == 0 || errno != EINTR)
+        err(1, "KVM_RUN");
+    child.run->immediate_exit = 0;
+}
+
 /* `go` -1: at once; otherwise once a byte comes from there. */
 static pid_t fork_child(int go, int done)
 {
@@ -180,8 +191,10 @@ static pid_t fork_child(int go, int done)
         struct child child = create();
         for (int i = 0; i < 3; i++)
             CALL(child.vm, KVM_SET_IRQCHIP, &parent.irqchips[i]);
-        if (go >= 0)
+        if (go >= 0) {
+            enter_kvm(child);
             wait_byte(go);
+        }
         run_child(child, done);
     }
     return pid;

@@ -317,7 +317,11 @@ static bool alive(const struct forkd_vm *vm)
 
 API void forkd_vm_kill(struct forkd_vm *vm)
 {
-    /* A child whose pid is not known yet says so as its first message, or never will. */
+    /* A child tells its pid when it is ready or has failed, and before that when it is asked. */
+    if (vm->status.pid == 0 && !receive_status(vm)) {
+        struct control_header question = {CONTROL_MAGIC, CONTROL_STATUS};
+        channel_send(vm->channel, &question, sizeof question, NULL, 0, NULL);
+    }
     while (vm->status.pid == 0 && vm->status.phase != FORKD_VM_ENDED) {
         struct pollfd polled = {.fd = vm->channel, .events = POLLIN};
         poll(&polled, 1, -1);

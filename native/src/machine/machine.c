@@ -453,6 +453,8 @@ int machine_load(struct machine *machine, const struct vmstate_reader *reader, s
             result = host_check(&made_on, &state->vcpus[i], &machine->host, err);
         if (result == 0)
             result = fit_xsave(&state->vcpus[i], machine->host.xsave_size, err);
+        if (result == 0)
+            result = vcpu_state_prepare(&state->vcpus[i], &machine->host, err);
     }
     if (result == 0)
         result = serial_restore(&machine->serial, reader, err);
@@ -485,6 +487,15 @@ static int restore_clock(const struct machine *machine, uint64_t *tsc_shift, str
     return 0;
 }
 
+/* What vCPUs are made with, 0: not known. The VM says it without loading a vCPU, from Linux 5.19 on. */
+static uint32_t host_tsc_khz(const struct machine *machine)
+{
+    int khz = ioctl(machine->vm_fd, KVM_GET_TSC_KHZ, NULL);
+    if (khz <= 0)
+        khz = ioctl(machine->vcpus[0].fd, KVM_GET_TSC_KHZ, NULL);
+    return khz <= 0 ? 0 : (uint32_t)khz;
+}
+
 int machine_prepare(struct machine *machine, struct forkd_error *err)
 {
     const struct machine_state *state = machine->state;
@@ -493,13 +504,34 @@ int machine_prepare(struct machine *machine, struct forkd_error *err)
         if ((result = KVM_IOCTL(machine->vm_fd, KVM_SET_IRQCHIP, &state->irqchips[i], err)) < 0)
             return result;
     }
+    uint32_t host_khz = host_tsc_khz(machine);
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
-        if ((result = vcpu_set_cpuid(&machine->vcpus[i], &state->vcpus[i], err)) < 0 ||
+        if ((result = vcpu_set_cpuid(&machine->vcpus[i], &state->vcpus[i], host_khz, err)) < 0 ||
             (result = vcpu_set_state(&machine->vcpus[i], &machine->host, &state->vcpus[i], err)) < 0)
             return result;
     }
     machine->config.generation++;
     return new_generation_id(machine, err);
+}
+
+/* Make this process's own copy of a page that it is going to write to. */
+static void touch(void *at)
+{
+    volatile uint8_t *byte = at;
+    *byte = *byte;
+}
+
+void machine_rehearse(struct machine *machine)
+{
+    struct vcpu *vcpu = &machine->vcpus[0];
+    vcpu->run->immediate_exit = 1;
+    ioctl(vcpu->fd, KVM_RUN, NULL);
+    vcpu->run->immediate_exit = 0;
+    for (uint32_t i = 0; i < machine->device_count; i++)
+        touch(machine->devices[i]);
+    uint8_t below[2 * GUEST_PAGE_SIZE]; /* of the stack: as deep as the way to the owner goes */
+    touch(below);
+    touch(below + GUEST_PAGE_SIZE);
 }
 
 int machine_restore(struct machine *machine, struct forkd_error *err)

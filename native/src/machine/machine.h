@@ -95,6 +95,12 @@ int machine_boot(struct machine *machine, int kernel_fd, int initrd_fd, const ch
 /* What of a restore does not depend on when it happens, so that a parked child has it done: most of the
  * loaded state, and a new generation id. */
 int machine_prepare(struct machine *machine, struct forkd_error *err);
+/*
+ * For a machine that is prepared, on the first vCPU's thread, and then waits: go through what comes next as
+ * far as it can be undone, so that what the kernel makes of it (a thread of the VM's at its first KVM_RUN,
+ * pages that are written to) is there when it counts.
+ */
+void machine_rehearse(struct machine *machine);
 /* Put the rest of the loaded state, that of time, into KVM, and attach the devices. */
 int machine_restore(struct machine *machine, struct forkd_error *err);
 

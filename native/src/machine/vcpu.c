@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "machine/vcpu.h"
 
+#include <asm/kvm_para.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 
 #define MSR_IA32_TSC 0x10
 #define MSR_IA32_TSC_DEADLINE 0x6e0
+#define LAPIC_INITIAL_COUNT 0x380 /* Intel SDM 3A, 12.5.4; 0: its timer stands, or goes by the TSC deadline  \
+                                   */
 
 /*
  * MSRs that a host lists but does not take back, and that a guest does not miss:
@@ -50,7 +53,8 @@ int vcpu_create(struct vcpu *vcpu, struct machine *machine, uint32_t index, int 
     int fd = KVM_IOCTL_VALUE(vm_fd, KVM_CREATE_VCPU, index, err);
     if (fd < 0)
         return fd;
-    void *run = mmap(NULL, host->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    /* All of it at once: an exit comes by two of its three pages. */
+    void *run = mmap(NULL, host->run_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (run == MAP_FAILED) {
         int result = error_set(err, errno, "mmap", "kvm_run", NULL);
         close(fd);
@@ -150,65 +154,41 @@ int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct 
     return 0;
 }
 
-/* Those whose meaning depends on when they are set. */
-static bool is_of_time(uint32_t index)
+/*
+ * KVM_SET_MSRS stops at the first that it refuses. The list goes on behind it with a header of its own, which
+ * lies over the refused entry: no child needs memory for this.
+ */
+static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, struct kvm_msrs *msrs,
+                    struct forkd_error *err)
 {
-    return index == MSR_IA32_TSC || index == MSR_IA32_TSC_DEADLINE;
-}
-
-/* Set `count` MSRs. KVM_SET_MSRS stops at the first that it refuses. `batch` is used up. */
-static int set_batch(const struct vcpu *vcpu, const struct kvm_host *host, struct kvm_msrs *batch,
-                     uint32_t count, struct forkd_error *err)
-{
-    uint32_t done = 0;
-    while (done < count) {
-        count -= done;
-        batch->nmsrs = count;
-        if (done > 0)
-            memmove(&batch->entries[0], &batch->entries[done], count * sizeof batch->entries[0]);
-        int set = ioctl(vcpu->fd, KVM_SET_MSRS, batch);
+    while (msrs->nmsrs > 0) {
+        int set = ioctl(vcpu->fd, KVM_SET_MSRS, msrs);
         if (set < 0)
             return error_set(err, errno, "KVM_SET_MSRS", "/dev/kvm", NULL);
-        done = (uint32_t)set;
-        if (done == count)
+        uint32_t done = (uint32_t)set;
+        if (done == msrs->nmsrs)
             break;
-        const struct kvm_msr_entry *refused = &batch->entries[done];
+        struct kvm_msr_entry *refused = &msrs->entries[done];
         if (!is_unsettable(refused->index) && !is_untouched_and_unknown(host, refused)) {
             char name[32];
             snprintf(name, sizeof name, "MSR 0x%x", refused->index);
             return error_set(err, ENOTSUP, "KVM_SET_MSRS", name, "this host refuses the saved value 0x%llx",
                              (unsigned long long)refused->data);
         }
-        done++;
+        uint32_t left = msrs->nmsrs - done - 1;
+        msrs = (struct kvm_msrs *)((uint8_t *)(refused + 1) - sizeof *msrs);
+        *msrs = (struct kvm_msrs){.nmsrs = left};
     }
     return 0;
 }
 
-/* Either those of time or all others. The TSC goes its own way where there is an offset to set. */
-static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, const struct kvm_msrs *msrs,
-                    bool of_time, struct forkd_error *err)
-{
-    struct kvm_msrs *batch = msrs_allocate(msrs->nmsrs);
-    if (batch == NULL)
-        return error_set(err, ENOMEM, "allocate", "MSRs", NULL);
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < msrs->nmsrs; i++) {
-        const struct kvm_msr_entry *entry = &msrs->entries[i];
-        if (is_of_time(entry->index) == of_time && !(entry->index == MSR_IA32_TSC && host->has_tsc_offset))
-            batch->entries[count++] = *entry;
-    }
-    int result = set_batch(vcpu, host, batch, count, err);
-    free(batch);
-    return result;
-}
-
-int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err)
+int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, uint32_t host_khz,
+                   struct forkd_error *err)
 {
     /* A TSC of another frequency than the host's needs scaling; asking for the host's own is free but not
      * always supported, so it is not asked for. */
     int result = 0;
-    int host_khz = ioctl(vcpu->fd, KVM_GET_TSC_KHZ, NULL);
-    if (state->tsc_khz != 0 && host_khz > 0 && (uint32_t)host_khz != state->tsc_khz &&
+    if (state->tsc_khz != 0 && host_khz != 0 && host_khz != state->tsc_khz &&
         (result = KVM_IOCTL_VALUE(vcpu->fd, KVM_SET_TSC_KHZ, state->tsc_khz, err)) < 0)
         return result;
     return KVM_IOCTL(vcpu->fd, KVM_SET_CPUID2, state->cpuid, err);
@@ -224,9 +204,12 @@ int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const s
         (result = KVM_IOCTL(fd, KVM_SET_SREGS, &state->sregs, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_XSAVE, state->xsave, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_XCRS, &state->xcrs, err)) < 0 ||
-        (result = KVM_IOCTL(fd, KVM_SET_DEBUGREGS, &state->debugregs, err)) < 0)
+        (result = KVM_IOCTL(fd, KVM_SET_DEBUGREGS, &state->debugregs, err)) < 0 ||
+        (result = set_msrs(vcpu, host, state->timeless_msrs, err)) < 0 ||
+        (!state->has_lapic_timer && (result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0))
         return result;
-    return set_msrs(vcpu, host, state->msrs, false, err);
+    /* What is pending comes after the registers, which clear it. */
+    return KVM_IOCTL(fd, KVM_SET_VCPU_EVENTS, &state->events, err);
 }
 
 int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
@@ -237,14 +220,14 @@ int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const st
     if (host->has_tsc_offset &&
         (result = tsc_offset_attribute(vcpu, KVM_SET_DEVICE_ATTR, &tsc_offset, err)) < 0)
         return result;
-    /* The LAPIC's timer starts with it; the deadline takes effect only once TSC and LAPIC are what they were.
-     */
-    if ((result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0 ||
-        (result = set_msrs(vcpu, host, state->msrs, true, err)) < 0 ||
-        (result = KVM_IOCTL(fd, KVM_SET_VCPU_EVENTS, &state->events, err)) < 0)
+    /* The deadline takes effect only once TSC and LAPIC are what they were. */
+    if ((state->has_lapic_timer && (result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0) ||
+        (result = set_msrs(vcpu, host, state->time_msrs, err)) < 0)
         return result;
-    /* Tell the guest's watchdogs that it stood still; EINVAL when it has no kvmclock, which is no error. */
-    ioctl(fd, KVM_KVMCLOCK_CTRL, 0);
+    /* Tell the guest's watchdogs that it stood still; EINVAL if its clock is at an address that it has not.
+     */
+    if (state->has_kvmclock)
+        ioctl(fd, KVM_KVMCLOCK_CTRL, 0);
     return 0;
 }
 
@@ -264,6 +247,8 @@ void vcpu_state_free(struct vcpu_state *state)
 {
     free(state->cpuid);
     free(state->msrs);
+    free(state->timeless_msrs);
+    free(state->time_msrs);
     free(state->xsave);
     memset(state, 0, sizeof *state);
 }
@@ -346,4 +331,31 @@ int vcpu_state_load(struct vcpu_state *state, uint32_t index, const struct vmsta
     if (result < 0)
         vcpu_state_free(state);
     return result;
+}
+
+int vcpu_state_prepare(struct vcpu_state *state, const struct kvm_host *host, struct forkd_error *err)
+{
+    state->timeless_msrs = msrs_allocate(state->msrs->nmsrs);
+    state->time_msrs = msrs_allocate(state->msrs->nmsrs);
+    if (state->timeless_msrs == NULL || state->time_msrs == NULL)
+        return error_set(err, ENOMEM, "allocate", "MSRs", NULL);
+    state->timeless_msrs->nmsrs = 0;
+    state->time_msrs->nmsrs = 0;
+    uint32_t initial_count = 0;
+    memcpy(&initial_count, state->lapic.regs + LAPIC_INITIAL_COUNT, sizeof initial_count);
+    state->has_lapic_timer = initial_count != 0;
+    for (uint32_t i = 0; i < state->msrs->nmsrs; i++) {
+        const struct kvm_msr_entry *entry = &state->msrs->entries[i];
+        struct kvm_msrs *list = state->timeless_msrs;
+        if (entry->index == MSR_IA32_TSC || entry->index == MSR_IA32_TSC_DEADLINE)
+            list = state->time_msrs;
+        /* The TSC goes its own way where there is an offset to set; and a new vCPU has no deadline. */
+        bool needless = entry->index == MSR_IA32_TSC ? host->has_tsc_offset
+                                                     : list == state->time_msrs && entry->data == 0;
+        if (!needless)
+            list->entries[list->nmsrs++] = *entry;
+        if (entry->index == MSR_KVM_SYSTEM_TIME || entry->index == MSR_KVM_SYSTEM_TIME_NEW)
+            state->has_kvmclock = state->has_kvmclock || (entry->data & 1) != 0;
+    }
+    return 0;
 }

@@ -28,6 +28,11 @@ struct vcpu_state {
     struct kvm_msrs *msrs;
     struct kvm_xsave *xsave; /* xsave_size bytes */
     uint32_t xsave_size;
+    /* Made by vcpu_state_prepare, of what was loaded: */
+    struct kvm_msrs *timeless_msrs; /* all but those of time, and nothing that need not be set */
+    struct kvm_msrs *time_msrs;     /* whose meaning depends on when they are set */
+    bool has_kvmclock;              /* the guest uses it */
+    bool has_lapic_timer;           /* one that counts by itself: it starts with the LAPIC's state */
 };
 
 struct machine;
@@ -50,12 +55,14 @@ void vcpu_close(struct vcpu *vcpu, const struct kvm_host *host);
 /* Read everything out of KVM. The vCPU must not run, and its last exit must be completed. */
 int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct vcpu_state *state,
                    struct forkd_error *err);
-/* What the guest sees of the processor; before anything else of the state, which depends on it. */
-int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err);
+/* What the guest sees of the processor; before anything else of the state, which depends on it. `host_khz` is
+ * the frequency of the TSC that the vCPU was made with. */
+int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, uint32_t host_khz,
+                   struct forkd_error *err);
 /* Put in what does not depend on when that happens. */
 int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
                    struct forkd_error *err);
-/* Put in the rest: TSC, timers, and what is pending. `tsc_offset` is the one for this host (see
+/* Put in the rest: TSC and timers. `tsc_offset` is the one for this host (see
  * machine_restore), used where the host can set it. */
 int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
                   uint64_t tsc_offset, struct forkd_error *err);
@@ -70,5 +77,7 @@ void vcpu_kick(struct vcpu *vcpu);
 void vcpu_state_save(const struct vcpu_state *state, uint32_t index, struct vmstate_writer *writer);
 int vcpu_state_load(struct vcpu_state *state, uint32_t index, const struct vmstate_reader *reader,
                     struct forkd_error *err);
+/* Work out, once for all children, what each of them will put in on this host. */
+int vcpu_state_prepare(struct vcpu_state *state, const struct kvm_host *host, struct forkd_error *err);
 
 #endif

@@ -9,8 +9,8 @@
  * channel: a FORK sent there (without a channel) reaches the child with no stop at the server, which is told
  * afterwards with TAKEN. A detached server keeps its parked children to itself, and passes FORK on to them. A
  * server says SERVER_STATUS when it is asked with the same, to who attaches, and when its files are written.
- * A VM process says STATUS when its phase changes and to who attaches, and takes SNAPSHOT, BRANCH and
- * CONNECT, each answered by a REPLY, in order.
+ * A VM process says STATUS when its phase changes, to who attaches, and when it is asked with the same; it
+ * takes SNAPSHOT, BRANCH and CONNECT, each answered by a REPLY, in order.
  *
  * A process whose owner's end is closed ends; unless it is detached, with a listening socket at which it
  * takes any number of further channels.
@@ -128,6 +128,7 @@ struct control_connect {
     uint32_t port;
 };
 
+/* To a VM process: the header alone. */
 struct control_status {
     struct control_header header;
     struct forkd_vm_status status;

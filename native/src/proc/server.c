@@ -23,6 +23,7 @@
 #define PARK_PAUSE_MS 2
 /* Signals, listener, writer, owner; the attached come after. */
 #define POLLED_FIXED 4u
+#define POLLED_FEW 16u
 
 /* A child, and what has to be tidied up after it when it is killed. */
 struct child {
@@ -59,7 +60,8 @@ struct server {
     struct writer writer;
     enum forkd_write_state write_state;
     struct forkd_error write_error;
-    struct pollfd *polled; /* room for all descriptors */
+    struct pollfd *polled;         /* room for all descriptors: */
+    struct pollfd few[POLLED_FEW]; /* here as long as they are few, with what else each fork(2) has to copy */
 };
 
 /* The child cannot say it itself: there is none. */
@@ -123,6 +125,7 @@ static void leave_server(struct server *server, pid_t server_pid)
  * then sends the channel to the new owner along. */
 static _Noreturn void wait_parked(struct server *server, int channel)
 {
+    vm_rehearse(server->vm);
     struct control_fork message;
     size_t length = 0;
     int fds[4];
@@ -130,11 +133,11 @@ static _Noreturn void wait_parked(struct server *server, int channel)
     if (channel_receive(channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL) <= 0)
         _exit(0);
     if (valid_fork(&message, length, fd_count))
-        vm_process_child(server->vm, channel, &message, fds, true);
+        vm_process_child(server->vm, channel, &message, fds);
     if (fd_count == 0 || !valid_fork(&message, length, fd_count - 1))
         _exit(0);
     close(channel);
-    vm_process_child(server->vm, fds[0], &message, fds + 1, false);
+    vm_process_child(server->vm, fds[0], &message, fds + 1);
 }
 
 /* fork(2), and note the child. In the parent: its entry in the table, or NULL and *err. In the child: returns
@@ -241,7 +244,7 @@ static void serve_fork(struct server *server, const struct control_fork *message
     if (child == NULL)
         child = fork_child(server, &is_child, &error);
     if (is_child)
-        vm_process_child(server->vm, fds[0], message, fds + 1, false);
+        vm_process_child(server->vm, fds[0], message, fds + 1);
     if (child == NULL) {
         report_failed_fork(fds[0], &error);
         return;
@@ -331,8 +334,11 @@ static void publish_status(const struct server *server)
 
 static int reserve_polled(struct server *server)
 {
+    size_t count = POLLED_FIXED + server->attached_count + 1;
+    if (count <= POLLED_FEW)
+        return 0;
     struct pollfd *larger =
-        realloc(server->polled, (POLLED_FIXED + server->attached_count + 1) * sizeof *larger);
+        realloc(server->polled == server->few ? NULL : server->polled, count * sizeof *larger);
     if (larger == NULL)
         return -ENOMEM;
     server->polled = larger;
@@ -498,10 +504,18 @@ static int check_idle(struct server *server)
     return left_ms > INT_MAX ? INT_MAX : (int)left_ms;
 }
 
+/* What a server is sent. Small: each page of stack that the server has written to since its last fork(2) is
+ * one to copy. */
+union request {
+    struct control_header header;
+    struct control_fork fork;
+    struct control_taken taken;
+};
+
 /* False: the other end is gone. */
 static bool receive(struct server *server, int channel)
 {
-    union control_message message;
+    union request message;
     size_t length = 0;
     int fds[CHANNEL_MAX_FDS];
     uint32_t fd_count = CHANNEL_MAX_FDS;
@@ -625,8 +639,9 @@ static void leave_starter(int channel)
 static struct server *make(struct vm *vm, int channel, int listener)
 {
     struct server *server = calloc(1, sizeof *server);
-    if (server == NULL || reserve_polled(server) < 0)
+    if (server == NULL)
         _exit(1);
+    server->polled = server->few;
     server->vm = vm;
     server->owner = channel;
     server->listener = listener;

@@ -30,7 +30,6 @@
 #define LISTEN_BACKLOG 128
 #define NAME_SIZE 32
 #define MAX_REQUEST_FDS 3
-#define LOOP_STACK_SIZE (512u * 1024)
 
 uint64_t vm_now_us(void)
 {
@@ -144,6 +143,14 @@ static int listen_vsock(struct vm *vm, struct forkd_error *err)
     return vsock_listen(vm->machine.vsock, fd, err);
 }
 
+/* The timer itself stays: to close it costs more. A booted machine has none. */
+static void disarm_deadline(const struct vm *vm)
+{
+    static const struct itimerspec never;
+    if (vm->deadline_watch.fd >= 0)
+        timerfd_settime(vm->deadline_watch.fd, 0, &never, NULL);
+}
+
 /* From here on the guest is open to the owner. */
 static void become_ready(struct vm *vm)
 {
@@ -152,11 +159,7 @@ static void become_ready(struct vm *vm)
         fail(vm, &error);
         return;
     }
-    if (vm->deadline_watch.fd >= 0) {
-        int timer = vm->deadline_watch.fd;
-        loop_remove(&vm->machine.loop, &vm->deadline_watch);
-        close(timer);
-    }
+    disarm_deadline(vm);
     vm->status.phase = FORKD_VM_READY;
     if (vm->started_us != 0)
         vm->status.ready_us = vm_now_us() - vm->started_us;
@@ -482,9 +485,13 @@ static void on_peer(struct loop_watch *watch, uint32_t events)
         remove_peer(peer);
         return;
     }
-    struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
     if (length < sizeof message.header || message.header.magic != CONTROL_MAGIC)
         message.header.type = 0;
+    if (length == sizeof message.header && message.header.type == CONTROL_STATUS && fd_count == 0) {
+        send_status(peer);
+        return;
+    }
+    struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
     serve_request(vm, &message, length, fds, fd_count, &reply);
     for (uint32_t i = 0; i < fd_count; i++) {
         if (fds[i] >= 0)
@@ -531,6 +538,8 @@ static void on_deadline(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
     struct vm *vm = container_of(watch, struct vm, deadline_watch);
+    if (vm->status.phase != FORKD_VM_STARTING)
+        return; /* it became ready while this was on its way */
     struct forkd_error error;
     error_set(&error, ETIMEDOUT, "set identity", "guest agent",
               "no acknowledgement in time; the child is ended rather than served with its parent's identity");
@@ -588,7 +597,7 @@ static int start_loop(struct vm *vm, struct forkd_error *err)
 {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, LOOP_STACK_SIZE);
+    pthread_attr_setstack(&attributes, vm->loop_stack, sizeof vm->loop_stack);
     pthread_t thread;
     int code = pthread_create(&thread, &attributes, loop_thread, vm);
     pthread_attr_destroy(&attributes);
@@ -866,14 +875,19 @@ void vm_prepare(struct vm *vm)
         vm->prepare_error.code = 0;
 }
 
+void vm_rehearse(struct vm *vm)
+{
+    if (vm->prepare_error.code == 0)
+        machine_rehearse(&vm->machine);
+    vm_now_us(); /* the kernel's page of the clock */
+}
+
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
-                                const int *fds, bool announced)
+                                const int *fds)
 {
     pthread_mutex_lock(&vm->machine.lock);
     init(vm, channel, message->flags, message->vsock_path);
     vm->started_us = message->started_us;
-    if (!announced)
-        publish_status(vm);
     pthread_mutex_unlock(&vm->machine.lock);
     struct forkd_error error;
     if (start_child(vm, message, fds, &error) < 0)

@@ -34,7 +34,12 @@ struct vm_peer {
     struct vm_peer *next;
 };
 
+#define VM_LOOP_STACK_SIZE (512u * 1024)
+
 struct vm {
+    /* Of the loop's thread: here, so that no child has to map one. It has no guard: nothing there recurses.
+     */
+    uint8_t loop_stack[VM_LOOP_STACK_SIZE] __attribute__((aligned(16)));
     struct machine machine;
     struct vsock_host vsock_host;     /* guest-initiated connections */
     int memory_fd;                    /* what guest memory is a private mapping of; -1: booted, of no file */
@@ -79,9 +84,10 @@ void vm_detach_process(void);
  * return.
  */
 void vm_prepare(struct vm *vm);
-/* `fds`: console, network namespace and listening socket, as the message says. `announced`: the owner knows
- * our pid; telling it once more would cost a wake-up of it. */
+/* What else can be done while the child waits to be asked for. */
+void vm_rehearse(struct vm *vm);
+/* `fds`: console, network namespace and listening socket, as the message says. */
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
-                                const int *fds, bool announced);
+                                const int *fds);
 
 #endif
