@@ -18,6 +18,8 @@ int net_create(struct virtio_device **out, struct virtio_machine *machine, uint3
 /* Take over a tap descriptor (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, non-blocking); before the vCPUs run. It
  * becomes the device's, and is closed when this fails. */
 int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err);
+/* Held, the wire is cut without the driver hearing of it: what it sends is lost, and nothing comes in. */
+void net_hold(struct virtio_device *device, bool held);
 
 /* rng.c: virtio 1.2, 5.4, from getrandom(2). */
 int rng_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi,

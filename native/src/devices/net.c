@@ -44,6 +44,7 @@ struct net {
     int tap_fd; /* -1: the link is down */
     uint8_t mac[6];
     bool link;        /* what the driver was told of the link */
+    bool held;        /* net_hold */
     uint32_t pending; /* bytes of the packet that waits for buffers of the driver, with its header; or 0 */
     uint8_t *packet;  /* NET_PACKET_BYTES, once there is a tap */
 };
@@ -153,7 +154,7 @@ static void receive(struct net *net)
     struct virtqueue *queue = &device->queues[NET_RX];
     uint32_t budget = NET_BUDGET;
     uint32_t events = 0;
-    while (net->tap_fd >= 0 && queue->ready && virtio_active(device)) {
+    while (net->tap_fd >= 0 && !net->held && queue->ready && virtio_active(device)) {
         uint16_t available = virtqueue_available(queue);
         int result = 0;
         if (budget-- == 0) {
@@ -199,7 +200,7 @@ static void transmit(struct net *net)
             bool sane = chain.readable_bytes > NET_HEADER_BYTES && chain.readable_bytes <= NET_PACKET_BYTES;
             /* The kernel checks header and offloads, and refuses what makes no sense. A packet that the tap
              * does not take is lost, as on any wire. */
-            if (sane && net->tap_fd >= 0)
+            if (sane && net->tap_fd >= 0 && !net->held)
                 (void)!writev(net->tap_fd, chain.iov, chain.readable_count);
             virtqueue_push(queue, chain.head, 0);
             if (--budget == 0) {
@@ -350,4 +351,12 @@ int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err
     if (!(device->status & VIRTIO_STATUS_DRIVER_OK))
         net->link = true;
     return 0;
+}
+
+void net_hold(struct virtio_device *device, bool held)
+{
+    struct net *net = container_of(device, struct net, device);
+    net->held = held;
+    if (!held)
+        receive(net);
 }

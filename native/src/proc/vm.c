@@ -160,6 +160,8 @@ static void become_ready(struct vm *vm)
         return;
     }
     disarm_deadline(vm);
+    if (vm->machine.net != NULL)
+        net_hold(vm->machine.net, false);
     vm->status.phase = FORKD_VM_READY;
     if (vm->started_us != 0)
         vm->status.ready_us = vm_now_us() - vm->started_us;
@@ -841,6 +843,10 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
         *err = vm->prepare_error;
         return err->code;
     }
+    /* Until the agent has ended the TCP connections, which are the siblings' as well, nobody hears of them.
+     */
+    if (vm->machine.net != NULL && (message->flags & FORKD_NO_AGENT) == 0)
+        net_hold(vm->machine.net, true);
     int result = message->has_netns ? enter_netns(fds[next++], err) : 0;
     if (result < 0 || (result = attach_net(vm, message->tap_name, err)) < 0 ||
         (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0 ||

@@ -460,6 +460,26 @@ static void restored_device_works_on_another_tap(void **state)
     assert_memory_equal(got, frame, sizeof frame);
 }
 
+static void held_device_loses_what_is_sent_and_takes_in_nothing(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t frame[200];
+    uint8_t got[2000];
+    uint16_t buffers;
+    start(f, UINT64_MAX & ~DRIVER_FEATURE(VIRTIO_RING_F_INDIRECT_DESC));
+    post(f, 4, SMALL_BYTES);
+    const struct virtio_net_hdr_v1 header = {0};
+    net_hold(f->device, true);
+    make_frame(frame, sizeof frame, 3);
+    assert_int_equal(transmit(f, &header, frame, sizeof frame, got, sizeof got), -1);
+    send_frame(f, frame, sizeof frame);
+    expect_no_frame(f);
+
+    net_hold(f->device, false);
+    assert_int_equal(take_frame(f, got, &buffers), sizeof frame);
+    assert_memory_equal(got, frame, sizeof frame);
+}
+
 static void restored_device_without_a_tap_tells_the_driver(void **state)
 {
     struct fixture *f = *state;
@@ -521,6 +541,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_a_tap_the_link_is_down, set_up_detached, tear_down),
         cmocka_unit_test_setup_teardown(descriptor_that_is_no_tap_is_refused, set_up_detached, tear_down),
         TEST(restored_device_works_on_another_tap),
+        TEST(held_device_loses_what_is_sent_and_takes_in_nothing),
         TEST(restored_device_without_a_tap_tells_the_driver),
         TEST(state_goes_through_the_battery),
     };

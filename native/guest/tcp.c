@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sock_diag(7) lists sockets, and its SOCK_DESTROY ends them (CONFIG_INET_DIAG_DESTROY). */
+#include "tcp.h"
+
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define REPLY_SIZE 16384
+/* States as the kernel counts them from 1 (include/net/tcp_states.h); these two talk to nobody. */
+#define STATE_CLOSE 7
+#define STATE_LISTEN 10
+#define ALL_STATES 0x1ffeu
+#define TALKING (ALL_STATES & ~(1u << STATE_CLOSE | 1u << STATE_LISTEN))
+
+struct request {
+    struct nlmsghdr header;
+    struct inet_diag_req_v2 body;
+};
+
+static int ask(int fd, struct request *request)
+{
+    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+    request->header.nlmsg_len = sizeof *request;
+    request->body.sdiag_protocol = IPPROTO_TCP;
+    ssize_t sent = sendto(fd, request, sizeof *request, 0, (struct sockaddr *)&kernel, sizeof kernel);
+    return sent < 0 ? -errno : 0;
+}
+
+/* One answer of one or more messages. Its length, or a negative errno. */
+static ssize_t hear(int fd, void *reply)
+{
+    ssize_t length;
+    do {
+        length = recv(fd, reply, REPLY_SIZE, 0);
+    } while (length < 0 && errno == EINTR);
+    return length < 0 ? -errno : length;
+}
+
+/* What a message of the kernel's says of how it went; 0 when it is about something else. */
+static int error_of(const struct nlmsghdr *message)
+{
+    if (message->nlmsg_type != NLMSG_ERROR || message->nlmsg_len < NLMSG_LENGTH(sizeof(struct nlmsgerr)))
+        return 0;
+    return ((const struct nlmsgerr *)NLMSG_DATA(message))->error;
+}
+
+static bool is_loopback(uint8_t family, const uint32_t address[4])
+{
+    static const uint32_t any_v6[3];
+    if (family == AF_INET)
+        return (ntohl(address[0]) >> 24) == IN_LOOPBACKNET;
+    if (memcmp(address, any_v6, sizeof any_v6) == 0 && ntohl(address[3]) == 1)
+        return true;
+    bool mapped = address[0] == 0 && address[1] == 0 && ntohl(address[2]) == 0xffff;
+    return mapped && (ntohl(address[3]) >> 24) == IN_LOOPBACKNET;
+}
+
+/* Both ends are in this VM: a connection to an address of one's own has it on both sides. */
+static bool is_within(const struct inet_diag_msg *socket)
+{
+    const struct inet_diag_sockid *id = &socket->id;
+    size_t length = socket->idiag_family == AF_INET ? 4 : 16;
+    return is_loopback(socket->idiag_family, id->idiag_dst) ||
+           memcmp(id->idiag_src, id->idiag_dst, length) == 0;
+}
+
+static int destroy(const struct inet_diag_msg *socket_there)
+{
+    _Alignas(struct nlmsghdr) uint8_t reply[REPLY_SIZE];
+    struct request request = {
+        .header = {.nlmsg_type = SOCK_DESTROY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+        .body = {.sdiag_family = socket_there->idiag_family, .id = socket_there->id},
+    };
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    if (fd < 0)
+        return -errno;
+    int status = ask(fd, &request);
+    ssize_t length = status < 0 ? status : hear(fd, reply);
+    status = length < 0 ? (int)length : error_of((struct nlmsghdr *)reply);
+    close(fd);
+    return status == -ENOENT ? 0 : status; /* it has just ended by itself */
+}
+
+/* 1: there is more to come; 0: that was all; or a negative errno. */
+static int end_listed(struct nlmsghdr *message, ssize_t left)
+{
+    for (; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
+        if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR)
+            return 0;
+        if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+            message->nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
+            continue;
+        const struct inet_diag_msg *found = NLMSG_DATA(message);
+        int status = is_within(found) ? 0 : destroy(found);
+        if (status < 0)
+            return status;
+    }
+    return 1;
+}
+
+static int end_family(int fd, uint8_t family)
+{
+    _Alignas(struct nlmsghdr) uint8_t reply[REPLY_SIZE];
+    struct request request = {
+        .header = {.nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+        .body = {.sdiag_family = family, .idiag_states = TALKING},
+    };
+    int status = ask(fd, &request);
+    if (status < 0)
+        return status;
+    do {
+        ssize_t length = hear(fd, reply);
+        status = length < 0 ? (int)length : end_listed((struct nlmsghdr *)reply, length);
+    } while (status > 0);
+    return status;
+}
+
+int tcp_end_connections(void)
+{
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    if (fd < 0)
+        return 0;
+    int v4 = end_family(fd, AF_INET);
+    int v6 = end_family(fd, AF_INET6);
+    close(fd);
+    return v4 < 0 ? v4 : v6;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FORKD_GUEST_TCP_H
+#define FORKD_GUEST_TCP_H
+
+/*
+ * End every TCP connection to another machine, of every program, as if the peer had reset it (ECONNABORTED):
+ * in a fork they are those of the VM that it was forked from, and of all its siblings. Listeners stay, and so
+ * do connections within the VM. What the kernel sends to the peers of these is dropped by the monitor, which
+ * lets nothing out before the fork has its identity.
+ *
+ * 0, or a negative errno: there is such a connection, and it could not be ended. A kernel that cannot list
+ * connections (no CONFIG_INET_TCP_DIAG) is taken to have none.
+ */
+int tcp_end_connections(void);
+
+#endif
