@@ -5,8 +5,11 @@
 
 #include "harness.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 
 struct fixture {
     struct folder folder;
@@ -93,11 +96,45 @@ static inline struct forkd_vm *fork_ready(struct forkd_server *server, const cha
     return child;
 }
 
+#define ANSWER_PORT 52u /* any: guests/answer.c answers at all of them */
+
+/* Ask a child of the guest that answers. */
+static inline void ask_child(struct forkd_vm *child)
+{
+    struct forkd_error error = {0};
+    int fd = -1;
+    char answer = 0;
+    OK(forkd_vm_connect(child, ANSWER_PORT, &fd, &error));
+    assert_int_equal(write(fd, "?", 1), 1);
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&polled, 1, 20000), 1);
+    assert_int_equal(read(fd, &answer, 1), 1);
+    assert_int_equal(answer, '!');
+    close(fd);
+}
+
 static inline void assert_gone(int pid)
 {
     for (int i = 0; i < 200 && kill(pid, 0) == 0; i++)
         usleep(10000);
     assert_int_equal(kill(pid, 0), -1);
+}
+
+/* How many names a folder has, . and .. included. */
+__attribute__((format(printf, 1, 2))) static inline int count_entries(const char *format, ...)
+{
+    char path[128];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(path, sizeof path, format, arguments);
+    va_end(arguments);
+    DIR *directory = opendir(path);
+    assert_non_null(directory);
+    int count = 0;
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count;
 }
 
 static inline int count_children(int pid)

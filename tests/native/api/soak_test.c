@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fork 20 children, wait until their guests have run, end them in every way; again and again for
+ * Fork 20 children, ask each of them something, end them in every way; again and again for
  * FORKD_SOAK_SECONDS (20 when not set). Descriptors, memory, processes and files are at the end what they
  * were after the first rounds.
  */
 #include "snapshot.h"
 
-#include <dirent.h>
 #include <time.h>
 
 #define CHILDREN 20
@@ -34,23 +33,6 @@ struct figures {
     long machine_kib; /* shown only: it is others', too */
     long kernel_kib;
 };
-
-static int count_entries(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static int count_entries(const char *format, ...)
-{
-    char path[128];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(path, sizeof path, format, arguments);
-    va_end(arguments);
-    DIR *directory = opendir(path);
-    assert_non_null(directory);
-    int count = 0;
-    while (readdir(directory) != NULL)
-        count++;
-    closedir(directory);
-    return count;
-}
 
 static long field_kib(const char *path, const char *field)
 {
@@ -111,6 +93,7 @@ static void fork_children(struct soak *soak, struct forkd_vm **children, int *pi
         if (status.phase != FORKD_VM_READY)
             fail_msg("a child ended: %s", status.error.text);
         pids[i] = status.pid;
+        ask_child(children[i]);
     }
 }
 
@@ -135,7 +118,7 @@ static void run_round(struct soak *soak)
 
 static int set_up(void **state)
 {
-    int result = make_snapshot(state);
+    int result = make_snapshot_of(state, GUEST("answer"));
     struct soak *soak = calloc(1, sizeof *soak);
     soak->fixture = *state;
     soak->fixture->options.parked_count = PARKED;

@@ -2,12 +2,10 @@
 /* The first child that answers teaches the others what to have ready. */
 #include "snapshot.h"
 
-#include <poll.h>
 #include <sys/stat.h>
 
 /* Pages that the guest touches for an answer (guests/answer.c), one in two of which it writes to. */
 #define PAGES 1024u
-#define PORT 52u
 
 static int set_up(void **state)
 {
@@ -42,27 +40,13 @@ static unsigned long own_pages(int pid)
     return kib / 4;
 }
 
-static void ask(struct forkd_vm *child)
-{
-    struct forkd_error error = {0};
-    int fd = -1;
-    char answer = 0;
-    OK(forkd_vm_connect(child, PORT, &fd, &error));
-    assert_int_equal(write(fd, "?", 1), 1);
-    struct pollfd polled = {.fd = fd, .events = POLLIN};
-    assert_int_equal(poll(&polled, 1, 20000), 1);
-    assert_int_equal(read(fd, &answer, 1), 1);
-    assert_int_equal(answer, '!');
-    close(fd);
-}
-
 /* The faults of a fresh child's first answer. */
 static unsigned long faults_of_first_answer(struct forkd_server *server)
 {
     struct forkd_vm_status status;
     struct forkd_vm *child = fork_ready(server, NULL, &status);
     unsigned long before = guest_faults(status.pid);
-    ask(child);
+    ask_child(child);
     unsigned long faults = guest_faults(status.pid) - before;
     forkd_vm_free(child);
     return faults;
@@ -111,7 +95,7 @@ static void child_that_is_not_asked_is_not_prepared(void **state)
     unsigned long idle = own_pages(status.pid);
     struct forkd_error error = {0};
     int fd = -1;
-    OK(forkd_vm_connect(child, PORT, &fd, &error));
+    OK(forkd_vm_connect(child, ANSWER_PORT, &fd, &error));
     /* Connected, and not asked anything yet: all that it is going to write has come just now. */
     assert_true(own_pages(status.pid) >= idle + PAGES / 2);
     close(fd);
@@ -131,8 +115,8 @@ static void only_one_child_learns_at_a_time(void **state)
         children[i] = fork_ready(server, NULL, &status[i]);
     struct forkd_error error = {0};
     int fd = -1;
-    OK(forkd_vm_connect(children[0], PORT, &fd, &error));
-    ask(children[1]);
+    OK(forkd_vm_connect(children[0], ANSWER_PORT, &fd, &error));
+    ask_child(children[1]);
     assert_int_equal(size_of(path), 0);
     forkd_vm_kill(children[0]);
     close(fd);

@@ -2,7 +2,8 @@
 /*
  * A guest for tests that ask something: a virtio-vsock driver that accepts every connection and answers every
  * packet with one byte, after it has written to one page in two from 16 MiB up and read the others. It says
- * "ready" when it can be snapshotted, and once more in every child. It polls: no interrupts.
+ * "ready" when it can be snapshotted, and once more in every child. It halts until the device interrupts it,
+ * so that a thousand of them can be alive.
  */
 #include "guest.h"
 
@@ -20,6 +21,8 @@
 #define QUEUE_NUM 0x038
 #define QUEUE_READY 0x044
 #define QUEUE_NOTIFY 0x050
+#define INTERRUPT_STATUS 0x060
+#define INTERRUPT_ACK 0x064
 #define STATUS 0x070
 #define QUEUE_DESC 0x080
 #define QUEUE_DRIVER 0x090
@@ -34,6 +37,16 @@
 #define AVAIL(queue) (RINGS(queue) + PAGE)
 #define USED(queue) (RINGS(queue) + 2 * PAGE)
 #define BUFFER(queue, index) (0x500000u + ((queue) * SIZE + (index)) * PAGE)
+
+/* Where the interrupt controllers are, and how the device's interrupt comes: platform.h, Intel SDM 3A, 11. */
+#define IOAPIC 0xfec00000u
+#define IOAPIC_DATA 0x10u
+#define IOAPIC_ENTRY(gsi) (0x10u + 2 * (gsi))
+#define LAPIC 0xfee00000u
+#define LAPIC_EOI 0x0b0u
+#define LAPIC_SPURIOUS 0x0f0u
+#define GSI(slot) (16u + (slot))
+#define VECTOR 0x40u
 
 #define OP_REQUEST 1u
 #define OP_RESPONSE 2u
@@ -81,11 +94,53 @@ static void offer(uint32_t queue, uint32_t index)
     *at(device + QUEUE_NOTIFY) = queue;
 }
 
+/* The handler goes back without iret, which emulators of protected mode may lack: interrupts are off again,
+ * and of the registers it uses only what wait_for_interrupt gives away. */
+void handler(void);
+__asm__(".text\n"
+        "handler:\n"
+        "movl (%esp), %eax\n"
+        "addl $12, %esp\n"
+        "jmp *%eax\n");
+
+static void wait_for_interrupt(void)
+{
+    __asm__ volatile("sti\n hlt\n" : : : "eax", "cc", "memory");
+    *at(device + INTERRUPT_ACK) = *at(device + INTERRUPT_STATUS);
+    *at(LAPIC + LAPIC_EOI) = 0;
+}
+
+static void start_interrupts(void)
+{
+    static const uint64_t segments[] = {0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
+    static uint64_t gates[VECTOR + 1];
+    static struct {
+        uint16_t limit;
+        uint32_t address;
+    } __attribute__((packed)) gdt, idt;
+    uint32_t address = (uint32_t)(uintptr_t)handler;
+    gates[VECTOR] = (uint64_t)(address >> 16) << 48 | 0x8e0000080000 | (address & 0xffff);
+    gdt.limit = sizeof segments - 1;
+    gdt.address = (uint32_t)(uintptr_t)segments;
+    idt.limit = sizeof gates - 1;
+    idt.address = (uint32_t)(uintptr_t)gates;
+    __asm__ volatile("lgdt %0\n lidt %1\n ljmp $8, $1f\n 1:\n mov %2, %%ds\n mov %2, %%es\n mov %2, %%ss\n"
+                     :
+                     : "m"(gdt), "m"(idt), "r"(16)
+                     : "memory");
+    *at(LAPIC + LAPIC_SPURIOUS) = 0x1ff;
+    uint32_t entry = IOAPIC_ENTRY(GSI((device - DEVICES) / STRIDE));
+    *at(IOAPIC) = entry + 1;
+    *at(IOAPIC + IOAPIC_DATA) = 0;
+    *at(IOAPIC) = entry;
+    *at(IOAPIC + IOAPIC_DATA) = VECTOR; /* fixed, edge, to the first CPU */
+}
+
 /* Wait for a buffer that the device has used; its index. */
 static uint32_t take(uint32_t queue, uint16_t *seen)
 {
     while (*at16(USED(queue) + 2) == *seen)
-        __asm__ volatile("pause");
+        wait_for_interrupt();
     return *at(USED(queue) + 4 + (*seen)++ % SIZE * 8);
 }
 
@@ -161,6 +216,7 @@ void run(uint32_t start_info)
     for (uint32_t page = 0; page < PAGES; page++)
         *at(FIRST + page * PAGE) = ~page;
     start_device();
+    start_interrupts();
     uint32_t generation = *at(VMGENID);
     out8(READY_PORT, 0);
     while (*at(VMGENID) == generation)
