@@ -529,7 +529,7 @@ void machine_rehearse(struct machine *machine)
     vcpu->run->immediate_exit = 0;
     for (uint32_t i = 0; i < machine->device_count; i++)
         touch(machine->devices[i]);
-    uint8_t below[2 * GUEST_PAGE_SIZE]; /* of the stack: as deep as the way to the owner goes */
+    uint8_t below[2 * GUEST_PAGE_SIZE] = {0}; /* of the stack: as deep as the way to the owner goes */
     touch(below);
     touch(below + GUEST_PAGE_SIZE);
 }

@@ -17,8 +17,8 @@
 
 #define MSR_IA32_TSC 0x10
 #define MSR_IA32_TSC_DEADLINE 0x6e0
-#define LAPIC_INITIAL_COUNT 0x380 /* Intel SDM 3A, 12.5.4; 0: its timer stands, or goes by the TSC deadline  \
-                                   */
+/* Intel SDM 3A, 12.5.4. 0: the timer stands, or goes by the TSC deadline. */
+#define LAPIC_INITIAL_COUNT 0x380
 
 /*
  * MSRs that a host lists but does not take back, and that a guest does not miss:
