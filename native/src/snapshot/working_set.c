@@ -268,6 +268,9 @@ int working_set_learn(int fd, uint8_t *before, const void *memory, uint64_t size
         rc = pagemap_scan(memory, size, put_new, &writer);
         if (rc == -E2BIG)
             writer.count = 0;
+        if (rc == 0 &&
+            writer.totals.pages[KIND_READ] + writer.totals.pages[KIND_WRITTEN] < WORKING_SET_MIN_PAGES)
+            rc = -ENODATA;
         if (rc == 0 || rc == -E2BIG)
             rc = write_set(fd, &writer);
         munmap(bytes, WORKING_SET_MAX_BYTES);

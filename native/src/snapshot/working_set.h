@@ -14,6 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Fewer pages in all are no answer's that took any work, but a ping's, say: nothing is learnt from it. A ping
+ * of our agent's takes 150, the smallest command 780. */
+#define WORKING_SET_MIN_PAGES 256u
 /* More is not prepared: it would rather be in the way. */
 #define WORKING_SET_MAX_WRITTEN (64ull << 20)
 #define WORKING_SET_MAX_READ (256ull << 20)
@@ -52,7 +55,7 @@ void working_set_populate(const struct working_set *set, void *memory);
  * its guest is asked, which every child will have by then: NULL when somebody else is at it, or has been, or
  * it cannot be. working_set_learn writes down what has come since, frees what was noted, and lets others
  * learn, as does the end of the process. What is more than the limits is written as the empty set: it will be
- * no smaller the next time. Not synced. 0 or a negative errno.
+ * no smaller the next time. Not synced. 0 or a negative errno; -ENODATA: it was too little to learn from.
  */
 uint8_t *working_set_begin(int fd, const void *memory, uint64_t size);
 int working_set_learn(int fd, uint8_t *before, const void *memory, uint64_t size);

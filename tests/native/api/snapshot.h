@@ -99,18 +99,23 @@ static inline struct forkd_vm *fork_ready(struct forkd_server *server, const cha
 #define ANSWER_PORT 52u /* any: guests/answer.c answers at all of them */
 
 /* Ask a child of the guest that answers. */
-static inline void ask_child(struct forkd_vm *child)
+static inline void ask_child_for(struct forkd_vm *child, const char *question)
 {
     struct forkd_error error = {0};
     int fd = -1;
     char answer = 0;
     OK(forkd_vm_connect(child, ANSWER_PORT, &fd, &error));
-    assert_int_equal(write(fd, "?", 1), 1);
+    assert_int_equal(write(fd, question, 1), 1);
     struct pollfd polled = {.fd = fd, .events = POLLIN};
     assert_int_equal(poll(&polled, 1, 20000), 1);
     assert_int_equal(read(fd, &answer, 1), 1);
     assert_int_equal(answer, '!');
     close(fd);
+}
+
+static inline void ask_child(struct forkd_vm *child)
+{
+    ask_child_for(child, "?");
 }
 
 static inline void assert_gone(int pid)

@@ -84,6 +84,22 @@ static void second_child_takes_few_faults_for_its_first_answer(void **state)
     forkd_server_free(with);
 }
 
+static void ping_teaches_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = FILE_IN(fixture->folder, "ping");
+    struct forkd_server *server = start_with_working_set(fixture, path);
+    struct forkd_vm_status status;
+    struct forkd_vm *child = fork_ready(server, NULL, &status);
+    ask_child_for(child, "p");
+    forkd_vm_free(child);
+    assert_int_equal(size_of(path), 0);
+    assert_true(faults_of_first_answer(server) >= PAGES / 2);
+    assert_true(size_of(path) > 32);
+    assert_true(faults_of_first_answer(server) < 50);
+    forkd_server_free(server);
+}
+
 static void child_that_is_not_asked_is_not_prepared(void **state)
 {
     struct fixture *fixture = *state;
@@ -146,6 +162,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(second_child_takes_few_faults_for_its_first_answer),
+        cmocka_unit_test(ping_teaches_nothing),
         cmocka_unit_test(child_that_is_not_asked_is_not_prepared),
         cmocka_unit_test(only_one_child_learns_at_a_time),
         cmocka_unit_test(damaged_set_is_learnt_again),

@@ -89,6 +89,19 @@ __attribute__((no_sanitize_address)) static uint64_t touch(uint8_t *memory)
     return faults() - before;
 }
 
+/* Enough to be learnt from, where nothing else is. */
+#define MUCH_FROM 15000ull
+static void touch_much(uint8_t *memory)
+{
+    for (uint64_t page = MUCH_FROM; page < MUCH_FROM + WORKING_SET_MIN_PAGES; page++)
+        memory[page * PAGE] = 1;
+}
+
+static bool is_of_much(uint64_t page)
+{
+    return page >= MUCH_FROM && page < MUCH_FROM + WORKING_SET_MIN_PAGES;
+}
+
 static uint8_t *begin(int fd, const uint8_t *memory)
 {
     uint8_t *before = working_set_begin(fd, memory, SIZE);
@@ -174,6 +187,7 @@ static void what_is_learnt_is_what_was_touched_since(void **state)
     memory[8 * PAGE] = 1;
     *(volatile uint8_t *)(memory + 9 * PAGE);
     memory[SIZE - 1] = 1;
+    touch_much(memory);
     assert_int_equal(working_set_learn(fd, before, memory, SIZE), 0);
     struct working_set set;
     assert_int_equal(working_set_read(fd, SIZE, &set), 0);
@@ -181,7 +195,8 @@ static void what_is_learnt_is_what_was_touched_since(void **state)
     for (uint32_t i = 0; i < set.count; i++)
         memset(kinds + set.ranges[i].first, set.ranges[i].written ? 2 : 1, set.ranges[i].count);
     for (uint64_t page = 0; page < PAGES; page++)
-        assert_int_equal(kinds[page] == 2, page == 7 || page == 8 || page == 3000 || page == PAGES - 1);
+        assert_int_equal(kinds[page] == 2,
+                         page == 7 || page == 8 || page == 3000 || page == PAGES - 1 || is_of_much(page));
     assert_int_equal(kinds[9], 1); /* and maybe its neighbours, which the kernel brings along */
     assert_int_equal(kinds[200], 0);
     assert_int_equal(kinds[2000], 0); /* it was there */
@@ -204,10 +219,29 @@ static void a_set_is_learnt_once(void **state)
     /* Unless what is there is none. */
     assert_int_equal(io_pwrite(fd, "?", 1, 40), 0);
     uint8_t *before = begin(fd, memory);
-    memory[0] = 1;
+    touch_much(memory);
     assert_int_equal(working_set_learn(fd, before, memory, SIZE), 0);
     assert_int_equal(io_size(fd, &again), 0);
     assert_true(again < length);
+    assert_true(has_set(fd, SIZE));
+    munmap(memory, SIZE);
+    close(fd);
+    close(image);
+}
+
+static void too_little_is_left_for_another_to_learn(void **state)
+{
+    (void)state;
+    int image = make_image();
+    int fd = make_file();
+    uint8_t *memory = map_image(image);
+    uint8_t *before = begin(fd, memory);
+    memory[7 * PAGE] = 1;
+    assert_int_equal(working_set_learn(fd, before, memory, SIZE), -ENODATA);
+    assert_false(has_set(fd, SIZE));
+    before = begin(fd, memory);
+    touch_much(memory);
+    assert_int_equal(working_set_learn(fd, before, memory, SIZE), 0);
     assert_true(has_set(fd, SIZE));
     munmap(memory, SIZE);
     close(fd);
@@ -234,7 +268,9 @@ static void nobody_learns_while_another_does(void **state)
     /* It ends without having learnt anything. */
     kill(other, SIGKILL);
     waitpid(other, NULL, 0);
-    assert_int_equal(working_set_learn(fd, begin(fd, memory), memory, SIZE), 0);
+    uint8_t *before = begin(fd, memory);
+    touch_much(memory);
+    assert_int_equal(working_set_learn(fd, before, memory, SIZE), 0);
     assert_true(has_set(fd, SIZE));
     munmap(memory, SIZE);
     close(ready[0]);
@@ -450,6 +486,7 @@ int main(void)
         cmocka_unit_test(populating_changes_neither_memory_nor_image),
         cmocka_unit_test(what_is_learnt_is_what_was_touched_since),
         cmocka_unit_test(a_set_is_learnt_once),
+        cmocka_unit_test(too_little_is_left_for_another_to_learn),
         cmocka_unit_test(nobody_learns_while_another_does),
         cmocka_unit_test(a_file_that_cannot_be_written_is_not_learnt_into),
         cmocka_unit_test(more_than_the_limit_is_learnt_as_nothing),
