@@ -155,29 +155,38 @@ int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct 
 }
 
 /*
- * KVM_SET_MSRS stops at the first that it refuses. The list goes on behind it with a header of its own, which
- * lies over the refused entry: no child needs memory for this.
+ * KVM_SET_MSRS stops at the first that it refuses. The list goes on behind that with a header of its own,
+ * which lies over the refused entry for the moment: no child needs memory for this, and none writes to what
+ * it shares where nothing is refused.
  */
 static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, struct kvm_msrs *msrs,
                     struct forkd_error *err)
 {
-    while (msrs->nmsrs > 0) {
-        int set = ioctl(vcpu->fd, KVM_SET_MSRS, msrs);
+    uint32_t done = 0;
+    while (done < msrs->nmsrs) {
+        struct kvm_msrs *rest = msrs;
+        struct kvm_msrs under = {0};
+        if (done > 0) {
+            rest = (struct kvm_msrs *)((uint8_t *)&msrs->entries[done] - sizeof *rest);
+            under = *rest;
+            *rest = (struct kvm_msrs){.nmsrs = msrs->nmsrs - done};
+        }
+        int set = ioctl(vcpu->fd, KVM_SET_MSRS, rest);
+        int code = errno;
+        if (done > 0)
+            *rest = under;
         if (set < 0)
-            return error_set(err, errno, "KVM_SET_MSRS", "/dev/kvm", NULL);
-        uint32_t done = (uint32_t)set;
+            return error_set(err, code, "KVM_SET_MSRS", "/dev/kvm", NULL);
+        done += (uint32_t)set;
         if (done == msrs->nmsrs)
             break;
-        struct kvm_msr_entry *refused = &msrs->entries[done];
+        const struct kvm_msr_entry *refused = &msrs->entries[done++];
         if (!is_unsettable(refused->index) && !is_untouched_and_unknown(host, refused)) {
             char name[32];
             snprintf(name, sizeof name, "MSR 0x%x", refused->index);
             return error_set(err, ENOTSUP, "KVM_SET_MSRS", name, "this host refuses the saved value 0x%llx",
                              (unsigned long long)refused->data);
         }
-        uint32_t left = msrs->nmsrs - done - 1;
-        msrs = (struct kvm_msrs *)((uint8_t *)(refused + 1) - sizeof *msrs);
-        *msrs = (struct kvm_msrs){.nmsrs = left};
     }
     return 0;
 }

@@ -6,12 +6,32 @@
 #include "proc/server.h"
 #include "proc/vm.h"
 
+#include <elf.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+extern uint8_t __ehdr_start[]; /* the linker's: the program's first byte, at address 0 of the file's */
+
+/* Tables of pointers are not to be written any more when they are relocated: what a dynamic linker does, and
+ * musl's start-up code does not. */
+static void protect_relocated(void)
+{
+    const Elf64_Ehdr *program = (const Elf64_Ehdr *)__ehdr_start;
+    const Elf64_Phdr *header = (const Elf64_Phdr *)(__ehdr_start + program->e_phoff);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < program->e_phnum; i++) {
+        uint64_t first = header[i].p_vaddr & ~(page - 1);
+        uint64_t end = (header[i].p_vaddr + header[i].p_memsz) & ~(page - 1);
+        if (header[i].p_type == PT_GNU_RELRO)
+            mprotect(__ehdr_start + first, end - first, PROT_READ);
+    }
+}
 
 int main(void)
 {
+    protect_relocated();
     signal(SIGPIPE, SIG_IGN); /* writes to sockets that are gone are errors */
     union control_message message;
     size_t length = 0;

@@ -54,6 +54,32 @@ static void children_become_ready_each_in_its_own_process(void **state)
     forkd_server_free(server);
 }
 
+/* Of the program, what is run cannot be written, and what was relocated (its tables of functions) only read.
+ */
+static void childs_program_is_protected(void **state)
+{
+    struct forkd_server *server = start(*state);
+    struct forkd_vm_status status;
+    struct forkd_vm *child = fork_ready(server, NULL, &status);
+    char path[64];
+    char line[512];
+    char mode[8];
+    int read_only = 0;
+    snprintf(path, sizeof path, "/proc/%d/maps", status.pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        assert_int_equal(sscanf(line, "%*s %7s", mode), 1);
+        assert_false(mode[1] == 'w' && mode[2] == 'x');
+        if (strstr(line, "/forkd-vmm") != NULL && strcmp(mode, "r--p") == 0)
+            read_only++;
+    }
+    fclose(file);
+    assert_true(read_only > 0);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
 static void parked_children_are_used_and_replaced(void **state)
 {
     struct fixture *fixture = *state;
@@ -314,6 +340,7 @@ int main(void)
         cmocka_unit_test(memory_image_holds_what_the_guest_wrote),
         cmocka_unit_test(untouched_disk_leaves_no_layer),
         cmocka_unit_test(children_become_ready_each_in_its_own_process),
+        cmocka_unit_test(childs_program_is_protected),
         cmocka_unit_test(parked_children_are_used_and_replaced),
         cmocka_unit_test(working_set_file_is_made_and_not_needed),
         cmocka_unit_test(killed_child_is_reported_and_its_socket_removed),
