@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -14,11 +15,9 @@
 #include <unistd.h>
 
 #define REPLY_SIZE 16384
-/* States as the kernel counts them from 1 (include/net/tcp_states.h); these two talk to nobody. */
-#define STATE_CLOSE 7
-#define STATE_LISTEN 10
+/* A bit for each state, of which there are 12 (include/net/tcp_states.h); these two talk to nobody. */
 #define ALL_STATES 0x1ffeu
-#define TALKING (ALL_STATES & ~(1u << STATE_CLOSE | 1u << STATE_LISTEN))
+#define TALKING (ALL_STATES & ~(1u << TCP_CLOSE | 1u << TCP_LISTEN))
 
 struct request {
     struct nlmsghdr header;

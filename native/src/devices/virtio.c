@@ -281,11 +281,11 @@ void virtio_process(struct virtio_device *device)
 {
     if (!virtio_active(device))
         return;
-    /* Acquire: orders taking the bits before the loads of the rings that they announce. A bit that comes in
-     * from here on is for the next call. */
     /* Most have nothing to do, and their memory is not written to: in a child it is still the server's. */
     if (__atomic_load_n(&device->kicked, __ATOMIC_RELAXED) == 0)
         return;
+    /* Acquire: orders taking the bits before the loads of the rings that they announce. A bit that comes in
+     * from here on is for the next call. */
     uint32_t kicked = __atomic_exchange_n(&device->kicked, 0, __ATOMIC_ACQUIRE);
     for (uint16_t i = 0; i < device->ops->queue_count; i++) {
         if ((kicked & 1u << i) && device->queues[i].ready && virtio_active(device))

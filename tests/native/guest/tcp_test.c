@@ -26,7 +26,8 @@
 
 #define PORT 4000
 
-/* Addresses are IPv6 throughout, IPv4 ones in their mapped form: both families of sockets. */
+/* A mapped address is IPv4 on an IPv6 socket. */
+#define MAPPED "::ffff:"
 #define OURS_V4 "10.9.0.1"
 #define THEIRS_V4 "10.9.0.2"
 #define OURS_V6 "fd09::1"
@@ -154,20 +155,24 @@ static void connections_to_others_end_and_all_else_stays(void **state)
     int listener = listen_at(OURS_V4);
     int out_v4 = connect_to(THEIRS_V4);
     int out_v6 = connect_to(THEIRS_V6);
+    int out_mapped = connect_to(MAPPED THEIRS_V4);
     assert_int_equal(write(go[1], "", 1), 1);
     int in = accept(listener, NULL, NULL);
     wait_for(ready[0]);
     struct pair loopback_v4 = pair_at("127.0.0.1");
     struct pair loopback_v6 = pair_at("::1");
+    struct pair loopback_mapped = pair_at(MAPPED "127.0.0.2");
     struct pair own = pair_at(OURS_V6);
 
     assert_int_equal(tcp_end_connections(), 0);
 
     assert_ended(out_v4);
     assert_ended(out_v6);
+    assert_ended(out_mapped);
     assert_ended(in);
     assert_alive(loopback_v4);
     assert_alive(loopback_v6);
+    assert_alive(loopback_mapped);
     assert_alive(own);
     close(connect_to(OURS_V4)); /* whose listener is still there */
     assert_int_equal(tcp_end_connections(), 0);
