@@ -468,18 +468,18 @@ static int first_child(int pid)
     return child;
 }
 
-/* The writer of a twin that was killed is killed, too, but a moment later. */
-static void await_end(int pid)
+/* Whoever writes a branch is killed when what it belongs to is, but a moment later: until nobody has anything
+ * of the directory open. */
+static void await_unused(const char *directory)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    for (char state = 'R'; pid > 0 && state != 'Z'; usleep(1000)) {
-        FILE *file = fopen(path, "re");
-        if (file == NULL || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-            state = 'Z'; /* reaped */
-        if (file != NULL)
-            fclose(file);
+    char command[300];
+    snprintf(command, sizeof command, "find /proc/[0-9]*/fd -lname '%s*' 2>/dev/null | grep -q .", directory);
+    for (int i = 0; i < 1000; i++) {
+        if (system(command) != 0)
+            return;
+        usleep(10000);
     }
+    fail_msg("%s: still in use", directory);
 }
 
 static void killed_source_leaves_a_whole_branch_or_none(void **state)
@@ -504,6 +504,7 @@ static void killed_source_leaves_a_whole_branch_or_none(void **state)
         } else {
             assert_int_equal(result, -EPIPE);
         }
+        await_unused(directory);
         assert_whole_or_none(fixture, directory);
         forkd_vm_free(source);
         remove_directory(directory);
@@ -523,6 +524,8 @@ static void killed_twin_writer_or_child_leaves_a_whole_branch_or_none(void **sta
         make_directory(fixture, "killed", directory, sizeof directory);
         struct forkd_server *twin = branch(source, directory, 0, NULL);
         struct forkd_vm *child = i % 3 == 2 ? fork_child(twin, NULL, NULL) : NULL;
+        struct forkd_server_status status; /* a twin that answers has started its writer */
+        OK(forkd_server_get_status(twin, &status, &error));
         int writer = first_child(forkd_server_pid(twin));
         int victim = i % 3 == 0 ? forkd_server_pid(twin) : i % 3 == 1 ? writer : pid_of(child);
         pid_t killer = victim > 0 ? start_killer(victim) : -1;
@@ -537,7 +540,7 @@ static void killed_twin_writer_or_child_leaves_a_whole_branch_or_none(void **sta
             assert_right(fixture, twin);
         forkd_vm_free(child);
         forkd_server_free(twin);
-        await_end(writer);
+        await_unused(directory);
         assert_whole_or_none(fixture, directory);
         remove_directory(directory);
     }
