@@ -43,12 +43,14 @@ static ssize_t hear(int fd, void *reply)
     return length < 0 ? -errno : length;
 }
 
-/* What a message of the kernel's says of how it went; 0 when it is about something else. */
-static int error_of(const struct nlmsghdr *message)
+/* What the last message of an answer says of how it went; a negative errno or 0. */
+static int outcome(const struct nlmsghdr *message)
 {
-    if (message->nlmsg_type != NLMSG_ERROR || message->nlmsg_len < NLMSG_LENGTH(sizeof(struct nlmsgerr)))
-        return 0;
-    return ((const struct nlmsgerr *)NLMSG_DATA(message))->error;
+    /* Both begin with it: struct nlmsgerr, and the end of a listing (netlink_dump). */
+    int error = 0;
+    if (message->nlmsg_len >= NLMSG_LENGTH(sizeof error))
+        memcpy(&error, NLMSG_DATA(message), sizeof error);
+    return error < 0 ? error : 0;
 }
 
 static bool is_loopback(uint8_t family, const uint32_t address[4])
@@ -71,64 +73,74 @@ static bool is_within(const struct inet_diag_msg *socket)
            memcmp(id->idiag_src, id->idiag_dst, length) == 0;
 }
 
-static int destroy(const struct inet_diag_msg *socket_there)
+/* `fd` is not the one that lists: an answer would stand between the rest of the listing. */
+static int destroy(int fd, const struct inet_diag_msg *found)
 {
     _Alignas(struct nlmsghdr) uint8_t reply[REPLY_SIZE];
     struct request request = {
         .header = {.nlmsg_type = SOCK_DESTROY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
-        .body = {.sdiag_family = socket_there->idiag_family, .id = socket_there->id},
+        .body = {.sdiag_family = found->idiag_family, .id = found->id},
     };
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-    if (fd < 0)
-        return -errno;
     int status = ask(fd, &request);
     ssize_t length = status < 0 ? status : hear(fd, reply);
-    status = length < 0 ? (int)length : error_of((struct nlmsghdr *)reply);
-    close(fd);
+    status = length < 0 ? (int)length : outcome((struct nlmsghdr *)reply);
     return status == -ENOENT ? 0 : status; /* it has just ended by itself */
 }
 
 /* 1: there is more to come; 0: that was all; or a negative errno. */
-static int end_listed(struct nlmsghdr *message, ssize_t left)
+static int end_listed(int ending, struct nlmsghdr *message, ssize_t left)
 {
     for (; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
-        if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR)
-            return 0;
+        if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR) {
+            int status = outcome(message);
+            return status == -ENOENT ? 0 : status; /* without INET_DIAG nobody can say */
+        }
         if (message->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
             message->nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
             continue;
         const struct inet_diag_msg *found = NLMSG_DATA(message);
-        int status = is_within(found) ? 0 : destroy(found);
+        int status = is_within(found) ? 0 : destroy(ending, found);
         if (status < 0)
             return status;
     }
     return 1;
 }
 
-static int end_family(int fd, uint8_t family)
+static int end_family(int listing, int ending, uint8_t family)
 {
     _Alignas(struct nlmsghdr) uint8_t reply[REPLY_SIZE];
     struct request request = {
         .header = {.nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
         .body = {.sdiag_family = family, .idiag_states = TALKING},
     };
-    int status = ask(fd, &request);
+    int status = ask(listing, &request);
     if (status < 0)
         return status;
     do {
-        ssize_t length = hear(fd, reply);
-        status = length < 0 ? (int)length : end_listed((struct nlmsghdr *)reply, length);
+        ssize_t length = hear(listing, reply);
+        status = length < 0 ? (int)length : end_listed(ending, (struct nlmsghdr *)reply, length);
     } while (status > 0);
     return status;
 }
 
-int tcp_end_connections(void)
+static int diag_socket(void)
 {
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-    if (fd < 0)
-        return 0;
-    int v4 = end_family(fd, AF_INET);
-    int v6 = end_family(fd, AF_INET6);
-    close(fd);
+    return fd < 0 ? -errno : fd;
+}
+
+int tcp_end_connections(void)
+{
+    int listing = diag_socket();
+    if (listing == -EPROTONOSUPPORT)
+        return 0; /* a kernel without SOCK_DIAG, and so without INET_DIAG */
+    if (listing < 0)
+        return listing;
+    int ending = diag_socket();
+    int v4 = ending < 0 ? ending : end_family(listing, ending, AF_INET);
+    int v6 = ending < 0 ? 0 : end_family(listing, ending, AF_INET6);
+    if (ending >= 0)
+        close(ending);
+    close(listing);
     return v4 < 0 ? v4 : v6;
 }
