@@ -188,12 +188,11 @@ static void tap_ready(struct loop_watch *watch, uint32_t events)
 
 /* --- From the guest --- */
 
-static void transmit(struct net *net)
+static void transmit(struct net *net, uint32_t budget)
 {
     struct virtio_device *device = &net->device;
     struct virtqueue *queue = &device->queues[NET_TX];
     struct virtqueue_chain chain;
-    uint32_t budget = NET_BUDGET;
     int result;
     do {
         while ((result = virtqueue_pop(queue, &chain)) > 0) {
@@ -223,7 +222,7 @@ static void process(struct virtio_device *device, uint16_t index)
     if (index == NET_RX)
         receive(net);
     else
-        transmit(net);
+        transmit(net, NET_BUDGET);
 }
 
 static void activate(struct virtio_device *device)
@@ -356,6 +355,10 @@ int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err
 void net_hold(struct virtio_device *device, bool held)
 {
     struct net *net = container_of(device, struct net, device);
+    const struct virtqueue *sent = &device->queues[NET_TX];
+    /* What was sent while held is lost also when we have not come to it yet. */
+    if (net->held && !held && sent->ready && virtio_active(device))
+        transmit(net, sent->size);
     net->held = held;
     if (!held)
         receive(net);

@@ -475,9 +475,23 @@ static void held_device_loses_what_is_sent_and_takes_in_nothing(void **state)
     send_frame(f, frame, sizeof frame);
     expect_no_frame(f);
 
+    /* A whole queue that nobody has come to. */
+    memcpy(driver_at(&f->driver, f->tx), &header, HEADER);
+    memcpy(driver_at(&f->driver, f->tx + HEADER), frame, sizeof frame);
+    const struct driver_buffer packet = {f->tx, HEADER + sizeof frame, false};
+    for (uint32_t i = 0; i < QUEUE_SIZE; i++)
+        driver_add(&f->driver, TX, &packet, 1);
+
     net_hold(f->device, false);
+    driver_kick(&f->driver, TX);
+    uint16_t head;
+    uint32_t used;
+    for (uint32_t i = 0; i < QUEUE_SIZE; i++)
+        assert_true(driver_collect(&f->driver, TX, &head, &used));
+    assert_int_equal(recv(f->wire, got, sizeof got, 0), -1);
     assert_int_equal(take_frame(f, got, &buffers), sizeof frame);
     assert_memory_equal(got, frame, sizeof frame);
+    assert_int_equal(transmit(f, &header, frame, sizeof frame, got, sizeof got), sizeof frame);
 }
 
 static void restored_device_without_a_tap_tells_the_driver(void **state)
