@@ -161,7 +161,7 @@ void identity_apply(const struct identity_target *target, const struct guest_ide
     note(ack, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0, "hostname");
     identity_write_files(target->root, identity);
     note(ack, volumes_mount(), "volumes");
-    note(ack, tcp_end_connections(), "ending the snapshot's TCP connections (INET_DIAG_DESTROY)");
+    note(ack, tcp_end_connections(), "ending the snapshot's TCP connections");
     note(ack, warm_reseed_finish(target->warm), "reseeding the warm interpreter");
 }
 

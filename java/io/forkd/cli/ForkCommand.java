@@ -64,7 +64,8 @@ final class ForkCommand implements Callable<Integer> {
     @Option(
             names = "--no-keep",
             description = "Use a fork server of its own, and end it with this command. Otherwise one that runs is used,"
-                    + " and a new one stays for FORKD_SERVER_IDLE_SECS (60).")
+                    + " and a new one stays for FORKD_SERVER_IDLE_SECS (60), with FORKD_SERVER_PARKED (0) children"
+                    + " forked in advance.")
     boolean noKeep;
 
     @Option(names = "--eval", paramLabel = "CODE", description = "Evaluate this in the warm interpreter of each child.")
