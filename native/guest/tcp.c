@@ -226,9 +226,10 @@ static int end_in_process(const struct sockets *sockets, pid_t pid)
     DIR *folder = opendir(path);
     if (folder == NULL)
         return 0;
+    int descriptors = dirfd(folder);
     int process = (int)syscall(SYS_pidfd_open, pid, 0);
-    for (struct dirent *entry; process >= 0 && (entry = readdir(folder)) != NULL;)
-        ended += end_descriptor(sockets, process, dirfd(folder), entry->d_name);
+    for (struct dirent *entry; descriptors >= 0 && process >= 0 && (entry = readdir(folder)) != NULL;)
+        ended += end_descriptor(sockets, process, descriptors, entry->d_name);
     if (process >= 0)
         close(process);
     closedir(folder);
