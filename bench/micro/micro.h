@@ -19,14 +19,20 @@ extern "C" {
 #define MICRO_VCPUS 2u
 extern struct measure_snapshot micro_snapshot;
 
-/* The floor of code that goes over bytes: one multiplication each, which wait for each other. */
+/* The floor of code that goes over bytes: one multiplication each, in streams that do not wait for each
+ * other. So it loses as much as ordinary code does to whoever shares the core. */
 static inline uint64_t micro_hash(const void *data, size_t length)
 {
     const uint8_t *bytes = static_cast<const uint8_t *>(data);
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ bytes[i]) * 0x100000001b3u;
-    return hash;
+    constexpr uint64_t FACTOR = 0x100000001b3u;
+    uint64_t a = 1, b = 2, c = 3, d = 4;
+    for (size_t i = 0; i + 4 <= length; i += 4) {
+        a = (a ^ bytes[i]) * FACTOR;
+        b = (b ^ bytes[i + 1]) * FACTOR;
+        c = (c ^ bytes[i + 2]) * FACTOR;
+        d = (d ^ bytes[i + 3]) * FACTOR;
+    }
+    return a ^ b ^ c ^ d;
 }
 
 #endif
