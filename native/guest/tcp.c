@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sock_diag(7) lists sockets, and its SOCK_DESTROY ends them. Kernels that are configured without, as those
- * that Firecracker is tested with, have /proc/net/tcp, and the descriptors of the programs.
+ * sock_diag(7) lists sockets, and its SOCK_DESTROY ends them. Kernels that are configured without, as the
+ * 6.1 that Firecracker is tested with, have /proc/net/tcp, and the descriptors of the programs.
  */
 #include "tcp.h"
 

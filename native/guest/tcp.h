@@ -15,8 +15,7 @@ int tcp_end_connections(void);
 /*
  * The same without sock_diag, through the descriptors of all programs, for a kernel that has no
  * INET_DIAG_DESTROY: programs see ECONNRESET instead of ECONNABORTED, and one that a listener has not
- * accepted yet cannot be ended
- * (-EOPNOTSUPP). Needs Linux 5.6 (pidfd_getfd(2)).
+ * accepted yet cannot be ended (-EOPNOTSUPP). Needs Linux 5.6 (pidfd_getfd(2)).
  */
 int tcp_end_held_connections(void);
 
