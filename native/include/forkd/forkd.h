@@ -145,6 +145,15 @@ int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *option
 int forkd_vm_wait(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_status *out,
                   struct forkd_error *err);
 
+/*
+ * Wait until one of `count` VMs is one that forkd_vm_wait would return for at once. *out is its index in
+ * `vms`; the first, when there are several. For many children on few cores: ask for a few, and for one more
+ * whenever this returns; children that all start at once get in each other's way. Errors: -ETIMEDOUT;
+ * -EINVAL count is 0; -ENOMEM.
+ */
+int forkd_vm_wait_any(struct forkd_vm *const *vms, uint32_t count, int32_t timeout_ms, uint32_t *out,
+                      struct forkd_error *err);
+
 /* As forkd_vm_wait, but returns only when the VM has ended. */
 int forkd_vm_wait_end(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_status *out,
                       struct forkd_error *err);

@@ -169,6 +169,39 @@ API int forkd_vm_wait(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_s
     return wait_phase(vm, FORKD_VM_READY, timeout_ms, out, err);
 }
 
+/* The first that is ready or has ended: its index, or `count`. */
+static uint32_t find_ready(struct forkd_vm *const *vms, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        while (vms[i]->status.phase < FORKD_VM_READY && receive_status(vms[i]))
+            ;
+        if (vms[i]->status.phase >= FORKD_VM_READY)
+            return i;
+    }
+    return count;
+}
+
+API int forkd_vm_wait_any(struct forkd_vm *const *vms, uint32_t count, int32_t timeout_ms, uint32_t *out,
+                          struct forkd_error *err)
+{
+    if (count == 0)
+        return error_set(err, EINVAL, "wait", "VMs", "there are none");
+    struct pollfd *polled = calloc(count, sizeof *polled);
+    if (polled == NULL)
+        return error_set(err, ENOMEM, "allocate", "descriptors", NULL);
+    for (uint32_t i = 0; i < count; i++)
+        polled[i] = (struct pollfd){.fd = vms[i]->channel, .events = POLLIN};
+    int64_t deadline = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
+    int result = 0;
+    while ((*out = find_ready(vms, count)) == count && result == 0) {
+        int64_t left = timeout_ms < 0 ? -1 : deadline - now_ms();
+        if ((timeout_ms >= 0 && left <= 0) || poll(polled, count, (int)left) == 0)
+            result = error_set(err, ETIMEDOUT, "wait", "VMs", "none ready after %d ms", timeout_ms);
+    }
+    free(polled);
+    return result;
+}
+
 API int forkd_vm_wait_end(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_status *out,
                           struct forkd_error *err)
 {

@@ -54,6 +54,36 @@ static void children_become_ready_each_in_its_own_process(void **state)
     forkd_server_free(server);
 }
 
+/* Beside a VM that never becomes ready. */
+static void those_that_are_ready_are_named_one_by_one(void **state)
+{
+    struct forkd_error error = {0};
+    struct forkd_boot_options never = boot_options(GUEST("ready"));
+    never.flags = 0;
+    struct forkd_vm *vms[CHILDREN + 1] = {boot(&never)};
+    struct forkd_server *server = start(*state);
+    for (int i = 1; i <= CHILDREN; i++) {
+        struct forkd_child_options options = {.flags = FORKD_NO_AGENT};
+        OK(forkd_server_fork(server, &options, &vms[i], &error));
+    }
+    uint32_t index = 0;
+    for (uint32_t count = CHILDREN + 1; count > 1; count--) {
+        struct forkd_vm_status status;
+        OK(forkd_vm_wait_any(vms, count, 20000, &index, &error));
+        OK(forkd_vm_wait(vms[index], 0, &status, &error));
+        assert_int_equal(status.phase, FORKD_VM_READY);
+        forkd_vm_free(vms[index]);
+        vms[index] = vms[count - 1];
+    }
+    assert_int_equal(forkd_vm_wait_any(vms, 1, 50, &index, &error), -ETIMEDOUT);
+    assert_int_equal(forkd_vm_wait_any(vms, 0, 50, &index, &error), -EINVAL);
+    forkd_vm_kill(vms[0]);
+    OK(forkd_vm_wait_any(vms, 1, -1, &index, &error));
+    assert_int_equal(index, 0);
+    forkd_vm_free(vms[0]);
+    forkd_server_free(server);
+}
+
 /* Of the program, what is run cannot be written, and what was relocated (its tables of functions) only read.
  */
 static void childs_program_is_protected(void **state)
@@ -340,6 +370,7 @@ int main(void)
         cmocka_unit_test(memory_image_holds_what_the_guest_wrote),
         cmocka_unit_test(untouched_disk_leaves_no_layer),
         cmocka_unit_test(children_become_ready_each_in_its_own_process),
+        cmocka_unit_test(those_that_are_ready_are_named_one_by_one),
         cmocka_unit_test(childs_program_is_protected),
         cmocka_unit_test(parked_children_are_used_and_replaced),
         cmocka_unit_test(working_set_file_is_made_and_not_needed),
