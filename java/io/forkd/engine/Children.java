@@ -12,69 +12,100 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
-import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
 
 /** Children of one server, from the call until all are ready. Closing it ends them. For one thread. */
 final class Children implements AutoCloseable {
-    private static final Duration SLICE = Duration.ofMillis(5);
+    /**
+     * More at once than keep all processors busy make none of them ready earlier, and most later: guests that take turns
+     * on a processor cost it more than guests that follow each other.
+     */
+    private static final int AT_ONCE = 2 * Runtime.getRuntime().availableProcessors();
+
+    /** When none of them has come up for so long, they wait for something else than processors: for twice as many. */
+    private static final Duration PATIENCE = Duration.ofSeconds(10);
+
+    /** How soon a cancellation is noticed. */
+    private static final Duration SLICE = Duration.ofMillis(20);
 
     private final Optional<MemoryLimit> limit;
     private final Cancellation cancellation;
-    private final List<Pending> all = new ArrayList<>();
-
-    /** Children that could not even be asked for. */
-    private final List<Failure> refused = new ArrayList<>();
+    private final Deque<Asked> asked = new ArrayDeque<>();
+    private final List<Vm> all = new ArrayList<>();
 
     private boolean kept;
 
-    private record Pending(Place place, Vm vm) {}
+    private record Asked(ForkServer server, Place place, Optional<String> tap) {}
 
     Children(Optional<MemoryLimit> limit, Cancellation cancellation) {
         this.limit = limit;
         this.cancellation = cancellation;
     }
 
+    /** Asks for a child, which is forked when its turn comes in {@link #awaitReady}. */
     void fork(ForkServer server, Place place, Optional<String> tap) {
-        cancellation.check();
-        try {
-            Vm vm = server.fork(new ChildOptions(
-                    place.name(),
-                    place.socket(),
-                    place.console(),
-                    tap,
-                    place.netns().map(Place::namespace),
-                    place.control()));
-            all.add(new Pending(place, vm));
-        } catch (VmmException e) {
-            refused.add(new Failure(place.name(), e.sentence()));
+        asked.add(new Asked(server, place, tap));
+    }
+
+    /** Forks those that were asked for, and hands each over as soon as it is ready or has failed. */
+    void awaitReady(Consumer<Child> onReady, Consumer<Failure> onFailure) {
+        Map<Vm, Place> starting = new LinkedHashMap<>();
+        int atOnce = AT_ONCE;
+        startMore(starting, atOnce, onFailure);
+        long heard = System.nanoTime();
+        while (!starting.isEmpty()) {
+            cancellation.check();
+            Optional<Vm> known = Vm.awaitAny(List.copyOf(starting.keySet()), SLICE);
+            if (known.isPresent()) {
+                Place place = Objects.requireNonNull(starting.remove(known.get()));
+                atOnce = AT_ONCE;
+                heard = System.nanoTime();
+                // The next one need not wait for what is done with this one.
+                startMore(starting, atOnce, onFailure);
+                hand(known.get(), place, onReady, onFailure);
+            } else if (System.nanoTime() - heard > PATIENCE.toNanos()) {
+                atOnce *= 2;
+                heard = System.nanoTime();
+                startMore(starting, atOnce, onFailure);
+            }
         }
     }
 
-    /** Waits until each is ready or has failed, and hands it over as soon as that is known. */
-    void awaitReady(Consumer<Child> onReady, Consumer<Failure> onFailure) {
-        refused.forEach(onFailure);
-        Deque<Pending> pending = new ArrayDeque<>(all);
-        while (!pending.isEmpty()) {
-            cancellation.check();
-            // The oldest is waited for, a little; the others are only looked at.
-            Duration wait = SLICE;
-            for (Iterator<Pending> each = pending.iterator(); each.hasNext(); ) {
-                Pending child = each.next();
-                Optional<VmStatus> status = child.vm().await(wait);
-                wait = Duration.ZERO;
-                if (status.isPresent()) {
-                    each.remove();
-                    if (status.get().phase() == Phase.READY) {
-                        onReady.accept(ready(child.place(), status.get()));
-                    } else {
-                        onFailure.accept(
-                                new Failure(child.place().name(), status.get().reason()));
-                    }
-                }
-            }
+    private void hand(Vm vm, Place place, Consumer<Child> onReady, Consumer<Failure> onFailure) {
+        VmStatus status = vm.await(Duration.ZERO).orElseThrow();
+        if (status.phase() == Phase.READY) {
+            onReady.accept(ready(place, status));
+        } else {
+            onFailure.accept(new Failure(place.name(), status.reason()));
+        }
+    }
+
+    private void startMore(Map<Vm, Place> starting, int atOnce, Consumer<Failure> onFailure) {
+        while (!asked.isEmpty() && starting.size() < atOnce) {
+            start(asked.remove(), starting, onFailure);
+        }
+    }
+
+    private void start(Asked child, Map<Vm, Place> starting, Consumer<Failure> onFailure) {
+        Place place = child.place();
+        try {
+            Vm vm = child.server()
+                    .fork(new ChildOptions(
+                            place.name(),
+                            place.socket(),
+                            place.console(),
+                            child.tap(),
+                            place.netns().map(Place::namespace),
+                            place.control()));
+            all.add(vm);
+            starting.put(vm, place);
+        } catch (VmmException e) {
+            onFailure.accept(new Failure(place.name(), e.sentence()));
         }
     }
 
@@ -85,7 +116,7 @@ final class Children implements AutoCloseable {
 
     /** The first of them. */
     Vm first() {
-        return all.get(0).vm();
+        return all.get(0);
     }
 
     /** How many have not ended. */
@@ -97,9 +128,8 @@ final class Children implements AutoCloseable {
         return all.stream().anyMatch(Children::isAlive);
     }
 
-    private static boolean isAlive(Pending child) {
-        return child.vm()
-                .await(Duration.ZERO)
+    private static boolean isAlive(Vm vm) {
+        return vm.await(Duration.ZERO)
                 .map(status -> status.phase() == Phase.READY)
                 .orElse(false);
     }
@@ -113,16 +143,15 @@ final class Children implements AutoCloseable {
     public void close() {
         if (!kept) {
             // All at once; waiting for the end of each before the next is killed would take long.
-            for (Pending child : all) {
-                child.vm()
-                        .await(Duration.ZERO)
+            for (Vm vm : all) {
+                vm.await(Duration.ZERO)
                         .filter(status -> status.phase() == Phase.READY)
                         .flatMap(status -> ProcessHandle.of(status.pid()))
                         .ifPresent(ProcessHandle::destroyForcibly);
             }
-            all.forEach(child -> child.vm().kill());
+            all.forEach(Vm::kill);
         }
-        all.forEach(child -> child.vm().close());
+        all.forEach(Vm::close);
         all.clear();
     }
 }

@@ -8,7 +8,10 @@ import io.forkd.vmm.Native.forkd_vm;
 import io.forkd.vmm.Native.forkd_vm_status;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
+import org.bytedeco.javacpp.IntPointer;
+import org.bytedeco.javacpp.PointerPointer;
 import org.bytedeco.javacpp.PointerScope;
 
 /**
@@ -65,6 +68,31 @@ public final class Vm implements AutoCloseable {
                     .orElse(null);
             if (error == null) {
                 return Optional.of(Library.status(status));
+            }
+            if (error.code() == NativeError.ETIMEDOUT) {
+                return Optional.empty();
+            }
+            throw new VmmException(error);
+        }
+    }
+
+    /**
+     * Waits until one of {@code vms} is ready or has ended; empty when none is after {@code timeout}. None of them may
+     * be closed meanwhile.
+     */
+    public static Optional<Vm> awaitAny(List<Vm> vms, Duration timeout) {
+        try (PointerScope scope = new PointerScope()) {
+            PointerPointer<forkd_vm> handles = new PointerPointer<>(vms.size());
+            for (int i = 0; i < vms.size(); i++) {
+                vms.get(i).requireOpen();
+                handles.put(i, vms.get(i).handle);
+            }
+            IntPointer index = new IntPointer(1);
+            NativeError error = Library.attempt(e -> Native.forkd_vm_wait_any(
+                            handles, vms.size(), Math.toIntExact(timeout.toMillis()), index, e))
+                    .orElse(null);
+            if (error == null) {
+                return Optional.of(vms.get(index.get()));
             }
             if (error.code() == NativeError.ETIMEDOUT) {
                 return Optional.empty();
