@@ -77,8 +77,8 @@ public final class Vm implements AutoCloseable {
     }
 
     /**
-     * Waits until one of {@code vms} is ready or has ended; empty when none is after {@code timeout}. None of them may
-     * be closed meanwhile.
+     * Waits until one of {@code vms} is ready or has ended; empty when none is after {@code timeout}. No other thread
+     * may use one of them meanwhile.
      */
     public static Optional<Vm> awaitAny(List<Vm> vms, Duration timeout) {
         try (PointerScope scope = new PointerScope()) {
