@@ -63,16 +63,9 @@ public final class Vm implements AutoCloseable {
         requireOpen();
         try (PointerScope scope = new PointerScope()) {
             forkd_vm_status status = Library.zero(new forkd_vm_status());
-            NativeError error = Library.attempt(
-                            e -> Native.forkd_vm_wait(handle, Math.toIntExact(timeout.toMillis()), status, e))
-                    .orElse(null);
-            if (error == null) {
-                return Optional.of(Library.status(status));
-            }
-            if (error.code() == NativeError.ETIMEDOUT) {
-                return Optional.empty();
-            }
-            throw new VmmException(error);
+            boolean known = inTime(
+                    Library.attempt(e -> Native.forkd_vm_wait(handle, Math.toIntExact(timeout.toMillis()), status, e)));
+            return known ? Optional.of(Library.status(status)) : Optional.empty();
         }
     }
 
@@ -88,17 +81,18 @@ public final class Vm implements AutoCloseable {
                 handles.put(i, vms.get(i).handle);
             }
             IntPointer index = new IntPointer(1);
-            NativeError error = Library.attempt(e -> Native.forkd_vm_wait_any(
-                            handles, vms.size(), Math.toIntExact(timeout.toMillis()), index, e))
-                    .orElse(null);
-            if (error == null) {
-                return Optional.of(vms.get(index.get()));
-            }
-            if (error.code() == NativeError.ETIMEDOUT) {
-                return Optional.empty();
-            }
-            throw new VmmException(error);
+            boolean known = inTime(Library.attempt(
+                    e -> Native.forkd_vm_wait_any(handles, vms.size(), Math.toIntExact(timeout.toMillis()), index, e)));
+            return known ? Optional.of(vms.get(index.get())) : Optional.empty();
         }
+    }
+
+    /** Whether what was waited for came before the time was over. */
+    private static boolean inTime(Optional<NativeError> error) {
+        if (error.isPresent() && error.get().code() != NativeError.ETIMEDOUT) {
+            throw new VmmException(error.get());
+        }
+        return error.isEmpty();
     }
 
     /** Pauses the VM for good and writes it into {@code directory}. */
