@@ -193,7 +193,7 @@ API int forkd_vm_wait_any(struct forkd_vm *const *vms, uint32_t count, int32_t t
         polled[i] = (struct pollfd){.fd = vms[i]->channel, .events = POLLIN};
     int64_t deadline = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
     int result = 0;
-    while ((*out = find_ready(vms, count)) == count && result == 0) {
+    while (result == 0 && (*out = find_ready(vms, count)) == count) {
         int64_t left = timeout_ms < 0 ? -1 : deadline - now_ms();
         if ((timeout_ms >= 0 && left <= 0) || poll(polled, count, (int)left) == 0)
             result = error_set(err, ETIMEDOUT, "wait", "VMs", "none ready after %d ms", timeout_ms);
