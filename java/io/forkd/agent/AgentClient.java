@@ -17,6 +17,9 @@ import tools.jackson.databind.node.ObjectNode;
 
 /** Speaks the line-JSON protocol of a guest's agent: one request for each connection. */
 public final class AgentClient {
+    /** The guest of a busy host takes long, one that hangs for ever. */
+    private static final Duration CONNECT = Duration.ofSeconds(30);
+
     private static final Duration PING = Duration.ofSeconds(3);
     private static final Duration UNMOUNT = Duration.ofSeconds(10);
     private static final Duration EVAL = Duration.ofSeconds(30);
@@ -37,7 +40,7 @@ public final class AgentClient {
 
     /** The agent's own answer, which may have any fields. */
     public ObjectNode ping() {
-        return ask(JsonNodeFactory.instance.objectNode().put("action", "ping"), PING);
+        return ask(JsonNodeFactory.instance.objectNode().put("action", "ping"), PING, PING);
     }
 
     /**
@@ -51,7 +54,7 @@ public final class AgentClient {
         ArrayNode arguments = request.putArray("args");
         command.forEach(arguments::add);
         request.put("timeout", timeout.toSeconds()).put("stream", true);
-        try (AgentConnection connection = AgentConnection.open(address)) {
+        try (AgentConnection connection = AgentConnection.open(address, CONNECT)) {
             connection.allow(timeout.plus(GRACE));
             connection.request(Json.bytes(request));
             while (true) {
@@ -87,7 +90,7 @@ public final class AgentClient {
      * @return where those are mounted that are in use and stay so; their disks have everything as well
      */
     public List<String> unmount() {
-        ObjectNode reply = ask(JsonNodeFactory.instance.objectNode().put("action", "unmount"), UNMOUNT);
+        ObjectNode reply = ask(JsonNodeFactory.instance.objectNode().put("action", "unmount"), CONNECT, UNMOUNT);
         text(reply, "error").ifPresent(error -> {
             throw new ForkdException(Kind.FAILED, "the guest could not unmount its volumes: " + error);
         });
@@ -106,7 +109,7 @@ public final class AgentClient {
     /** Evaluates an expression in the guest's warm interpreter. */
     public Evaluation eval(String code) {
         ObjectNode reply =
-                ask(JsonNodeFactory.instance.objectNode().put("action", "eval").put("code", code), EVAL);
+                ask(JsonNodeFactory.instance.objectNode().put("action", "eval").put("code", code), CONNECT, EVAL);
         Optional<String> error = text(reply, "error");
         if (error.isPresent()) {
             return new Evaluation.Failure(
@@ -120,8 +123,8 @@ public final class AgentClient {
     }
 
     /** One request, one answer. */
-    private ObjectNode ask(ObjectNode request, Duration limit) {
-        try (AgentConnection connection = AgentConnection.open(address)) {
+    private ObjectNode ask(ObjectNode request, Duration connect, Duration limit) {
+        try (AgentConnection connection = AgentConnection.open(address, connect)) {
             connection.allow(limit);
             connection.request(Json.bytes(request));
             return reply(connection);

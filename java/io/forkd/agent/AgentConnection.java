@@ -18,13 +18,13 @@ import java.util.Optional;
 
 /** One connection to an agent, which carries one request. Every wait is bounded by the current deadline. */
 final class AgentConnection implements AutoCloseable {
-    private static final Duration CONNECT = Duration.ofSeconds(5);
-
     private final AgentAddress address;
     private final SocketChannel channel;
     private final Selector selector;
     private final SelectionKey key;
     private final ByteBuffer input = ByteBuffer.allocate(64 * 1024).limit(0);
+    private boolean connected;
+    private Duration allowed = Duration.ZERO;
     private long deadline;
 
     private AgentConnection(AgentAddress address, SocketChannel channel, Selector selector, SelectionKey key) {
@@ -32,10 +32,10 @@ final class AgentConnection implements AutoCloseable {
         this.channel = channel;
         this.selector = selector;
         this.key = key;
-        allow(CONNECT);
     }
 
-    static AgentConnection open(AgentAddress address) {
+    /** Connects, which the guest must have taken within {@code time}. */
+    static AgentConnection open(AgentAddress address, Duration time) {
         try {
             Selector selector = Selector.open();
             SocketChannel channel = address instanceof AgentAddress.Vsock
@@ -44,6 +44,7 @@ final class AgentConnection implements AutoCloseable {
             channel.configureBlocking(false);
             AgentConnection connection = new AgentConnection(address, channel, selector, channel.register(selector, 0));
             try {
+                connection.allow(time);
                 connection.connect();
                 return connection;
             } catch (IOException | RuntimeException e) {
@@ -82,10 +83,12 @@ final class AgentConnection implements AutoCloseable {
                 throw unreachable(address, "nothing listens there in the guest");
             }
         }
+        connected = true;
     }
 
     /** From now on everything must be done within {@code time}. */
     void allow(Duration time) {
+        allowed = time;
         deadline = System.nanoTime() + time.toNanos();
     }
 
@@ -139,7 +142,10 @@ final class AgentConnection implements AutoCloseable {
             throw new ForkdException(Kind.FAILED, "interrupted while talking to the agent at " + address);
         }
         if (left <= 0) {
-            throw new ForkdException(Kind.FAILED, "the agent at " + address + " did not answer in time");
+            String late = " within " + allowed.toSeconds() + " s";
+            throw connected
+                    ? new ForkdException(Kind.FAILED, "the agent at " + address + " did not answer" + late)
+                    : unreachable(address, "its guest did not take the connection" + late);
         }
         key.interestOps(operation);
         selector.select(left / 1_000_000 + 1);

@@ -29,20 +29,22 @@ class AgentClientTest {
     @TempDir
     Path directory;
 
-    /** Answers one request, after it has seen the client close its side. */
-    private static CompletableFuture<String> serve(ServerSocketChannel server, boolean vsock, String reply) {
+    /** Answers one request, after it has seen the client close its side; over vsock takes the connection when not busy. */
+    private static CompletableFuture<String> serve(
+            ServerSocketChannel server, boolean vsock, Duration busy, String reply) {
         return CompletableFuture.supplyAsync(() -> {
             try (SocketChannel client = server.accept()) {
                 InputStream in = Channels.newInputStream(client);
                 if (vsock) {
                     byte[] connect = in.readNBytes("CONNECT 8888\n".length());
                     assertThat(new String(connect, StandardCharsets.UTF_8)).isEqualTo("CONNECT 8888\n");
+                    Thread.sleep(busy.toMillis());
                     Channels.newOutputStream(client).write("OK 1024\n".getBytes(StandardCharsets.UTF_8));
                 }
                 String request = new String(in.readAllBytes(), StandardCharsets.UTF_8);
                 Channels.newOutputStream(client).write(reply.getBytes(StandardCharsets.UTF_8));
                 return request;
-            } catch (IOException e) {
+            } catch (IOException | InterruptedException e) {
                 throw new IllegalStateException(e);
             }
         });
@@ -71,7 +73,7 @@ class AgentClientTest {
     private String overTcp(String reply, Use use) throws Exception {
         try (ServerSocketChannel server = ServerSocketChannel.open()) {
             server.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0));
-            CompletableFuture<String> request = serve(server, false, reply);
+            CompletableFuture<String> request = serve(server, false, Duration.ZERO, reply);
             int port = ((InetSocketAddress) server.getLocalAddress()).getPort();
             use.with(new AgentClient(AgentAddress.parse("127.0.0.1:" + port)));
             return request.get();
@@ -79,10 +81,14 @@ class AgentClientTest {
     }
 
     private String overVsock(String reply, Use use) throws Exception {
+        return overVsock(Duration.ZERO, reply, use);
+    }
+
+    private String overVsock(Duration busy, String reply, Use use) throws Exception {
         Path socket = directory.resolve("s.vsock");
         try (ServerSocketChannel server = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
             server.bind(UnixDomainSocketAddress.of(socket));
-            CompletableFuture<String> request = serve(server, true, reply);
+            CompletableFuture<String> request = serve(server, true, busy, reply);
             use.with(new AgentClient(AgentAddress.parse("unix:" + socket)));
             return request.get();
         }
@@ -169,8 +175,27 @@ class AgentClientTest {
             server.bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0));
             int port = ((InetSocketAddress) server.getLocalAddress()).getPort();
             assertThatThrownBy(() -> new AgentClient(AgentAddress.parse("127.0.0.1:" + port)).ping())
-                    .hasMessageContaining("did not answer in time");
+                    .hasMessageContaining("did not answer within 3 s");
         }
+    }
+
+    @Test
+    void guest_that_takes_no_connection_is_given_up() throws Exception {
+        Path socket = directory.resolve("silent.vsock");
+        try (ServerSocketChannel server = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
+            server.bind(UnixDomainSocketAddress.of(socket));
+            assertThatThrownBy(() -> new AgentClient(AgentAddress.parse("unix:" + socket)).ping())
+                    .hasMessageContaining("cannot reach the agent at unix:")
+                    .hasMessageContaining("did not take the connection within 3 s");
+        }
+    }
+
+    @Test
+    void guest_of_a_busy_host_has_time_to_take_the_connection() throws Exception {
+        overVsock(
+                Duration.ofSeconds(6),
+                "{\"result\":\"1\"}\n",
+                client -> assertThat(client.eval("1")).isEqualTo(new Evaluation.Value("1")));
     }
 
     @Test
