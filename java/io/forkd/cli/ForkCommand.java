@@ -29,7 +29,12 @@ import picocli.CommandLine.Parameters;
                 + " done in each. They end with this command.",
         sortOptions = false)
 final class ForkCommand implements Callable<Integer> {
-    private static final int MAX_PARALLEL = 32;
+    /**
+     * How many children work at a time: enough to keep the processors busy when most of them wait, and few enough that
+     * each has its answer ready before its time limit.
+     */
+    private static final int MAX_PARALLEL = 8 * Runtime.getRuntime().availableProcessors();
+
     private static final Duration COMMAND_TIMEOUT = Duration.ofSeconds(60);
 
     private final Shell shell;
@@ -74,7 +79,10 @@ final class ForkCommand implements Callable<Integer> {
     @Option(names = "--keep-workdir", description = "Keep the children's consoles in /tmp/forkd-fork-<tag>.")
     boolean keepWorkdir;
 
-    @Parameters(arity = "0..*", paramLabel = "COMMAND", description = "After --: a command to run in each child.")
+    @Parameters(
+            arity = "0..*",
+            paramLabel = "COMMAND",
+            description = "After --: a command to run in each child. As --eval, in up to 8 per processor at a time.")
     List<String> command = List.of();
 
     ForkCommand(Shell shell) {

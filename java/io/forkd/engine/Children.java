@@ -28,7 +28,7 @@ final class Children implements AutoCloseable {
     private static final int AT_ONCE = 2 * Runtime.getRuntime().availableProcessors();
 
     /** When none of them has come up for so long, they wait for something else than processors: for twice as many. */
-    private static final Duration PATIENCE = Duration.ofSeconds(10);
+    private static final Duration PATIENCE = Duration.ofSeconds(30);
 
     /** How soon a cancellation is noticed. */
     private static final Duration SLICE = Duration.ofMillis(20);
