@@ -103,6 +103,7 @@ class CommandLineTest {
                 "fork --tag x -n 1                      | 1 | there is no snapshot 'x'",
                 "snapshot --rootfs r                    | 2 | missing: --tag",
                 "snapshot --tag x                       | 2 | missing: --rootfs",
+                "snapshot --tag ../x --rootfs r         | 2 | it must begin",
                 "snapshot --tag x --no-wait             | 2 | --no-wait is for --from-sandbox",
                 "snapshot --from-sandbox s              | 1 | there is no sandbox 's'",
                 "snapshot --from-sandbox sb-00000000 --diff --live | 2 | exclude each other",
