@@ -91,14 +91,16 @@ final class Branches {
                 Source source = leases.lease(from, 1, false, true, VolumeConflict.FAIL, progress);
                 Children children = new Children(Optional.empty(), cancellation)) {
             Path socket = RuntimeDirectory.socket(run.path(), "diff");
+            Path console = run.path().resolve("console.log");
             children.fork(
                     source.lease().server(),
-                    new Place("diff", socket, Optional.empty(), Optional.empty(), Optional.empty()),
+                    new Place("diff", socket, Optional.empty(), Optional.of(console), Optional.empty()),
                     from.manifest().machine().tap());
             children.awaitReady(child -> {}, Fork::failAll);
             progress.step("running " + String.join(" ", request.command()));
             AgentClient agent = new AgentClient(new AgentAddress.Vsock(socket));
-            run(request, agent);
+            ByteArrayOutputStream output = new ByteArrayOutputStream();
+            requireSuccess(run(request, agent, output, children.first(), console), output);
             Set<Integer> unmounted = source.written().isEmpty()
                     ? Set.of()
                     : WrittenVolumes.unmount(agent, from.manifest().volumes(), progress);
@@ -116,19 +118,31 @@ final class Branches {
         }
     }
 
-    private static void run(DiffRequest request, AgentClient agent) {
-        ByteArrayOutputStream output = new ByteArrayOutputStream();
-        int code = agent.exec(request.command(), request.timeout(), new AgentClient.Output() {
-            @Override
-            public void stdout(byte[] bytes) {
-                output.writeBytes(bytes);
-            }
+    private static int run(DiffRequest request, AgentClient agent, ByteArrayOutputStream output, Vm vm, Path console) {
+        try {
+            return agent.exec(request.command(), request.timeout(), new AgentClient.Output() {
+                @Override
+                public void stdout(byte[] bytes) {
+                    output.writeBytes(bytes);
+                }
 
-            @Override
-            public void stderr(byte[] bytes) {
-                output.writeBytes(bytes);
-            }
-        });
+                @Override
+                public void stderr(byte[] bytes) {
+                    output.writeBytes(bytes);
+                }
+            });
+        } catch (ForkdException e) {
+            // The end of a VM is known a little later than that of its connections.
+            throw vm.awaitEnd(Duration.ofSeconds(1))
+                    .map(status -> new ForkdException(
+                            Kind.FAILED,
+                            "the child ended before the command did: " + status.reason(),
+                            WorkDirectory.lastLines(console)))
+                    .orElse(e);
+        }
+    }
+
+    private static void requireSuccess(int code, ByteArrayOutputStream output) {
         if (code != 0) {
             throw new ForkdException(
                     Kind.FAILED,

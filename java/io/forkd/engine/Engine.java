@@ -48,7 +48,6 @@ public final class Engine {
             .orElse("development");
 
     private static final Duration SLICE = Duration.ofMillis(100);
-    private static final int CONSOLE_LINES = 20;
 
     private final Path dataDirectory;
     private final SnapshotStore store;
@@ -273,16 +272,14 @@ public final class Engine {
             }
             if (status != null) {
                 throw new ForkdException(
-                        Kind.FAILED,
-                        "the guest did not come up: " + status.reason(),
-                        WorkDirectory.lastLines(console, CONSOLE_LINES));
+                        Kind.FAILED, "the guest did not come up: " + status.reason(), WorkDirectory.lastLines(console));
             }
             if (System.nanoTime() >= deadline) {
                 throw new ForkdException(
                         Kind.FAILED,
                         "the guest was not ready after " + limit.toSeconds()
                                 + " seconds (--boot-wait-secs allows it more)",
-                        WorkDirectory.lastLines(console, CONSOLE_LINES));
+                        WorkDirectory.lastLines(console));
             }
         }
     }

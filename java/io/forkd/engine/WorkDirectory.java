@@ -8,9 +8,12 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /** What is left of a run for those who ask for it, under the names that scripts know: {@code /tmp/forkd-<verb>-<tag>}. */
 final class WorkDirectory {
+    private static final int CONSOLE_LINES = 20;
+
     private WorkDirectory() {}
 
     /** Copies the run's files (not its sockets and locks); what an earlier run kept there goes. */
@@ -30,17 +33,21 @@ final class WorkDirectory {
         }
     }
 
-    /** The end of a console, for an error message. */
-    static String lastLines(Path console, int count) {
+    /** The end of a console, for an error message; from the kernel's panic on, where there was one. */
+    static String lastLines(Path console) {
         try {
             List<String> lines = new String(Files.readAllBytes(console), StandardCharsets.UTF_8)
                     .lines()
                     .map(line -> line.replaceAll("\u001b\\[[0-9;?]*[A-Za-z]|[\\p{Cntrl}&&[^\t]]", ""))
                     .toList();
+            int tail = Math.max(0, lines.size() - CONSOLE_LINES);
+            int first = IntStream.range(0, tail)
+                    .filter(i -> lines.get(i).contains("Kernel panic"))
+                    .findFirst()
+                    .orElse(tail);
             return lines.isEmpty()
                     ? "The console is empty."
-                    : "The last lines of the console:\n  "
-                            + String.join("\n  ", lines.subList(Math.max(0, lines.size() - count), lines.size()));
+                    : "The last lines of the console:\n  " + String.join("\n  ", lines.subList(first, lines.size()));
         } catch (IOException e) {
             return "There is no console: " + ForkdException.reason(e) + ".";
         }

@@ -3,6 +3,7 @@ package io.forkd.vmm;
 import io.forkd.vmm.Native.forkd_boot_options;
 import io.forkd.vmm.Native.forkd_branch_options;
 import io.forkd.vmm.Native.forkd_branch_result;
+import io.forkd.vmm.Native.forkd_error;
 import io.forkd.vmm.Native.forkd_server;
 import io.forkd.vmm.Native.forkd_vm;
 import io.forkd.vmm.Native.forkd_vm_status;
@@ -59,12 +60,25 @@ public final class Vm implements AutoCloseable {
     }
 
     /** Waits until the VM is ready or has ended; empty when it is neither after {@code timeout}. */
-    public synchronized Optional<VmStatus> await(Duration timeout) {
+    public Optional<VmStatus> await(Duration timeout) {
+        return await(Native::forkd_vm_wait, timeout);
+    }
+
+    /** Waits until the VM has ended; empty when it has not after {@code timeout}. */
+    public Optional<VmStatus> awaitEnd(Duration timeout) {
+        return await(Native::forkd_vm_wait_end, timeout);
+    }
+
+    private interface Wait {
+        int call(forkd_vm vm, int millis, forkd_vm_status status, forkd_error error);
+    }
+
+    private synchronized Optional<VmStatus> await(Wait wait, Duration timeout) {
         requireOpen();
         try (PointerScope scope = new PointerScope()) {
             forkd_vm_status status = Library.zero(new forkd_vm_status());
-            boolean known = inTime(
-                    Library.attempt(e -> Native.forkd_vm_wait(handle, Math.toIntExact(timeout.toMillis()), status, e)));
+            boolean known =
+                    inTime(Library.attempt(e -> wait.call(handle, Math.toIntExact(timeout.toMillis()), status, e)));
             return known ? Optional.of(Library.status(status)) : Optional.empty();
         }
     }
