@@ -3,6 +3,7 @@ package io.forkd.agent;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -36,6 +37,21 @@ public final class AgentClient {
         void stdout(byte[] bytes);
 
         void stderr(byte[] bytes);
+
+        /** Collects all of it; {@code out} and {@code err} may be the same. */
+        static Output into(ByteArrayOutputStream out, ByteArrayOutputStream err) {
+            return new Output() {
+                @Override
+                public void stdout(byte[] bytes) {
+                    out.writeBytes(bytes);
+                }
+
+                @Override
+                public void stderr(byte[] bytes) {
+                    err.writeBytes(bytes);
+                }
+            };
+        }
     }
 
     /** The agent's own answer, which may have any fields. */

@@ -161,23 +161,11 @@ final class ForkCommand implements Callable<Integer> {
                         "Error: " + (result instanceof Evaluation.Failure failure ? failure.error() : ""));
             }
             ByteArrayOutputStream output = new ByteArrayOutputStream();
-            int code = agent.exec(command, COMMAND_TIMEOUT, new Collector(output));
+            int code = agent.exec(command, COMMAND_TIMEOUT, AgentClient.Output.into(output, output));
             String text = output.toString(StandardCharsets.UTF_8).stripTrailing();
             return new Outcome(child, code == 0, code == 0 ? text : (text + "\nexit code " + code).stripLeading());
         } catch (ForkdException e) {
             return new Outcome(child, false, "Error: " + e.sentence());
-        }
-    }
-
-    private record Collector(ByteArrayOutputStream all) implements AgentClient.Output {
-        @Override
-        public void stdout(byte[] bytes) {
-            all.writeBytes(bytes);
-        }
-
-        @Override
-        public void stderr(byte[] bytes) {
-            all.writeBytes(bytes);
         }
     }
 

@@ -99,8 +99,7 @@ final class Branches {
             children.awaitReady(child -> {}, Fork::failAll);
             progress.step("running " + String.join(" ", request.command()));
             AgentClient agent = new AgentClient(new AgentAddress.Vsock(socket));
-            ByteArrayOutputStream output = new ByteArrayOutputStream();
-            requireSuccess(run(request, agent, output, children.first(), console), output);
+            run(request, agent, children.first(), console);
             Set<Integer> unmounted = source.written().isEmpty()
                     ? Set.of()
                     : WrittenVolumes.unmount(agent, from.manifest().volumes(), progress);
@@ -118,19 +117,11 @@ final class Branches {
         }
     }
 
-    private static int run(DiffRequest request, AgentClient agent, ByteArrayOutputStream output, Vm vm, Path console) {
+    private static void run(DiffRequest request, AgentClient agent, Vm vm, Path console) {
+        ByteArrayOutputStream output = new ByteArrayOutputStream();
+        int code;
         try {
-            return agent.exec(request.command(), request.timeout(), new AgentClient.Output() {
-                @Override
-                public void stdout(byte[] bytes) {
-                    output.writeBytes(bytes);
-                }
-
-                @Override
-                public void stderr(byte[] bytes) {
-                    output.writeBytes(bytes);
-                }
-            });
+            code = agent.exec(request.command(), request.timeout(), AgentClient.Output.into(output, output));
         } catch (ForkdException e) {
             // The end of a VM is known a little later than that of its connections.
             throw vm.awaitEnd(Duration.ofSeconds(1))
@@ -140,9 +131,6 @@ final class Branches {
                             WorkDirectory.lastLines(console)))
                     .orElse(e);
         }
-    }
-
-    private static void requireSuccess(int code, ByteArrayOutputStream output) {
         if (code != 0) {
             throw new ForkdException(
                     Kind.FAILED,

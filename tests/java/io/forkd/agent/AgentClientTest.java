@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.agent.AgentClient.Evaluation;
+import io.forkd.agent.AgentClient.Output;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -48,22 +49,6 @@ class AgentClientTest {
                 throw new IllegalStateException(e);
             }
         });
-    }
-
-    private record Collector(ByteArrayOutputStream out, ByteArrayOutputStream err) implements AgentClient.Output {
-        Collector() {
-            this(new ByteArrayOutputStream(), new ByteArrayOutputStream());
-        }
-
-        @Override
-        public void stdout(byte[] bytes) {
-            out.writeBytes(bytes);
-        }
-
-        @Override
-        public void stderr(byte[] bytes) {
-            err.writeBytes(bytes);
-        }
     }
 
     private interface Use {
@@ -111,11 +96,12 @@ class AgentClientTest {
                 "{\"stream\":\"stdout\",\"data_base64\":\"" + chunk + "\"}\n"
                         + "{\"stream\":\"stderr\",\"data_base64\":\"/w==\"}\n{\"exit_code\":7}\n",
                 client -> {
-                    Collector output = new Collector();
-                    assertThat(client.exec(List.of("cat", "ä"), Duration.ofSeconds(9), output))
+                    ByteArrayOutputStream out = new ByteArrayOutputStream();
+                    ByteArrayOutputStream err = new ByteArrayOutputStream();
+                    assertThat(client.exec(List.of("cat", "ä"), Duration.ofSeconds(9), Output.into(out, err)))
                             .isEqualTo(7);
-                    assertThat(output.out().toByteArray()).isEqualTo(bytes);
-                    assertThat(output.err().toByteArray()).isEqualTo(new byte[] {(byte) 0xff});
+                    assertThat(out.toByteArray()).isEqualTo(bytes);
+                    assertThat(err.toByteArray()).isEqualTo(new byte[] {(byte) 0xff});
                 });
         assertThat(request).isEqualTo("{\"action\":\"exec\",\"args\":[\"cat\",\"ä\"],\"timeout\":9,\"stream\":true}\n");
     }
@@ -123,10 +109,12 @@ class AgentClientTest {
     @Test
     void exec_understands_agents_that_do_not_stream() throws Exception {
         overTcp("{\"stdout\":\"o\",\"stderr\":\"e\",\"exit_code\":-9}", client -> {
-            Collector output = new Collector();
-            assertThat(client.exec(List.of("x"), Duration.ofSeconds(1), output)).isEqualTo(-9);
-            assertThat(output.out()).hasToString("o");
-            assertThat(output.err()).hasToString("e");
+            ByteArrayOutputStream out = new ByteArrayOutputStream();
+            ByteArrayOutputStream err = new ByteArrayOutputStream();
+            assertThat(client.exec(List.of("x"), Duration.ofSeconds(1), Output.into(out, err)))
+                    .isEqualTo(-9);
+            assertThat(out).hasToString("o");
+            assertThat(err).hasToString("e");
         });
     }
 
@@ -134,7 +122,10 @@ class AgentClientTest {
     void exec_that_could_not_be_done_is_an_error() throws Exception {
         overTcp(
                 "{\"error\":\"FileNotFoundError: x\",\"exit_code\":1}\n",
-                client -> assertThatThrownBy(() -> client.exec(List.of("x"), Duration.ofSeconds(1), new Collector()))
+                client -> assertThatThrownBy(() -> client.exec(
+                                List.of("x"),
+                                Duration.ofSeconds(1),
+                                Output.into(new ByteArrayOutputStream(), new ByteArrayOutputStream())))
                         .hasMessageContaining("FileNotFoundError: x"));
     }
 
