@@ -20,11 +20,13 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
 import tools.jackson.databind.JsonNode;
 
 /** Finds images and fetches them. What it has opened is open until it is closed. */
 public final class Images implements AutoCloseable {
     private static final int PARALLEL = 4;
+    private static final int STOP_SECONDS = 2;
     private static final int MAX_NESTED_INDEXES = 4;
 
     private final Path cache;
@@ -368,9 +370,18 @@ public final class Images implements AutoCloseable {
         }
     }
 
+    /**
+     * Ends what is still being fetched and waits until it has removed what it had: of a failed pull nothing is left.
+     * Only a server that sends nothing may keep one for longer; that one's directory goes at the next pull.
+     */
     @Override
     public void close() {
         fetchers.shutdownNow();
+        try {
+            fetchers.awaitTermination(STOP_SECONDS, TimeUnit.SECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
         for (AutoCloseable one : open) {
             try {
                 one.close();

@@ -28,7 +28,9 @@ import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -225,6 +227,7 @@ class RegistryTest {
                 .get(0)
                 .digest()
                 .hex();
+        server.setExecutor(task -> new Thread(task, "fake-registry").start());
         server.createContext("/v2/py/", exchange -> {
             try (exchange) {
                 if (busy.getAndDecrement() > 0) {
@@ -381,9 +384,7 @@ class RegistryTest {
             for (BlobStore.Stored blob : store.list()) {
                 assertThat(store.read(blob.digest())).isPresent();
             }
-            try (Stream<Path> left = Files.list(scratch.resolve("cache/blobs"))) {
-                assertThat(left.map(path -> path.getFileName().toString())).noneMatch(name -> name.startsWith(".pull"));
-            }
+            assertNothingIsBeingFetched(scratch.resolve("cache"));
         }
         assertThat(checks).isGreaterThan(2);
     }
@@ -424,9 +425,7 @@ class RegistryTest {
             assertThat(store.list())
                     .containsAll(before)
                     .allSatisfy(blob -> assertThat(store.read(blob.digest())).isPresent());
-            try (Stream<Path> left = Files.list(small.resolve("blobs"))) {
-                assertThat(left.map(path -> path.getFileName().toString())).noneMatch(name -> name.startsWith(".pull"));
-            }
+            assertNothingIsBeingFetched(small);
 
             run("mount", "-o", "remount,size=8m", small.toString());
             assertThat(layersOf(host + "/team/py:1")).isEqualTo(2);
@@ -441,7 +440,12 @@ class RegistryTest {
 
     /** Pulls them. */
     private int layersOf(String reference) {
-        try (Images images = images(false, Map.of())) {
+        return layersOf(reference, work);
+    }
+
+    /** Fetches all layers side by side, as somebody does who waits for them one by one. */
+    private int layersOf(String reference, Work heard) {
+        try (Images images = new Images(scratch.resolve("cache"), Platform.host(), false, Map.of(), heard)) {
             Image image = images.find(ImageReference.parse(reference));
             image.layers().forEach(Layer::fetch);
             for (Layer layer : image.layers()) {
@@ -450,6 +454,40 @@ class RegistryTest {
             return image.layers().size();
         } catch (IOException e) {
             throw new java.io.UncheckedIOException(e);
+        }
+    }
+
+    @Test
+    void pull_that_fails_has_stopped_with_its_other_layers_when_it_says_so() throws Exception {
+        CountDownLatch midway = new CountDownLatch(1);
+        String reference = fake((exchange, blob) -> {
+            try {
+                midway.await();
+            } catch (InterruptedException e) {
+                throw new IOException(e);
+            }
+            exchange.sendResponseHeaders(200, blob.length);
+            exchange.getResponseBody().write(new byte[blob.length]);
+        });
+        Work slow = new QuietWork() {
+            @Override
+            public void advance(long bytes) {
+                if (midway.getCount() > 0) {
+                    midway.countDown();
+                    // A disk that is slow does not hear of an interrupt either.
+                    for (long end = System.nanoTime() + 300_000_000; System.nanoTime() < end; ) {
+                        LockSupport.parkNanos(end - System.nanoTime());
+                    }
+                }
+            }
+        };
+        assertThatThrownBy(() -> layersOf(reference, slow)).hasMessageContaining("other content than its digest");
+        assertNothingIsBeingFetched(scratch.resolve("cache"));
+    }
+
+    private static void assertNothingIsBeingFetched(Path cache) throws IOException {
+        try (Stream<Path> left = Files.list(cache.resolve("blobs"))) {
+            assertThat(left.map(path -> path.getFileName().toString())).noneMatch(name -> name.startsWith(".pull"));
         }
     }
 
