@@ -24,8 +24,8 @@ static jmp_buf failed;
 static char path[64];
 
 /* The program leaves it to its end to give memory back; here it has none. So what an input leaves is noted.
- */
-static bool noting;
+ * Not what libFuzzer's other thread takes meanwhile. */
+static _Thread_local bool noting;
 static const volatile void *live[LIVE_MAX];
 static size_t live_count;
 
