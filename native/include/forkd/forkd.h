@@ -115,14 +115,15 @@ enum forkd_vm_end {
 };
 
 struct forkd_vm_status {
-    uint32_t phase; /* enum forkd_vm_phase */
-    uint32_t end;   /* enum forkd_vm_end */
-    int32_t pid;    /* of the VM's process, in the caller's PID namespace; 0 while not yet known */
-    uint32_t reserved32;
+    uint32_t phase;           /* enum forkd_vm_phase */
+    uint32_t end;             /* enum forkd_vm_end */
+    int32_t pid;              /* of the VM's process, in the caller's PID namespace; 0 while not yet known */
+    uint32_t host_full;       /* 1: a write to a private disk has failed, since the host had no room for it */
     uint64_t fork_us;         /* child only: from forkd_server_fork to the first KVM_RUN, microseconds */
     uint64_t ready_us;        /* child only: from forkd_server_fork to FORKD_VM_READY, microseconds */
     struct forkd_error error; /* set when end is FORKD_END_ERROR */
-    uint64_t reserved[4];
+    uint64_t start_time;      /* of a detached VM's process, for forkd_process_kill; 0 otherwise */
+    uint64_t reserved[3];
 };
 
 struct forkd_vm;     /* one VM: a booted one or a child */
@@ -194,6 +195,15 @@ void forkd_vm_free(struct forkd_vm *vm);
  * -ECONNREFUSED nothing lives there (any more); -EACCES; -EPROTO it is no VM, or of another version.
  */
 int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct forkd_error *err);
+
+/*
+ * End the process of a detached VM that cannot be attached to (it is stopped, or of another version), as
+ * forkd_vm_kill does. pid and start_time are those of its status (start_time: field 22 of /proc/PID/stat, in
+ * clock ticks since the host booted): a process that got the same number later is left alone. Errors: -ESRCH
+ * there is no such process (any more); -EPERM it is another user's; -ETIMEDOUT it was killed, and the kernel
+ * has not let go of it in 10 s.
+ */
+int forkd_process_kill(int32_t pid, uint64_t start_time, struct forkd_error *err);
 
 #define FORKD_MAX_PARKED 128
 

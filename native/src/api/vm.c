@@ -2,11 +2,13 @@
 #include "api/handle.h"
 
 #include "base/channel.h"
+#include "base/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +20,7 @@
 #define DEFAULT_MEMORY (512ull << 20)
 #define MIN_MEMORY (64ull << 20)
 #define DEFAULT_VCPUS 2
+#define KILL_TIMEOUT_MS 10000
 
 static const uint8_t default_mac[6] = {0xaa, 0xfc, 0x00, 0x00, 0x00, 0x01};
 
@@ -341,6 +344,17 @@ API int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct 
     return 0;
 }
 
+/* poll(2) until a time of now_ms, whatever interrupts it: 0 when that is over. */
+static int wait_for(struct pollfd *polled, int64_t deadline)
+{
+    for (;;) {
+        int64_t left = deadline - now_ms();
+        int ready = poll(polled, 1, left < 0 ? 0 : (int)left);
+        if (ready > 0 || (ready == 0 && left <= 0))
+            return ready;
+    }
+}
+
 /* As long as the other end of the channel is open, the process lives and the pid is its own. */
 static bool alive(const struct forkd_vm *vm)
 {
@@ -374,6 +388,27 @@ API void forkd_vm_kill(struct forkd_vm *vm)
             break;
     }
     note_death(vm);
+}
+
+API int forkd_process_kill(int32_t pid, uint64_t start_time, struct forkd_error *err)
+{
+    char name[32];
+    snprintf(name, sizeof name, "process %d", pid);
+    int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    if (pidfd < 0)
+        return error_set(err, pid > 0 ? errno : EINVAL, "kill", name, NULL);
+    int result = 0;
+    struct pollfd polled = {.fd = pidfd, .events = POLLIN};
+    /* What is compared is the process that the descriptor is of: it had the number before that was asked. */
+    if (start_time == 0 || process_start_time(pid) != start_time)
+        result = error_set(err, ESRCH, "kill", name, "the number is another process's now");
+    else if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0)
+        result = error_set(err, errno, "kill", name, NULL);
+    else if (wait_for(&polled, now_ms() + KILL_TIMEOUT_MS) == 0)
+        result = error_set(err, ETIMEDOUT, "kill", name, "it was killed, and is not gone after %d s",
+                           KILL_TIMEOUT_MS / 1000);
+    close(pidfd);
+    return result;
 }
 
 API void forkd_vm_free(struct forkd_vm *vm)

@@ -3,6 +3,7 @@
 
 #include "base/channel.h"
 #include "base/io.h"
+#include "base/process.h"
 #include "proc/tap.h"
 #include "proc/twin.h"
 #include "snapshot/files.h"
@@ -830,6 +831,7 @@ void vm_detach_process(void)
 static int detach(struct vm *vm, int listener, struct forkd_error *err)
 {
     vm_detach_process();
+    vm->status.start_time = process_start_time(vm->status.pid);
     return loop_add(&vm->machine.loop, &vm->listener_watch, listener, EPOLLIN, err);
 }
 

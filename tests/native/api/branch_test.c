@@ -624,6 +624,37 @@ static void detached_child_outlives_handle_and_server(void **state)
     assert_int_equal(forkd_vm_attach(&one, control, &error), -ENOENT);
 }
 
+/* A child that runs by itself; the handle is freed. */
+static struct forkd_vm_status leave_detached(struct forkd_server *server, const char *control)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm_status status;
+    struct forkd_vm *child = fork_child(server, NULL, control);
+    OK(forkd_vm_wait(child, 0, &status, &error));
+    forkd_vm_free(child);
+    return status;
+}
+
+/* By its number alone, as long as that is not another process's. */
+static void process_of_a_detached_child_is_killed_by_number_and_start(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm_status status = leave_detached(server, FILE_IN(fixture->folder, "by-number"));
+    assert_true(status.start_time != 0);
+    assert_int_equal(status.host_full, 0);
+    assert_int_equal(forkd_process_kill(status.pid, status.start_time + 1, &error), -ESRCH);
+    assert_int_equal(forkd_process_kill(status.pid, 0, &error), -ESRCH);
+    assert_int_equal(forkd_process_kill(0, 0, &error), -EINVAL);
+    assert_int_equal(kill(status.pid, 0), 0);
+    kill(status.pid, SIGSTOP);
+    OK(forkd_process_kill(status.pid, status.start_time, &error));
+    assert_gone(status.pid);
+    assert_int_equal(forkd_process_kill(status.pid, status.start_time, &error), -ESRCH);
+    forkd_server_free(server);
+}
+
 static void detached_server_serves_all_and_ends_when_idle(void **state)
 {
     struct fixture *fixture = *state;
@@ -738,6 +769,7 @@ int main(void)
         cmocka_unit_test(killed_twin_writer_or_child_leaves_a_whole_branch_or_none),
         cmocka_unit_test(full_disk_fails_the_branch_and_not_the_source),
         cmocka_unit_test(detached_child_outlives_handle_and_server),
+        cmocka_unit_test(process_of_a_detached_child_is_killed_by_number_and_start),
         cmocka_unit_test(detached_server_serves_all_and_ends_when_idle),
         cmocka_unit_test(detached_branch_completes_by_itself),
         cmocka_unit_test(shared_disk_is_the_sources_alone),

@@ -99,6 +99,8 @@ final class Library {
                 phase(status.phase()),
                 end,
                 status.pid(),
+                status.start_time(),
+                status.host_full() != 0,
                 micros(status.fork_us()),
                 micros(status.ready_us()),
                 end == VmStatus.End.ERROR ? Optional.of(error(status.error())) : Optional.empty());

@@ -12,6 +12,7 @@ public record NativeError(int code, String operation, String object, String text
     /** Numbers of Linux on x86-64, negated as the library reports them. */
     public static final int ENOENT = -2;
 
+    public static final int ESRCH = -3;
     public static final int EBUSY = -16;
     public static final int EEXIST = -17;
     public static final int ENOSPC = -28;

@@ -136,6 +136,21 @@ public final class Vm implements AutoCloseable {
         Native.forkd_vm_kill(handle);
     }
 
+    /**
+     * Ends the process of a detached VM that cannot be attached to, and waits until it is gone. False when there is no
+     * such process any more.
+     *
+     * @param startTime as {@link VmStatus#startTime()} said
+     */
+    public static boolean kill(int pid, long startTime) {
+        Library.files();
+        Optional<NativeError> error = Library.attempt(e -> Native.forkd_process_kill(pid, startTime, e));
+        if (error.isPresent() && error.get().code() != NativeError.ESRCH) {
+            throw new VmmException(error.get());
+        }
+        return error.isEmpty();
+    }
+
     /** Ends the VM if it still runs and is not detached. */
     @Override
     public synchronized void close() {

@@ -7,11 +7,13 @@ import java.util.Optional;
  * Where a VM is in its life.
  *
  * @param pid of the VM's process; 0 while not yet known
+ * @param startTime of a detached VM's process, for {@link Vm#kill(int, long)}; 0 otherwise
+ * @param hostFull whether a write to a private disk has failed, since the host had no room for it
  * @param fork children only: from fork(2) to the guest's first instruction
  * @param ready children only: from fork(2) to {@link Phase#READY}
  * @param error there when {@code end} is {@link End#ERROR}
  */
-public record VmStatus(Phase phase, End end, int pid, Duration fork, Duration ready, Optional<NativeError> error) {
+public record VmStatus(Phase phase, End end, int pid, long startTime, boolean hostFull, Duration fork, Duration ready, Optional<NativeError> error) {
 
     /** Whether it can be used. */
     public enum Phase {
