@@ -2,6 +2,7 @@
 #include "machine/host.h"
 
 #include "machine/features.h"
+#include "machine/tsc.h"
 
 #include <cpuid.h>
 #include <errno.h>
@@ -32,7 +33,6 @@ static const char *flavour_name(uint32_t flavour)
     }
 }
 
-/* What the processor has tells the flavour: a KVM that does without is loaded only where it has neither. */
 void host_identify(struct host_record *record)
 {
     uint32_t a = 0;
@@ -40,16 +40,11 @@ void host_identify(struct host_record *record)
     uint32_t c = 0;
     uint32_t d = 0;
     memset(record, 0, sizeof *record);
-    record->flavour = HOST_PAGE_TABLES;
+    record->flavour = kvm_flavour();
     __get_cpuid(0, &a, &b, &c, &d);
     memcpy(record->vendor, (uint32_t[3]){b, d, c}, 12);
-    if (__get_cpuid(1, &a, &b, &c, &d)) {
+    if (__get_cpuid(1, &a, &b, &c, &d))
         record->signature = a;
-        if ((c & (1u << 5)) != 0) /* SDM volume 3C, 24.6: CPUID.1:ECX.VMX */
-            record->flavour = HOST_VMX;
-    }
-    if (__get_cpuid(0x80000001u, &a, &b, &c, &d) && (c & (1u << 2)) != 0) /* APM volume 2, 15.4 */
-        record->flavour = HOST_SVM;
 }
 
 void host_save(const struct host_record *record, struct vmstate_writer *writer)
@@ -122,5 +117,7 @@ int host_check(const struct host_record *record, const struct vcpu_state *vcpu, 
         return error_set(err, ENOTSUP, "check", "host",
                          "the snapshot needs %u processor feature%s that this host lacks: %s", count,
                          count == 1 ? "" : "s", names);
-    return check_arch_capabilities(vcpu, host, err);
+    struct tsc_rate rate;
+    int result = tsc_rate(&rate, host, vcpu->tsc_khz, err);
+    return result < 0 ? result : check_arch_capabilities(vcpu, host, err);
 }

@@ -11,13 +11,6 @@
 
 #define HOST_SECTION "host"
 
-/* How this host's KVM runs guests: it decides what state there is to restore. */
-enum host_flavour {
-    HOST_VMX = 1,        /* Intel: kvm-intel */
-    HOST_SVM = 2,        /* AMD: kvm-amd */
-    HOST_PAGE_TABLES = 3 /* neither: a KVM that needs no processor support */
-};
-
 struct host_record {
     uint32_t flavour;   /* enum host_flavour */
     uint32_t signature; /* family, model, stepping as in CPUID leaf 1 */

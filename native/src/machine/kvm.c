@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "machine/kvm.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -75,9 +76,50 @@ static int read_lists(struct kvm_host *host, bool with_cpuid, struct forkd_error
     return KVM_IOCTL(host->fd, KVM_GET_MSR_INDEX_LIST, host->msrs, err);
 }
 
+/* What the processor has tells the flavour: a KVM that does without is loaded only where it has neither. */
+enum host_flavour kvm_flavour(void)
+{
+    uint32_t a = 0;
+    uint32_t b = 0;
+    uint32_t c = 0;
+    uint32_t d = 0;
+    if (__get_cpuid(0x80000001u, &a, &b, &c, &d) && (c & (1u << 2)) != 0) /* APM volume 2, 15.4: ECX.SVM */
+        return HOST_SVM;
+    if (__get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 5)) != 0) /* SDM volume 3C, 24.6: ECX.VMX */
+        return HOST_VMX;
+    return HOST_PAGE_TABLES;
+}
+
+/* Bits behind the point in the ratio. APM volume 2, 15.30.5, MSR C000_0104; SDM volume 3C, 25.6.5, the TSC
+ * multiplier. */
+static uint32_t tsc_fraction_bits(const struct kvm_host *host)
+{
+    if (ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0 || host->flavour == HOST_PAGE_TABLES)
+        return 0;
+    return host->flavour == HOST_SVM ? 32 : 48;
+}
+
+/* KVM tells the frequency of a VM's TSC (from Linux 5.19 on), or of a vCPU's, not the host's: so one is made.
+ */
+static int read_tsc_khz(struct kvm_host *host, struct forkd_error *err)
+{
+    int vm = KVM_IOCTL(host->fd, KVM_CREATE_VM, NULL, err);
+    if (vm < 0)
+        return vm;
+    int khz = ioctl(vm, KVM_GET_TSC_KHZ, NULL);
+    int vcpu = khz > 0 ? -1 : ioctl(vm, KVM_CREATE_VCPU, 0);
+    if (vcpu >= 0) {
+        khz = ioctl(vcpu, KVM_GET_TSC_KHZ, NULL);
+        close(vcpu);
+    }
+    close(vm);
+    host->tsc_khz = khz > 0 ? (uint32_t)khz : 0;
+    return 0;
+}
+
 int kvm_host_open(struct kvm_host *host, bool with_cpuid, struct forkd_error *err)
 {
-    *host = (struct kvm_host){.fd = open_device(err)};
+    *host = (struct kvm_host){.fd = open_device(err), .flavour = kvm_flavour()};
     if (host->fd < 0)
         return host->fd;
     int result = KVM_IOCTL(host->fd, KVM_GET_API_VERSION, NULL, err);
@@ -96,12 +138,15 @@ int kvm_host_open(struct kvm_host *host, bool with_cpuid, struct forkd_error *er
         host->run_size = (size_t)result;
         result = read_lists(host, with_cpuid, err);
     }
+    if (result >= 0)
+        result = read_tsc_khz(host, err);
     if (result < 0) {
         kvm_host_close(host);
         return result;
     }
     int xsave2 = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
     host->xsave_size = xsave2 > (int)sizeof(struct kvm_xsave) ? (uint32_t)xsave2 : sizeof(struct kvm_xsave);
+    host->tsc_fraction_bits = tsc_fraction_bits(host);
     /* KVM_VCPU_TSC_CTRL has no capability of its own; it came with the host TSC in KVM_GET_CLOCK
      * (Linux 5.16). */
     host->has_tsc_offset =

@@ -10,13 +10,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How this host's KVM runs guests: it decides what state there is to restore. */
+enum host_flavour {
+    HOST_VMX = 1,        /* Intel: kvm-intel */
+    HOST_SVM = 2,        /* AMD: kvm-amd */
+    HOST_PAGE_TABLES = 3 /* neither: a KVM that needs no processor support */
+};
+
 struct kvm_host {
-    int fd;                    /* /dev/kvm */
-    size_t run_size;           /* bytes of the kvm_run mapping of a vCPU */
-    uint32_t xsave_size;       /* bytes of KVM_GET_XSAVE(2) */
-    bool has_tsc_offset;       /* KVM_VCPU_TSC_OFFSET can be set */
-    struct kvm_cpuid2 *cpuid;  /* KVM_GET_SUPPORTED_CPUID */
-    struct kvm_msr_list *msrs; /* KVM_GET_MSR_INDEX_LIST */
+    int fd; /* /dev/kvm */
+    enum host_flavour flavour;
+    size_t run_size;            /* bytes of the kvm_run mapping of a vCPU */
+    uint32_t xsave_size;        /* bytes of KVM_GET_XSAVE(2) */
+    bool has_tsc_offset;        /* KVM_VCPU_TSC_OFFSET can be set */
+    uint32_t tsc_khz;           /* of the TSC that vCPUs are made with; 0: not known */
+    uint32_t tsc_fraction_bits; /* of the ratio by which it scales a guest's TSC; 0: it cannot */
+    struct kvm_cpuid2 *cpuid;   /* KVM_GET_SUPPORTED_CPUID */
+    struct kvm_msr_list *msrs;  /* KVM_GET_MSR_INDEX_LIST */
 };
 
 /*
@@ -26,6 +36,7 @@ struct kvm_host {
  */
 int kvm_host_open(struct kvm_host *host, bool with_cpuid, struct forkd_error *err);
 void kvm_host_close(struct kvm_host *host);
+enum host_flavour kvm_flavour(void);
 
 /* An ioctl whose failure is reported under `name`. Returns its result, or a negative errno. */
 int kvm_ioctl(int fd, unsigned long request, const void *argument, const char *name, struct forkd_error *err);

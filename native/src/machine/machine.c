@@ -4,6 +4,7 @@
 #include "machine/acpi.h"
 #include "machine/cpuid.h"
 #include "machine/kernel.h"
+#include "machine/tsc.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -324,7 +325,14 @@ int machine_save(struct machine *machine, struct vmstate_writer *writer, struct 
     vmstate_end(writer);
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
         struct vcpu_state state;
+        struct tsc_rate rate;
         result = vcpu_get_state(&machine->vcpus[i], &machine->host, &state, err);
+        if (result == 0)
+            result = tsc_rate(&rate, &machine->host, state.tsc_khz, err);
+        /* What the next host has to know is the guest's TSC at the clock's instant, whatever this one scales
+         * by. */
+        if (result == 0)
+            state.tsc_offset += tsc_scale(&rate, host_tsc) - host_tsc;
         if (result == 0)
             vcpu_state_save(&state, i, writer);
         vcpu_state_free(&state);
@@ -466,34 +474,38 @@ int machine_load(struct machine *machine, const struct vmstate_reader *reader, s
 /* --- restoring --------------------------------------------------------------------------------------------
  */
 
-/*
- * How far this host's TSC is ahead of where the snapshot's host was at the same guest time. It is taken off
- * each vCPU's saved offset, so that all of them, and the KVM clock, agree to the cycle (KVM, vcpu
- * device, 4.1).
- */
-static int restore_clock(const struct machine *machine, uint64_t *tsc_shift, struct forkd_error *err)
+/* Let the clock go on. *host_tsc: what the host reads when it is *elapsed_ns further than it was saved. */
+static int restore_clock(const struct machine *machine, uint64_t *host_tsc, uint64_t *elapsed_ns,
+                         struct forkd_error *err)
 {
     const struct machine_state *state = machine->state;
     struct kvm_clock_data clock = {.clock = state->clock.clock};
     int result = KVM_IOCTL(machine->vm_fd, KVM_SET_CLOCK, &clock, err);
     if (result < 0)
         return result;
-    uint64_t host_tsc = 0;
-    if ((result = get_clock(machine, &clock, &host_tsc, err)) < 0)
+    if ((result = get_clock(machine, &clock, host_tsc, err)) < 0)
         return result;
-    uint64_t elapsed_ns = clock.clock - state->clock.clock;
-    uint64_t elapsed_cycles = (uint64_t)((unsigned __int128)elapsed_ns * state->vcpus[0].tsc_khz / 1000000u);
-    *tsc_shift = host_tsc - state->host_tsc - elapsed_cycles;
+    *elapsed_ns = clock.clock - state->clock.clock;
     return 0;
 }
 
-/* What vCPUs are made with, 0: not known. The VM says it without loading a vCPU, from Linux 5.19 on. */
-static uint32_t host_tsc_khz(const struct machine *machine)
+/* All vCPUs' offsets come from one pair of clock and TSC, so that they, and the clock, agree to the cycle. */
+static int restore_time(const struct machine *machine, struct forkd_error *err)
 {
-    int khz = ioctl(machine->vm_fd, KVM_GET_TSC_KHZ, NULL);
-    if (khz <= 0)
-        khz = ioctl(machine->vcpus[0].fd, KVM_GET_TSC_KHZ, NULL);
-    return khz <= 0 ? 0 : (uint32_t)khz;
+    const struct machine_state *state = machine->state;
+    uint64_t host_tsc = 0;
+    uint64_t elapsed_ns = 0;
+    int result = restore_clock(machine, &host_tsc, &elapsed_ns, err);
+    for (uint32_t i = 0; i < machine->config.vcpu_count && result == 0; i++) {
+        const struct vcpu_state *vcpu = &state->vcpus[i];
+        struct tsc_rate rate;
+        if ((result = tsc_rate(&rate, &machine->host, vcpu->tsc_khz, err)) < 0)
+            return result;
+        uint64_t offset =
+            tsc_offset_for(&rate, vcpu->tsc_khz, state->host_tsc + vcpu->tsc_offset, elapsed_ns, host_tsc);
+        result = vcpu_set_time(&machine->vcpus[i], &machine->host, vcpu, offset, err);
+    }
+    return result;
 }
 
 int machine_prepare(struct machine *machine, struct forkd_error *err)
@@ -504,10 +516,9 @@ int machine_prepare(struct machine *machine, struct forkd_error *err)
         if ((result = KVM_IOCTL(machine->vm_fd, KVM_SET_IRQCHIP, &state->irqchips[i], err)) < 0)
             return result;
     }
-    uint32_t host_khz = host_tsc_khz(machine);
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
-        if ((result = vcpu_set_cpuid(&machine->vcpus[i], &state->vcpus[i], host_khz, err)) < 0 ||
-            (result = vcpu_set_state(&machine->vcpus[i], &machine->host, &state->vcpus[i], err)) < 0)
+        if ((result = vcpu_set_cpuid(&machine->vcpus[i], &machine->host, &state->vcpus[i], err)) < 0 ||
+            (result = vcpu_set_state(&machine->vcpus[i], &state->vcpus[i], err)) < 0)
             return result;
     }
     machine->config.generation++;
@@ -536,17 +547,9 @@ void machine_rehearse(struct machine *machine)
 
 int machine_restore(struct machine *machine, struct forkd_error *err)
 {
-    const struct machine_state *state = machine->state;
-    uint64_t tsc_shift = 0;
-    int result = restore_clock(machine, &tsc_shift, err);
+    int result = restore_time(machine, err);
     if (result < 0)
         return result;
-    for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
-        const struct vcpu_state *vcpu = &state->vcpus[i];
-        result = vcpu_set_time(&machine->vcpus[i], &machine->host, vcpu, vcpu->tsc_offset - tsc_shift, err);
-        if (result < 0)
-            return result;
-    }
     pthread_mutex_lock(&machine->lock);
     serial_resume(&machine->serial);
     for (uint32_t i = 0; i < machine->device_count; i++)

@@ -20,20 +20,17 @@
 /* Intel SDM 3A, 12.5.4. 0: the timer stands, or goes by the TSC deadline. */
 #define LAPIC_INITIAL_COUNT 0x380
 
-/*
- * MSRs that a host lists but does not take back, and that a guest does not miss:
- * 0xda0 IA32_XSS is refused by page-table KVM (no XSAVES there); 0x3a IA32_FEATURE_CONTROL likewise, and it
- * is locked by firmware anyway.
- */
-static const uint32_t unsettable_msrs[] = {0xda0, 0x3a};
+#define MSR_IA32_FEATURE_CONTROL 0x3a
+#define MSR_IA32_XSS 0xda0
 
-static bool is_unsettable(uint32_t index)
+/*
+ * MSRs that page-table KVM lists but does not take back, and that its guests do not miss: there is no XSAVES
+ * for what IA32_XSS enables, nor VMX or SGX for IA32_FEATURE_CONTROL. With VMX and SVM they are state like
+ * any other.
+ */
+static bool is_unsettable(const struct kvm_host *host, uint32_t index)
 {
-    for (size_t i = 0; i < sizeof unsettable_msrs / sizeof unsettable_msrs[0]; i++) {
-        if (unsettable_msrs[i] == index)
-            return true;
-    }
-    return false;
+    return host->flavour == HOST_PAGE_TABLES && (index == MSR_IA32_XSS || index == MSR_IA32_FEATURE_CONTROL);
 }
 
 /* A richer host lists more, all the way to where nobody ever wrote: that is no state. */
@@ -154,57 +151,34 @@ int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct 
     return 0;
 }
 
-/*
- * KVM_SET_MSRS stops at the first that it refuses. The list goes on behind that with a header of its own,
- * which lies over the refused entry for the moment: no child needs memory for this, and none writes to what
- * it shares where nothing is refused.
- */
-static int set_msrs(const struct vcpu *vcpu, const struct kvm_host *host, struct kvm_msrs *msrs,
-                    struct forkd_error *err)
+/* KVM_SET_MSRS stops at the first that it refuses. What may be refused was left out (vcpu_state_prepare). */
+static int set_msrs(const struct vcpu *vcpu, const struct kvm_msrs *msrs, struct forkd_error *err)
 {
-    uint32_t done = 0;
-    while (done < msrs->nmsrs) {
-        struct kvm_msrs *rest = msrs;
-        struct kvm_msrs under = {0};
-        if (done > 0) {
-            rest = (struct kvm_msrs *)((uint8_t *)&msrs->entries[done] - sizeof *rest);
-            under = *rest;
-            *rest = (struct kvm_msrs){.nmsrs = msrs->nmsrs - done};
-        }
-        int set = ioctl(vcpu->fd, KVM_SET_MSRS, rest);
-        int code = errno;
-        if (done > 0)
-            *rest = under;
-        if (set < 0)
-            return error_set(err, code, "KVM_SET_MSRS", "/dev/kvm", NULL);
-        done += (uint32_t)set;
-        if (done == msrs->nmsrs)
-            break;
-        const struct kvm_msr_entry *refused = &msrs->entries[done++];
-        if (!is_unsettable(refused->index) && !is_untouched_and_unknown(host, refused)) {
-            char name[32];
-            snprintf(name, sizeof name, "MSR 0x%x", refused->index);
-            return error_set(err, ENOTSUP, "KVM_SET_MSRS", name, "this host refuses the saved value 0x%llx",
-                             (unsigned long long)refused->data);
-        }
-    }
-    return 0;
+    if (msrs->nmsrs == 0)
+        return 0;
+    int set = KVM_IOCTL(vcpu->fd, KVM_SET_MSRS, msrs, err);
+    if (set < 0 || (uint32_t)set == msrs->nmsrs)
+        return set < 0 ? set : 0;
+    const struct kvm_msr_entry *refused = &msrs->entries[set];
+    char name[32];
+    snprintf(name, sizeof name, "MSR 0x%x", refused->index);
+    return error_set(err, ENOTSUP, "KVM_SET_MSRS", name, "this host refuses the saved value 0x%llx",
+                     (unsigned long long)refused->data);
 }
 
-int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, uint32_t host_khz,
+int vcpu_set_cpuid(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
                    struct forkd_error *err)
 {
     /* A TSC of another frequency than the host's needs scaling; asking for the host's own is free but not
      * always supported, so it is not asked for. */
     int result = 0;
-    if (state->tsc_khz != 0 && host_khz != 0 && host_khz != state->tsc_khz &&
+    if (state->tsc_khz != 0 && host->tsc_khz != 0 && host->tsc_khz != state->tsc_khz &&
         (result = KVM_IOCTL_VALUE(vcpu->fd, KVM_SET_TSC_KHZ, state->tsc_khz, err)) < 0)
         return result;
     return KVM_IOCTL(vcpu->fd, KVM_SET_CPUID2, state->cpuid, err);
 }
 
-int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
-                   struct forkd_error *err)
+int vcpu_set_state(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err)
 {
     int fd = vcpu->fd;
     int result = 0;
@@ -214,7 +188,7 @@ int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const s
         (result = KVM_IOCTL(fd, KVM_SET_XSAVE, state->xsave, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_XCRS, &state->xcrs, err)) < 0 ||
         (result = KVM_IOCTL(fd, KVM_SET_DEBUGREGS, &state->debugregs, err)) < 0 ||
-        (result = set_msrs(vcpu, host, state->timeless_msrs, err)) < 0 ||
+        (result = set_msrs(vcpu, state->timeless_msrs, err)) < 0 ||
         (!state->has_lapic_timer && (result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0))
         return result;
     /* What is pending comes after the registers, which clear it. */
@@ -231,7 +205,7 @@ int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const st
         return result;
     /* The deadline takes effect only once TSC and LAPIC are what they were. */
     if ((state->has_lapic_timer && (result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0) ||
-        (result = set_msrs(vcpu, host, state->time_msrs, err)) < 0)
+        (result = set_msrs(vcpu, state->time_msrs, err)) < 0)
         return result;
     /* Tell the guest's watchdogs that it stood still; EINVAL if its clock is at an address that it has not.
      */
@@ -361,7 +335,7 @@ int vcpu_state_prepare(struct vcpu_state *state, const struct kvm_host *host, st
         /* The TSC goes its own way where there is an offset to set; and a new vCPU has no deadline. */
         bool needless = entry->index == MSR_IA32_TSC ? host->has_tsc_offset
                                                      : list == state->time_msrs && entry->data == 0;
-        if (!needless)
+        if (!needless && !is_unsettable(host, entry->index) && !is_untouched_and_unknown(host, entry))
             list->entries[list->nmsrs++] = *entry;
         if (entry->index == MSR_KVM_SYSTEM_TIME || entry->index == MSR_KVM_SYSTEM_TIME_NEW)
             state->has_kvmclock = state->has_kvmclock || (entry->data & 1) != 0;

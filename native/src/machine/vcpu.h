@@ -24,7 +24,7 @@ struct vcpu_state {
     struct kvm_vcpu_events events;
     uint32_t tsc_khz;
     uint64_t tsc;        /* guest TSC, for hosts without KVM_VCPU_TSC_OFFSET */
-    uint64_t tsc_offset; /* guest TSC - host TSC at the time of saving */
+    uint64_t tsc_offset; /* KVM's; once saved: guest TSC - host TSC when the clock was read (machine_save) */
     struct kvm_msrs *msrs;
     struct kvm_xsave *xsave; /* xsave_size bytes */
     uint32_t xsave_size;
@@ -55,13 +55,11 @@ void vcpu_close(struct vcpu *vcpu, const struct kvm_host *host);
 /* Read everything out of KVM. The vCPU must not run, and its last exit must be completed. */
 int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct vcpu_state *state,
                    struct forkd_error *err);
-/* What the guest sees of the processor; before anything else of the state, which depends on it. `host_khz` is
- * the frequency of the TSC that the vCPU was made with. */
-int vcpu_set_cpuid(const struct vcpu *vcpu, const struct vcpu_state *state, uint32_t host_khz,
+/* What the guest sees of the processor; before anything else of the state, which depends on it. */
+int vcpu_set_cpuid(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
                    struct forkd_error *err);
 /* Put in what does not depend on when that happens. */
-int vcpu_set_state(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
-                   struct forkd_error *err);
+int vcpu_set_state(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err);
 /* Put in the rest: TSC and timers. `tsc_offset` is the one for this host (see
  * machine_restore), used where the host can set it. */
 int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,

@@ -103,6 +103,14 @@ static void missing_feature_is_refused_by_name(void **state)
     assert_refused(snapshot, "needs 1 processor feature that this host lacks: avx512er");
 }
 
+static void another_tsc_frequency_is_refused_by_name_where_it_cannot_be_scaled(void **state)
+{
+    struct snapshot *snapshot = *state;
+    snapshot->vcpu.tsc_khz = 2 * snapshot->host.tsc_khz;
+    snapshot->host.tsc_fraction_bits = 0;
+    assert_refused(snapshot, "and its KVM cannot scale it (KVM_CAP_TSC_CONTROL)");
+}
+
 static void edited_record_is_refused_by_its_checksum(void **state)
 {
     struct snapshot *snapshot = *state;
@@ -131,6 +139,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(other_vendor_is_refused_by_name, make_snapshot, remove_snapshot),
         cmocka_unit_test_setup_teardown(other_kind_of_kvm_is_refused_by_name, make_snapshot, remove_snapshot),
         cmocka_unit_test_setup_teardown(missing_feature_is_refused_by_name, make_snapshot, remove_snapshot),
+        cmocka_unit_test_setup_teardown(another_tsc_frequency_is_refused_by_name_where_it_cannot_be_scaled,
+                                        make_snapshot, remove_snapshot),
         cmocka_unit_test_setup_teardown(edited_record_is_refused_by_its_checksum, make_snapshot,
                                         remove_snapshot),
     };
