@@ -13,6 +13,11 @@
 /* More files than any image has. What is kept for each index must not outgrow memory, or wrap around. */
 #define INDEX_MAX (1u << 24)
 
+/* What ext4 can hold in an inode of 256 bytes: 1901-12-13 to 2446-05-10. */
+#define TIME_MIN (-(INT64_C(1) << 31))
+#define TIME_MAX ((INT64_C(3) << 32) + INT32_MAX)
+#define NSEC_PER_SEC 1000000000u
+
 static char text[STREAM_TEXT_MAX + 1];
 
 static struct volume *begin(const char *path)
@@ -77,6 +82,20 @@ static void read_xattrs(struct volume *v, uint32_t index)
     volume_xattrs_end(v);
 }
 
+/* Archives are known with times of the year 1, and of 5138: such a file gets the nearest time that it can
+ * have. */
+static void read_time(struct volume_inode *inode)
+{
+    inode->mtime = (int64_t)stream_u64();
+    inode->mtime_nsec = stream_u32();
+    if (inode->mtime_nsec >= NSEC_PER_SEC)
+        fail_inode(inode->index, "its time has %u nanoseconds", inode->mtime_nsec);
+    if (inode->mtime < TIME_MIN || inode->mtime > TIME_MAX) {
+        inode->mtime = inode->mtime < TIME_MIN ? TIME_MIN : TIME_MAX;
+        inode->mtime_nsec = 0;
+    }
+}
+
 static void read_inode(struct volume *v)
 {
     struct volume_inode inode;
@@ -84,9 +103,11 @@ static void read_inode(struct volume *v)
     inode.mode = stream_u32();
     inode.uid = stream_u32();
     inode.gid = stream_u32();
-    inode.mtime = (int64_t)stream_u64();
-    inode.mtime_nsec = stream_u32();
+    read_time(&inode);
     inode.links = stream_u32();
+    if (!S_ISDIR(inode.mode) && inode.links > VOLUME_LINKS_MAX)
+        fail_inode(inode.index, "it has %u names, and ext4 takes %u of one file", inode.links,
+                   VOLUME_LINKS_MAX);
     if (S_ISDIR(inode.mode)) {
         read_directory(v, &inode);
     } else if (S_ISREG(inode.mode)) {

@@ -20,7 +20,6 @@
 #define INODE_SIZE 256u
 #define INLINE_EXTENTS 4u
 #define FAST_SYMLINK 60u
-#define LINKS_MAX 65000u
 #define FIRST_INODE EXT2_GOOD_OLD_FIRST_INO
 
 struct extent {
@@ -537,7 +536,7 @@ void volume_end_directory(struct volume *v, const struct volume_inode *inode)
     if (v->full)
         return;
     struct volume_inode mine = *inode;
-    mine.links = inode->links >= LINKS_MAX ? 1 : inode->links;
+    mine.links = inode->links >= VOLUME_LINKS_MAX ? 1 : inode->links;
     write_with_data(v, &mine, &v->directory, v->directory.size);
 }
 

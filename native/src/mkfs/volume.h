@@ -16,6 +16,9 @@
 
 #define VOLUME_NO_BLOB UINT32_MAX
 
+/* The names that ext4 lets a file have. A directory may be named by more; its count then says nothing. */
+#define VOLUME_LINKS_MAX 65000u
+
 struct volume_options {
     uint64_t bytes;
     uint32_t bytes_per_inode;

@@ -73,16 +73,22 @@ static void blob(struct description *to, const void *content, size_t length)
     put(to, content, length);
 }
 
-static void inode(struct description *to, uint32_t index, uint32_t mode, uint32_t links)
+static void timed_inode(struct description *to, uint32_t index, uint32_t mode, uint32_t links,
+                        int64_t seconds, uint32_t nanoseconds)
 {
     put(to, "I", 1);
     number(to, index, 4);
     number(to, mode, 4);
     number(to, 1000, 4);
     number(to, 70000, 4);
-    number(to, TIME, 8);
-    number(to, 500, 4);
+    number(to, (uint64_t)seconds, 8);
+    number(to, nanoseconds, 4);
     number(to, links, 4);
+}
+
+static void inode(struct description *to, uint32_t index, uint32_t mode, uint32_t links)
+{
+    timed_inode(to, index, mode, links, TIME, 500);
 }
 
 static void entry(struct description *to, uint32_t index, uint32_t mode, const char *name, size_t length)
@@ -339,6 +345,74 @@ static void numbers_that_are_too_large_are_refused(void **state)
     assert_refused((1u << 24) + 1, "f", 1, "error inode 16777217");
 }
 
+/* The root with an empty file. */
+static void one_file(struct description *to, uint32_t links, int64_t seconds, uint32_t nanoseconds)
+{
+    begin(to, 4 * MIB);
+    inode(to, 0, S_IFDIR | 0755, 2);
+    number(to, 0, 4);
+    number(to, 1, 4);
+    entry(to, 1, S_IFREG | 0644, "f", 1);
+    number(to, 0, 4);
+    timed_inode(to, 1, S_IFREG | 0644, links, seconds, nanoseconds);
+    number(to, NO_BLOB, 4);
+    number(to, 0, 4);
+    end(to);
+}
+
+static void times_that_ext4_cannot_hold_become_the_nearest(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t seconds;
+        const char
+            *raw; /* as debugfs shows it: the seconds, and the extra bits of the epoch and nanoseconds */
+    } times[] = {
+        {INT64_MIN, "0x80000000:00000000"},
+        {-62135596800, "0x80000000:00000000"},
+        {-(1ll << 31), "0x80000000:0000001c"},
+        {-1, "0xffffffff:0000001c"},
+        {0, "0x00000000:0000001c"},
+        {15032385535, "0x7fffffff:0000001f"},
+        {15032385536, "0x7fffffff:00000003"},
+        {99999999999, "0x7fffffff:00000003"},
+        {INT64_MAX, "0x7fffffff:00000003"},
+    };
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        char command[128];
+        struct description tree;
+        one_file(&tree, 1, times[i].seconds, 7);
+        assert_int_equal(run(FORKD_MKFS, tree.data, tree.length), 0);
+        snprintf(command, sizeof command, "debugfs -R 'stat /f' \"$1\" 2>/dev/null | grep -q 'mtime: %s'",
+                 times[i].raw);
+        if (shell(command) != 0)
+            fail_msg("%lld is not %s", (long long)times[i].seconds, times[i].raw);
+        assert_int_equal(shell("e2fsck -fn \"$1\" >/dev/null 2>&1"), 0);
+        free(tree.data);
+        clear(NULL);
+    }
+}
+
+static void nanoseconds_of_a_second_or_more_are_refused(void **state)
+{
+    (void)state;
+    struct description tree;
+    one_file(&tree, 1, TIME, 1000000000);
+    assert_int_equal(run(FORKD_MKFS, tree.data, tree.length), 1);
+    assert_string_equal(answer, "inode 1 its time has 1000000000 nanoseconds\n");
+    free(tree.data);
+}
+
+static void a_file_of_more_names_than_ext4_takes_is_refused(void **state)
+{
+    (void)state;
+    struct description tree;
+    one_file(&tree, 65001, TIME, 0);
+    assert_int_equal(run(FORKD_MKFS, tree.data, tree.length), 1);
+    assert_string_equal(answer, "inode 1 it has 65001 names, and ext4 takes 65000 of one file\n");
+    free(tree.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +423,9 @@ int main(void)
         cmocka_unit_test_teardown(what_does_not_fit_is_told_a_size_that_suffices, clear),
         cmocka_unit_test_teardown(names_that_lead_elsewhere_are_refused, clear),
         cmocka_unit_test_teardown(numbers_that_are_too_large_are_refused, clear),
+        cmocka_unit_test_teardown(times_that_ext4_cannot_hold_become_the_nearest, clear),
+        cmocka_unit_test_teardown(nanoseconds_of_a_second_or_more_are_refused, clear),
+        cmocka_unit_test_teardown(a_file_of_more_names_than_ext4_takes_is_refused, clear),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
