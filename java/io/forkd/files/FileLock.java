@@ -7,6 +7,8 @@ import static java.nio.file.StandardOpenOption.WRITE;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.util.HashMap;
@@ -15,7 +17,8 @@ import java.util.Optional;
 
 /**
  * A lock on a file that the kernel gives back when its holder dies. It holds between processes; within one process a
- * file can be locked once, shared or not.
+ * file can be locked once, shared or not. The file is made when it is missing, and stays; a link in its place is an
+ * error, as whoever put it there would choose what is made.
  */
 public final class FileLock implements AutoCloseable {
     /**
@@ -73,11 +76,11 @@ public final class FileLock implements AutoCloseable {
 
     private static Optional<FileLock> tryLock(Path file, boolean shared) throws IOException {
         synchronized (HELD) {
-            if (Files.exists(file) && HELD.containsKey(key(file))) {
+            if (Files.exists(file, LinkOption.NOFOLLOW_LINKS) && HELD.containsKey(key(file))) {
                 return Optional.empty();
             }
             boolean locked = false;
-            FileChannel channel = FileChannel.open(file, CREATE, READ, WRITE);
+            FileChannel channel = FileChannel.open(file, CREATE, READ, WRITE, LinkOption.NOFOLLOW_LINKS);
             try {
                 FileLock lock = new FileLock(key(file), channel);
                 locked = channel.tryLock(0, Long.MAX_VALUE, shared) != null;
@@ -94,7 +97,17 @@ public final class FileLock implements AutoCloseable {
     }
 
     private static Object key(Path file) throws IOException {
-        return Files.readAttributes(file, BasicFileAttributes.class).fileKey();
+        return Files.readAttributes(file, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS)
+                .fileKey();
+    }
+
+    /** Whether the file that is locked still has this name. */
+    boolean isOf(Path file) throws IOException {
+        try {
+            return key(file).equals(key);
+        } catch (NoSuchFileException e) {
+            return false;
+        }
     }
 
     @Override

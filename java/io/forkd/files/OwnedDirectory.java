@@ -3,6 +3,7 @@ package io.forkd.files;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.util.ArrayList;
@@ -14,8 +15,9 @@ import java.util.Optional;
  * A directory that belongs to a live process, which holds the lock of the file {@code .lock} in it. When the process
  * dies, however it dies, {@link #sweep} of the next one removes the directory.
  *
- * <p>The parent directory has a {@code .lock} of its own, held while directories are made and swept, so that a
- * directory is never seen between its making and its locking.
+ * <p>Nothing but such directories is made in the parent directory, which may be anybody's. So a directory can be seen
+ * between its making and its locking, and be taken for one that was left behind: who makes it finds that out, and makes
+ * another.
  */
 public final class OwnedDirectory implements AutoCloseable {
     public static final String LOCK = ".lock";
@@ -31,13 +33,52 @@ public final class OwnedDirectory implements AutoCloseable {
 
     /** Makes {@code parent/prefix<random>}. */
     public static OwnedDirectory create(Path parent, String prefix) throws IOException {
-        try (FileLock all = FileLock.exclusive(parent.resolve(LOCK))) {
-            byte[] random = new byte[4];
-            RANDOM.nextBytes(random);
-            Path path =
-                    Files.createDirectory(parent.resolve(prefix + HexFormat.of().formatHex(random)), Trees.PRIVATE);
-            return new OwnedDirectory(path, FileLock.exclusive(path.resolve(LOCK)));
+        while (true) {
+            Path path = Files.createDirectory(parent.resolve(prefix + random()), Trees.PRIVATE);
+            try {
+                FileLock lock = FileLock.exclusive(path.resolve(LOCK));
+                if (lock.isOf(path.resolve(LOCK))) {
+                    return new OwnedDirectory(path, lock);
+                }
+                lock.close();
+            } catch (NoSuchFileException e) {
+                // It was swept.
+            }
         }
+    }
+
+    /**
+     * As {@link #create}, in a directory that others {@link #closeIfUnused close}: waits while it is closed, for which it
+     * needs a file {@code .lock} there.
+     */
+    public static OwnedDirectory createUnlessClosed(Path parent, String prefix) throws IOException {
+        try (FileLock all = FileLock.exclusive(parent.resolve(LOCK))) {
+            return create(parent, prefix);
+        }
+    }
+
+    /** Takes a directory over; empty when somebody owns or removes it, or it is not ours to take. */
+    public static Optional<OwnedDirectory> claim(Path directory) throws IOException {
+        Path lockFile = directory.resolve(LOCK);
+        try {
+            if (!Trees.isOurDirectory(directory)) {
+                return Optional.empty();
+            }
+            Optional<FileLock> lock = FileLock.tryExclusive(lockFile);
+            if (lock.isPresent() && !lock.get().isOf(lockFile)) {
+                lock.get().close();
+                return Optional.empty();
+            }
+            return lock.map(held -> new OwnedDirectory(directory, held));
+        } catch (NoSuchFileException e) {
+            return Optional.empty();
+        }
+    }
+
+    private static String random() {
+        byte[] random = new byte[4];
+        RANDOM.nextBytes(random);
+        return HexFormat.of().formatHex(random);
     }
 
     /** Whether its process lives. A directory without a lock file was never owned by anybody. */
@@ -48,6 +89,8 @@ public final class OwnedDirectory implements AutoCloseable {
         }
         try (FileLock all = FileLock.tryExclusive(lockFile).orElse(null)) {
             return all == null;
+        } catch (NoSuchFileException e) {
+            return false;
         }
     }
 
@@ -58,8 +101,8 @@ public final class OwnedDirectory implements AutoCloseable {
     }
 
     /**
-     * Keeps everybody from making directories in {@code parent}, for as long as the lock is held; empty when there is
-     * one whose name starts with {@code prefix} and whose process lives.
+     * Keeps everybody from {@link #createUnlessClosed} in {@code parent}, for as long as the lock is held; empty when
+     * there is a directory whose name starts with {@code prefix} and whose process lives.
      */
     public static Optional<FileLock> closeIfUnused(Path parent, String prefix) throws IOException {
         FileLock all = FileLock.exclusive(parent.resolve(LOCK));
@@ -76,13 +119,11 @@ public final class OwnedDirectory implements AutoCloseable {
         }
     }
 
-    /** Directories in {@code parent} whose names start with {@code prefix} and whose process is gone. */
+    /** Directories of ours in {@code parent} whose names start with {@code prefix} and whose process is gone. */
     public static List<Path> abandoned(Path parent, String prefix) throws IOException {
         List<Path> found = new ArrayList<>();
         for (Path entry : Trees.list(parent)) {
-            if (entry.getFileName().toString().startsWith(prefix)
-                    && Files.isDirectory(entry, LinkOption.NOFOLLOW_LINKS)
-                    && !isAlive(entry)) {
+            if (entry.getFileName().toString().startsWith(prefix) && Trees.isOurDirectory(entry) && !isAlive(entry)) {
                 found.add(entry);
             }
         }
@@ -91,13 +132,30 @@ public final class OwnedDirectory implements AutoCloseable {
 
     /** Removes what {@link #abandoned} finds. */
     public static void sweep(Path parent, String prefix) throws IOException {
-        if (!Files.isDirectory(parent)) {
-            return;
+        for (Path entry : abandoned(parent, prefix)) {
+            removeAbandoned(entry);
         }
-        try (FileLock all = FileLock.exclusive(parent.resolve(LOCK))) {
-            for (Path entry : abandoned(parent, prefix)) {
-                Trees.delete(entry);
-            }
+    }
+
+    /** Removes a directory, unless somebody owns it now. */
+    public static void removeAbandoned(Path directory) throws IOException {
+        Optional<OwnedDirectory> claimed = claim(directory);
+        if (claimed.isPresent()) {
+            claimed.get().remove();
+        }
+    }
+
+    /**
+     * Removes the directory, under another name: who made it and has not locked it yet finds that it is gone, and not
+     * half of it.
+     */
+    public void remove() throws IOException {
+        try (FileLock held = lock) {
+            Path gone = path.resolveSibling(path.getFileName() + "-" + random());
+            Files.move(path, gone);
+            Trees.delete(gone);
+        } catch (NoSuchFileException e) {
+            // Who made it has removed it.
         }
     }
 

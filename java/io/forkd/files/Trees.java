@@ -36,11 +36,20 @@ public final class Trees {
         return owner(path) == ourUid();
     }
 
+    /** Whether there is a directory, and no link to one, that belongs to the user who runs us. */
+    public static boolean isOurDirectory(Path path) throws IOException {
+        try {
+            return Files.isDirectory(path, LinkOption.NOFOLLOW_LINKS) && isOurs(path);
+        } catch (NoSuchFileException e) {
+            return false;
+        }
+    }
+
     public static int ourUid() throws IOException {
         return owner(Path.of("/proc/self/task")); // the link /proc/self itself is root's
     }
 
-    private static int owner(Path path) throws IOException {
+    public static int owner(Path path) throws IOException {
         return (Integer) Files.getAttribute(path, "unix:uid", LinkOption.NOFOLLOW_LINKS);
     }
 

@@ -56,6 +56,7 @@ public final class RootfsCache implements AutoCloseable {
     private static final String FORMAT = "forkd rootfs 1";
     private static final String STAGING = ".building-";
     private static final String USING = ".using-";
+    private static final String BUILDING = ".forkd-building-";
     private static final String EXT4 = ".ext4";
 
     private final Path directory;
@@ -132,14 +133,13 @@ public final class RootfsCache implements AutoCloseable {
         try (Images images = new Images(directory, request.platform(), request.insecureRegistry(), environment, work)) {
             work.begin("Looking up " + reference, 0);
             Image image = images.find(reference);
-            try (OwnedDirectory staging = OwnedDirectory.create(parent, ".forkd-building-")) {
+            OwnedDirectory.sweep(parent, BUILDING);
+            try (OwnedDirectory staging = OwnedDirectory.create(parent, BUILDING)) {
                 Path file = staging.path().resolve("rootfs" + EXT4);
                 long used = write(request, image, identity(image, request.options()), file);
                 Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-r--r--"));
                 Trees.rename(file, target);
                 return new Rootfs(target, image.id(), false, used);
-            } finally {
-                Files.deleteIfExists(parent.resolve(OwnedDirectory.LOCK));
             }
         } catch (IOException e) {
             throw ForkdException.of("write " + target, e);
@@ -153,7 +153,7 @@ public final class RootfsCache implements AutoCloseable {
             OwnedDirectory.sweep(directory, STAGING);
             OwnedDirectory.sweep(directory, USING);
             if (using.isEmpty()) {
-                using = Optional.of(OwnedDirectory.create(directory, USING));
+                using = Optional.of(OwnedDirectory.createUnlessClosed(directory, USING));
             }
         } catch (IOException e) {
             ForkdException failure = ForkdException.of("use the cache " + directory, e);

@@ -1,8 +1,10 @@
 package io.forkd.files;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.TimeUnit;
@@ -24,16 +26,31 @@ class OwnedDirectoryTest {
         }
     }
 
-    @Test
-    void directory_of_a_killed_process_is_abandoned_and_swept() throws Exception {
-        Process owner = new ProcessBuilder(
+    /** Sweeps until it is killed. */
+    public static final class Sweeper {
+        private Sweeper() {}
+
+        public static void main(String[] arguments) throws IOException {
+            while (true) {
+                OwnedDirectory.sweep(Path.of(arguments[0]), "run-");
+            }
+        }
+    }
+
+    private Process started(Class<?> program) throws IOException {
+        return new ProcessBuilder(
                         Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                         "-cp",
                         System.getProperty("java.class.path"),
-                        Owner.class.getName(),
+                        program.getName(),
                         parent.toString())
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();
+    }
+
+    @Test
+    void directory_of_a_killed_process_is_abandoned_and_swept() throws Exception {
+        Process owner = started(Owner.class);
         try (var output = owner.inputReader()) {
             Path directory = Path.of(output.readLine());
             assertThat(OwnedDirectory.isAlive(directory)).isTrue();
@@ -56,7 +73,47 @@ class OwnedDirectoryTest {
             assertThat(OwnedDirectory.isAlive(ours.path())).isTrue();
             assertThat(OwnedDirectory.abandoned(parent, "run-")).isEmpty();
         }
-        assertThat(Trees.list(parent)).extracting(Path::getFileName).containsExactly(Path.of(".lock"));
+        assertThat(Trees.list(parent)).isEmpty();
+    }
+
+    @Test
+    void lock_of_somebody_else_in_the_parent_is_nobodys_business() throws IOException {
+        Path lock = Files.writeString(parent.resolve(".lock"), "x", StandardCharsets.UTF_8);
+        lock.toFile().setReadOnly();
+        OwnedDirectory.create(parent, "run-").close();
+        OwnedDirectory.sweep(parent, "run-");
+        assertThat(lock).hasContent("x");
+    }
+
+    @Test
+    void directory_that_is_swept_while_it_is_made_is_made_again() throws Exception {
+        Process sweeper = started(Sweeper.class);
+        try {
+            for (int i = 0; i < 2000; i++) {
+                try (OwnedDirectory ours = OwnedDirectory.create(parent, "run-")) {
+                    assertThat(ours.path().resolve(OwnedDirectory.LOCK)).exists();
+                }
+            }
+        } finally {
+            sweeper.destroyForcibly().waitFor();
+        }
+    }
+
+    @Test
+    void link_in_place_of_a_lock_is_not_followed() throws IOException {
+        Path target = parent.resolve("target");
+        Path link = Files.createSymbolicLink(parent.resolve("link"), target);
+        assertThatThrownBy(() -> FileLock.tryExclusive(link)).isInstanceOf(IOException.class);
+        assertThat(target).doesNotExist();
+    }
+
+    @Test
+    void link_to_a_directory_is_not_swept() throws IOException {
+        Path elsewhere = Files.createDirectory(parent.resolve("elsewhere"));
+        Path link = Files.createSymbolicLink(parent.resolve("run-1"), elsewhere);
+        OwnedDirectory.sweep(parent, "run-");
+        assertThat(link).exists();
+        assertThat(elsewhere).isEmptyDirectory();
     }
 
     @Test

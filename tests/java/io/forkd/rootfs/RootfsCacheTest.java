@@ -543,6 +543,19 @@ class RootfsCacheTest {
     }
 
     @Test
+    void image_of_a_chosen_name_leaves_what_else_is_in_its_folder() throws Exception {
+        image.layer(Packing.GZIP, new Members().file("f", "x"));
+        Path folder = Files.createDirectory(scratch.resolve("folder"));
+        Path lock = Files.createFile(folder.resolve(".lock"));
+        Path file = folder.resolve("x");
+        cache().buildTo(request(image.write(), 32), file);
+        assertThat(Trees.list(folder)).containsExactly(lock, file);
+        Files.delete(lock);
+        cache().buildTo(request(image.write(), 32), file);
+        assertThat(Trees.list(folder)).containsExactly(file);
+    }
+
+    @Test
     void pruning_keeps_what_snapshots_use() throws Exception {
         image.layer(Packing.GZIP, new Members().file("f", "x"));
         String reference = image.write();
