@@ -42,11 +42,15 @@ struct forkd_error {
     char text[768];     /* the whole sentence, fit to be shown to a person */
 };
 
-/* How a disk's image is attached. */
+/*
+ * How a disk's image is attached. As long as a VM or a fork server has it, the image is locked with flock(2):
+ * any number of them may read it, or one write to it. -EBUSY, with the path as the object, otherwise; also
+ * when one guest is to have an image twice.
+ */
 enum forkd_disk_mode {
     FORKD_DISK_PRIVATE = 0,   /* copy-on-write: the image is never written; writes go to a nameless file */
     FORKD_DISK_READ_ONLY = 1, /* the guest sees a read-only device */
-    FORKD_DISK_SHARED = 2     /* writes go through to the image; an exclusive lock (flock) is taken on it */
+    FORKD_DISK_SHARED = 2     /* writes go through to the image, which nobody else may have */
 };
 
 /* One virtio block device. Disks appear in the guest in the order given: vda, vdb, ... */
@@ -133,8 +137,8 @@ struct forkd_server; /* the fork server of one snapshot */
  * Start a VM process and boot the kernel in it. Returns once the vCPUs run; the guest is not ready yet
  * (forkd_vm_wait). The VM ends when *out is freed or the calling process dies.
  * Errors: -ENOENT/-EACCES a file or /dev/kvm cannot be opened; -ENOEXEC the kernel is in no known format;
- * -EINVAL an option is out of range; -ENOMEM more memory than the host has; -EBUSY a shared disk or the tap
- * is in use; -EPIPE forkd-vmm died.
+ * -EINVAL an option is out of range; -ENOMEM more memory than the host has; -EBUSY a disk or the tap is in
+ * use; -EPIPE forkd-vmm died.
  */
 int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *options, struct forkd_error *err);
 
@@ -240,7 +244,8 @@ struct forkd_server_options {
  *
  * The server ends, and every child that is not detached with it, when *out is freed or the calling process
  * dies, unless it is detached.
- * Errors: -ENOENT/-EACCES; -EBADMSG vmstate or a disk layer is damaged (the object names the section);
+ * Errors: -ENOENT/-EACCES; -EBUSY a disk is in use; -EBADMSG vmstate or a disk layer is damaged (the object
+ * names the section, or the layer's file), all of which is checked;
  * -ENOTSUP this host lacks something that the snapshot needs; -EINVAL disks or memory size do not match.
  */
 int forkd_server_start(struct forkd_server **out, const struct forkd_server_options *options,
@@ -352,7 +357,8 @@ int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *opti
 int forkd_memory_flatten(const char *base_path, const char *const *layer_paths, uint32_t layer_count,
                          const char *out_path, struct forkd_error *err);
 
-/* Merge the layers of a private disk to one new file, with the same meaning; fsynced. Errors likewise. */
+/* Merge the layers of a private disk to one new file, with the same meaning; fsynced. Errors likewise, and
+ * -EBUSY a VM writes to the image. */
 int forkd_disk_flatten(const struct forkd_disk *disk, const char *out_path, struct forkd_error *err);
 
 /* The library's version, as "MAJOR.MINOR.PATCH". */

@@ -48,8 +48,8 @@ int fd_list_open(struct fd_list *list, const char *path, int flags, const char *
                  struct forkd_error *err);
 /* Append the folder for private disk layers; NULL: the default, /var/tmp. */
 int fd_list_open_scratch(struct fd_list *list, const char *path, struct forkd_error *err);
-/* Append the disks of an options struct: base, then layers. Fills modes and layer_counts; NULL: layers do not
- * belong here. */
+/* Append the disks of an options struct, locked: base, then layers. Fills modes and layer_counts; NULL:
+ * layers do not belong here. */
 int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uint32_t count, uint32_t *modes,
                        uint32_t *layer_counts, struct forkd_error *err);
 /* Make the listening socket of what is to be detached, and append it; NULL: nothing to do. */
@@ -63,8 +63,13 @@ int check_reserved(const uint64_t *reserved, size_t count, struct forkd_error *e
 
 /* Start forkd-vmm; *channel is our end of its control channel. */
 int process_start(const char *vmm_path, int *channel, pid_t *process, struct forkd_error *err);
+/* A pidfd of the process at the other end of a channel; -1 when that has ended. */
+int process_open(pid_t process, int channel);
+/* Wait until a process whose channel has ended is gone, and with it its locks: the channel is only one of the
+ * descriptors that the kernel closes. Closes pidfd, which may be -1. */
+void process_await(int pidfd);
 /* Close the channel of a process that is not ours to wait for, once it has seen that and ended. */
-void process_let_end(int channel);
+void process_let_end(int channel, pid_t process);
 /* Close the channel and wait until the process is gone. `now`: kill it first. */
 void process_end(int channel, pid_t process, bool now);
 

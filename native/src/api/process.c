@@ -5,14 +5,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Between the end of a channel and that of its process; a bound, in case the kernel cannot end it. */
+#define LET_GO_MS 1000
 
 int fd_list_open(struct fd_list *list, const char *path, int flags, const char *what, struct forkd_error *err)
 {
@@ -32,6 +38,27 @@ int fd_list_open_scratch(struct fd_list *list, const char *path, struct forkd_er
                         err);
 }
 
+/*
+ * Held as long as a process has the open file: flock(2)'s locks belong to that, so they go along in messages
+ * and through fork(2), and stand against the same image opened once more, by whatever name, in the same guest
+ * too.
+ */
+static int hold_image(int fd, const char *path, uint32_t mode, struct forkd_error *err)
+{
+    bool writes = mode == FORKD_DISK_SHARED;
+    if (flock(fd, (writes ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return error_set(err, EBUSY, "attach disk", path, "%s",
+                         writes ? "who writes to an image must have it alone, and a VM uses it"
+                                : "a VM that writes to it has it attached");
+    /* Where images cannot be locked nobody gets one for writing, so a reader has nobody to be kept from. */
+    if (!writes && (errno == EOPNOTSUPP || errno == ENOLCK || errno == ENOSYS))
+        return 0;
+    return error_set(err, errno, "lock disk", path,
+                     "an image that is written to has to be on a file system with flock(2)");
+}
+
 static int open_disk(struct fd_list *list, const struct forkd_disk *disk, bool with_layers,
                      struct forkd_error *err)
 {
@@ -45,6 +72,9 @@ static int open_disk(struct fd_list *list, const struct forkd_disk *disk, bool w
         return error_set(err, EINVAL, "check", name, "a layer does not belong here");
     int flags = disk->mode == FORKD_DISK_SHARED ? O_RDWR : O_RDONLY;
     int result = fd_list_open(list, disk->path, flags, "disk image", err);
+    if (result == 0)
+        result = hold_image(list->fds[list->count - 1], disk->path, disk->mode, err);
+    /* Layers need no lock: nobody writes to one again. */
     for (uint32_t i = 0; i < disk->layer_count && result == 0; i++)
         result = fd_list_open(list, disk->layer_paths[i], O_RDONLY, "disk layer", err);
     return result;
@@ -165,12 +195,34 @@ void process_end(int channel, pid_t process, bool now)
         ;
 }
 
-void process_let_end(int channel)
+int process_open(pid_t process, int channel)
+{
+    int pidfd = process == 0 ? -1 : (int)syscall(SYS_pidfd_open, process, 0);
+    /* As long as the other end of the channel is open, the process lives and the pid is its own. */
+    struct pollfd polled = {.fd = channel, .events = 0};
+    if (pidfd < 0 || poll(&polled, 1, 0) == 0)
+        return pidfd;
+    close(pidfd);
+    return -1;
+}
+
+void process_await(int pidfd)
+{
+    if (pidfd < 0)
+        return;
+    struct pollfd polled = {.fd = pidfd, .events = POLLIN};
+    poll(&polled, 1, LET_GO_MS);
+    close(pidfd);
+}
+
+void process_let_end(int channel, pid_t process)
 {
     char ignored[sizeof(union control_message)];
+    int pidfd = process_open(process, channel);
     shutdown(channel, SHUT_WR);
     while (recv(channel, ignored, sizeof ignored, 0) > 0 || errno == EINTR)
         errno = 0;
+    process_await(pidfd);
     close(channel);
 }
 

@@ -152,7 +152,7 @@ API void forkd_server_free(struct forkd_server *server)
     else if (server->process != 0)
         process_end(server->channel, server->process, false);
     else
-        process_let_end(server->channel);
+        process_let_end(server->channel, server->status.pid);
     free(server);
 }
 

@@ -355,13 +355,6 @@ static int wait_for(struct pollfd *polled, int64_t deadline)
     }
 }
 
-/* As long as the other end of the channel is open, the process lives and the pid is its own. */
-static bool alive(const struct forkd_vm *vm)
-{
-    struct pollfd polled = {.fd = vm->channel, .events = 0};
-    return poll(&polled, 1, 0) == 0;
-}
-
 API void forkd_vm_kill(struct forkd_vm *vm)
 {
     /* A child tells its pid when it is ready or has failed, and before that when it is asked. */
@@ -374,19 +367,15 @@ API void forkd_vm_kill(struct forkd_vm *vm)
         poll(&polled, 1, -1);
         receive_status(vm);
     }
-    if (vm->status.pid != 0) {
-        int pidfd = (int)syscall(SYS_pidfd_open, vm->status.pid, 0);
-        if (pidfd >= 0) {
-            if (alive(vm))
-                syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-            close(pidfd);
-        }
-    }
+    int pidfd = process_open(vm->status.pid, vm->channel);
+    if (pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     for (;;) {
         struct pollfd polled = {.fd = vm->channel, .events = 0};
         if (poll(&polled, 1, -1) != 0)
             break;
     }
+    process_await(pidfd);
     note_death(vm);
 }
 

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -174,9 +173,6 @@ static int open_base(struct disk *disk, struct forkd_error *err)
         return 0;
     if ((fcntl(disk->files[0], F_GETFL) & O_ACCMODE) != O_RDWR)
         return error_set(err, EACCES, "open disk", disk->name, "a shared disk must be open for writing");
-    if (flock(disk->files[0], LOCK_EX | LOCK_NB) < 0)
-        return error_set(err, errno == EWOULDBLOCK ? EBUSY : errno, "lock disk", disk->name,
-                         "another VM has it attached for writing");
     return 0;
 }
 

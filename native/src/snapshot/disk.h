@@ -5,8 +5,8 @@
  * wrote is a file in the layer format (layer.h).
  *
  * Across fork(2): a disk that has no top yet (never written, or just frozen) may be used on both sides, each
- * of which makes a top of its own. With a top, only one side may go on. A shared disk's lock belongs to the
- * open file, which fork(2) does not copy: only one side may use it.
+ * of which makes a top of its own. With a top, only one side may go on; and with a shared disk, which has
+ * none.
  *
  * Not thread-safe: one disk is used by one thread at a time.
  */
@@ -28,9 +28,9 @@ struct disk;
  * Open a disk over descriptors, which become the disk's on success. `mode` is an enum forkd_disk_mode:
  * private disks need the scratch directory `scratch_fd` (borrowed; it must outlive the disk), in which the
  * top is made with O_TMPFILE (or mkostemp + unlink where the file system lacks it). `layer_fds` are bottom
- * first, may be none. Layers need FORKD_DISK_PRIVATE or FORKD_DISK_READ_ONLY. FORKD_DISK_SHARED takes
- * flock(LOCK_EX | LOCK_NB). `name` (copied) is for errors. Errors: -EINVAL size not a multiple of 512;
- * -EBADMSG a damaged layer; -EBUSY.
+ * first, may be none. Layers need FORKD_DISK_PRIVATE or FORKD_DISK_READ_ONLY. Who opened the base has locked
+ * it. `name` (copied) is for errors. Errors: -EINVAL size not a multiple of 512; -EBADMSG a layer whose table
+ * is damaged: its data is looked at by disk_verify_layers.
  */
 int disk_open(struct disk **out, const char *name, uint32_t mode, int base_fd, const int *layer_fds,
               uint32_t layer_count, int scratch_fd, struct forkd_error *err);
