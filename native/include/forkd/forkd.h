@@ -93,11 +93,12 @@ struct forkd_boot_options {
     uint8_t mac[6];                 /* all zero: AA:FC:00:00:00:01 */
     uint8_t mac_reserved[2];        /* zero */
     const char *console_path;       /* file that the serial console is appended to; NULL: discarded */
-    const char *vsock_path;         /* Unix socket to create (CONNECT <port>\n / OK <port>\n); NULL: none */
-    const char *scratch_dir;        /* where private disk layers live, without a name; NULL: /var/tmp */
-    uint32_t flags;                 /* FORKD_NO_AGENT */
-    uint32_t cpu_template;          /* enum forkd_cpu_template */
-    uint64_t reserved[8];           /* zero */
+    const char *vsock_path;  /* Unix socket to create (CONNECT <port>\n / OK <port>\n); NULL: none. What
+                                is there already stays, and the VM ends with -EADDRINUSE */
+    const char *scratch_dir; /* where private disk layers live, without a name; NULL: /var/tmp */
+    uint32_t flags;          /* FORKD_NO_AGENT */
+    uint32_t cpu_template;   /* enum forkd_cpu_template */
+    uint64_t reserved[8];    /* zero */
 };
 
 /* Where a VM is in its life. */
@@ -292,7 +293,8 @@ int forkd_server_wait_written(struct forkd_server *server, int32_t timeout_ms, s
 struct forkd_child_options {
     const char *hostname;   /* at most 63 bytes; set in the guest before the child is ready; required, except
                                with FORKD_NO_AGENT */
-    const char *vsock_path; /* Unix socket to create (CONNECT convention), below 108 bytes; NULL: none */
+    const char *vsock_path; /* Unix socket to create (CONNECT convention), below 108 bytes; NULL: none.
+                               What is there already stays, and the child ends with -EADDRINUSE */
     const char *console_path; /* as in forkd_boot_options */
     const char *tap_name; /* host tap for the network device, when the snapshot has one; NULL: link down */
     const char

@@ -5,6 +5,7 @@
 
 #include "base/channel.h"
 #include "base/error.h"
+#include "base/listener.h"
 #include "proc/control.h"
 
 #include <stdbool.h>
@@ -18,6 +19,7 @@ struct forkd_vm {
     bool detached; /* goes on without us */
     struct forkd_vm_status status;
     char vsock_path[CONTROL_PATH_SIZE];
+    struct listener_before vsock_before; /* what was there before the VM was asked for */
     int server_channel; /* of the server that has to be told that its parked child was taken; -1: nobody has
                          */
 };
@@ -65,9 +67,11 @@ int check_reserved(const uint64_t *reserved, size_t count, struct forkd_error *e
 int process_start(const char *vmm_path, int *channel, pid_t *process, struct forkd_error *err);
 /* A pidfd of the process at the other end of a channel; -1 when that has ended. */
 int process_open(pid_t process, int channel);
-/* Wait until a process whose channel has ended is gone, and with it its locks: the channel is only one of the
- * descriptors that the kernel closes. Closes pidfd, which may be -1. */
-void process_await(int pidfd);
+/* Wait until a process that was killed, or whose channel has ended, is gone, and with it its locks and its
+ * sockets: the channel is only one of the descriptors that the kernel closes. Closes pidfd, which may be -1.
+ * False: it is not gone after PROCESS_AWAIT_MS, since the kernel cannot end it. */
+#define PROCESS_AWAIT_MS 10000
+bool process_await(int pidfd);
 /* Close the channel of a process that is not ours to wait for, once it has seen that and ended. */
 void process_let_end(int channel, pid_t process);
 /* Close the channel and wait until the process is gone. `now`: kill it first. */

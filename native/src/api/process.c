@@ -17,9 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Between the end of a channel and that of its process; a bound, in case the kernel cannot end it. */
-#define LET_GO_MS 1000
-
 int fd_list_open(struct fd_list *list, const char *path, int flags, const char *what, struct forkd_error *err)
 {
     if (list->count == CHANNEL_MAX_FDS)
@@ -206,13 +203,17 @@ int process_open(pid_t process, int channel)
     return -1;
 }
 
-void process_await(int pidfd)
+bool process_await(int pidfd)
 {
     if (pidfd < 0)
-        return;
+        return true;
+    int64_t deadline = now_ms() + PROCESS_AWAIT_MS;
     struct pollfd polled = {.fd = pidfd, .events = POLLIN};
-    poll(&polled, 1, LET_GO_MS);
+    int64_t left = PROCESS_AWAIT_MS;
+    while (poll(&polled, 1, (int)left) < 0 && errno == EINTR && left > 0)
+        left = deadline > now_ms() ? deadline - now_ms() : 0;
     close(pidfd);
+    return polled.revents != 0;
 }
 
 void process_let_end(int channel, pid_t process)

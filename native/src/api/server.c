@@ -2,6 +2,7 @@
 #include "api/handle.h"
 
 #include "base/channel.h"
+#include "base/listener.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +54,7 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
 static void remove_listener(const struct control_serve *message, const struct fd_list *list)
 {
     if (message->has_listener && list->count > 3)
-        channel_unlink(list->fds[3]);
+        listener_unlink(list->fds[3]);
 }
 
 /* Take in one message: a child that was parked, or news. 1: done; 0: the server is gone; -EAGAIN: none there
@@ -117,9 +118,9 @@ API int forkd_server_start(struct forkd_server **out, const struct forkd_server_
     if (result == 0)
         result = receive_reply(server->channel, NULL, NULL, err);
     if (result < 0) {
+        process_end(server->channel, server->process, false);
         remove_listener(&message, &list);
         fd_list_close(&list);
-        process_end(server->channel, server->process, false);
         free(server);
         return result;
     }
@@ -280,6 +281,7 @@ void tell_taken(struct forkd_vm *vm)
     struct control_taken taken = {
         .header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = vm->status.pid, .detached = vm->detached};
     memcpy(taken.vsock_path, vm->vsock_path, sizeof taken.vsock_path);
+    taken.vsock_before = vm->vsock_before;
     channel_send(vm->server_channel, &taken, sizeof taken, NULL, 0, NULL);
     close(vm->server_channel);
     vm->server_channel = -1;
@@ -316,12 +318,13 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
     struct fd_list list = {0};
     int result = fill_fork_message(options, &message, &list, err);
     if (result == 0) {
+        listener_note(message.vsock_path, &message.vsock_before);
         result = fork_parked(server, vm, &message, &list);
         if (result < 0)
             result = fork_now(server, &message, &list, err);
     }
     if (result < 0 && message.has_listener && list.count > 0)
-        channel_unlink(list.fds[list.count - 1]);
+        listener_unlink(list.fds[list.count - 1]);
     fd_list_close(&list);
     if (result < 0) {
         free(vm);
@@ -330,6 +333,7 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
     vm->channel = result;
     vm->detached = options->control_path != NULL;
     memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
+    vm->vsock_before = message.vsock_before;
     *out = vm;
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "api/handle.h"
 
 #include "base/channel.h"
+#include "base/listener.h"
 #include "base/process.h"
 
 #include <errno.h>
@@ -20,7 +21,6 @@
 #define DEFAULT_MEMORY (512ull << 20)
 #define MIN_MEMORY (64ull << 20)
 #define DEFAULT_VCPUS 2
-#define KILL_TIMEOUT_MS 10000
 
 static const uint8_t default_mac[6] = {0xaa, 0xfc, 0x00, 0x00, 0x00, 0x01};
 
@@ -103,6 +103,7 @@ API int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *op
     }
     vm->server_channel = -1;
     memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
+    listener_note(vm->vsock_path, &vm->vsock_before);
     vm->status.pid = vm->process;
     result = channel_send(vm->channel, &message, sizeof message, list.fds, list.count, err);
     fd_list_close(&list);
@@ -290,7 +291,7 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
     if (code == 0)
         code = request(vm, &message, sizeof message, &list, &branch, err);
     if (code < 0 && list.count == 3)
-        channel_unlink(list.fds[2]);
+        listener_unlink(list.fds[2]);
     fd_list_close(&list);
     if (code < 0) {
         close(pair[0]);
@@ -344,17 +345,6 @@ API int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct 
     return 0;
 }
 
-/* poll(2) until a time of now_ms, whatever interrupts it: 0 when that is over. */
-static int wait_for(struct pollfd *polled, int64_t deadline)
-{
-    for (;;) {
-        int64_t left = deadline - now_ms();
-        int ready = poll(polled, 1, left < 0 ? 0 : (int)left);
-        if (ready > 0 || (ready == 0 && left <= 0))
-            return ready;
-    }
-}
-
 API void forkd_vm_kill(struct forkd_vm *vm)
 {
     /* A child tells its pid when it is ready or has failed, and before that when it is asked. */
@@ -370,11 +360,8 @@ API void forkd_vm_kill(struct forkd_vm *vm)
     int pidfd = process_open(vm->status.pid, vm->channel);
     if (pidfd >= 0)
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    for (;;) {
-        struct pollfd polled = {.fd = vm->channel, .events = 0};
-        if (poll(&polled, 1, -1) != 0)
-            break;
-    }
+    else if (vm->status.pid != 0)
+        pidfd = (int)syscall(SYS_pidfd_open, vm->status.pid, 0); /* it may be on its way out */
     process_await(pidfd);
     note_death(vm);
 }
@@ -387,16 +374,16 @@ API int forkd_process_kill(int32_t pid, uint64_t start_time, struct forkd_error 
     if (pidfd < 0)
         return error_set(err, pid > 0 ? errno : EINVAL, "kill", name, NULL);
     int result = 0;
-    struct pollfd polled = {.fd = pidfd, .events = POLLIN};
     /* What is compared is the process that the descriptor is of: it had the number before that was asked. */
     if (start_time == 0 || process_start_time(pid) != start_time)
         result = error_set(err, ESRCH, "kill", name, "the number is another process's now");
     else if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0)
         result = error_set(err, errno, "kill", name, NULL);
-    else if (wait_for(&polled, now_ms() + KILL_TIMEOUT_MS) == 0)
+    if (result < 0)
+        close(pidfd);
+    else if (!process_await(pidfd))
         result = error_set(err, ETIMEDOUT, "kill", name, "it was killed, and is not gone after %d s",
-                           KILL_TIMEOUT_MS / 1000);
-    close(pidfd);
+                           PROCESS_AWAIT_MS / 1000);
     return result;
 }
 
@@ -411,11 +398,10 @@ API void forkd_vm_free(struct forkd_vm *vm)
         return;
     }
     forkd_vm_kill(vm);
-    if (vm->vsock_path[0] != '\0')
-        unlink(vm->vsock_path);
     if (vm->process != 0)
         process_end(vm->channel, vm->process, false);
     else
         close(vm->channel);
+    listener_remove_left(vm->vsock_path, &vm->vsock_before);
     free(vm);
 }

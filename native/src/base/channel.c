@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/channel.h"
 
+#include "base/listener.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define OBJECT "control channel"
-#define BACKLOG 64
 
 union control_buffer {
     char data[CMSG_SPACE(CHANNEL_MAX_FDS * sizeof(int))];
@@ -37,28 +37,7 @@ static int make_socket(const char *path, struct sockaddr_un *address, struct for
 
 int channel_listen(const char *path, struct forkd_error *err)
 {
-    struct sockaddr_un address;
-    int fd = make_socket(path, &address, err);
-    if (fd < 0)
-        return fd;
-    /* What fchmod says before bind is what the path gets: there is no moment at which it is open to others.
-     */
-    if (fchmod(fd, 0600) == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0) {
-        if (listen(fd, BACKLOG) == 0)
-            return fd;
-        unlink(path);
-    }
-    int result = error_set(err, errno, "bind", path, NULL);
-    close(fd);
-    return result;
-}
-
-void channel_unlink(int listener)
-{
-    struct sockaddr_un address = {0};
-    socklen_t length = sizeof address;
-    if (getsockname(listener, (struct sockaddr *)&address, &length) == 0 && address.sun_path[0] != '\0')
-        unlink(address.sun_path);
+    return listener_open(path, SOCK_SEQPACKET, 0600, err);
 }
 
 int channel_connect(const char *path, struct forkd_error *err)

@@ -12,12 +12,9 @@
 
 /* A connected pair, close-on-exec. */
 int channel_pair(int out[2], struct forkd_error *err);
-/*
- * A listening socket at a new path, which nobody but its owner may connect to. -EADDRINUSE the path exists.
- * channel_unlink removes the path, wherever the socket came from.
+/* A listening socket at a new path, which nobody but its owner may connect to. -EADDRINUSE the path exists.
  */
 int channel_listen(const char *path, struct forkd_error *err);
-void channel_unlink(int listener);
 int channel_connect(const char *path, struct forkd_error *err);
 /* Send one message; the descriptors stay the caller's. -EPIPE when the other side is gone. */
 int channel_send(int channel, const void *message, size_t length, const int *fds, uint32_t fd_count,

@@ -19,6 +19,7 @@
 #define FORKD_PROC_CONTROL_H
 
 #include "base/error.h"
+#include "base/listener.h"
 
 #include <stdint.h>
 
@@ -94,6 +95,7 @@ struct control_fork {
     char hostname[CONTROL_HOSTNAME_SIZE];
     char tap_name[CONTROL_TAP_SIZE];
     char vsock_path[CONTROL_PATH_SIZE];
+    struct listener_before vsock_before; /* what was there already */
 };
 
 /* Descriptor: the owner's end of the parked child's channel. */
@@ -108,6 +110,7 @@ struct control_taken {
     int32_t pid;
     uint8_t detached;
     char vsock_path[CONTROL_PATH_SIZE];
+    struct listener_before vsock_before;
 };
 
 /* Descriptor: the folder to write to. */

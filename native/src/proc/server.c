@@ -2,6 +2,7 @@
 #include "proc/server.h"
 
 #include "base/channel.h"
+#include "base/listener.h"
 #include "snapshot/files.h"
 #include "snapshot/working_set.h"
 
@@ -32,6 +33,7 @@ struct child {
     bool detached; /* outlives us */
     int channel;   /* parked, in a detached server: where its request goes; -1 otherwise */
     char vsock_path[CONTROL_PATH_SIZE];
+    struct listener_before vsock_before; /* what was there before it was asked for */
 };
 
 /* What a branch has its files written by. */
@@ -195,7 +197,8 @@ static void park_child(struct server *server)
     close(pair[0]);
 }
 
-static void note_request(struct server *server, struct child *child, const char *vsock_path)
+static void note_request(struct server *server, struct child *child, const char *vsock_path,
+                         const struct listener_before *vsock_before)
 {
     if (child->parked)
         server->parked--;
@@ -203,6 +206,7 @@ static void note_request(struct server *server, struct child *child, const char 
     close_if(child->channel);
     child->channel = -1;
     snprintf(child->vsock_path, sizeof child->vsock_path, "%.*s", CONTROL_PATH_SIZE - 1, vsock_path);
+    child->vsock_before = *vsock_before;
 }
 
 /* Pass the request on to a parked child that we have kept; NULL when there is none. */
@@ -250,7 +254,7 @@ static void serve_fork(struct server *server, const struct control_fork *message
         return;
     }
     child->detached = message->has_listener != 0;
-    note_request(server, child, message->vsock_path);
+    note_request(server, child, message->vsock_path, &message->vsock_before);
 }
 
 static struct child *find_child(struct server *server, pid_t pid)
@@ -267,17 +271,16 @@ static void note_taken(struct server *server, const struct control_taken *messag
     struct child *child = find_child(server, message->pid);
     if (child == NULL) {
         /* It was taken, ended and reaped before this came. */
-        unlink(message->vsock_path);
+        listener_remove_left(message->vsock_path, &message->vsock_before);
     } else if (child->parked) {
         child->detached = message->detached != 0;
-        note_request(server, child, message->vsock_path);
+        note_request(server, child, message->vsock_path, &message->vsock_before);
     }
 }
 
 static void remove_child(struct server *server, struct child *child)
 {
-    if (child->vsock_path[0] != '\0')
-        unlink(child->vsock_path);
+    listener_remove_left(child->vsock_path, &child->vsock_before);
     if (child->parked)
         server->parked--;
     close_if(child->channel);
@@ -394,7 +397,7 @@ static void end_writing(struct server *server, enum forkd_write_state state, con
     server->writer = (struct writer){.channel = -1, .directory = -1};
     /* Who comes from now on finds the files, and a server that shares more with its children. */
     if (server->listener >= 0) {
-        channel_unlink(server->listener);
+        listener_unlink(server->listener);
         close(server->listener);
         server->listener = -1;
     }
@@ -453,7 +456,7 @@ static void hear_writer(struct server *server)
 static _Noreturn void end(struct server *server)
 {
     if (server->listener >= 0)
-        channel_unlink(server->listener);
+        listener_unlink(server->listener);
     if (server->writer.pid > 0) {
         kill(server->writer.pid, SIGKILL);
         waitpid(server->writer.pid, NULL, 0);

@@ -3,6 +3,7 @@
 
 #include "base/channel.h"
 #include "base/io.h"
+#include "base/listener.h"
 #include "base/process.h"
 #include "proc/tap.h"
 #include "proc/twin.h"
@@ -28,7 +29,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LISTEN_BACKLOG 128
 #define NAME_SIZE 32
 #define MAX_REQUEST_FDS 3
 
@@ -86,10 +86,10 @@ static void fail(struct vm *vm, const struct forkd_error *error)
 
 static _Noreturn void leave(struct vm *vm)
 {
-    if (vm->vsock_path[0] != '\0')
-        unlink(vm->vsock_path);
+    if (vm->vsock_fd >= 0)
+        listener_unlink(vm->vsock_fd);
     if (vm->listener_watch.fd >= 0)
-        channel_unlink(vm->listener_watch.fd);
+        listener_unlink(vm->listener_watch.fd);
     _exit(vm->status.end == FORKD_END_ERROR || vm->status.end == FORKD_END_CRASH ? 1 : 0);
 }
 
@@ -130,18 +130,15 @@ static int listen_vsock(struct vm *vm, struct forkd_error *err)
 {
     if (vm->vsock_path[0] == '\0')
         return 0;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = listener_open(vm->vsock_path, SOCK_STREAM | SOCK_NONBLOCK, 0, err);
     if (fd < 0)
-        return error_set(err, errno, "socket", vm->vsock_path, NULL);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path, vm->vsock_path, sizeof address.sun_path);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
-        int result = error_set(err, errno, "bind", vm->vsock_path, NULL);
-        close(fd);
-        vm->vsock_path[0] = '\0'; /* not ours to remove */
-        return result;
-    }
-    return vsock_listen(vm->machine.vsock, fd, err);
+        return fd;
+    int result = vsock_listen(vm->machine.vsock, fd, err);
+    if (result < 0)
+        unlink(vm->vsock_path);
+    else
+        vm->vsock_fd = fd;
+    return result;
 }
 
 /* The timer itself stays: to close it costs more. A booted machine has none. */
@@ -533,6 +530,7 @@ static void init(struct vm *vm, int channel, uint32_t flags, const char *vsock_p
     vm->vsock_path[sizeof vm->vsock_path - 1] = '\0';
     vm->machine.ready = on_guest_ready;
     vm->machine.ended = on_ended;
+    vm->vsock_fd = -1;
     vm->exchange.watch.fd = -1;
     vm->listener_watch = (struct loop_watch){.fd = -1, .ready = on_listener};
 }

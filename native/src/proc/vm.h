@@ -56,6 +56,7 @@ struct vm {
     int console_fd;
     struct forkd_error prepare_error; /* code 0: prepared */
     char vsock_path[CONTROL_PATH_SIZE];
+    int vsock_fd; /* the socket that has that path, which is the device's; -1: not yet */
 };
 
 uint64_t vm_now_us(void);

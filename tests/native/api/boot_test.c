@@ -175,6 +175,98 @@ static void odd_options_are_refused(void **state)
     assert_refused(&options, EINVAL, "command_line");
 }
 
+/* --- what is at vsock_path --------------------------------------------------------------------------------
+ */
+
+static void boot_that_fails_leaves_what_is_at_its_vsock_path(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct forkd_boot_options options = boot_options("/etc/services");
+    options.vsock_path = FILE_IN(folder, "mine");
+    write_file(options.vsock_path, "mine");
+    assert_refused(&options, ENOEXEC, "kernel");
+    assert_file_holds(options.vsock_path, "mine");
+    folder_remove(&folder);
+}
+
+static void vm_that_finds_its_vsock_path_taken_ends_and_leaves_it(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    options.vsock_path = FILE_IN(folder, "mine");
+    write_file(options.vsock_path, "mine");
+    struct forkd_vm *vm = boot(&options);
+    struct forkd_vm_status status = wait_end(vm);
+    assert_int_equal(status.end, FORKD_END_ERROR);
+    assert_int_equal(status.error.code, -EADDRINUSE);
+    forkd_vm_free(vm);
+    assert_file_holds(options.vsock_path, "mine");
+    folder_remove(&folder);
+}
+
+/* Nobody takes connections there, as at what a killed VM leaves behind: but it was there before. */
+static void vm_that_is_killed_early_leaves_a_socket_that_was_there(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    options.flags = 0; /* it waits for an agent that the guest does not have */
+    options.vsock_path = FILE_IN(folder, "mine");
+    int fd = bind_at(options.vsock_path, false);
+    forkd_vm_free(boot(&options));
+    assert_int_equal(access(options.vsock_path, F_OK), 0);
+    close(fd);
+    folder_remove(&folder);
+}
+
+static struct forkd_vm *boot_ready(const struct forkd_boot_options *options, struct forkd_vm_status *status)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm *vm = boot(options);
+    OK(forkd_vm_wait(vm, 20000, status, &error));
+    assert_int_equal(status->phase, FORKD_VM_READY);
+    return vm;
+}
+
+static void killed_vm_leaves_no_socket(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    options.vsock_path = FILE_IN(folder, "vsock");
+    for (int from_outside = 0; from_outside < 2; from_outside++) {
+        struct forkd_vm_status status;
+        struct forkd_vm *vm = boot_ready(&options, &status);
+        assert_int_equal(try_connect(options.vsock_path), 0);
+        if (from_outside) {
+            kill(status.pid, SIGKILL);
+            wait_end(vm);
+        }
+        forkd_vm_free(vm);
+        assert_int_equal(access(options.vsock_path, F_OK), -1);
+    }
+    folder_remove(&folder);
+}
+
+/* Somebody took the VM's socket away and put another there. */
+static void vm_leaves_the_socket_that_took_the_place_of_its_own(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    options.vsock_path = FILE_IN(folder, "vsock");
+    struct forkd_vm_status status;
+    struct forkd_vm *vm = boot_ready(&options, &status);
+    assert_int_equal(unlink(options.vsock_path), 0);
+    int fd = bind_at(options.vsock_path, true);
+    forkd_vm_free(vm);
+    assert_int_equal(try_connect(options.vsock_path), 0);
+    close(fd);
+    folder_remove(&folder);
+}
+
 static void missing_tap_is_named(void **state)
 {
     (void)state;
@@ -202,6 +294,11 @@ int main(void)
         cmocka_unit_test(more_memory_than_the_host_has_is_refused),
         cmocka_unit_test(odd_options_are_refused),
         cmocka_unit_test(missing_tap_is_named),
+        cmocka_unit_test(boot_that_fails_leaves_what_is_at_its_vsock_path),
+        cmocka_unit_test(vm_that_finds_its_vsock_path_taken_ends_and_leaves_it),
+        cmocka_unit_test(vm_that_is_killed_early_leaves_a_socket_that_was_there),
+        cmocka_unit_test(killed_vm_leaves_no_socket),
+        cmocka_unit_test(vm_leaves_the_socket_that_took_the_place_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -695,6 +695,23 @@ static void detached_server_serves_all_and_ends_when_idle(void **state)
     assert_int_equal(access(control, F_OK), -1);
 }
 
+/* Whoever put it there. */
+static void ended_server_leaves_what_took_the_place_of_its_socket(void **state)
+{
+    struct fixture *fixture = *state;
+    char memory[256];
+    const char *folder = fixture->base;
+    const char *control = FILE_IN(fixture->folder, "replaced");
+    path_in(folder, "memory.bin", memory, sizeof memory);
+    struct forkd_server *server = start_chain(fixture, memory, &folder, 1, control);
+    int pid = forkd_server_pid(server);
+    assert_int_equal(unlink(control), 0);
+    write_file(control, "mine");
+    forkd_server_free(server);
+    assert_gone(pid);
+    assert_file_holds(control, "mine");
+}
+
 static void detached_branch_completes_by_itself(void **state)
 {
     struct fixture *fixture = *state;
@@ -771,6 +788,7 @@ int main(void)
         cmocka_unit_test(detached_child_outlives_handle_and_server),
         cmocka_unit_test(process_of_a_detached_child_is_killed_by_number_and_start),
         cmocka_unit_test(detached_server_serves_all_and_ends_when_idle),
+        cmocka_unit_test(ended_server_leaves_what_took_the_place_of_its_socket),
         cmocka_unit_test(detached_branch_completes_by_itself),
         cmocka_unit_test(shared_disk_is_the_sources_alone),
     };

@@ -179,6 +179,89 @@ static void killed_child_is_reported_and_its_socket_removed(void **state)
     forkd_server_free(server);
 }
 
+static struct forkd_vm *fork_with(struct forkd_server *server, const struct forkd_child_options *options)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm *child = NULL;
+    OK(forkd_server_fork(server, options, &child, &error));
+    return child;
+}
+
+/* One at a time, and from the parked ones as well. */
+static void second_child_of_one_socket_fails_and_the_first_keeps_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server_options options = fixture->options;
+    struct forkd_error error = {0};
+    char path[128];
+    folder_file(&fixture->folder, "one.vsock", path, sizeof path);
+    for (uint32_t parked = 0; parked < 3; parked += 2) {
+        options.parked_count = parked;
+        struct forkd_server *server = NULL;
+        OK(forkd_server_start(&server, &options, &error));
+        wait_for_children(forkd_server_pid(server), (int)parked);
+        struct forkd_vm_status status;
+        struct forkd_vm *first = fork_ready(server, path, &status);
+        const struct forkd_child_options same = {.flags = FORKD_NO_AGENT, .vsock_path = path};
+        struct forkd_vm *second = fork_with(server, &same);
+        OK(forkd_vm_wait(second, 20000, &status, &error));
+        assert_int_equal(status.phase, FORKD_VM_ENDED);
+        assert_int_equal(status.error.code, -EADDRINUSE);
+        assert_gone(status.pid);
+        assert_int_equal(try_connect(path), 0);
+        forkd_vm_free(second);
+        assert_int_equal(try_connect(path), 0);
+        forkd_vm_free(first);
+        assert_int_equal(access(path, F_OK), -1);
+        forkd_server_free(server);
+    }
+}
+
+static void child_that_finds_its_socket_taken_leaves_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_error error = {0};
+    struct forkd_vm_status status;
+    char path[128];
+    folder_file(&fixture->folder, "taken", path, sizeof path);
+    write_file(path, "mine");
+    const struct forkd_child_options options = {.flags = FORKD_NO_AGENT, .vsock_path = path};
+    struct forkd_vm *child = fork_with(server, &options);
+    OK(forkd_vm_wait(child, 20000, &status, &error));
+    assert_int_equal(status.error.code, -EADDRINUSE);
+    forkd_vm_free(child);
+    wait_for_children(forkd_server_pid(server), 0);
+    forkd_server_free(server);
+    assert_file_holds(path, "mine");
+}
+
+/* A child of a guest that takes the identity and never acknowledges it: it does not come to making its own.
+ */
+static void child_that_is_killed_early_leaves_a_socket_that_was_there(void **state)
+{
+    (void)state;
+    void *mute = NULL;
+    assert_int_equal(make_snapshot_of(&mute, GUEST("answer")), 0);
+    struct fixture *fixture = mute;
+    struct forkd_server *server = start(fixture);
+    char path[128];
+    folder_file(&fixture->folder, "before", path, sizeof path);
+    int fd = bind_at(path, false);
+    const struct forkd_child_options options = {.hostname = "mute", .vsock_path = path};
+    struct forkd_vm *child = fork_with(server, &options);
+    wait_for_children(forkd_server_pid(server), 1);
+    char command[64];
+    snprintf(command, sizeof command, "pkill -KILL -P %d", forkd_server_pid(server));
+    assert_int_equal(system(command), 0);
+    wait_for_children(forkd_server_pid(server), 0);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+    assert_int_equal(access(path, F_OK), 0);
+    close(fd);
+    remove_snapshot(&mute);
+}
+
 static void killed_server_takes_its_children_along(void **state)
 {
     struct fixture *fixture = *state;
@@ -375,6 +458,9 @@ int main(void)
         cmocka_unit_test(parked_children_are_used_and_replaced),
         cmocka_unit_test(working_set_file_is_made_and_not_needed),
         cmocka_unit_test(killed_child_is_reported_and_its_socket_removed),
+        cmocka_unit_test(second_child_of_one_socket_fails_and_the_first_keeps_it),
+        cmocka_unit_test(child_that_finds_its_socket_taken_leaves_it),
+        cmocka_unit_test(child_that_is_killed_early_leaves_a_socket_that_was_there),
         cmocka_unit_test(killed_server_takes_its_children_along),
         cmocka_unit_test(ended_server_takes_its_children_along),
         cmocka_unit_test(child_that_does_not_acknowledge_its_identity_is_ended),

@@ -12,9 +12,13 @@
 
 #include <forkd/forkd.h>
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* FORKD_VMM and FORKD_GUESTS come from CMake. */
@@ -45,6 +49,56 @@ static inline void folder_remove(const struct folder *folder)
     char command[128];
     snprintf(command, sizeof command, "rm -rf '%s'", folder->path);
     assert_int_equal(system(command), 0);
+}
+
+static inline void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static inline void assert_file_holds(const char *path, const char *text)
+{
+    char held[64] = {0};
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        fail_msg("%s is gone", path);
+    size_t length = fread(held, 1, sizeof held - 1, file);
+    fclose(file);
+    assert_int_equal(length, strlen(text));
+    assert_string_equal(held, text);
+}
+
+static inline struct sockaddr_un socket_address(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t length = strlen(path);
+    assert_true(length < sizeof address.sun_path);
+    memcpy(address.sun_path, path, length);
+    return address;
+}
+
+/* A socket at `path`, of this program's own; it takes connections only when `listening`. */
+static inline int bind_at(const char *path, bool listening)
+{
+    struct sockaddr_un address = socket_address(path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    if (listening)
+        assert_int_equal(listen(fd, 1), 0);
+    return fd;
+}
+
+/* 0, or why nobody takes connections there. */
+static inline int try_connect(const char *path)
+{
+    struct sockaddr_un address = socket_address(path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int result = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : -errno;
+    close(fd);
+    return result;
 }
 
 /* 0, or the error's text on stderr and the test failed. */
