@@ -173,8 +173,9 @@ int forkd_vm_fd(const struct forkd_vm *vm);
 /*
  * Pause the VM and write it into `directory` (which must exist): memory.bin, vmstate, and disk-<i>.layer for
  * every FORKD_DISK_PRIVATE disk i (decimal, from 0) that was written to. Everything is fsynced, the directory
- * too. The VM stays paused and can only be killed. Existing files of these names are an error (-EEXIST).
- * After a failure the files written so far have been removed. Errors: -ENOSPC and others of writing;
+ * too. The VM stays paused and can only be killed. Existing files of these names are an error (-EEXIST) and
+ * stay; so is a snapshot that is being written there (it has a file vmstate.new until it is complete). After
+ * a failure the files written so far have been removed. Errors: -ENOSPC and others of writing;
  * -EAGAIN the guest is not ready yet; -EPIPE the VM died.
  */
 int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_error *err);
@@ -343,8 +344,8 @@ struct forkd_branch_result {
  * was written to (since the VM's server was started, with FORKD_BRANCH_LAYER; in all otherwise), and at the
  * very end, when all of that is fsynced, vmstate: a folder without it is no snapshot. The VM may end before
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
- * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST there is a snapshot in
- * the folder; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing; -ENOMEM,
+ * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST as for
+ * forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing; -ENOMEM,
  * -EAGAIN of fork(2); -EPIPE the VM died.
  */
 int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,

@@ -361,11 +361,11 @@ static int save_state(struct vm *vm, struct vmstate_writer *writer, struct forkd
     return result == 0 ? vmstate_writer_finish(writer, err) : result;
 }
 
-static int snapshot(struct vm *vm, int directory, struct forkd_error *err)
+/* Lock held; the machine stands still for good afterwards. */
+static int write_snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
-    int result = check_ready(vm, "snapshot", err);
-    if (result < 0 || (result = snapshot_check_folder(directory, err)) < 0 ||
-        (result = machine_pause(&vm->machine, err)) < 0 || (result = flush_disks(vm, err)) < 0)
+    int result = machine_pause(&vm->machine, err);
+    if (result < 0 || (result = flush_disks(vm, err)) < 0)
         return result;
     struct vmstate_writer writer;
     result = save_state(vm, &writer, err);
@@ -382,14 +382,24 @@ static int snapshot(struct vm *vm, int directory, struct forkd_error *err)
     return result;
 }
 
-static int check_branch(struct vm *vm, const struct control_branch *message, int directory,
-                        struct forkd_error *err)
+static int snapshot(struct vm *vm, int directory, struct forkd_error *err)
+{
+    uint32_t disk_count = vm->machine.config.disk_count;
+    int result = check_ready(vm, "snapshot", err);
+    if (result < 0 || (result = snapshot_claim(disk_count, directory, err)) < 0)
+        return result;
+    result = write_snapshot(vm, directory, err);
+    if (result < 0)
+        snapshot_remove(disk_count, directory);
+    return result;
+}
+
+static int check_branch(struct vm *vm, const struct control_branch *message, struct forkd_error *err)
 {
     if ((message->flags & FORKD_BRANCH_LAYER) != 0 && vm->memory_fd < 0)
         return error_set(err, EINVAL, "branch", "VM",
                          "it was booted: there is nothing that a layer could be over");
-    int result = check_ready(vm, "branch", err);
-    return result < 0 ? result : snapshot_check_folder(directory, err);
+    return check_ready(vm, "branch", err);
 }
 
 /*
@@ -412,28 +422,41 @@ static int fork_twin(struct vm *vm, struct twin *twin, pid_t *pid, struct forkd_
     return *pid < 0 ? error_set(err, errno, "fork", "VM", NULL) : 0;
 }
 
-/* `fds` as control.h says; they are closed by the caller. */
-static int branch(struct vm *vm, const struct control_branch *message, const int *fds,
-                  struct forkd_branch_result *result, struct forkd_error *err)
+/* The guest stands still for the time of fork_twin. */
+static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_result *result,
+                          struct forkd_error *err)
 {
-    struct twin twin = {.channel = fds[0],
-                        .directory = fds[1],
-                        .listener = message->has_listener ? fds[2] : -1,
-                        .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0};
-    int rc = check_branch(vm, message, twin.directory, err);
-    if (rc < 0 || (rc = flush_disks(vm, err)) < 0)
-        return rc;
     signal(SIGCHLD, SIG_IGN); /* twins are nobody's to wait for */
     uint64_t before = vm_now_us();
-    rc = machine_pause(&vm->machine, err);
+    int rc = machine_pause(&vm->machine, err);
     pid_t pid = 0;
     if (rc == 0)
-        rc = fork_twin(vm, &twin, &pid, result, err);
+        rc = fork_twin(vm, twin, &pid, result, err);
     if (vm->machine.end == FORKD_END_NONE)
         machine_resume(&vm->machine);
     result->pause_us = vm_now_us() - before;
     result->pid = pid;
-    vmstate_writer_free(&twin.state);
+    vmstate_writer_free(&twin->state);
+    return rc;
+}
+
+/* `fds` as control.h says; they are closed by the caller. */
+static int branch(struct vm *vm, const struct control_branch *message, const int *fds,
+                  struct forkd_branch_result *result, struct forkd_error *err)
+{
+    uint32_t disk_count = vm->machine.config.disk_count;
+    struct twin twin = {.channel = fds[0],
+                        .directory = fds[1],
+                        .listener = message->has_listener ? fds[2] : -1,
+                        .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0};
+    int rc = check_branch(vm, message, err);
+    if (rc < 0 || (rc = snapshot_claim(disk_count, twin.directory, err)) < 0)
+        return rc;
+    rc = flush_disks(vm, err);
+    if (rc == 0)
+        rc = pause_and_fork(vm, &twin, result, err);
+    if (rc < 0)
+        snapshot_remove(disk_count, twin.directory);
     return rc;
 }
 

@@ -67,9 +67,9 @@ static int write_disk(const struct snapshot_source *source, uint32_t index, int 
 
 static int write_state(const struct snapshot_source *source, int directory, struct forkd_error *err)
 {
-    int fd = create_file(directory, STATE_STAGED, err);
+    int fd = openat(directory, STATE_STAGED, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return fd;
+        return error_set(err, errno, "open", STATE_STAGED, "somebody has removed it");
     int result = io_pwrite(fd, source->vmstate, source->vmstate_length, 0);
     if (result < 0)
         error_set(err, result, "write", STATE, NULL);
@@ -84,14 +84,34 @@ static int write_state(const struct snapshot_source *source, int directory, stru
     return result;
 }
 
-int snapshot_check_folder(int directory, struct forkd_error *err)
+static int check_absent(int directory, const char *name, struct forkd_error *err)
 {
-    static const char *const names[] = {STATE, STATE_STAGED, IMAGE, LAYER};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (faccessat(directory, names[i], F_OK, 0) == 0)
-            return error_set(err, EEXIST, "snapshot", names[i], "the folder already holds a snapshot");
+    if (faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    return error_set(err, EEXIST, "create", name, "the folder has a file of this name already; take another");
+}
+
+int snapshot_claim(uint32_t disk_count, int directory, struct forkd_error *err)
+{
+    static const char *const names[] = {STATE, IMAGE, LAYER};
+    int fd = openat(directory, STATE_STAGED, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set(err, errno, "create", STATE_STAGED,
+                         errno == EEXIST ? "a snapshot is being written to this folder, or was not finished"
+                                         : NULL);
+    close(fd);
+    /* Only now, when no other snapshot can begin here. */
+    int result = 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && result == 0; i++)
+        result = check_absent(directory, names[i], err);
+    for (uint32_t i = 0; i < disk_count && result == 0; i++) {
+        char name[NAME_SIZE];
+        disk_name(name, i);
+        result = check_absent(directory, name, err);
     }
-    return 0;
+    if (result < 0)
+        unlinkat(directory, STATE_STAGED, 0);
+    return result;
 }
 
 int snapshot_write(const struct snapshot_source *source, int directory, struct forkd_error *err)
@@ -101,15 +121,13 @@ int snapshot_write(const struct snapshot_source *source, int directory, struct f
         result = write_disk(source, i, directory, err);
     if (result == 0)
         result = write_state(source, directory, err);
-    if (result < 0)
-        snapshot_remove(source->disk_count, directory);
     return result;
 }
 
+/* The claim goes last: until then nobody else's files can be here. */
 void snapshot_remove(uint32_t disk_count, int directory)
 {
     unlinkat(directory, STATE, 0);
-    unlinkat(directory, STATE_STAGED, 0);
     unlinkat(directory, IMAGE, 0);
     unlinkat(directory, LAYER, 0);
     for (uint32_t i = 0; i < disk_count; i++) {
@@ -117,4 +135,5 @@ void snapshot_remove(uint32_t disk_count, int directory)
         disk_name(name, i);
         unlinkat(directory, name, 0);
     }
+    unlinkat(directory, STATE_STAGED, 0);
 }

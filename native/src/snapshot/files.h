@@ -22,16 +22,21 @@ struct snapshot_source {
     bool over_base; /* as layers over what the memory is a mapping of, and over the disks' layers */
 };
 
-/* -EEXIST when the folder holds a snapshot already, or the beginning of one. */
-int snapshot_check_folder(int directory, struct forkd_error *err);
+/*
+ * Begin a snapshot in a folder: -EEXIST when it has a file of one of the names, which stays, or when another
+ * snapshot has been begun there. From here on, and until snapshot_remove or the end of snapshot_write, files
+ * of these names are nobody else's.
+ */
+int snapshot_claim(uint32_t disk_count, int directory, struct forkd_error *err);
 
 /*
- * Write and fsync everything; vmstate comes last, by a rename, so that a folder that has it is complete.
- * After a failure nothing of it is there.
+ * Write and fsync everything to a folder that was claimed; vmstate comes last, by a rename, so that a folder
+ * that has it is complete. After a failure the caller has to remove what there is.
  */
 int snapshot_write(const struct snapshot_source *source, int directory, struct forkd_error *err);
 
-/* Remove what snapshot_write has written, wherever it was stopped. */
+/* Give a claimed folder up: remove what snapshot_write has written, wherever it was stopped. Once: it may be
+ * another's afterwards. */
 void snapshot_remove(uint32_t disk_count, int directory);
 
 #endif

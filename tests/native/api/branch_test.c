@@ -549,6 +549,50 @@ static void killed_twin_writer_or_child_leaves_a_whole_branch_or_none(void **sta
     forkd_server_free(server);
 }
 
+/* Whoever begins first has the folder. */
+static void two_branches_into_one_folder_exclude_each_other(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *sources[2] = {fork_child(server, NULL, NULL), fork_child(server, NULL, NULL)};
+    for (int i = 0; i < 10; i++) {
+        char directory[128];
+        make_directory(fixture, "both", directory, sizeof directory);
+        struct forkd_server *first = branch(sources[i % 2], directory, 0, NULL);
+        const struct forkd_branch_options options = {.directory = directory};
+        struct forkd_server *second = NULL;
+        assert_int_equal(forkd_vm_branch(sources[1 - i % 2], &options, &second, NULL, &error), -EEXIST);
+        OK(forkd_server_wait_written(first, WAIT_MS, &error));
+        forkd_server_free(first);
+        assert_true(exists_in(directory, "vmstate"));
+        assert_whole_or_none(fixture, directory);
+        remove_directory(directory);
+    }
+    for (int i = 0; i < 2; i++)
+        forkd_vm_free(sources[i]);
+    forkd_server_free(server);
+}
+
+static void branch_leaves_files_that_are_in_its_way(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char directory[128];
+    char path[256];
+    make_directory(fixture, "in-the-way", directory, sizeof directory);
+    write_file(path_in(directory, "disk-0.layer", path, sizeof path), "mine");
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, NULL, NULL);
+    const struct forkd_branch_options options = {.directory = directory};
+    struct forkd_server *twin = NULL;
+    assert_int_equal(forkd_vm_branch(source, &options, &twin, NULL, &error), -EEXIST);
+    assert_file_holds(path, "mine");
+    assert_int_equal(count_files(directory), 1);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+}
+
 static void full_disk_fails_the_branch_and_not_the_source(void **state)
 {
     struct fixture *fixture = *state;
@@ -784,6 +828,8 @@ int main(void)
         cmocka_unit_test(the_source_is_afterwards_as_it_was),
         cmocka_unit_test(killed_source_leaves_a_whole_branch_or_none),
         cmocka_unit_test(killed_twin_writer_or_child_leaves_a_whole_branch_or_none),
+        cmocka_unit_test(two_branches_into_one_folder_exclude_each_other),
+        cmocka_unit_test(branch_leaves_files_that_are_in_its_way),
         cmocka_unit_test(full_disk_fails_the_branch_and_not_the_source),
         cmocka_unit_test(detached_child_outlives_handle_and_server),
         cmocka_unit_test(process_of_a_detached_child_is_killed_by_number_and_start),

@@ -423,6 +423,40 @@ static void snapshot_never_overwrites(void **state)
     assert_int_equal(access(fixture->memory, F_OK), 0);
 }
 
+static void snapshot_leaves_files_that_are_in_its_way(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"disk-0.layer", "memory.bin", "memory.layer", "vmstate",
+                                        "vmstate.new"};
+    struct folder folder = folder_make();
+    struct forkd_error error = {0};
+    const char *image = FILE_IN(folder, "disk.img");
+    write_file(image, "");
+    assert_int_equal(truncate(image, 1 << 20), 0);
+    const struct forkd_disk disk = {.path = image};
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    options.disks = &disk;
+    options.disk_count = 1;
+    struct forkd_vm *vm = boot(&options);
+    OK(forkd_vm_wait(vm, 20000, NULL, &error));
+    const char *directory = FILE_IN(folder, "snapshot");
+    assert_int_equal(mkdir(directory, 0700), 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/%s", directory, names[i]);
+        write_file(path, "mine");
+        assert_int_equal(forkd_vm_snapshot(vm, directory, &error), -EEXIST);
+        assert_non_null(strstr(error.text, names[i]));
+        assert_file_holds(path, "mine");
+        assert_int_equal(count_entries("%s", directory), 3);
+        assert_int_equal(unlink(path), 0);
+    }
+    OK(forkd_vm_snapshot(vm, directory, &error));
+    assert_int_equal(count_entries("%s", directory), 2 + 2);
+    forkd_vm_free(vm);
+    folder_remove(&folder);
+}
+
 /* A folder on a file system of 8 MiB: the 64 MiB of memory do not fit. */
 static void full_disk_leaves_nothing_behind(void **state)
 {
@@ -469,6 +503,7 @@ int main(void)
         cmocka_unit_test(memory_image_of_another_size_is_refused),
         cmocka_unit_test(wrong_disks_are_refused),
         cmocka_unit_test(snapshot_never_overwrites),
+        cmocka_unit_test(snapshot_leaves_files_that_are_in_its_way),
         cmocka_unit_test(full_disk_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, make_snapshot, remove_snapshot);
