@@ -64,6 +64,7 @@ struct forkd_disk {
 };
 
 #define FORKD_MAX_DISKS 25
+#define FORKD_CONSOLE_MAX (1u << 20) /* bytes of a VM's console that are kept */
 #define FORKD_MAX_LAYERS 32
 #define FORKD_MAX_VCPUS 32
 
@@ -92,7 +93,8 @@ struct forkd_boot_options {
     const char *tap_name;           /* host tap device of the one network device; NULL: no network device */
     uint8_t mac[6];                 /* all zero: AA:FC:00:00:00:01 */
     uint8_t mac_reserved[2];        /* zero */
-    const char *console_path;       /* file that the serial console is appended to; NULL: discarded */
+    const char *console_path;       /* file that the serial console is appended to: at most
+                                       FORKD_CONSOLE_MAX bytes, then their older half goes; NULL: discarded */
     const char *vsock_path;  /* Unix socket to create (CONNECT <port>\n / OK <port>\n); NULL: none. What
                                 is there already stays, and the VM ends with -EADDRINUSE */
     const char *scratch_dir; /* where private disk layers live, without a name; NULL: /var/tmp */
@@ -345,8 +347,8 @@ struct forkd_branch_result {
  * very end, when all of that is fsynced, vmstate: a folder without it is no snapshot. The VM may end before
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
  * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST as for
- * forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing; -ENOMEM,
- * -EAGAIN of fork(2); -EPIPE the VM died.
+ * forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing;
+ * -ENOMEM, -EAGAIN of fork(2); -EPIPE the VM died.
  */
 int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
                     struct forkd_server **out, struct forkd_branch_result *result, struct forkd_error *err);

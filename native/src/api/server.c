@@ -248,7 +248,7 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
                               "vsock_path", err)) < 0)
         return result;
     if (message->has_console &&
-        (result = fd_list_open(list, options->console_path, O_WRONLY | O_CREAT | O_APPEND, "console log",
+        (result = fd_list_open(list, options->console_path, O_RDWR | O_CREAT | O_APPEND, "console log",
                                err)) < 0)
         return result;
     if (message->has_netns)

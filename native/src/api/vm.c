@@ -76,7 +76,7 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
         (result = fd_list_open(list, options->initrd_path, O_RDONLY, "initrd", err)) < 0)
         return result;
     if (message->has_console &&
-        (result = fd_list_open(list, options->console_path, O_WRONLY | O_CREAT | O_APPEND, "console log",
+        (result = fd_list_open(list, options->console_path, O_RDWR | O_CREAT | O_APPEND, "console log",
                                err)) < 0)
         return result;
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes, NULL, err);

@@ -2,10 +2,16 @@
 /* Registers: TI PC16550D data sheet, section 8. */
 #include "devices/serial.h"
 
+#include "base/io.h"
+
+#include <forkd/forkd.h>
+
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define SECTION_VERSION 1
+#define CONSOLE_KEPT (FORKD_CONSOLE_MAX / 2)
 
 enum {
     REG_DATA = 0,
@@ -31,15 +37,51 @@ enum {
 
 void serial_init(struct serial *serial, struct virtio_machine *machine, uint32_t gsi, int log_fd)
 {
-    *serial = (struct serial){.machine = machine, .gsi = gsi, .log_fd = log_fd, .divisor_low = 1};
+    *serial = (struct serial){.machine = machine, .gsi = gsi, .divisor_low = 1};
+    serial_log_to(serial, log_fd);
+}
+
+void serial_log_to(struct serial *serial, int log_fd)
+{
+    serial->log_fd = log_fd;
+    serial->log_start = log_fd < 0 ? -1 : lseek(log_fd, 0, SEEK_END);
+}
+
+/* A console that cannot be written must not stop the guest: what does not fit is lost. */
+static void append(const struct serial *serial, const void *text, size_t length)
+{
+    ssize_t ignored = write(serial->log_fd, text, length);
+    (void)ignored;
+}
+
+/* The log is full: of what it has, the newer half stays, from the start of a line. So the last words of a
+ * guest are there with what led to them, and one that talks for ever fills nobody's memory (the log may lie
+ * in a tmpfs). */
+static void cut_log(const struct serial *serial, int64_t end)
+{
+    static const char note[] = "[forkd: the log was full; what came before was left out]\n";
+    char *newer = malloc(CONSOLE_KEPT);
+    size_t length = 0;
+    const char *start = NULL;
+    if (newer != NULL && io_pread(serial->log_fd, newer, CONSOLE_KEPT, (uint64_t)(end - CONSOLE_KEPT)) == 0)
+        start = memchr(newer, '\n', CONSOLE_KEPT);
+    if (start != NULL)
+        length = CONSOLE_KEPT - (size_t)(++start - newer);
+    if (ftruncate(serial->log_fd, serial->log_start) == 0) {
+        append(serial, note, sizeof note - 1);
+        append(serial, start, length);
+    }
+    free(newer);
 }
 
 void serial_flush(struct serial *serial)
 {
-    /* A console that cannot be written must not stop the guest: what does not fit is lost. */
     if (serial->buffered > 0 && serial->log_fd >= 0) {
-        ssize_t ignored = write(serial->log_fd, serial->buffer, serial->buffered);
-        (void)ignored;
+        append(serial, serial->buffer, serial->buffered);
+        /* After a write the offset of an appending descriptor is the end of the file. */
+        int64_t end = serial->log_start < 0 ? -1 : lseek(serial->log_fd, 0, SEEK_CUR);
+        if (end - serial->log_start >= FORKD_CONSOLE_MAX)
+            cut_log(serial, end);
     }
     serial->buffered = 0;
 }

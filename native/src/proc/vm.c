@@ -861,7 +861,7 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
 {
     uint32_t next = 0;
     vm->console_fd = message->has_console ? fds[next++] : -1;
-    vm->machine.serial.log_fd = vm->console_fd;
+    serial_log_to(&vm->machine.serial, vm->console_fd);
     if (vm->prepare_error.code != 0) {
         *err = vm->prepare_error;
         return err->code;
