@@ -124,7 +124,7 @@ struct pending_reset {
 struct vsock {
     struct virtio_device device;
     struct vsock_host *host;
-    struct loop_watch listener; /* listener_fd while it accepts */
+    struct loop_watch listener; /* of listener_fd, by its edges while nothing can be accepted */
     int listener_fd;
     bool event_due;          /* TRANSPORT_RESET has yet to go to the guest */
     bool hold;               /* no new connections before the guest has handled it */
@@ -1094,8 +1094,8 @@ static void listener_ready(struct loop_watch *watch, uint32_t events)
             if (fd >= 0)
                 close(fd);
             /* No room, or no descriptors: those who wait in the backlog go on doing so until there is
-             * (listener_continue). */
-            loop_modify(vsock->device.machine->loop, &vsock->listener, 0);
+             * (listener_continue), or until there may be, which is looked at when one more comes. */
+            loop_modify(vsock->device.machine->loop, &vsock->listener, EPOLLIN | EPOLLET);
             return;
         }
     }

@@ -7,6 +7,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_vsock.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -966,6 +967,30 @@ static void clients_beyond_the_limit_wait(void **state)
         close(fds[i]);
 }
 
+/* Neither the guest nor a connection does anything: it is by the next client that the device sees that it can
+ * go on. */
+static void clients_without_descriptors_wait_for_the_next_one(void **state)
+{
+    struct fixture *f = *state;
+    struct stream streams[2];
+    struct rlimit limit;
+    int first = connect_client(f);
+    say(first, "CONNECT 52\n");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const struct rlimit none = {.rlim_cur = 3, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    expect_silence(f);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct pollfd loop = {.fd = f->driver.loop.epoll_fd, .events = POLLIN};
+    assert_int_equal(poll(&loop, 1, 0), 0); /* and it is not woken over and over */
+    int second = connect_client(f);
+    say(second, "CONNECT 52\n");
+    accept_request(f, &streams[0]);
+    accept_request(f, &streams[1]);
+    close(first);
+    close(second);
+}
+
 static void guest_connections_beyond_the_limit_are_reset(void **state)
 {
     struct fixture *f = *state;
@@ -1394,6 +1419,7 @@ int main(void)
         TEST(connections_take_turns),
         TEST(thousand_clients_are_served),
         TEST(clients_beyond_the_limit_wait),
+        TEST(clients_without_descriptors_wait_for_the_next_one),
         TEST(guest_connections_beyond_the_limit_are_reset),
         TEST(packets_without_a_connection_are_reset),
         TEST(reset_is_never_answered),
