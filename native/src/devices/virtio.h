@@ -6,7 +6,7 @@
  *
  * Threads: register accesses come from vCPU threads, everything else from the VM's event loop; both hold the
  * VM's lock. A write to QUEUE_NOTIFY only marks the queue and wakes the loop (virtio_machine.wake), which
- * then calls virtio_process: so a vCPU never waits for a disk.
+ * then calls virtio_process. The lock is held there, too: an exit during a disk's I/O waits for it.
  */
 #ifndef FORKD_DEVICES_VIRTIO_H
 #define FORKD_DEVICES_VIRTIO_H
