@@ -122,12 +122,13 @@ enum forkd_vm_end {
 };
 
 struct forkd_vm_status {
-    uint32_t phase;           /* enum forkd_vm_phase */
-    uint32_t end;             /* enum forkd_vm_end */
-    int32_t pid;              /* of the VM's process, in the caller's PID namespace; 0 while not yet known */
-    uint32_t host_full;       /* 1: a write to a private disk has failed, since the host had no room for it */
-    uint64_t fork_us;         /* child only: from forkd_server_fork to the first KVM_RUN, microseconds */
-    uint64_t ready_us;        /* child only: from forkd_server_fork to FORKD_VM_READY, microseconds */
+    uint32_t phase;     /* enum forkd_vm_phase */
+    uint32_t end;       /* enum forkd_vm_end */
+    int32_t pid;        /* of the VM's process, in the caller's PID namespace; 0 while not yet known */
+    uint32_t host_full; /* 1: a write to a disk has failed, since the host had no room for it: the guest had
+                           an I/O error */
+    uint64_t fork_us;   /* child only: from forkd_server_fork to the first KVM_RUN, microseconds */
+    uint64_t ready_us;  /* child only: from forkd_server_fork to FORKD_VM_READY, microseconds */
     struct forkd_error error; /* set when end is FORKD_END_ERROR */
     uint64_t start_time;      /* of a detached VM's process, for forkd_process_kill; 0 otherwise */
     uint64_t reserved[3];
@@ -177,7 +178,8 @@ int forkd_vm_fd(const struct forkd_vm *vm);
  * every FORKD_DISK_PRIVATE disk i (decimal, from 0) that was written to. Everything is fsynced, the directory
  * too. The VM stays paused and can only be killed. Existing files of these names are an error (-EEXIST) and
  * stay; so is a snapshot that is being written there (it has a file vmstate.new until it is complete). After
- * a failure the files written so far have been removed. Errors: -ENOSPC and others of writing;
+ * a failure the files written so far have been removed. Errors: -ENOSPC and others of writing; -ENOSPC
+ * also when status.host_full;
  * -EAGAIN the guest is not ready yet; -EPIPE the VM died.
  */
 int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_error *err);
@@ -348,7 +350,8 @@ struct forkd_branch_result {
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
  * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST as for
  * forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing;
- * -ENOMEM, -EAGAIN of fork(2); -EPIPE the VM died.
+ * -ENOSPC when status.host_full; -ENOMEM, -EAGAIN of
+ * fork(2); -EPIPE the VM died.
  */
 int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
                     struct forkd_server **out, struct forkd_branch_result *result, struct forkd_error *err);

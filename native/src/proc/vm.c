@@ -354,6 +354,17 @@ static int check_ready(const struct vm *vm, const char *operation, struct forkd_
     return error_set(err, EAGAIN, operation, "VM", "the guest is not ready yet");
 }
 
+/* What such a guest has on its disks is not what it wrote: nothing to begin others with. */
+static int check_host_full(const struct vm *vm, const char *operation, struct forkd_error *err)
+{
+    if (vm->status.host_full == 0)
+        return 0;
+    return error_set(
+        err, ENOSPC, operation, "VM",
+        "the host's disk was full when the guest wrote to its own, and its file systems may have "
+        "stopped: make room there, and begin again with a new VM");
+}
+
 static int save_state(struct vm *vm, struct vmstate_writer *writer, struct forkd_error *err)
 {
     vmstate_writer_init(writer);
@@ -386,7 +397,8 @@ static int snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
     uint32_t disk_count = vm->machine.config.disk_count;
     int result = check_ready(vm, "snapshot", err);
-    if (result < 0 || (result = snapshot_claim(disk_count, directory, err)) < 0)
+    if (result < 0 || (result = check_host_full(vm, "snapshot", err)) < 0 ||
+        (result = snapshot_claim(disk_count, directory, err)) < 0)
         return result;
     result = write_snapshot(vm, directory, err);
     if (result < 0)
@@ -399,7 +411,8 @@ static int check_branch(struct vm *vm, const struct control_branch *message, str
     if ((message->flags & FORKD_BRANCH_LAYER) != 0 && vm->memory_fd < 0)
         return error_set(err, EINVAL, "branch", "VM",
                          "it was booted: there is nothing that a layer could be over");
-    return check_ready(vm, "branch", err);
+    int result = check_ready(vm, "branch", err);
+    return result < 0 ? result : check_host_full(vm, "branch", err);
 }
 
 /*
@@ -598,6 +611,18 @@ static void set_name(const char *name)
     prctl(PR_SET_NAME, name);
 }
 
+/* After each round of the loop, which is where all writes to disks are. */
+static void note_host_full(struct vm *vm)
+{
+    bool full = false;
+    for (uint32_t i = 0; i < vm->machine.config.disk_count; i++)
+        full = full || disk_host_full(vm->machine.disks[i]);
+    if (!full || vm->status.host_full != 0)
+        return;
+    vm->status.host_full = 1;
+    publish_status(vm);
+}
+
 static void *loop_thread(void *argument)
 {
     struct vm *vm = argument;
@@ -607,6 +632,7 @@ static void *loop_thread(void *argument)
     int result = 0;
     for (;;) {
         pthread_mutex_lock(&vm->machine.lock);
+        note_host_full(vm);
         if (result < 0)
             fail(vm, &error);
         bool stop = loop->stop;
@@ -674,6 +700,8 @@ static int open_disks(struct disk **disks, uint32_t count, const uint32_t *modes
         char name[NAME_SIZE];
         snprintf(name, sizeof name, "disk %u", i);
         int result = disk_open(&disks[i], name, modes[i], fds[used], fds + used + 1, layers, scratch, err);
+        if (result == 0)
+            result = disk_verify_layers(disks[i], err);
         if (result < 0)
             return result;
         used += 1 + layers;

@@ -19,6 +19,7 @@
 #define REGION_BLOCKS 2048u
 #define MAX_STAGES (UINT16_MAX - 1u)
 #define IOV_BATCH 128
+#define LAYER_NAME_SIZE 256
 
 /* What the layers say, merged: `count` blocks from `first` are in file `source`, from block `file_block` on.
  */
@@ -45,6 +46,7 @@ struct disk {
     int *files; /* the base, then the layers, bottom first */
     uint32_t file_count;
     struct extent_list layers;
+    bool host_full;
 
     /*
      * Tops: stages[0 .. stage_count) are frozen, stages[stage_count] is the one that is written to, when
@@ -141,11 +143,24 @@ static int overlay(struct extent_list *list, const struct layer *layer, uint32_t
 
 /* Opening. */
 
+/* A layer in errors: by its file, which is what a person can do something about, and comes as a descriptor.
+ */
+static void name_layer(const struct disk *disk, uint32_t index, char name[LAYER_NAME_SIZE])
+{
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", disk->files[1 + index]);
+    ssize_t length = readlink(link, name, LAYER_NAME_SIZE - 1);
+    if (length > 0)
+        name[length] = '\0';
+    else
+        snprintf(name, LAYER_NAME_SIZE, "%s, layer %u", disk->name, index);
+}
+
 static int add_layer(struct disk *disk, uint32_t index, struct forkd_error *err)
 {
-    char name[256];
+    char name[LAYER_NAME_SIZE];
     struct layer layer;
-    snprintf(name, sizeof name, "%s, layer %u", disk->name, index);
+    name_layer(disk, index, name);
     int rc = layer_open(disk->files[1 + index], name, &layer, err);
     if (rc < 0)
         return rc;
@@ -247,6 +262,17 @@ fail:
     return rc;
 }
 
+int disk_verify_layers(const struct disk *disk, struct forkd_error *err)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i + 1 < disk->file_count && rc == 0; i++) {
+        char name[LAYER_NAME_SIZE];
+        name_layer(disk, i, name);
+        rc = layer_verify_data(disk->files[1 + i], name, disk->size, err);
+    }
+    return rc;
+}
+
 void disk_close(struct disk *disk)
 {
     if (disk == NULL)
@@ -269,6 +295,18 @@ bool disk_read_only(const struct disk *disk)
 uint32_t disk_mode(const struct disk *disk)
 {
     return disk->mode;
+}
+
+bool disk_host_full(const struct disk *disk)
+{
+    return disk->host_full;
+}
+
+/* The result of writing to the host, passed through. */
+static int noted(struct disk *disk, int result)
+{
+    disk->host_full = disk->host_full || result == -ENOSPC || result == -EDQUOT;
+    return result;
 }
 
 /* Where blocks are. */
@@ -605,7 +643,7 @@ static int write_top(struct disk *disk, struct cursor *cursor, uint64_t length, 
     uint64_t end_block = (end - 1) / DISK_BLOCK_SIZE + 1;
     int rc = ensure_top(disk);
     if (rc < 0)
-        return rc;
+        return noted(disk, rc);
     rc = copy_up_edges(disk, offset, end);
     if (rc == 0 && cursor != NULL)
         rc = write_bytes(top_fd(disk), cursor, length, offset);
@@ -615,7 +653,7 @@ static int write_top(struct disk *disk, struct cursor *cursor, uint64_t length, 
         forget(disk, first_block, end_block);
     else
         own(disk, first_block, end_block);
-    return rc;
+    return noted(disk, rc);
 }
 
 int disk_write(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset)
@@ -629,13 +667,13 @@ int disk_write(struct disk *disk, const struct iovec *iov, int iov_count, uint64
     if (length == 0)
         return 0;
     if (disk->mode == FORKD_DISK_SHARED)
-        return write_bytes(disk->files[0], &cursor, length, offset);
+        return noted(disk, write_bytes(disk->files[0], &cursor, length, offset));
     return write_top(disk, &cursor, length, offset);
 }
 
 int disk_flush(struct disk *disk)
 {
-    return disk->mode == FORKD_DISK_SHARED ? io_sync(disk->files[0]) : 0;
+    return disk->mode == FORKD_DISK_SHARED ? noted(disk, io_sync(disk->files[0])) : 0;
 }
 
 /* How far a run of blocks is of one kind. */
@@ -695,7 +733,7 @@ int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
     if (length == 0)
         return 0;
     if (disk->mode == FORKD_DISK_SHARED)
-        return io_zero(disk->files[0], offset, length);
+        return noted(disk, io_zero(disk->files[0], offset, length));
     uint64_t end = offset + length;
     uint64_t first = (offset + DISK_BLOCK_SIZE - 1) / DISK_BLOCK_SIZE;
     uint64_t last = end == disk->size ? disk->blocks : end / DISK_BLOCK_SIZE;
@@ -709,6 +747,11 @@ int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
     if (rc == 0 && last < disk->blocks && end > last * DISK_BLOCK_SIZE)
         rc = write_top(disk, NULL, end - last * DISK_BLOCK_SIZE, last * DISK_BLOCK_SIZE);
     return rc;
+}
+
+uint32_t disk_freezes_left(const struct disk *disk)
+{
+    return MAX_STAGES - disk->stage_count;
 }
 
 int disk_freeze_top(struct disk *disk, struct forkd_error *err)
@@ -780,7 +823,11 @@ int disk_save_layer(struct disk *disk, int out_fd, bool over_layers, bool *writt
 {
     struct extent_list ranges = {0};
     struct layer_extent *extents = NULL;
-    int rc = collect(disk, over_layers, &ranges);
+    /* What is merged gets a new checksum, which must not vouch for damage. */
+    int rc = over_layers ? 0 : disk_verify_layers(disk, err);
+    if (rc < 0)
+        return rc;
+    rc = collect(disk, over_layers, &ranges);
     if (rc < 0) {
         error_set(err, rc, "save disk", disk->name, NULL);
         goto done;

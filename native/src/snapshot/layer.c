@@ -433,7 +433,7 @@ static int verify_entry(void *context, uint64_t index, const struct entry *entry
     return 0;
 }
 
-int layer_verify_data(int fd, const char *name, const struct layer *layer, struct forkd_error *err)
+int layer_verify_data(int fd, const char *name, uint64_t size, struct forkd_error *err)
 {
     struct header header = {0};
     struct verifier verifier = {.fd = fd, .name = name};
@@ -443,7 +443,7 @@ int layer_verify_data(int fd, const char *name, const struct layer *layer, struc
     /* The checksums are in the file only: who has the layer open does not need them in memory. */
     int rc = walk_table(fd, name, &header, verify_entry, &verifier, err);
     free(verifier.buffer);
-    if (rc == 0 && header.whole != layer->size)
+    if (rc == 0 && header.whole != size)
         return damaged(err, name, "the file was replaced");
     return rc;
 }

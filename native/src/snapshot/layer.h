@@ -42,7 +42,8 @@ int layer_write(int fd, const char *name, uint64_t size, const struct layer_exte
 int layer_open(int fd, const char *name, struct layer *out, struct forkd_error *err);
 void layer_free(struct layer *layer);
 
-/* Check the checksum of all the data (reads all of it); -EBADMSG names the first bad extent. */
-int layer_verify_data(int fd, const char *name, const struct layer *layer, struct forkd_error *err);
+/* Check the checksum of all the data (reads all of it) of what was opened as a layer of a whole of `size`
+ * bytes; -EBADMSG names the first bad extent. */
+int layer_verify_data(int fd, const char *name, uint64_t size, struct forkd_error *err);
 
 #endif

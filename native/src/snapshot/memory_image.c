@@ -214,7 +214,7 @@ static int apply_layer(int fd, uint64_t size, int layer_fd, const char *name, ui
             error_set(err, EBADMSG, "read layer", name,
                       "it belongs to a memory of %" PRIu64 " bytes, this one has %" PRIu64, layer.size, size);
     if (rc == 0)
-        rc = layer_verify_data(layer_fd, name, &layer, err);
+        rc = layer_verify_data(layer_fd, name, size, err);
     for (uint64_t i = 0; i < layer.extent_count && rc == 0; i++)
         rc = apply_extent(fd, layer_fd, name, &layer.extents[i], buffer, err);
     layer_free(&layer);

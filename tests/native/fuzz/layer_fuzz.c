@@ -95,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (layer_open(fd, "fuzz", &layer, &err) == 0) {
         check_promises(&layer, table_at);
-        (void)layer_verify_data(fd, "fuzz", &layer, &err);
+        (void)layer_verify_data(fd, "fuzz", layer.size, &err);
         if (layer.size <= LARGEST_DISK)
             read_disk(fd, layer.size);
         layer_free(&layer);

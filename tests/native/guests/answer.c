@@ -5,38 +5,14 @@
  * unless the packet begins with 'p', for a ping. It says "ready" when it can be snapshotted, and once more in
  * every child. It halts until the device interrupts it, so that a thousand of them can be alive.
  */
-#include "guest.h"
+#include "virtio.h"
 
 #define PAGES 1024u
 #define FIRST 0x1000000u
-#define PAGE 4096u
 
-/* virtio-mmio, virtio 1.2, 4.2.2; the devices' places are platform.h's. */
-#define DEVICES 0xd0000000u
-#define STRIDE 0x1000u
-#define DEVICE_ID 0x008
-#define DRIVER_FEATURES 0x020
-#define DRIVER_FEATURES_SEL 0x024
-#define QUEUE_SEL 0x030
-#define QUEUE_NUM 0x038
-#define QUEUE_READY 0x044
-#define QUEUE_NOTIFY 0x050
-#define INTERRUPT_STATUS 0x060
-#define INTERRUPT_ACK 0x064
-#define STATUS 0x070
-#define QUEUE_DESC 0x080
-#define QUEUE_DRIVER 0x090
-#define QUEUE_DEVICE 0x0a0
 #define VSOCK 19u
-
 #define RX 0u
 #define TX 1u
-#define SIZE 8u
-#define RINGS(queue) (0x400000u + (queue) * 4 * PAGE)
-#define DESC(queue) RINGS(queue)
-#define AVAIL(queue) (RINGS(queue) + PAGE)
-#define USED(queue) (RINGS(queue) + 2 * PAGE)
-#define BUFFER(queue, index) (0x500000u + ((queue) * SIZE + (index)) * PAGE)
 
 /* Where the interrupt controllers are, and how the device's interrupt comes: platform.h, Intel SDM 3A, 11. */
 #define IOAPIC 0xfec00000u
@@ -68,31 +44,6 @@ struct packet {
     uint32_t forwarded;
     uint8_t data[4];
 };
-
-static uint32_t device;
-
-static volatile uint16_t *at16(uint32_t address)
-{
-    return (volatile uint16_t *)(uintptr_t)address;
-}
-
-static void describe(uint32_t queue, uint32_t index, uint32_t length, uint16_t flags)
-{
-    uint32_t address = DESC(queue) + index * 16;
-    *at(address) = BUFFER(queue, index);
-    *at(address + 4) = 0;
-    *at(address + 8) = length;
-    *at16(address + 12) = flags;
-}
-
-static void offer(uint32_t queue, uint32_t index)
-{
-    uint16_t next = *at16(AVAIL(queue) + 2);
-    *at16(AVAIL(queue) + 4 + next % SIZE * 2) = (uint16_t)index;
-    __asm__ volatile("" : : : "memory");
-    *at16(AVAIL(queue) + 2) = (uint16_t)(next + 1);
-    *at(device + QUEUE_NOTIFY) = queue;
-}
 
 /* The handler goes back without iret, which emulators of protected mode may lack: interrupts are off again,
  * and of the registers it uses only what wait_for_interrupt gives away. */
@@ -141,28 +92,17 @@ static uint32_t take(uint32_t queue, uint16_t *seen)
 {
     while (*at16(USED(queue) + 2) == *seen)
         wait_for_interrupt();
-    return *at(USED(queue) + 4 + (*seen)++ % SIZE * 8);
+    return *at(USED(queue) + 4 + (*seen)++ % QUEUE_SIZE * 8);
 }
 
 static void start_device(void)
 {
-    for (device = DEVICES; *at(device + DEVICE_ID) != VSOCK; device += STRIDE) {
-    }
-    *at(device + STATUS) = 1 | 2;
-    *at(device + DRIVER_FEATURES_SEL) = 1;
-    *at(device + DRIVER_FEATURES) = 1; /* VIRTIO_F_VERSION_1 */
-    *at(device + STATUS) = 1 | 2 | 8;
-    for (uint32_t queue = RX; queue <= TX; queue++) {
-        *at(device + QUEUE_SEL) = queue;
-        *at(device + QUEUE_NUM) = SIZE;
-        *at(device + QUEUE_DESC) = DESC(queue);
-        *at(device + QUEUE_DRIVER) = AVAIL(queue);
-        *at(device + QUEUE_DEVICE) = USED(queue);
-        *at(device + QUEUE_READY) = 1;
-    }
-    *at(device + STATUS) = 1 | 2 | 8 | 4;
-    for (uint32_t i = 0; i < SIZE; i++) {
-        describe(RX, i, PAGE, 2);
+    find_device(VSOCK);
+    start_queue(RX);
+    start_queue(TX);
+    start_driver();
+    for (uint32_t i = 0; i < QUEUE_SIZE; i++) {
+        describe(RX, i, BUFFER(RX, i), PAGE, DESC_WRITE);
         offer(RX, i);
     }
 }
@@ -181,7 +121,7 @@ static void reply(volatile const struct packet *to, uint16_t op, uint32_t length
     packet->buffer_size = PAGE;
     packet->forwarded = 0;
     packet->data[0] = '!';
-    describe(TX, 0, 44 + length, 0);
+    describe(TX, 0, BUFFER(TX, 0), 44 + length, 0);
     offer(TX, 0);
     take(TX, &seen);
 }

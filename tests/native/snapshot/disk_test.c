@@ -687,7 +687,7 @@ static bool survives_a_full_scratch_directory(void)
     /* More than there is room for, in whole blocks: some are written before it fails. They are not kept. */
     static uint8_t large[MIB];
     memset(large, 1, sizeof large);
-    if (write_at(disk, large, sizeof large, 0) != -ENOSPC)
+    if (disk_host_full(disk) || write_at(disk, large, sizeof large, 0) != -ENOSPC || !disk_host_full(disk))
         return false;
     assert_reads(disk, model, 0, sizeof model);
     struct statvfs space;
@@ -701,7 +701,7 @@ static bool survives_a_full_scratch_directory(void)
         if (rc == 0)
             memcpy(model + at, bytes, sizeof bytes);
     }
-    if (rc != -ENOSPC)
+    if (rc != -ENOSPC || !disk_host_full(disk))
         return false;
     assert_reads(disk, model, 0, sizeof model);
     /* Over blocks that the top has and such that it has not: each is old or new afterwards, as on any disk.
