@@ -350,8 +350,9 @@ struct forkd_branch_result {
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
  * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST as for
  * forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing;
- * -ENOSPC when status.host_full; -ENOMEM, -EAGAIN of
- * fork(2); -EPIPE the VM died.
+ * -ENOSPC when status.host_full; -EMFILE it was branched as often as it may (of the descriptors that a
+ * process may have, RLIMIT_NOFILE, each branch takes one for each disk that was written to); -ENOMEM,
+ * -EAGAIN of fork(2); -EPIPE the VM died.
  */
 int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
                     struct forkd_server **out, struct forkd_branch_result *result, struct forkd_error *err);

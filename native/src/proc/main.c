@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 extern uint8_t __ehdr_start[]; /* the linker's: the program's first byte, at address 0 of the file's */
@@ -29,9 +30,20 @@ static void protect_relocated(void)
     }
 }
 
+/* The usual limit is that of programs with select(2). */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(void)
 {
     protect_relocated();
+    allow_descriptors();
     signal(SIGPIPE, SIG_IGN); /* writes to sockets that are gone are errors */
     union control_message message;
     size_t length = 0;

@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -393,6 +394,38 @@ static int write_snapshot(struct vm *vm, int directory, struct forkd_error *err)
     return result;
 }
 
+static void count_fd(void *context, int fd)
+{
+    (void)fd;
+    ++*(uint64_t *)context;
+}
+
+/*
+ * A top that was frozen keeps its descriptor, and a write that finds none left for the next one is an I/O
+ * error to the guest. So disks get three quarters of what the process may have; connections and owners the
+ * rest.
+ */
+static int check_descriptors(const struct vm *vm, struct forkd_error *err)
+{
+    struct rlimit limit;
+    uint64_t used = 0;
+    uint32_t freezes = UINT32_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return error_set(err, errno, "getrlimit", "VM", NULL);
+    for (uint32_t i = 0; i < vm->machine.config.disk_count; i++) {
+        uint32_t left = disk_freezes_left(vm->machine.disks[i]);
+        freezes = left < freezes ? left : freezes;
+        disk_each_fd(vm->machine.disks[i], count_fd, &used);
+    }
+    if (freezes > 0 && used + vm->machine.config.disk_count <= limit.rlim_cur / 4 * 3)
+        return 0;
+    return error_set(
+        err, EMFILE, "branch", "VM",
+        "its disks have %llu files open, one more for each branch: branch a child of its last branch, "
+        "which begins anew, or allow processes more than %llu",
+        (unsigned long long)used, (unsigned long long)limit.rlim_cur);
+}
+
 static int snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
     uint32_t disk_count = vm->machine.config.disk_count;
@@ -412,7 +445,9 @@ static int check_branch(struct vm *vm, const struct control_branch *message, str
         return error_set(err, EINVAL, "branch", "VM",
                          "it was booted: there is nothing that a layer could be over");
     int result = check_ready(vm, "branch", err);
-    return result < 0 ? result : check_host_full(vm, "branch", err);
+    if (result < 0 || (result = check_host_full(vm, "branch", err)) < 0)
+        return result;
+    return check_descriptors(vm, err);
 }
 
 /*

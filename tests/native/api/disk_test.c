@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define WAIT_MS 20000
@@ -237,6 +238,62 @@ static void a_full_host_is_told(void **state)
     forkd_server_free(server);
 }
 
+/* How often it wrote all of its disk; less than 0 when a write failed. */
+static int rounds(const char *console)
+{
+    char text[4096];
+    int fd = open(console, O_RDONLY | O_CLOEXEC);
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    assert_true(length >= 0 && length < (ssize_t)sizeof text - 1);
+    text[length] = '\0';
+    return strchr(text, 'E') != NULL ? -1 : (int)length / 2;
+}
+
+static void await_rounds(const char *console, int more)
+{
+    int before = rounds(console);
+    for (int i = 0; i < WAIT_MS / 10 && rounds(console) < before + more; i++)
+        usleep(10000);
+    assert_true(rounds(console) >= before + more);
+}
+
+/* And when it is, nothing is the matter with the guest. */
+static void a_branch_is_refused_before_descriptors_run_out(void **state)
+{
+    enum { DESCRIPTORS = 60 };
+    const struct disks *disks = *state;
+    struct forkd_error error = {0};
+    char console[128];
+    char directory[128];
+    folder_file(&disks->folder, "often.console", console, sizeof console);
+    folder_file(&disks->folder, "branch", directory, sizeof directory);
+    struct forkd_server *server = start_server(disks, NULL);
+    struct forkd_vm *child = fork_child(server, console);
+    struct forkd_vm_status status;
+    OK(forkd_vm_wait(child, 0, &status, &error));
+    const struct rlimit limit = {.rlim_cur = DESCRIPTORS, .rlim_max = DESCRIPTORS};
+    assert_int_equal(prlimit(status.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+    const struct forkd_branch_options options = {.directory = directory, .flags = FORKD_BRANCH_LAYER};
+    int result = 0;
+    int branches = -1;
+    for (; result == 0; branches++) {
+        struct forkd_server *twin = NULL;
+        char command[192];
+        await_rounds(console, 1); /* so that there is something to freeze */
+        assert_int_equal(mkdir(directory, 0700), 0);
+        result = forkd_vm_branch(child, &options, &twin, NULL, &error);
+        forkd_server_free(twin);
+        snprintf(command, sizeof command, "rm -r '%s'", directory);
+        assert_int_equal(system(command), 0);
+    }
+    assert_int_equal(result, -EMFILE);
+    assert_in_range(branches, DESCRIPTORS / 2, DESCRIPTORS * 3 / 4);
+    await_rounds(console, 2);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +301,7 @@ int main(void)
         cmocka_unit_test(damage_is_not_merged),
         cmocka_unit_test(a_branch_does_not_merge_damage_either),
         cmocka_unit_test(a_full_host_is_told),
+        cmocka_unit_test(a_branch_is_refused_before_descriptors_run_out),
     };
     return cmocka_run_group_tests(tests, make, unmake);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest that writes to its first disk, from the start on, never the same bytes twice. As many KiB as its
- * command line says before it is ready; in every child, once that has said so, all the rest. It prints a dot
- * when it is done, and an E for the first write that fails, after which it writes no more.
+ * A guest that writes to its first disk: as many KiB as its command line says before it is ready; and in
+ * every child, once that has said so, all the rest, and then all of it again and again. It prints a dot for
+ * each time, and an E for the first write that fails, after which it writes no more.
  */
 #include "virtio.h"
 
@@ -60,6 +60,8 @@ void run(uint32_t start_info)
     while (*at(VMGENID) == generation)
         __asm__ volatile("pause");
     out8(READY_PORT, 0);
-    write_sectors(done, *at(device + CONFIG));
+    uint32_t end = *at(device + CONFIG);
+    while (write_sectors(done, end) == end)
+        done = 0;
     stop();
 }
