@@ -6,12 +6,13 @@
 #include "console.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+/* After what it needs. */
+#include <linux/vm_sockets.h>
 #include <unistd.h>
 
 #define BACKLOG 128
@@ -115,6 +116,22 @@ static void admit(struct agent *agent, int fd)
     leave(agent);
 }
 
+union peer {
+    struct sockaddr any;
+    struct sockaddr_in ip;
+    struct sockaddr_vm vsock;
+};
+
+/* Programs in the guest, and whoever can route to it, are no clients: the host is, at its end of the cable.
+ */
+static bool is_client(const struct agent *agent, const union peer *peer)
+{
+    struct in_addr wanted = agent->options.client;
+    if (peer->any.sa_family == AF_VSOCK)
+        return peer->vsock.svm_cid == VMADDR_CID_HOST;
+    return wanted.s_addr == INADDR_ANY || peer->ip.sin_addr.s_addr == wanted.s_addr;
+}
+
 void agent_serve(struct agent *agent, int listener)
 {
     for (;;) {
@@ -123,13 +140,19 @@ void agent_serve(struct agent *agent, int listener)
             pthread_cond_wait(&agent->fewer, &agent->lock);
         agent->running++;
         pthread_mutex_unlock(&agent->lock);
-        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0) {
+        union peer peer;
+        memset(&peer, 0, sizeof peer);
+        int fd = accept4(listener, &peer.any, &(socklen_t){sizeof peer}, SOCK_CLOEXEC);
+        if (fd >= 0 && is_client(agent, &peer)) {
             admit(agent, fd);
             continue;
         }
         int error = errno;
         leave(agent);
+        if (fd >= 0) {
+            close(fd);
+            continue;
+        }
         /* Only a lack of something lasts (ENFILE, ENOMEM); a connection that came to nothing does not. */
         if (error != ECONNABORTED && error != EINTR)
             clock_sleep_ms(50);

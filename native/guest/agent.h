@@ -6,6 +6,7 @@
 #include "bridge.h"
 #include "warm.h"
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@ struct agent_options {
     const char *warmup_command; /* NULL: none */
     const char *language;       /* "node": evals go to the warm-up command; NULL: "python" */
     void (*shutdown)(void);     /* what the shutdown action does, after its reply */
+    struct in_addr client;      /* who alone may connect over TCP; zero: anybody */
 };
 
 struct agent {

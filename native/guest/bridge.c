@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bridge.h"
 
+#include "clock.h"
 #include "console.h"
+#include "peer.h"
+#include "reply.h"
 #include "words.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +18,7 @@
 void bridge_init(struct bridge *bridge, const struct image *image)
 {
     *bridge = (struct bridge){.image = image, .child = {.pidfd = -1}};
-    pthread_mutex_init(&bridge->turn, NULL);
+    turn_init(&bridge->turn);
 }
 
 static void *forward(void *argument)
@@ -122,16 +126,19 @@ int bridge_start(struct bridge *bridge, const char *command, bool evals, char *w
     } else {
         snprintf(why, why_size, "the warm-up ended before it was ready: %s", command);
     }
-    if (!evals)
+    if (evals)
+        fcntl(bridge->output.fd, F_SETFL, O_NONBLOCK);
+    else
         forward_to_console(&bridge->output.fd);
     return bridge->ready ? 0 : -EPROTO;
 }
 
-static void reply_plain(struct writer *writer, const char *error)
+static void reply_plain(struct writer *writer, const char *error, enum reply_code code)
 {
     writer_text(writer, "{\"error\":");
     writer_string(writer, error, strlen(error));
-    writer_text(writer, ",\"exit_code\":1}\n");
+    writer_text(writer, ",\"exit_code\":1");
+    reply_close(writer, code);
 }
 
 static void reply_raw(struct writer *writer, const char *error, const struct line *line)
@@ -179,34 +186,88 @@ static void pass_on(const struct json_value *answer, struct writer *writer)
     writer_text(writer, ",\"exit_code\":1}\n");
 }
 
-static void converse(struct bridge *bridge, const struct request *request, struct writer *writer)
+/* The next line: 1, 0 at the end of its output, -ETIMEDOUT, -EPIPE when the client is gone, or another error.
+ */
+static int hear(struct bridge *bridge, int client, int64_t deadline)
+{
+    for (;;) {
+        int got = line_read(&bridge->output);
+        if (got != -EAGAIN)
+            return got;
+        struct pollfd fds[2] = {{.fd = bridge->output.fd, .events = POLLIN}, {.fd = client}};
+        int timeout = clock_poll_timeout(deadline);
+        if (timeout < 0 || timeout > PEER_PROBE_MS)
+            timeout = PEER_PROBE_MS;
+        if (poll(fds, 2, timeout) < 0 || fds[0].revents)
+            continue;
+        if (clock_now_ms() >= deadline)
+            return -ETIMEDOUT;
+        if (peer_is_gone(client, fds[1].revents))
+            return -EPIPE;
+    }
+}
+
+/* The answers to those that had gone. */
+static int catch_up(struct bridge *bridge, int client, int64_t deadline)
+{
+    int got = 1;
+    while (bridge->unanswered > 0 && (got = hear(bridge, client, deadline)) > 0)
+        bridge->unanswered--;
+    return got;
+}
+
+static int ask(struct bridge *bridge, const struct request *request)
 {
     writer_format(bridge->input, "{\"id\":\"%lu\",\"code\":", ++bridge->requests);
     writer_string(bridge->input, request->code.data, request->code.length);
     writer_text(bridge->input, "}\n");
-    if (writer_flush(bridge->input)) {
-        reply_plain(writer, "warmup pipe broken");
-        return;
-    }
-    struct line *line = &bridge->output;
-    int got = line_read(line);
+    return writer_flush(bridge->input);
+}
+
+static void reply_answer(struct line *line, struct writer *writer)
+{
     struct json_value answer;
     struct json_problem problem;
-    if (got <= 0)
-        reply_plain(writer, "warmup closed its output");
-    else if (!json_parse(line->data, line->length, &answer, &problem) || answer.kind != JSON_OBJECT)
+    if (!json_parse(line->data, line->length, &answer, &problem) || answer.kind != JSON_OBJECT)
         reply_raw(writer, "warmup reply is not a JSON object", line);
     else
         pass_on(&answer, writer);
 }
 
+static void converse(struct bridge *bridge, const struct request *request, int64_t deadline,
+                     struct writer *writer)
+{
+    int got = catch_up(bridge, writer->fd, deadline);
+    const char *late = "TimeoutExpired: warmup is busy with an eval that took longer than it may";
+    if (got > 0) {
+        if (ask(bridge, request)) {
+            reply_plain(writer, "warmup pipe broken", REPLY_NO_CODE);
+            return;
+        }
+        got = hear(bridge, writer->fd, deadline);
+        late = "TimeoutExpired: eval took longer than it may; warmup is still busy with it";
+        if (got == -ETIMEDOUT || got == -EPIPE)
+            bridge->unanswered++;
+    }
+    if (got > 0)
+        reply_answer(&bridge->output, writer);
+    else if (got == -ETIMEDOUT)
+        reply_plain(writer, late, REPLY_TIMED_OUT);
+    else
+        reply_plain(writer, "warmup closed its output", REPLY_NO_CODE);
+}
+
 void bridge_eval(struct bridge *bridge, const struct request *request, struct writer *writer)
 {
     if (!bridge->ready) {
-        reply_plain(writer, "warmup not ready");
+        reply_plain(writer, "warmup not ready", REPLY_NO_CODE);
         return;
     }
-    pthread_mutex_lock(&bridge->turn);
-    converse(bridge, request, writer);
-    pthread_mutex_unlock(&bridge->turn);
+    int64_t deadline = clock_deadline(request->timeout);
+    if (turn_take(&bridge->turn, writer->fd, deadline) < 0) {
+        reply_plain(writer, "TimeoutExpired: another eval took too long", REPLY_TIMED_OUT);
+        return;
+    }
+    converse(bridge, request, deadline, writer);
+    turn_give(&bridge->turn);
 }

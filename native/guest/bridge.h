@@ -10,20 +10,21 @@
 #include "line.h"
 #include "request.h"
 #include "spawn.h"
+#include "turn.h"
 #include "writer.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 
 struct bridge {
     const struct image *image; /* see spawn.h */
     bool ready;
     struct child child;
-    pthread_mutex_t turn;
+    struct turn turn;
     struct writer *input;
     struct line output;
     int messages; /* its stderr */
     unsigned long requests;
+    unsigned long unanswered; /* whose answers are to come, and are nobody's */
 };
 
 /* Before bridge_start: a bridge without a command answers "warmup not ready". */
@@ -35,7 +36,11 @@ void bridge_init(struct bridge *bridge, const struct image *image);
  */
 int bridge_start(struct bridge *bridge, const char *command, bool evals, char *why, size_t why_size);
 
-/* Writes the reply line; it may not be flushed. */
+/*
+ * Writes the reply line; it may not be flushed. When its time is over, or its client goes away, the command
+ * is not interrupted: no signal means that in every language. Its answer is awaited by the next eval, within
+ * the time of that, and thrown away.
+ */
 void bridge_eval(struct bridge *bridge, const struct request *request, struct writer *writer);
 
 #endif

@@ -4,12 +4,11 @@
 #include "clock.h"
 #include "exec.h"
 #include "line.h"
+#include "peer.h"
 #include "reply.h"
 #include "volumes.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,15 +36,6 @@ static void reply_ping(struct agent *agent, struct writer *writer)
     writer_format(writer, ",\"warmup_ready\":%s}\n", agent->bridge.ready ? "true" : "false");
 }
 
-/* Only TCP needs it; elsewhere it fails. See client_is_gone in exec.c. */
-static void probe_client(int fd)
-{
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){10}, sizeof(int));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){5}, sizeof(int));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
-}
-
 static void unmount_volumes(struct writer *writer)
 {
     struct volumes_busy busy;
@@ -60,13 +50,12 @@ static void unmount_volumes(struct writer *writer)
 
 static void answer(struct agent *agent, const struct request *request, struct writer *writer)
 {
+    peer_watch(writer->fd);
     switch (request->action) {
     case REQUEST_PING:
         reply_ping(agent, writer);
         break;
     case REQUEST_EXEC:
-        if (request->stream)
-            probe_client(writer->fd);
         exec_serve(request, agent->options.image, writer);
         break;
     case REQUEST_EVAL:
@@ -113,12 +102,14 @@ static int handle(struct agent *agent, struct line *line, struct writer *writer)
     int action = -1;
     int got = line_read(line);
     if (got == -EMSGSIZE) {
-        reply_error(writer, "ValueError: the request is longer than 64 MiB");
+        reply_error(writer, "ValueError: the request is longer than 64 MiB", REPLY_NO_CODE);
     } else if (got == -ENOMEM) {
-        reply_error(writer, "MemoryError: the request does not fit into memory");
+        reply_error(writer, "MemoryError: the request does not fit into memory", REPLY_NO_CODE);
     } else if (got > 0 && !request_parse(line->data, line->length, &request, error)) {
-        reply_error(writer, error);
+        reply_error(writer, error, REPLY_NO_CODE);
     } else if (got > 0) {
+        if (request.input_follows)
+            request.input = (const unsigned char *)line_rest(line, &request.input_length);
         answer(agent, &request, writer);
         request_free(&request);
         action = (int)request.action;

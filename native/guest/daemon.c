@@ -50,6 +50,17 @@ static const char *setting(const char *recipe, const char *key)
     return value || !recipe ? value : recipe_value(recipe, key);
 }
 
+/* The host's end of the guest's cable, as the kernel was told, or as it always is. */
+static struct in_addr host_address(const char *cmdline)
+{
+    char text[256];
+    struct cmdline_network network;
+    if (cmdline_value(cmdline, "ip", text, sizeof text) && cmdline_network(text, &network) &&
+        network.gateway.s_addr != INADDR_ANY)
+        return network.gateway;
+    return (struct in_addr){.s_addr = htonl(0x0a2a0001)}; /* 10.42.0.1 */
+}
+
 static const char *warm_code(const char *cmdline)
 {
     char *code = malloc(CMDLINE_SIZE);
@@ -139,6 +150,7 @@ void daemon_run(const char *cmdline)
         .warmup_command = setting(recipe, "FORKD_WARMUP_CMD"),
         .language = setting(recipe, "FORKD_AGENT_LANG"),
         .shutdown = ask_for_power_off,
+        .client = host_address(cmdline),
     };
     if (options.warmup_command && !*options.warmup_command)
         options.warmup_command = NULL;

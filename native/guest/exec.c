@@ -2,6 +2,8 @@
 #include "exec.h"
 
 #include "clock.h"
+#include "drain.h"
+#include "peer.h"
 #include "reply.h"
 #include "spawn.h"
 #include "spool.h"
@@ -12,14 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 /* A multiple of 3, so that only the last chunk of a stream has padding, and less than a pipe holds. */
 #define EXEC_CHUNK 49152
 
-/* How often a quiet stream looks whether its client is still there. */
-#define PROBE_MS 1000
+/* How long others that the program started may still hold its output when it has ended, to write the rest. */
+#define EXIT_GRACE_MS 200
 
 enum { OUT, ERR };
 enum { POLL_OUT, POLL_ERR, POLL_IN, POLL_CHILD, POLL_CLIENT, POLL_COUNT };
@@ -29,14 +32,17 @@ struct execution {
     const struct image *image;
     struct writer *writer;
     struct child child;
-    bool ended; /* the program itself; others may still hold its output */
-    int input;
-    size_t input_sent;
+    bool ended; /* the program itself; jobs that it left may still hold its output */
+    int input;  /* the program's; -1: closed */
+    int source; /* where more of it comes from; -1: nowhere */
+    const unsigned char *unsent;
+    size_t unsent_length;
     int output[2];
     struct spool spool[2];
     char *chunk;
-    int64_t deadline;
-    int error; /* negative errno: output could not be kept */
+    unsigned char *input_chunk; /* of EXEC_CHUNK; NULL: no input follows */
+    int64_t deadline;           /* of the program, and then of the rest of its output */
+    int error;                  /* negative errno: output could not be kept */
     bool timed_out;
     bool abandoned; /* the client is gone */
 };
@@ -86,19 +92,41 @@ static int start(struct execution *run, const char **culprit)
 
 static void feed_input(struct execution *run)
 {
-    const struct request *request = run->request;
-    while (run->input_sent < request->input_length) {
-        ssize_t sent =
-            write(run->input, request->input + run->input_sent, request->input_length - run->input_sent);
+    while (run->unsent_length > 0) {
+        ssize_t sent = write(run->input, run->unsent, run->unsent_length);
         if (sent < 0 && errno == EAGAIN)
             return;
         if (sent < 0 && errno == EINTR)
             continue;
-        if (sent < 0)
-            break; /* the program does not want more */
-        run->input_sent += (size_t)sent;
+        if (sent < 0) {
+            close_fd(&run->input); /* the program does not want more */
+            return;
+        }
+        run->unsent += sent;
+        run->unsent_length -= (size_t)sent;
     }
-    close_fd(&run->input);
+    if (run->source < 0)
+        close_fd(&run->input);
+}
+
+/* Only when all that came before is with the program, so that it sets the pace. */
+static bool wants_input(const struct execution *run)
+{
+    return run->source >= 0 && run->input >= 0 && run->unsent_length == 0;
+}
+
+static void receive_input(struct execution *run)
+{
+    ssize_t got = recv(run->source, run->input_chunk, EXEC_CHUNK, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got < 0)
+        run->abandoned = true;
+    if (got <= 0)
+        run->source = -1;
+    run->unsent = run->input_chunk;
+    run->unsent_length = got > 0 ? (size_t)got : 0;
+    feed_input(run);
 }
 
 static void stream_chunk(struct execution *run, int which, size_t length)
@@ -110,9 +138,9 @@ static void stream_chunk(struct execution *run, int which, size_t length)
     writer_push(writer);
 }
 
-static void read_output(struct execution *run, int which)
+static void read_output(struct execution *run, int which, size_t most)
 {
-    ssize_t got = read(run->output[which], run->chunk, EXEC_CHUNK);
+    ssize_t got = read(run->output[which], run->chunk, most < EXEC_CHUNK ? most : EXEC_CHUNK);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got <= 0) {
@@ -125,57 +153,63 @@ static void read_output(struct execution *run, int which)
         run->error = spool_append(&run->spool[which], run->chunk, (size_t)got);
 }
 
-static bool is_complete(const struct execution *run)
-{
-    return run->ended && run->output[OUT] < 0 && run->output[ERR] < 0 && !writer_pending(run->writer);
-}
-
 static bool is_over(const struct execution *run)
 {
-    return run->error || run->timed_out || run->abandoned || is_complete(run);
-}
-
-/*
- * A client that closed both directions cannot be told from one that only finished sending, except by sending
- * to it. Sending nothing is enough on vsock; on TCP it reports a reset that has come, and keep-alive probes
- * bring one.
- */
-static bool client_is_gone(const struct execution *run, short events)
-{
-    if (run->writer->error || (events & (POLLERR | POLLHUP)))
+    if (run->error || run->timed_out || run->abandoned)
         return true;
-    return send(run->writer->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN && errno != EINTR;
+    return run->ended && ((run->output[OUT] < 0 && run->output[ERR] < 0) || clock_now_ms() >= run->deadline);
 }
 
 static void step(struct execution *run)
 {
     bool stream = run->request->stream;
     bool room = !stream || !writer_pending(run->writer);
+    bool hungry = wants_input(run);
     struct pollfd fds[POLL_COUNT] = {
         [POLL_OUT] = {.fd = room ? run->output[OUT] : -1, .events = POLLIN},
         [POLL_ERR] = {.fd = room ? run->output[ERR] : -1, .events = POLLIN},
-        [POLL_IN] = {.fd = run->input, .events = POLLOUT},
+        [POLL_IN] = {.fd = hungry ? -1 : run->input, .events = POLLOUT},
         [POLL_CHILD] = {.fd = run->ended ? -1 : run->child.pidfd, .events = POLLIN},
-        [POLL_CLIENT] = {.fd = stream ? run->writer->fd : -1, .events = room ? 0 : POLLOUT},
+        [POLL_CLIENT] = {.fd = stream || hungry ? run->writer->fd : -1,
+                         .events = (short)((room ? 0 : POLLOUT) | (hungry ? POLLIN : 0))},
     };
     int timeout = clock_poll_timeout(run->deadline);
-    if (stream && (timeout < 0 || timeout > PROBE_MS))
-        timeout = PROBE_MS;
+    if (stream && (timeout < 0 || timeout > PEER_PROBE_MS))
+        timeout = PEER_PROBE_MS;
     if (poll(fds, POLL_COUNT, timeout) < 0)
         return;
     if (fds[POLL_IN].revents)
         feed_input(run);
     if (fds[POLL_OUT].revents)
-        read_output(run, OUT);
+        read_output(run, OUT, EXEC_CHUNK);
     if (fds[POLL_ERR].revents && !(stream && writer_pending(run->writer)) && !run->error)
-        read_output(run, ERR);
-    if (fds[POLL_CHILD].revents)
-        run->ended = true;
+        read_output(run, ERR, EXEC_CHUNK);
+    if (hungry && fds[POLL_CLIENT].revents & (POLLIN | POLLHUP | POLLERR))
+        receive_input(run);
     if (fds[POLL_CLIENT].revents & POLLOUT)
         writer_push(run->writer);
-    if (stream)
-        run->abandoned = client_is_gone(run, fds[POLL_CLIENT].revents);
-    run->timed_out = clock_now_ms() >= run->deadline && !is_complete(run);
+    if (stream && (run->writer->error || peer_is_gone(run->writer->fd, fds[POLL_CLIENT].revents)))
+        run->abandoned = true;
+    if (fds[POLL_CHILD].revents) {
+        run->ended = true;
+        run->deadline = clock_now_ms() + EXIT_GRACE_MS;
+    } else if (!run->ended) {
+        run->timed_out = clock_now_ms() >= run->deadline;
+    }
+}
+
+/* What is in the pipes now, at the pace of the client; what comes later is nobody's. */
+static void take_rest(struct execution *run)
+{
+    for (int which = OUT; which <= ERR; which++) {
+        int left = 0;
+        if (run->output[which] >= 0 && ioctl(run->output[which], FIONREAD, &left) < 0)
+            left = 0;
+        while (left > 0 && run->output[which] >= 0 && !run->error && !writer_flush(run->writer)) {
+            read_output(run, which, (size_t)left);
+            left -= left < EXEC_CHUNK ? left : EXEC_CHUNK;
+        }
+    }
 }
 
 /* As Python prints a list, as far as it fits. */
@@ -203,16 +237,16 @@ static void describe_failure(const struct execution *run, char *out, size_t size
     }
 }
 
-static void reply_failure(const struct execution *run, const char *error)
+static void reply_failure(const struct execution *run, const char *error, enum reply_code code)
 {
     struct writer *writer = run->writer;
     if (!run->request->stream) {
-        reply_error(writer, error);
+        reply_error(writer, error, code);
         return;
     }
     writer_text(writer, "{\"exit_code\":1,\"error\":");
     writer_string(writer, error, strlen(error));
-    writer_text(writer, "}\n");
+    reply_close(writer, code);
 }
 
 static void reply_end(struct execution *run, int code)
@@ -238,21 +272,45 @@ static void reply_end(struct execution *run, int code)
 
 static void run_to_end(struct execution *run)
 {
-    if (run->request->input_length == 0)
-        close_fd(&run->input);
+    feed_input(run);
     while (!is_over(run))
         step(run);
-    bool cut_short = run->timed_out || run->error || run->abandoned;
+    bool cut_short = !run->ended;
     if (cut_short)
         child_kill(&run->child);
     int code = child_reap(&run->child);
-    if (!cut_short) {
+    if (run->abandoned)
+        return;
+    take_rest(run);
+    if (!cut_short && !run->error) {
         reply_end(run, code);
-    } else if (!run->abandoned) {
+    } else {
         char error[1400];
         describe_failure(run, error, sizeof error);
-        reply_failure(run, error);
+        reply_failure(run, error, run->timed_out ? REPLY_TIMED_OUT : REPLY_NO_CODE);
     }
+}
+
+static void start_and_run(struct execution *run)
+{
+    const struct request *request = run->request;
+    const char *culprit = request->argv[0];
+    char error[512];
+    int status = run->chunk && (!request->input_follows || run->input_chunk) ? start(run, &culprit) : -ENOMEM;
+    if (status == 0) {
+        run_to_end(run);
+        return;
+    }
+    spawn_error_text(-status, culprit, error, sizeof error);
+    bool missing = status == -ENOENT && culprit == request->argv[0];
+    reply_failure(run, error, missing ? REPLY_NOT_FOUND : REPLY_CANNOT_RUN);
+}
+
+/* Its jobs go on with a pipe that is read. */
+static void release(int fd)
+{
+    if (fd >= 0)
+        drain_adopt(fd);
 }
 
 void exec_serve(const struct request *request, const struct image *image, struct writer *writer)
@@ -262,25 +320,33 @@ void exec_serve(const struct request *request, const struct image *image, struct
         .image = image,
         .writer = writer,
         .input = -1,
+        .source = request->input_follows ? writer->fd : -1,
+        .unsent = request->input,
+        .unsent_length = request->input_length,
         .output = {-1, -1},
         .deadline = clock_deadline(request->timeout),
         .chunk = malloc(EXEC_CHUNK),
+        .input_chunk = request->input_follows ? malloc(EXEC_CHUNK) : NULL,
     };
+    struct image as_user = {0};
+    char why[IMAGE_WHY_SIZE];
     spool_init(&run.spool[OUT]);
     spool_init(&run.spool[ERR]);
-    const char *culprit = request->argv[0];
-    int status = run.chunk ? start(&run, &culprit) : -ENOMEM;
-    if (status == 0) {
-        run_to_end(&run);
+    if (request->user && image_with_user("", image, request->user, &as_user, why) < 0) {
+        char error[IMAGE_WHY_SIZE + 16];
+        snprintf(error, sizeof error, "LookupError: %s", why);
+        reply_failure(&run, error, REPLY_CANNOT_RUN);
     } else {
-        char error[512];
-        spawn_error_text(-status, culprit, error, sizeof error);
-        reply_failure(&run, error);
+        if (request->user)
+            run.image = &as_user;
+        start_and_run(&run);
     }
+    image_free(&as_user);
     close_fd(&run.input);
-    close_fd(&run.output[OUT]);
-    close_fd(&run.output[ERR]);
+    release(run.output[OUT]);
+    release(run.output[ERR]);
     spool_free(&run.spool[OUT]);
     spool_free(&run.spool[ERR]);
     free(run.chunk);
+    free(run.input_chunk);
 }

@@ -8,7 +8,13 @@
  * end
  *
  * and the program is only read as fast as the client reads. A streaming client that goes away takes the
- * program's process group with it.
+ * program's process group with it. "code" beside "error" is the exit status of a shell: 127 when there is no
+ * such program, 126 when it cannot run, 124 when it took too long.
+ *
+ * The end is that of the program itself. What it has started goes on; what that writes later is thrown away.
+ *
+ * Input is "stdin_base64", or with "stdin":"follows" all bytes after the line of the request, up to the end
+ * of what the client sends.
  */
 #ifndef FORKD_GUEST_EXEC_H
 #define FORKD_GUEST_EXEC_H

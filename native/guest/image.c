@@ -233,7 +233,8 @@ static int take_environment(const struct json_value *list, const struct user *us
         if (!*slot++)
             return no_memory(why);
     }
-    if (!find_variable(out->environment, "HOME") && add_home(user, slot) < 0)
+    out->own_home = find_variable(out->environment, "HOME") != NULL;
+    if (!out->own_home && add_home(user, slot) < 0)
         return no_memory(why);
     return 0;
 }
@@ -366,6 +367,49 @@ int image_load(const char *root, struct image *out, char *why)
     free(passwd);
     free(text);
     return status < 0 ? status : 1;
+}
+
+static int copy_environment(const struct image *image, const struct user *user, struct image *out, char *why)
+{
+    size_t count = 0;
+    while (image && image->environment[count])
+        count++;
+    out->environment = calloc(count + 2, sizeof *out->environment);
+    if (!out->environment)
+        return no_memory(why);
+    char **slot = out->environment;
+    for (size_t i = 0; i < count; i++) {
+        if (!image->own_home && strncmp(image->environment[i], "HOME=", 5) == 0)
+            continue;
+        *slot = strdup(image->environment[i]);
+        if (!*slot++)
+            return no_memory(why);
+    }
+    out->own_home = image && image->own_home;
+    return !out->own_home && add_home(user, slot) < 0 ? no_memory(why) : 0;
+}
+
+int image_with_user(const char *root, const struct image *image, const char *user, struct image *out,
+                    char *why)
+{
+    char *passwd = NULL;
+    char *group = NULL;
+    struct user found = {{"", 0}, {"", 0}};
+    *out = (struct image){0};
+    int status = read_if_there(root, "/etc/passwd", &passwd, why);
+    if (status == 0)
+        status = read_if_there(root, "/etc/group", &group, why);
+    if (status == 0)
+        status = take_user(user, passwd, group, out, &found, why);
+    if (status == 0)
+        status = copy_environment(image, &found, out, why);
+    if (status == 0 && image && !(out->cwd = strdup(image->cwd)))
+        status = no_memory(why);
+    free(group);
+    free(passwd);
+    if (status < 0)
+        image_free(out);
+    return status;
 }
 
 void image_free(struct image *image)

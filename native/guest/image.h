@@ -6,12 +6,14 @@
 #ifndef FORKD_GUEST_IMAGE_H
 #define FORKD_GUEST_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 /* Programs run as `uid` even when it is 0; there is no image at all where there is no struct image. */
 struct image {
     char **environment; /* "NAME=value", NULL-terminated */
+    bool own_home;      /* whether HOME is the image's own; else it is the user's */
     char *cwd;
     uid_t uid;
     gid_t gid;
@@ -31,6 +33,13 @@ int image_parse(char *text, size_t length, const char *passwd, const char *group
 
 /* Reads the three files below `root` ("" is "/"). Returns 1, 0 when there is no image.json, or as above. */
 int image_load(const char *root, struct image *out, char *why);
+
+/*
+ * The same for another user, understood as above and looked for below `root`; `image` may be NULL. Returns 0,
+ * or a negative errno and says why.
+ */
+int image_with_user(const char *root, const struct image *image, const char *user, struct image *out,
+                    char *why);
 
 void image_free(struct image *image);
 

@@ -47,16 +47,17 @@ int line_read(struct line *line)
         line->used -= line->next;
         memmove(line->data, line->data + line->next, line->used);
         line->next = 0;
+        line->searched = 0;
     }
-    size_t searched = 0;
     for (;;) {
+        size_t searched = line->searched;
         char *newline =
             line->used > searched ? memchr(line->data + searched, '\n', line->used - searched) : NULL;
         if (newline) {
             size_t length = (size_t)(newline - line->data);
             return finish(line, length, length + 1);
         }
-        searched = line->used;
+        line->searched = line->used;
         if (line->used + 1 >= line->capacity) {
             int status = grow(line);
             if (status < 0)
@@ -71,4 +72,10 @@ int line_read(struct line *line)
             return line->used > 0 ? finish(line, line->used, line->used) : 0;
         line->used += (size_t)got;
     }
+}
+
+const char *line_rest(const struct line *line, size_t *length)
+{
+    *length = line->used - line->next;
+    return line->data + line->next;
 }

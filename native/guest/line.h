@@ -14,7 +14,8 @@ struct line {
     /* private */
     size_t used;
     size_t capacity;
-    size_t next; /* where what follows the line begins */
+    size_t next;     /* where what follows the line begins */
+    size_t searched; /* what has no newline */
 };
 
 void line_init(struct line *line, int fd);
@@ -22,8 +23,12 @@ void line_free(struct line *line);
 
 /*
  * The next line, valid until the next call. The end of input ends a line as well. Returns 1, 0 at the end of
- * input with nothing left, or a negative errno: -EMSGSIZE for a line that is too long.
+ * input with nothing left, or a negative errno: -EMSGSIZE for a line that is too long; -EAGAIN from a
+ * descriptor that does not block, after which the next call goes on.
  */
 int line_read(struct line *line);
+
+/* What was read beyond the line. */
+const char *line_rest(const struct line *line, size_t *length);
 
 #endif

@@ -21,7 +21,9 @@ struct members {
     struct json_value timeout;
     struct json_value environment;
     struct json_value cwd;
+    struct json_value user;
     struct json_value input;
+    struct json_value follows;
     struct json_value stream;
     struct json_value code;
 };
@@ -30,10 +32,16 @@ static const struct {
     const char *name;
     size_t offset;
 } fields[] = {
-    {"action", offsetof(struct members, action)},   {"args", offsetof(struct members, args)},
-    {"timeout", offsetof(struct members, timeout)}, {"env", offsetof(struct members, environment)},
-    {"cwd", offsetof(struct members, cwd)},         {"stdin_base64", offsetof(struct members, input)},
-    {"stream", offsetof(struct members, stream)},   {"code", offsetof(struct members, code)},
+    {"action", offsetof(struct members, action)},
+    {"args", offsetof(struct members, args)},
+    {"timeout", offsetof(struct members, timeout)},
+    {"env", offsetof(struct members, environment)},
+    {"cwd", offsetof(struct members, cwd)},
+    {"user", offsetof(struct members, user)},
+    {"stdin_base64", offsetof(struct members, input)},
+    {"stdin", offsetof(struct members, follows)},
+    {"stream", offsetof(struct members, stream)},
+    {"code", offsetof(struct members, code)},
 };
 
 /* A name that is given twice has its last value; unknown names are ignored, as Python clients expect. */
@@ -145,6 +153,12 @@ static bool take_environment(const struct json_value *environment, struct reques
     return true;
 }
 
+/* Other texts are no error: a published client may have a field of this name that means nothing here. */
+static bool follows(const struct json_value *value)
+{
+    return value->start && value->kind == JSON_STRING && strcmp(json_string(value).data, "follows") == 0;
+}
+
 static bool take_input(const struct json_value *input, struct request *out, char *error)
 {
     if (!input->start || input->kind == JSON_NULL)
@@ -173,13 +187,23 @@ static bool take_timeout(const struct json_value *timeout, struct request *out, 
     return true;
 }
 
+/* NULL when there is none. */
+static bool take_text(const struct json_value *value, const char *name, const char **out, char *error)
+{
+    char *text = NULL;
+    if (value->start && value->kind != JSON_NULL && !c_string(value, name, &text, error))
+        return false;
+    *out = text;
+    return true;
+}
+
 static bool take_exec(const struct members *members, struct request *out, char *error)
 {
     out->timeout = DEFAULT_EXEC_TIMEOUT;
-    char *cwd = NULL;
-    if (members->cwd.start && members->cwd.kind != JSON_NULL && !c_string(&members->cwd, "cwd", &cwd, error))
+    if (!take_text(&members->cwd, "cwd", &out->cwd, error) ||
+        !take_text(&members->user, "user", &out->user, error))
         return false;
-    out->cwd = cwd;
+    out->input_follows = follows(&members->follows);
     out->stream = members->stream.start && members->stream.kind == JSON_TRUE;
     return take_timeout(&members->timeout, out, error) && take_args(&members->args, out, error) &&
            take_environment(&members->environment, out, error) && take_input(&members->input, out, error);

@@ -26,8 +26,10 @@ struct request {
     char **argv;
     char **environment; /* "NAME=value", NULL-terminated; NULL: none given */
     const char *cwd;    /* NULL: the agent's */
+    const char *user;   /* NULL: the image's */
     const unsigned char *input;
     size_t input_length;
+    bool input_follows; /* the request; input is then what came along with it */
     bool stream;
     /* eval */
     struct json_text code;

@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "console.h"
+#include "peer.h"
 #include "reply.h"
 #include "warm_py.h"
 
@@ -24,7 +25,7 @@
 /* Seconds. The monitor bounds the whole of it; this only keeps a hung interpreter from holding the agent for
  * good. */
 #define RESEED_TIMEOUT 120
-#define INTERRUPT_GRACE 2
+#define INTERRUPT_GRACE 5 /* less than what forkd's own client has beyond a time limit */
 #define READY_MAX ((uint64_t)1 << 20)
 
 static bool write_all(int fd, const void *data, size_t length)
@@ -239,7 +240,7 @@ static int bring_up(struct warm *warm, char *why, size_t why_size)
 void warm_init(struct warm *warm, const struct image *image, const char *const *pythons, const char *code)
 {
     *warm = (struct warm){.image = image, .code = code, .channel = -1, .child = {.pidfd = -1}};
-    pthread_mutex_init(&warm->turn, NULL);
+    turn_init(&warm->turn);
     pthread_mutex_init(&warm->life, NULL);
     snprintf(warm->numpy_version, sizeof warm->numpy_version, "not-installed");
     if (image)
@@ -257,9 +258,9 @@ int warm_start(struct warm *warm, char *why, size_t why_size)
         snprintf(why, why_size, "%s", warm->code ? "there is warm-up code, but no Python in the image" : "");
         return warm->code ? -ENOENT : 0;
     }
-    pthread_mutex_lock(&warm->turn);
+    turn_take(&warm->turn, -1, CLOCK_NEVER);
     int status = bring_up(warm, why, why_size);
-    pthread_mutex_unlock(&warm->turn);
+    turn_give(&warm->turn);
     return status;
 }
 
@@ -285,54 +286,90 @@ static bool pass_on(struct warm *warm, uint64_t length, struct writer *writer)
     return true;
 }
 
-static void evaluate(struct warm *warm, const struct request *request, struct writer *writer)
+enum outcome { ANSWERED, TIMED_OUT, ABANDONED };
+
+/* Until the interpreter answers, or ends. `client` is looked at, too, unless it is -1. */
+static enum outcome await_answer(const struct warm *warm, int client, int64_t deadline)
+{
+    for (;;) {
+        struct pollfd fds[3] = {
+            {.fd = warm->channel, .events = POLLIN},
+            {.fd = warm->child.pidfd, .events = POLLIN},
+            {.fd = client},
+        };
+        int timeout = clock_poll_timeout(deadline);
+        if (client >= 0 && (timeout < 0 || timeout > PEER_PROBE_MS))
+            timeout = PEER_PROBE_MS;
+        int ready = poll(fds, 3, timeout);
+        if (ready > 0 && (fds[0].revents || fds[1].revents))
+            return ANSWERED;
+        if (clock_now_ms() >= deadline)
+            return TIMED_OUT;
+        if (ready >= 0 && client >= 0 && peer_is_gone(client, fds[2].revents))
+            return ABANDONED;
+    }
+}
+
+static void evaluate(struct warm *warm, const struct request *request, int64_t deadline,
+                     struct writer *writer)
 {
     char error[256];
-    int64_t deadline = clock_deadline(request->timeout);
     uint64_t length = 0;
     int got = 0;
     if (send_frame(warm->channel, request->code.data, request->code.length)) {
-        got = receive_header(warm, &length, deadline);
-        if (got < 0) {
+        enum outcome outcome = await_answer(warm, writer->fd, deadline);
+        if (outcome != ANSWERED) {
             syscall(SYS_pidfd_send_signal, warm->child.pidfd, SIGINT, NULL, 0);
-            got = receive_header(warm, &length, clock_deadline(INTERRUPT_GRACE));
+            outcome = await_answer(warm, -1, clock_deadline(INTERRUPT_GRACE));
         }
+        got = outcome == ANSWERED ? receive_header(warm, &length, CLOCK_NEVER) : -1;
     }
     if (got < 0) {
         end(warm, error, sizeof error);
         snprintf(error, sizeof error,
                  "TimeoutExpired: eval timed out after %g seconds; the interpreter had to be killed",
                  request->timeout);
-        reply_error(writer, error);
+        reply_error(writer, error, REPLY_TIMED_OUT);
     } else if (got == 0) {
         memcpy(error, "RuntimeError: ", 15);
         bury(warm, error + 14, sizeof error - 14);
-        reply_error(writer, error);
+        reply_error(writer, error, REPLY_NO_CODE);
     } else if (!pass_on(warm, length, writer)) {
         bury(warm, error, sizeof error);
         writer->error = EPIPE; /* a reply that was begun cannot become another one */
     }
 }
 
-void warm_eval(struct warm *warm, const struct request *request, struct writer *writer)
+static void wait_and_evaluate(struct warm *warm, const struct request *request, struct writer *writer)
 {
     char why[256];
-    if (!warm->python) {
-        reply_error(writer, "RuntimeError: eval needs Python, and the image has none");
+    int64_t deadline = clock_deadline(request->timeout);
+    int status = turn_take(&warm->turn, writer->fd, deadline);
+    if (status < 0) {
+        snprintf(why, sizeof why, "TimeoutExpired: another eval was not done after %g seconds",
+                 request->timeout);
+        reply_error(writer, why, REPLY_TIMED_OUT);
         return;
     }
-    pthread_mutex_lock(&warm->turn);
     if (warm->channel < 0)
         bring_up(warm, why, sizeof why);
     if (warm->channel >= 0) {
-        evaluate(warm, request, writer);
+        evaluate(warm, request, deadline, writer);
         writer_flush(writer);
     } else {
         char error[320];
         snprintf(error, sizeof error, "RuntimeError: the interpreter does not start: %s", why);
-        reply_error(writer, error);
+        reply_error(writer, error, REPLY_NO_CODE);
     }
-    pthread_mutex_unlock(&warm->turn);
+    turn_give(&warm->turn);
+}
+
+void warm_eval(struct warm *warm, const struct request *request, struct writer *writer)
+{
+    if (warm->python)
+        wait_and_evaluate(warm, request, writer);
+    else
+        reply_error(writer, "RuntimeError: eval needs Python, and the image has none", REPLY_NO_CODE);
 }
 
 void warm_revive(struct warm *warm)
@@ -340,10 +377,10 @@ void warm_revive(struct warm *warm)
     char why[256];
     if (!warm->python)
         return;
-    pthread_mutex_lock(&warm->turn);
+    turn_take(&warm->turn, -1, CLOCK_NEVER);
     if (warm->channel < 0 && bring_up(warm, why, sizeof why) < 0)
         console("warm-up after a restart: %s", why);
-    pthread_mutex_unlock(&warm->turn);
+    turn_give(&warm->turn);
 }
 
 void warm_reseed_begin(struct warm *warm)

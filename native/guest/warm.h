@@ -8,6 +8,7 @@
 
 #include "request.h"
 #include "spawn.h"
+#include "turn.h"
 #include "writer.h"
 
 #include <pthread.h>
@@ -17,8 +18,8 @@ struct warm {
     const char *python;        /* NULL: the image has none */
     const char *code;          /* run once in each new interpreter; NULL: none */
 
-    pthread_mutex_t turn; /* held during an eval */
-    int channel;          /* frames; -1: no interpreter runs */
+    struct turn turn; /* taken during an eval */
+    int channel;      /* frames; -1: no interpreter runs */
 
     pthread_mutex_t life; /* held while the process appears, disappears or is signalled */
     char numpy_version[64];
@@ -38,7 +39,10 @@ void warm_init(struct warm *warm, const struct image *image, const char *const *
  */
 int warm_start(struct warm *warm, char *why, size_t why_size);
 
-/* Writes the reply line; it may not be flushed. */
+/*
+ * Writes the reply line; it may not be flushed. When its time is over, or its client goes away, the
+ * interpreter is interrupted (KeyboardInterrupt), and only if that does not help killed and started again.
+ */
 void warm_eval(struct warm *warm, const struct request *request, struct writer *writer);
 
 /* Starts the interpreter again if it has died: after the reply, so that nobody waits for it. */

@@ -20,6 +20,7 @@ sys.argv = [""]
 
 pid = os.getpid()
 evaluating = False
+interrupted = False
 
 
 def on_reseed(signum, frame):
@@ -39,7 +40,9 @@ def on_reseed(signum, frame):
 
 def on_interrupt(signum, frame):
     # An interrupt that comes just after the eval has ended must not hit the bridge.
+    global interrupted
     if evaluating:
+        interrupted = True
         raise KeyboardInterrupt
 
 
@@ -92,7 +95,8 @@ def run_warm_up(code, names):
 
 
 def evaluate(code, names):
-    global evaluating
+    global evaluating, interrupted
+    interrupted = False
     try:
         try:
             evaluating = True
@@ -103,6 +107,9 @@ def evaluate(code, names):
         # The first frame is this one, which is nobody's business.
         text, trace = describe(error, error.__traceback__.tb_next)
         reply = {"error": text, "traceback": trace, "exit_code": 1}
+        if interrupted and isinstance(error, KeyboardInterrupt):
+            reply["error"] = "TimeoutExpired: eval took longer than it may, and was interrupted"
+            reply["code"] = 124
     if os.getpid() != pid:
         os._exit(0)  # the expression forked: only the original answers
     try:

@@ -130,6 +130,50 @@ static void a_program_that_cannot_start(void **state)
                       "{\"exit_code\":1,\"error\":\"FileNotFoundError: ");
 }
 
+/* The exit status of a shell, beside the 1 that published clients want. */
+static void failures_have_a_code(void **state)
+{
+    (void)state;
+    assert_answer_has(served, "{\"action\":\"exec\",\"args\":[\"nothing\"],\"stream\":true}",
+                      ",\"code\":127}\n");
+    assert_answer_has(served, "{\"action\":\"exec\",\"args\":[\"/etc/passwd\"]}",
+                      "\"exit_code\":1,\"code\":126}\n");
+    assert_answer_has(served, "{\"action\":\"exec\",\"args\":[\"true\"],\"cwd\":\"/no/folder\"}",
+                      ",\"code\":126}\n");
+    assert_answer_has(served, "{\"action\":\"exec\",\"args\":[\"sleep\",\"300\"],\"timeout\":0.1}",
+                      "\"exit_code\":1,\"code\":124}\n");
+}
+
+static void what_a_program_wrote_before_its_timeout_is_delivered(void **state)
+{
+    (void)state;
+    assert_answer(
+        served,
+        "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"printf '\\\\0'; exec sleep 300\"],\"timeout\":2,"
+        "\"stream\":true}",
+        "{\"stream\":\"stdout\",\"data_base64\":\"AA==\"}\n{\"exit_code\":1,\"error\":\"TimeoutExpired: "
+        "Command '['sh', '-c', 'printf '\\\\0'; exec sleep 300']' timed out after 2 seconds\","
+        "\"code\":124}\n");
+}
+
+/* By number and by name, with the groups that /etc/passwd and /etc/group of this machine give root. */
+static void a_program_runs_as_the_user_that_is_asked_for(void **state)
+{
+    (void)state;
+    assert_answer(served,
+                  "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"id -u; id -g; echo $HOME\"],"
+                  "\"user\":\"4711:4712\"}",
+                  "{\"stdout\":\"4711\\n4712\\n/\\n\",\"stderr\":\"\",\"exit_code\":0}\n");
+    assert_answer(served,
+                  "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"id -u; echo $HOME\"],\"user\":\"root\","
+                  "\"env\":{\"A\":\"1\"}}",
+                  "{\"stdout\":\"0\\n/root\\n\",\"stderr\":\"\",\"exit_code\":0}\n");
+    assert_answer_has(
+        served, "{\"action\":\"exec\",\"args\":[\"true\"],\"user\":\"no-such-user\",\"stream\":true}",
+        "{\"exit_code\":1,\"error\":\"LookupError: the image's user 'no-such-user' is not in its "
+        "/etc/passwd\",\"code\":126}\n");
+}
+
 static void environment_folder_and_input(void **state)
 {
     (void)state;
@@ -140,7 +184,7 @@ static void environment_folder_and_input(void **state)
     assert_answer(served, "{\"action\":\"exec\",\"args\":[\"env\"],\"env\":{\"PATH\":\"/nowhere\"}}",
                   "{\"error\":\"FileNotFoundError: [Errno 2] No such file or directory: 'env'\","
                   "\"traceback\":\"FileNotFoundError: [Errno 2] No such file or directory: 'env'\","
-                  "\"exit_code\":1}\n");
+                  "\"exit_code\":1,\"code\":127}\n");
 }
 
 /* A request with 3 MiB of input. */
@@ -169,6 +213,44 @@ static void input_that_nobody_reads_is_no_error(void **state)
     char *request = request_with_input("\"true\"");
     assert_answer(served, request, "{\"stdout\":\"\",\"stderr\":\"\",\"exit_code\":0}\n");
     free(request);
+}
+
+/* The whole of a request's input when it comes behind the request, at once and bit by bit. */
+static void input_that_follows_the_request(void **state)
+{
+    (void)state;
+    int fd = client_connect(served);
+    client_send(fd, "{\"action\":\"exec\",\"args\":[\"cat\"],\"stdin\":\"follows\"}\nfirst\n");
+    clock_sleep_ms(100);
+    client_send(fd, "second\n");
+    shutdown(fd, SHUT_WR);
+    char *reply = client_receive(fd);
+    assert_string_equal(reply, "{\"stdout\":\"first\\nsecond\\n\",\"stderr\":\"\",\"exit_code\":0}\n");
+    free(reply);
+
+    size_t length = (size_t)100 << 20; /* more than a request may have */
+    char *input = malloc(length + 1);
+    memset(input, 'i', length);
+    input[length] = '\0';
+    fd = client_connect(served);
+    client_send(fd, "{\"action\":\"exec\",\"args\":[\"wc\",\"-c\"],\"stdin\":\"follows\",\"stream\":true}\n");
+    client_send(fd, input);
+    shutdown(fd, SHUT_WR);
+    reply = client_receive(fd);
+    assert_string_equal(reply,
+                        "{\"stream\":\"stdout\",\"data_base64\":\"MTA0ODU3NjAwCg==\"}\n{\"exit_code\":0}\n");
+    free(reply);
+    free(input);
+}
+
+static void input_that_nobody_reads_does_not_hold_up_the_end(void **state)
+{
+    (void)state;
+    int fd = client_connect(served);
+    client_send(fd, "{\"action\":\"exec\",\"args\":[\"true\"],\"stdin\":\"follows\"}\n");
+    char *reply = client_receive(fd); /* our side stays open */
+    assert_string_equal(reply, "{\"stdout\":\"\",\"stderr\":\"\",\"exit_code\":0}\n");
+    free(reply);
 }
 
 /* Gone, or a zombie that whoever adopted it has not reaped. */
@@ -211,7 +293,8 @@ static void a_timeout_kills_grandchildren_that_hold_the_pipe(void **state)
     char request[256];
     close(mkstemp(path));
     snprintf(request, sizeof request,
-             "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"sleep 300 & echo $! > %s\"],\"timeout\":1}",
+             "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"sleep 300 & echo $! > %s; sleep 300\"],"
+             "\"timeout\":1}",
              path);
     int64_t began = clock_now_ms();
     assert_answer_has(served, request, "{\"error\":\"TimeoutExpired: Command '['sh', '-c', 'sleep 300 & ");
@@ -242,6 +325,94 @@ static void a_background_program_without_the_pipe_lives_on(void **state)
     pid_t pid = read_pid(path);
     assert_false(has_ended(pid));
     kill(pid, SIGKILL);
+}
+
+static void exec_ends_with_its_program_and_the_job_goes_on(void **state)
+{
+    (void)state;
+    static const char *const replies[] = {
+        "{\"stdout\":\"started\\n\",\"stderr\":\"\",\"exit_code\":3}\n",
+        "{\"stream\":\"stdout\",\"data_base64\":\"c3RhcnRlZAo=\"}\n{\"exit_code\":3}\n",
+    };
+    for (int stream = 0; stream < 2; stream++) {
+        char path[] = "/tmp/agent-test-XXXXXX";
+        char request[256];
+        close(mkstemp(path));
+        snprintf(request, sizeof request,
+                 "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"sleep 300 & echo $! > %s; echo started; "
+                 "exit 3\"],"
+                 "\"stream\":%s}",
+                 path, stream ? "true" : "false");
+        assert_answer(served, request, replies[stream]);
+        pid_t pid = read_pid(path);
+        assert_false(has_ended(pid));
+        kill(pid, SIGKILL);
+    }
+}
+
+/* It has more to say than a pipe holds. */
+static void a_job_that_goes_on_writing_neither_dies_nor_stands_still(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/agent-test-XXXXXX";
+    char request[256];
+    close(mkstemp(path));
+    snprintf(request, sizeof request,
+             "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"(sleep 1; seq 1 100000; rm %s) & exit 0\"]}",
+             path);
+    assert_answer(served, request, "{\"stdout\":\"\",\"stderr\":\"\",\"exit_code\":0}\n");
+    for (int i = 0; i < 1000 && access(path, F_OK) == 0; i++)
+        clock_sleep_ms(10);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static void what_is_in_the_pipe_at_the_end_comes_at_the_pace_of_the_client(void **state)
+{
+    (void)state;
+    int fd = client_connect(served);
+    client_send(
+        fd, "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"sleep 30 & head -c 6000000 /dev/zero; kill $!\"],"
+            "\"stream\":true}\n");
+    clock_sleep_ms(1000); /* nobody reads */
+    struct line line;
+    line_init(&line, fd);
+    ssize_t total = 0;
+    while (line_read(&line) > 0 && strstr(line.data, "\"stream\"")) {
+        char *data = strstr(line.data, "data_base64\":\"") + strlen("data_base64\":\"");
+        total += base64_decode(data, strcspn(data, "\""), (unsigned char *)data);
+    }
+    assert_int_equal(total, 6000000);
+    assert_string_equal(line.data, "{\"exit_code\":0}");
+    close(fd);
+    line_free(&line);
+}
+
+static char *ask_from(const struct served *to, uint32_t address)
+{
+    struct sockaddr_in ours = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
+    struct sockaddr_in theirs = {.sin_family = AF_INET, .sin_port = htons(to->port)};
+    theirs.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = opened(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    assert_int_equal(bind(fd, (struct sockaddr *)&ours, sizeof ours), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&theirs, sizeof theirs), 0);
+    clock_sleep_ms(100); /* it is closed unread: what is sent later would be answered by a reset */
+    char reply[64] = "";
+    if (send(fd, "{\"action\":\"unmount\"}\n", 21, MSG_NOSIGNAL) == 21)
+        (void)!recv(fd, reply, sizeof reply - 1, 0);
+    close(fd);
+    return strdup(reply);
+}
+
+static void only_the_hosts_end_of_the_cable_is_answered(void **state)
+{
+    (void)state;
+    struct served *guarded = serve(&(struct agent_options){.client.s_addr = htonl(INADDR_LOOPBACK + 1)});
+    char *reply = ask_from(guarded, INADDR_LOOPBACK + 1);
+    assert_string_equal(reply, "{\"busy\":[]}\n");
+    free(reply);
+    reply = ask_from(guarded, INADDR_LOOPBACK);
+    assert_string_equal(reply, "");
+    free(reply);
 }
 
 static void connections_do_not_wait_for_each_other(void **state)
@@ -415,12 +586,21 @@ int main(void)
         cmocka_unit_test(exit_codes_and_signals),
         cmocka_unit_test(output_that_is_no_text_is_replaced),
         cmocka_unit_test(a_program_that_cannot_start),
+        cmocka_unit_test(failures_have_a_code),
+        cmocka_unit_test(what_a_program_wrote_before_its_timeout_is_delivered),
+        cmocka_unit_test(a_program_runs_as_the_user_that_is_asked_for),
         cmocka_unit_test(environment_folder_and_input),
         cmocka_unit_test(input_of_many_bytes),
         cmocka_unit_test(input_that_nobody_reads_is_no_error),
+        cmocka_unit_test(input_that_follows_the_request),
+        cmocka_unit_test(input_that_nobody_reads_does_not_hold_up_the_end),
         cmocka_unit_test(a_timeout_kills_grandchildren_that_hold_the_pipe),
         cmocka_unit_test(a_timeout_kills_the_program),
         cmocka_unit_test(a_background_program_without_the_pipe_lives_on),
+        cmocka_unit_test(exec_ends_with_its_program_and_the_job_goes_on),
+        cmocka_unit_test(a_job_that_goes_on_writing_neither_dies_nor_stands_still),
+        cmocka_unit_test(what_is_in_the_pipe_at_the_end_comes_at_the_pace_of_the_client),
+        cmocka_unit_test(only_the_hosts_end_of_the_cable_is_answered),
         cmocka_unit_test(connections_do_not_wait_for_each_other),
         cmocka_unit_test(big_output_comes_whole),
         cmocka_unit_test(text_is_not_broken_where_the_spool_is_cut),

@@ -55,6 +55,22 @@ static void errors_are_passed_on(void **state)
     assert_answer_has(served, EVAL, "{\"error\":\"warmup ");
 }
 
+static void a_late_answer_is_nobodys(void **state)
+{
+    (void)state;
+    struct served *served =
+        serve_node("echo \"{\\\"ready\\\":true}\"; read line; sleep 2; echo \"{\\\"result\\\":1}\";"
+                   "read line; echo \"{\\\"result\\\":2}\"; read line");
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"x\",\"timeout\":0.2}",
+                  "{\"error\":\"TimeoutExpired: eval took longer than it may; warmup is still busy with it\","
+                  "\"exit_code\":1,\"code\":124}\n");
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"x\",\"timeout\":0.2}",
+                  "{\"error\":\"TimeoutExpired: warmup is busy with an eval that took longer than it may\","
+                  "\"exit_code\":1,\"code\":124}\n");
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"x\"}",
+                  "{\"result_json\":\"2\",\"exit_code\":0}\n");
+}
+
 static void a_warm_up_that_is_not_ready_is_served_without(void **state)
 {
     (void)state;
@@ -91,6 +107,7 @@ int main(void)
         cmocka_unit_test(results_are_json_in_a_string),
         cmocka_unit_test(the_request_arrives_as_one_line),
         cmocka_unit_test(errors_are_passed_on),
+        cmocka_unit_test(a_late_answer_is_nobodys),
         cmocka_unit_test(a_warm_up_that_is_not_ready_is_served_without),
         cmocka_unit_test(a_service_may_print_much),
     };

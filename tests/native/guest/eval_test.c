@@ -116,7 +116,43 @@ static void a_timeout_interrupts(void **state)
                   "{\"result\": \"None\", \"exit_code\": 0}\n");
     assert_answer_has(*state,
                       "{\"action\":\"eval\",\"code\":\"__import__('time').sleep(60)\",\"timeout\":0.3}",
-                      "{\"error\": \"KeyboardInterrupt: \"");
+                      "{\"error\": \"TimeoutExpired: eval took longer than it may, and was interrupted\", "
+                      "\"traceback\": \"Traceback");
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"7\"}", "{\"result\": \"7\", \"exit_code\": 0}\n");
+}
+
+/* Closes without a goodbye, as a client that was killed, after the eval has begun. */
+static void leave_in_the_middle(const struct served *served, const char *request)
+{
+    int fd = client_connect(served);
+    client_send(fd, request);
+    clock_sleep_ms(300);
+    struct linger reset = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    close(fd);
+}
+
+static void a_client_that_goes_away_interrupts(void **state)
+{
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"setattr(os, 'mark', 7)\"}",
+                  "{\"result\": \"None\", \"exit_code\": 0}\n");
+    leave_in_the_middle(*state, "{\"action\":\"eval\",\"code\":\"__import__('time').sleep(300)\"}\n");
+    /* The same interpreter: it was not killed. */
+    assert_answer(*state, "{\"action\":\"eval\",\"code\":\"os.mark\",\"timeout\":30}",
+                  "{\"result\": \"7\", \"exit_code\": 0}\n");
+}
+
+static void an_eval_waits_for_another_no_longer_than_it_may(void **state)
+{
+    int slow = client_connect(*state);
+    client_send(slow, "{\"action\":\"eval\",\"code\":\"__import__('time').sleep(3)\"}\n");
+    clock_sleep_ms(300);
+    assert_answer_has(*state, "{\"action\":\"eval\",\"code\":\"1\",\"timeout\":0.2}",
+                      "{\"error\":\"TimeoutExpired: another eval was not done after 0.2 seconds\"");
+    leave_in_the_middle(*state, "{\"action\":\"eval\",\"code\":\"os._exit(1)\"}\n"); /* before its turn */
+    char *reply = client_receive(slow);
+    assert_string_equal(reply, "{\"result\": \"None\", \"exit_code\": 0}\n");
+    free(reply);
     assert_answer(*state, "{\"action\":\"eval\",\"code\":\"7\"}", "{\"result\": \"7\", \"exit_code\": 0}\n");
 }
 
@@ -201,6 +237,8 @@ int main(void)
         cmocka_unit_test_setup(results_of_many_bytes_come_whole, start),
         cmocka_unit_test_setup(a_dead_interpreter_is_replaced, start),
         cmocka_unit_test_setup(a_timeout_interrupts, start),
+        cmocka_unit_test_setup(a_client_that_goes_away_interrupts, start),
+        cmocka_unit_test_setup(an_eval_waits_for_another_no_longer_than_it_may, start),
         cmocka_unit_test_setup(a_timeout_kills_what_ignores_the_interrupt, start),
         cmocka_unit_test(reseeding_leaves_the_seeded_sequence),
         cmocka_unit_test_setup(reseeding_reaches_an_eval_that_runs, start),

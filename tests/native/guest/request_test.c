@@ -41,7 +41,9 @@ static void exec_with_defaults(void **state)
     assert_float_equal(request.timeout, 30, 0);
     assert_null(request.cwd);
     assert_null(request.environment);
+    assert_null(request.user);
     assert_int_equal(request.input_length, 0);
+    assert_false(request.input_follows);
     assert_false(request.stream);
     request_free(&request);
 }
@@ -50,8 +52,11 @@ static void exec_with_everything(void **state)
 {
     (void)state;
     assert_true(parse("{\"cwd\":\"/tmp\",\"env\":{\"A\":\"1\",\"B\":\"\"},\"stream\":true,\"timeout\":1.5,"
-                      "\"stdin_base64\":\"AP8K\",\"args\":[\"a\"],\"action\":\"exec\"}"));
+                      "\"stdin_base64\":\"AP8K\",\"user\":\"app:29\",\"stdin\":\"follows\",\"args\":[\"a\"],"
+                      "\"action\":\"exec\"}"));
     assert_string_equal(request.cwd, "/tmp");
+    assert_string_equal(request.user, "app:29");
+    assert_true(request.input_follows);
     assert_string_equal(request.environment[0], "A=1");
     assert_string_equal(request.environment[1], "B=");
     assert_null(request.environment[2]);
