@@ -23,8 +23,11 @@ public final class AgentClient {
 
     private static final Duration PING = Duration.ofSeconds(3);
     private static final Duration UNMOUNT = Duration.ofSeconds(10);
-    private static final Duration EVAL = Duration.ofSeconds(30);
-    private static final Duration GRACE = Duration.ofSeconds(5);
+
+    /** What the agent has beyond a time limit, to end what exceeds it and to say so. */
+    private static final Duration GRACE = Duration.ofSeconds(10);
+
+    private static final int MAX_SIGNAL = 127;
 
     private final AgentAddress address;
 
@@ -38,64 +41,125 @@ public final class AgentClient {
 
         void stderr(byte[] bytes);
 
-        /** Collects all of it; {@code out} and {@code err} may be the same. */
+        /** Collects the first MiB; {@code out} and {@code err} may be the same. */
         static Output into(ByteArrayOutputStream out, ByteArrayOutputStream err) {
             return new Output() {
                 @Override
                 public void stdout(byte[] bytes) {
-                    out.writeBytes(bytes);
+                    collect(bytes, out);
                 }
 
                 @Override
                 public void stderr(byte[] bytes) {
-                    err.writeBytes(bytes);
+                    collect(bytes, err);
                 }
             };
+        }
+
+        private static void collect(byte[] bytes, ByteArrayOutputStream to) {
+            to.write(bytes, 0, Math.min(bytes.length, Math.max(0, (1 << 20) - to.size())));
         }
     }
 
     /** The agent's own answer, which may have any fields. */
     public ObjectNode ping() {
-        return ask(JsonNodeFactory.instance.objectNode().put("action", "ping"), PING, PING);
+        return ask(JsonNodeFactory.instance.objectNode().put("action", "ping"), PING, Optional.of(PING));
+    }
+
+    public int exec(List<String> command, Duration timeout, Output output) {
+        return exec(new GuestCommand(command, Optional.of(timeout)), output);
     }
 
     /**
-     * Runs a command in the guest.
+     * Runs a command in the guest, and ends with it: what it left in the background goes on. When this is left early, by
+     * an exception of {@code output} or an interrupt, the command is ended.
      *
      * @return its exit code; negative when a signal ended it
-     * @throws ForkdException when the agent could not run it, or it took longer than {@code timeout}
+     * @throws CommandFailed when it could not run, or took longer than it may; {@code output} has what it wrote until then
+     * @throws ForkdException when the agent could not be asked
      */
-    public int exec(List<String> command, Duration timeout, Output output) {
+    public int exec(GuestCommand command, Output output) {
         ObjectNode request = JsonNodeFactory.instance.objectNode().put("action", "exec");
         ArrayNode arguments = request.putArray("args");
-        command.forEach(arguments::add);
-        request.put("timeout", timeout.toSeconds()).put("stream", true);
+        command.words().forEach(arguments::add);
+        limit(request, command.timeout()).put("stream", true);
+        if (!command.environment().isEmpty()) {
+            ObjectNode environment = request.putObject("env");
+            command.environment().forEach(environment::put);
+        }
+        command.directory().ifPresent(directory -> request.put("cwd", directory));
+        command.user().ifPresent(user -> request.put("user", user));
+        command.input().ifPresent(input -> request.put("stdin", "follows"));
         try (AgentConnection connection = AgentConnection.open(address, CONNECT)) {
-            connection.allow(timeout.plus(GRACE));
-            connection.request(Json.bytes(request));
+            connection.allow(command.timeout().map(GRACE::plus));
+            if (command.input().isPresent()) {
+                connection.request(Json.bytes(request), command.input().get());
+            } else {
+                connection.request(Json.bytes(request));
+            }
             while (true) {
                 ObjectNode reply = reply(connection);
                 JsonNode stream = reply.path("stream");
-                if (stream.isString()) {
-                    byte[] bytes = Base64.getDecoder()
-                            .decode(text(reply, "data_base64").orElse(""));
-                    if (stream.stringValue().equals("stderr")) {
-                        output.stderr(bytes);
-                    } else {
-                        output.stdout(bytes);
-                    }
-                    continue;
+                if (!stream.isString()) {
+                    return end(reply, command, output);
                 }
-                // An agent that knows nothing of streams sends it all at the end.
-                text(reply, "stdout").ifPresent(all -> output.stdout(all.getBytes(StandardCharsets.UTF_8)));
-                text(reply, "stderr").ifPresent(all -> output.stderr(all.getBytes(StandardCharsets.UTF_8)));
-                text(reply, "error").ifPresent(error -> {
-                    throw new ForkdException(Kind.FAILED, "the guest could not run the command: " + error);
-                });
-                return reply.path("exit_code").asInt(0);
+                byte[] bytes = base64(text(reply, "data_base64").orElse(""));
+                if (stream.stringValue().equals("stderr")) {
+                    output.stderr(bytes);
+                } else {
+                    output.stdout(bytes);
+                }
             }
         } catch (IOException e) {
             throw broken(e);
+        }
+    }
+
+    private int end(ObjectNode reply, GuestCommand command, Output output) {
+        // An agent that knows nothing of streams sends it all at the end.
+        text(reply, "stdout").ifPresent(all -> output.stdout(all.getBytes(StandardCharsets.UTF_8)));
+        text(reply, "stderr").ifPresent(all -> output.stderr(all.getBytes(StandardCharsets.UTF_8)));
+        Optional<String> error = text(reply, "error");
+        if (error.isPresent()) {
+            int status = status(reply);
+            throw new CommandFailed(
+                    status == CommandFailed.TIMED_OUT
+                            ? "the command took longer than "
+                                    + command.timeout().orElse(Duration.ZERO).toSeconds() + " s, and was ended"
+                            : "the guest could not run the command: " + error.get(),
+                    status);
+        }
+        JsonNode code = reply.path("exit_code");
+        if (!isWithin(code, -MAX_SIGNAL, 255)) {
+            throw new ForkdException(
+                    Kind.FAILED,
+                    "the agent at " + address + " did not say how the command ended: " + printable(Json.text(reply)));
+        }
+        return code.intValue();
+    }
+
+    /** The exit status that an error has in a shell; agents of other makes give none. */
+    private static int status(ObjectNode error) {
+        JsonNode code = error.path("code");
+        return isWithin(code, 1, 255) ? code.intValue() : 1;
+    }
+
+    private static boolean isWithin(JsonNode number, int least, int most) {
+        return number.isIntegralNumber()
+                && number.canConvertToInt()
+                && number.intValue() >= least
+                && number.intValue() <= most;
+    }
+
+    private static ObjectNode limit(ObjectNode request, Optional<Duration> timeout) {
+        return timeout.isPresent() ? request.put("timeout", timeout.get().toSeconds()) : request.putNull("timeout");
+    }
+
+    private byte[] base64(String text) {
+        try {
+            return Base64.getDecoder().decode(text);
+        } catch (IllegalArgumentException e) {
+            throw new ForkdException(Kind.FAILED, "the agent at " + address + " sent output that is not base64");
         }
     }
 
@@ -106,11 +170,16 @@ public final class AgentClient {
      * @return where those are mounted that are in use and stay so; their disks have everything as well
      */
     public List<String> unmount() {
-        ObjectNode reply = ask(JsonNodeFactory.instance.objectNode().put("action", "unmount"), CONNECT, UNMOUNT);
+        ObjectNode reply =
+                ask(JsonNodeFactory.instance.objectNode().put("action", "unmount"), CONNECT, Optional.of(UNMOUNT));
         text(reply, "error").ifPresent(error -> {
             throw new ForkdException(Kind.FAILED, "the guest could not unmount its volumes: " + error);
         });
-        return reply.path("busy").valueStream().map(JsonNode::stringValue).toList();
+        return reply.path("busy")
+                .valueStream()
+                .filter(JsonNode::isString)
+                .map(JsonNode::stringValue)
+                .toList();
     }
 
     /** What an evaluation came to. */
@@ -118,28 +187,42 @@ public final class AgentClient {
         /** It has a value: the {@code repr()} of Python, or a JSON document. */
         record Value(String text) implements Evaluation {}
 
-        /** It raised an error; {@code trace} says where, and may be empty. */
-        record Failure(String error, String trace) implements Evaluation {}
+        /**
+         * It raised an error, or took longer than it may.
+         *
+         * @param trace where; may be empty
+         * @param exitStatus {@link CommandFailed#TIMED_OUT} or 1
+         */
+        record Failure(String error, String trace, int exitStatus) implements Evaluation {}
     }
 
-    /** Evaluates an expression in the guest's warm interpreter. */
-    public Evaluation eval(String code) {
-        ObjectNode reply =
-                ask(JsonNodeFactory.instance.objectNode().put("action", "eval").put("code", code), CONNECT, EVAL);
+    /** Evaluates an expression in the guest's warm interpreter, which is interrupted after {@code timeout}. */
+    public Evaluation eval(String code, Optional<Duration> timeout) {
+        ObjectNode reply = ask(
+                limit(
+                        JsonNodeFactory.instance
+                                .objectNode()
+                                .put("action", "eval")
+                                .put("code", code),
+                        timeout),
+                CONNECT,
+                timeout.map(GRACE::plus));
         Optional<String> error = text(reply, "error");
         if (error.isPresent()) {
             return new Evaluation.Failure(
                     error.get(),
-                    text(reply, "traceback").or(() -> text(reply, "stack")).orElse(""));
+                    text(reply, "traceback").or(() -> text(reply, "stack")).orElse(""),
+                    status(reply));
         }
         return new Evaluation.Value(text(reply, "result_json")
                 .or(() -> text(reply, "result"))
                 .orElseThrow(() -> new ForkdException(
-                        Kind.FAILED, "the agent at " + address + " answered without a result: " + Json.text(reply))));
+                        Kind.FAILED,
+                        "the agent at " + address + " answered without a result: " + printable(Json.text(reply)))));
     }
 
     /** One request, one answer. */
-    private ObjectNode ask(ObjectNode request, Duration connect, Duration limit) {
+    private ObjectNode ask(ObjectNode request, Duration connect, Optional<Duration> limit) {
         try (AgentConnection connection = AgentConnection.open(address, connect)) {
             connection.allow(limit);
             connection.request(Json.bytes(request));
@@ -164,12 +247,17 @@ public final class AgentClient {
         throw new ForkdException(
                 Kind.FAILED,
                 "what answers at " + address + " is no agent: "
-                        + new String(line, 0, Math.min(line.length, 80), StandardCharsets.UTF_8));
+                        + printable(new String(line, 0, Math.min(line.length, 80), StandardCharsets.UTF_8)));
     }
 
     private static Optional<String> text(ObjectNode reply, String field) {
         JsonNode value = reply.path(field);
         return value.isString() ? Optional.of(value.stringValue()) : Optional.empty();
+    }
+
+    /** The beginning of what a guest said, without what a terminal would do something with. */
+    private static String printable(String text) {
+        return text.substring(0, Math.min(text.length(), 200)).replaceAll("\\p{Cntrl}", "?");
     }
 
     private ForkdException broken(IOException e) {

@@ -18,6 +18,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalLong;
 
 /** Measures a snapshot. Each round begins with a new fork server, and its children end with it. */
@@ -157,7 +158,7 @@ public final class Runner {
     }
 
     private static void evaluate(AgentClient agent, String expression) {
-        if (agent.eval(expression) instanceof Evaluation.Failure failure) {
+        if (agent.eval(expression, Optional.of(COMMAND)) instanceof Evaluation.Failure failure) {
             throw new ForkdException(Kind.FAILED, "the expression failed in the guest: " + failure.error());
         }
     }

@@ -5,23 +5,26 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
+import io.forkd.agent.CommandFailed;
+import io.forkd.agent.GuestCommand;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
-import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CompletionService;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorCompletionService;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicInteger;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import tools.jackson.databind.node.ObjectNode;
 
 @Command(
         name = "fork",
@@ -31,11 +34,10 @@ import picocli.CommandLine.Parameters;
 final class ForkCommand implements Callable<Integer> {
     /**
      * How many children work at a time: enough to keep the processors busy when most of them wait, and few enough that
-     * each has its answer ready before its time limit.
+     * each has its answer ready before its time limit, and that what all of them write at once has room in the heap.
      */
-    private static final int MAX_PARALLEL = 8 * Runtime.getRuntime().availableProcessors();
-
-    private static final Duration COMMAND_TIMEOUT = Duration.ofSeconds(60);
+    private static final int MAX_PARALLEL =
+            Math.min(128, 8 * Runtime.getRuntime().availableProcessors());
 
     private final Shell shell;
 
@@ -76,25 +78,31 @@ final class ForkCommand implements Callable<Integer> {
     @Option(names = "--eval", paramLabel = "CODE", description = "Evaluate this in the warm interpreter of each child.")
     Optional<String> eval = Optional.empty();
 
+    @Option(
+            names = "--timeout-secs",
+            paramLabel = "S",
+            defaultValue = "60",
+            description = "How long --eval or COMMAND may take in each child; 0: no limit. Default: ${DEFAULT-VALUE}.")
+    long timeoutSecs;
+
     @Option(names = "--keep-workdir", description = "Keep the children's consoles in /tmp/forkd-fork-<tag>.")
     boolean keepWorkdir;
 
     @Parameters(
             arity = "0..*",
             paramLabel = "COMMAND",
-            description = "After --: a command to run in each child. As --eval, in up to 8 per processor at a time.")
+            description = "After --: a command to run in each child, in up to 8 per processor and 128 at a time, as"
+                    + " --eval. What they write comes as they write it, each line with the name of its child.")
     List<String> command = List.of();
 
     ForkCommand(Shell shell) {
         this.shell = shell;
     }
 
-    /** What came of --eval or COMMAND in a child. */
-    private record Outcome(Fork.Child child, boolean success, String text) {}
-
     @Override
     public Integer call() {
         check();
+        Optional<Duration> limit = TimeLimit.of(timeoutSecs);
         boolean work = eval.isPresent() || !command.isEmpty();
         ForkRequest request = new ForkRequest(
                 options.tag,
@@ -106,25 +114,26 @@ final class ForkCommand implements Callable<Integer> {
                 true,
                 keepWorkdir);
         ExecutorService workers = Executors.newFixedThreadPool(Math.min(count, MAX_PARALLEL), ForkCommand::worker);
+        CompletionService<Boolean> results = new ExecutorCompletionService<>(workers);
+        AtomicInteger working = new AtomicInteger();
         try (Fork fork = shell.engine().fork(request, shell)) {
-            List<Future<Outcome>> outcomes = new ArrayList<>();
             fork.awaitReady(
                     child -> {
                         report(child, fork.elapsed());
                         if (work) {
-                            outcomes.add(workers.submit(() -> work(child)));
+                            results.submit(() -> work(child, limit));
+                            working.incrementAndGet();
                         }
                     },
                     allOrNothing ? Fork::failAll : this::report);
             reportTimes(fork);
-            boolean success = true;
-            for (Future<Outcome> outcome : outcomes) {
-                success &= report(outcome);
-            }
+            boolean success = shell.cancellation().interruptibly(() -> await(results, working.get()));
             fork.settle(Duration.ofSeconds(settleSecs.orElse(work ? 0L : 2L)));
             int alive = fork.alive();
             reportEnd(alive);
             return success && alive == count ? 0 : 1;
+        } catch (Shell.OutputLost e) {
+            return e.report(shell);
         } finally {
             workers.shutdownNow();
         }
@@ -147,25 +156,81 @@ final class ForkCommand implements Callable<Integer> {
         return thread;
     }
 
-    private Outcome work(Fork.Child child) {
+    /** Does it in a child, whose output is written meanwhile; whether that went well. */
+    private boolean work(Fork.Child child, Optional<Duration> limit) {
         AgentClient agent = new AgentClient(new AgentAddress.Vsock(child.socket()));
+        NamedLines lines = new NamedLines(shell, child.name(), options.json);
         try {
             if (eval.isPresent()) {
-                Evaluation result = agent.eval(eval.get());
-                if (result instanceof Evaluation.Value value) {
-                    return new Outcome(child, true, value.text());
-                }
-                return new Outcome(
-                        child,
-                        false,
-                        "Error: " + (result instanceof Evaluation.Failure failure ? failure.error() : ""));
+                return report(child, lines, agent.eval(eval.get(), limit));
             }
-            ByteArrayOutputStream output = new ByteArrayOutputStream();
-            int code = agent.exec(command, COMMAND_TIMEOUT, AgentClient.Output.into(output, output));
-            String text = output.toString(StandardCharsets.UTF_8).stripTrailing();
-            return new Outcome(child, code == 0, code == 0 ? text : (text + "\nexit code " + code).stripLeading());
+            int code = ExecCommand.shellStatus(agent.exec(new GuestCommand(command, limit), lines));
+            lines.end();
+            if (options.json) {
+                shell.print(result(child, code == 0).put("exit_code", code));
+            } else if (code != 0) {
+                complain(child, "exit code " + code);
+            }
+            return code == 0;
         } catch (ForkdException e) {
-            return new Outcome(child, false, "Error: " + e.sentence());
+            lines.end();
+            return failed(
+                    child,
+                    e.sentence()
+                            + (e instanceof CommandFailed failed && failed.exitStatus() == CommandFailed.TIMED_OUT
+                                    ? " (" + TimeLimit.REMEDY + ")"
+                                    : ""));
+        }
+    }
+
+    private boolean report(Fork.Child child, NamedLines lines, Evaluation evaluation) {
+        if (evaluation instanceof Evaluation.Failure failure) {
+            return failed(child, failure.error());
+        }
+        String value = evaluation instanceof Evaluation.Value there ? there.text() : "";
+        if (options.json) {
+            shell.print(result(child, true).put("result", value));
+        } else {
+            lines.stdout(value.getBytes(StandardCharsets.UTF_8));
+            lines.end();
+        }
+        return true;
+    }
+
+    private boolean failed(Fork.Child child, String error) {
+        if (options.json) {
+            shell.print(result(child, false).put("error", error));
+        } else {
+            complain(child, "Error: " + error);
+        }
+        return false;
+    }
+
+    private ObjectNode result(Fork.Child child, boolean success) {
+        return Shell.json().put("event", "result").put("name", child.name()).put("success", success);
+    }
+
+    private void complain(Fork.Child child, String what) {
+        if (!shell.cancellation().isCancelled()) {
+            shell.note(child.name() + ": " + what);
+        }
+    }
+
+    /** Waits for so many results; whether all are good. */
+    private static boolean await(CompletionService<Boolean> results, int count) {
+        boolean success = true;
+        try {
+            for (int i = 0; i < count; i++) {
+                success &= results.take().get();
+            }
+            return success;
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof Shell.OutputLost lost) {
+                throw lost;
+            }
+            throw new IllegalStateException(e.getCause());
+        } catch (InterruptedException e) {
+            throw new ForkdException(Kind.FAILED, "interrupted");
         }
     }
 
@@ -213,29 +278,6 @@ final class ForkCommand implements Callable<Integer> {
         shell.print("forkd: " + fork.alive() + " restored: " + restore.toMillis() + " ms");
         shell.print("forkd: total wall-clock: " + total.toMillis() + " ms");
         shell.out().flush();
-    }
-
-    private boolean report(Future<Outcome> future) {
-        Outcome outcome;
-        try {
-            outcome = future.get();
-        } catch (ExecutionException e) {
-            throw new IllegalStateException(e.getCause());
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new ForkdException(Kind.FAILED, "interrupted");
-        }
-        if (options.json) {
-            shell.print(Shell.json()
-                    .put("event", "result")
-                    .put("name", outcome.child().name())
-                    .put("success", outcome.success())
-                    .put("result", outcome.text()));
-        } else {
-            shell.print(outcome.child().name() + ": " + outcome.text());
-            shell.out().flush();
-        }
-        return outcome.success();
     }
 
     private void reportEnd(int alive) {

@@ -1,5 +1,6 @@
 package io.forkd.cli;
 
+import io.forkd.agent.AgentClient;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -20,7 +21,8 @@ final class PingCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        shell.print(target.agent(shell).ping().toPrettyString());
+        AgentClient agent = target.agent(shell);
+        shell.print(shell.cancellation().interruptibly(agent::ping).toPrettyString());
         return 0;
     }
 }

@@ -4,13 +4,13 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.agent.GuestCommand;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalLong;
@@ -42,7 +42,7 @@ final class RunCommand implements Callable<Integer> {
             names = "--timeout-secs",
             paramLabel = "S",
             defaultValue = "60",
-            description = "How long the command may take. Default: ${DEFAULT-VALUE}.")
+            description = "How long the command may take; 0: no limit. Default: ${DEFAULT-VALUE}.")
     long timeoutSecs;
 
     @Parameters(arity = "0..*", paramLabel = "COMMAND", description = "After --: the command and its arguments.")
@@ -55,7 +55,7 @@ final class RunCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         ExecCommand.requireCommand(command);
-        MachineOptions.requireRange("--timeout-secs", timeoutSecs, 1, 86_400 * 365);
+        GuestCommand what = new GuestCommand(command, TimeLimit.of(timeoutSecs));
         Path rootfs = Path.of(image);
         if (!Files.exists(rootfs)) {
             throw new ForkdException(
@@ -74,7 +74,7 @@ final class RunCommand implements Callable<Integer> {
             shell.clear();
             AgentClient agent =
                     new AgentClient(new AgentAddress.Vsock(children.get(0).socket()));
-            return ExecCommand.run(shell, agent, command, Duration.ofSeconds(timeoutSecs));
+            return ExecCommand.run(shell, agent, what);
         }
     }
 

@@ -1,5 +1,6 @@
 package io.forkd.cli;
 
+import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.engine.Cancellation;
 import io.forkd.engine.Engine;
@@ -9,8 +10,10 @@ import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.nio.channels.Channels;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.Map;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -37,7 +40,10 @@ record Shell(
     static Shell ofProcess() {
         return of(
                 new PrintStream(
-                        new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 16),
+                        // A channel's, which an interrupt reaches when nobody reads what is written.
+                        new BufferedOutputStream(
+                                Channels.newOutputStream(new FileOutputStream(FileDescriptor.out).getChannel()),
+                                1 << 16),
                         false,
                         StandardCharsets.UTF_8),
                 new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8),
@@ -51,10 +57,53 @@ record Shell(
     }
 
     private static boolean isTerminal() {
+        String target = descriptor(2);
+        return target.startsWith("/dev/pts/") || target.startsWith("/dev/tty") || target.equals("/dev/console");
+    }
+
+    /** What a descriptor of this process is; empty when that cannot be told. */
+    private static String descriptor(int number) {
         try {
-            String target = Files.readSymbolicLink(Path.of("/proc/self/fd/2")).toString();
-            return target.startsWith("/dev/pts/") || target.startsWith("/dev/tty") || target.equals("/dev/console");
+            return Files.readSymbolicLink(Path.of("/proc/self/fd/" + number)).toString();
         } catch (IOException | UnsupportedOperationException e) {
+            return "";
+        }
+    }
+
+    /** Nobody takes what we write. A program in C would have been ended by a signal, or would look at errno. */
+    static final class OutputLost extends RuntimeException {
+        private static final long serialVersionUID = 1;
+
+        private static final int SIGPIPE = 128 + 13;
+
+        /** Ends the command as that signal would, or says that a disk is full. */
+        int report(Shell shell) {
+            if (descriptor(1).startsWith("pipe:") || descriptor(1).startsWith("socket:")) {
+                return SIGPIPE;
+            }
+            shell.note("Error: the output cannot be written to " + descriptor(1));
+            return Kind.FAILED.exitStatus();
+        }
+    }
+
+    /**
+     * Writes whole lines, or what a program wrote, at once.
+     *
+     * @throws OutputLost when nobody takes it
+     */
+    void write(PrintStream to, byte[] bytes) {
+        to.write(bytes, 0, bytes.length);
+        if (to.checkError()) { // flushes
+            throw new OutputLost();
+        }
+    }
+
+    /** Something is on stdin that a command which does not read it would lose in silence. */
+    static boolean hasInput() {
+        String target = descriptor(0);
+        try {
+            return (target.startsWith("pipe:") || Files.isRegularFile(Path.of(target))) && System.in.available() > 0;
+        } catch (IOException | InvalidPathException e) {
             return false;
         }
     }

@@ -117,11 +117,12 @@ final class Branches {
         }
     }
 
-    private static void run(DiffRequest request, AgentClient agent, Vm vm, Path console) {
+    private void run(DiffRequest request, AgentClient agent, Vm vm, Path console) {
         ByteArrayOutputStream output = new ByteArrayOutputStream();
         int code;
         try {
-            code = agent.exec(request.command(), request.timeout(), AgentClient.Output.into(output, output));
+            code = cancellation.interruptibly(
+                    () -> agent.exec(request.command(), request.timeout(), AgentClient.Output.into(output, output)));
         } catch (ForkdException e) {
             // The end of a VM is known a little later than that of its connections.
             throw vm.awaitEnd(Duration.ofSeconds(1))

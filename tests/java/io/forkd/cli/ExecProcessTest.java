@@ -1,0 +1,192 @@
+package io.forkd.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.nio.channels.Channels;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** exec and eval as processes that get signals, lose their stdout and have something on stdin; the agent is a socket. */
+class ExecProcessTest {
+    private static final String CHUNK = "{\"stream\":\"stdout\",\"data_base64\":\"" + "eQp5".repeat(16384) + "\"}\n";
+
+    @TempDir
+    Path directory;
+
+    private final List<Process> processes = new ArrayList<>();
+    private ServerSocketChannel server;
+
+    @BeforeEach
+    void listen() throws IOException {
+        server = ServerSocketChannel.open().bind(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0));
+    }
+
+    @AfterEach
+    void end() throws IOException {
+        server.close();
+        processes.forEach(Process::destroyForcibly);
+    }
+
+    private interface Agent {
+        void answer(InputStream in, OutputStream out) throws IOException;
+    }
+
+    /** Whether the client closed the connection before {@code agent} was done with it. */
+    private CompletableFuture<Boolean> serve(Agent agent) {
+        return CompletableFuture.supplyAsync(() -> {
+            try (SocketChannel client = server.accept()) {
+                agent.answer(Channels.newInputStream(client), Channels.newOutputStream(client));
+                return false;
+            } catch (IOException e) {
+                return true;
+            }
+        });
+    }
+
+    /** Forkd with these arguments, by a shell, in which FORKD stands for it. */
+    private Process shell(String script) throws IOException {
+        String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
+        int port = ((InetSocketAddress) server.getLocalAddress()).getPort();
+        ProcessBuilder builder = new ProcessBuilder(
+                "bash",
+                "-c",
+                script.replace("TARGET", "--target 127.0.0.1:" + port)
+                        .replace("FORKD", "'" + java + "' -XX:TieredStopAtLevel=1 -cp \"$CP\" io.forkd.cli.Main"));
+        builder.environment().put("CP", System.getProperty("java.class.path"));
+        builder.environment().put("XDG_DATA_HOME", directory.toString());
+        builder.environment().put("XDG_RUNTIME_DIR", directory.toString());
+        builder.redirectInput(ProcessBuilder.Redirect.from(Path.of("/dev/null").toFile()));
+        processes.add(builder.start());
+        return processes.get(processes.size() - 1);
+    }
+
+    private static String text(InputStream stream) throws IOException {
+        return new String(stream.readAllBytes(), StandardCharsets.UTF_8);
+    }
+
+    private static int exit(Process process) throws InterruptedException {
+        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        return process.exitValue();
+    }
+
+    /** Writes empty lines of a protocol that has none until the other side is gone. */
+    private static void untilGone(OutputStream out, String what) throws IOException {
+        while (true) {
+            out.write(what.getBytes(StandardCharsets.UTF_8));
+        }
+    }
+
+    private void signalled(String command) throws Exception {
+        CompletableFuture<Void> asked = new CompletableFuture<>();
+        CompletableFuture<Boolean> gone = serve((in, out) -> {
+            in.readAllBytes();
+            asked.complete(null);
+            CompletableFuture<Void> never = new CompletableFuture<>();
+            try {
+                never.get(1, TimeUnit.SECONDS); // so long it is silent
+            } catch (Exception e) {
+                // That is what it waits for.
+            }
+            untilGone(out, CHUNK);
+        });
+        Process process = shell("exec FORKD " + command);
+        asked.get(60, TimeUnit.SECONDS);
+        process.toHandle().destroy(); // unlike the process's own, it leaves the streams open
+        assertThat(exit(process)).isEqualTo(143);
+        // Without a word: not that something was left behind, nor that it failed.
+        assertThat(text(process.getErrorStream())).isEmpty();
+        assertThat(gone.get(60, TimeUnit.SECONDS)).isTrue();
+    }
+
+    @Test
+    void a_signal_ends_exec_without_limit_at_once() throws Exception {
+        signalled("exec TARGET --timeout-secs 0 -- sleep 333 >/dev/null");
+    }
+
+    @Test
+    void a_signal_ends_eval() throws Exception {
+        signalled("eval TARGET -- x >/dev/null");
+    }
+
+    @Test
+    void a_signal_ends_exec_that_writes_to_a_pipe_which_nobody_reads() throws Exception {
+        CompletableFuture<Boolean> gone = serve((in, out) -> untilGone(out, CHUNK));
+        // The pipe to this process, which it reads one byte of.
+        Process process = shell("exec FORKD exec TARGET --timeout-secs 0 -- yes");
+        assertThat(process.getInputStream().read()).isEqualTo('y');
+        process.toHandle().destroy(); // unlike the process's own, it leaves the streams open
+        assertThat(exit(process)).isEqualTo(143);
+        assertThat(gone.get(60, TimeUnit.SECONDS)).isTrue();
+    }
+
+    @Test
+    void exec_ends_with_the_pipe_that_it_writes_to() throws Exception {
+        CompletableFuture<Boolean> gone = serve((in, out) -> untilGone(out, CHUNK));
+        Process process = shell("FORKD exec TARGET --timeout-secs 0 -- yes | head -c 100000 | wc -c;"
+                + " echo ${PIPESTATUS[0]}; exit 0");
+        assertThat(exit(process)).isZero();
+        assertThat(gone.get(60, TimeUnit.SECONDS)).isTrue();
+        assertThat(text(process.getErrorStream())).isEmpty();
+    }
+
+    @Test
+    void exec_whose_reader_went_away_has_the_status_of_sigpipe() throws Exception {
+        serve((in, out) -> untilGone(out, CHUNK));
+        Process process = shell("FORKD exec TARGET --timeout-secs 0 -- yes | true; exit ${PIPESTATUS[0]}");
+        assertThat(exit(process)).isEqualTo(141);
+        assertThat(text(process.getErrorStream())).isEmpty();
+    }
+
+    @Test
+    void exec_says_that_the_disk_is_full() throws Exception {
+        serve((in, out) -> untilGone(out, CHUNK));
+        Process process = shell("FORKD exec TARGET --timeout-secs 0 -- yes >/dev/full");
+        assertThat(exit(process)).isEqualTo(1);
+        assertThat(text(process.getErrorStream())).contains("cannot be written to /dev/full");
+    }
+
+    @Test
+    void exec_ends_with_the_status_of_the_failure() throws Exception {
+        for (int status : List.of(124, 126, 127)) {
+            serve((in, out) -> out.write(
+                    ("{\"exit_code\":1,\"error\":\"E\",\"code\":" + status + "}\n").getBytes(StandardCharsets.UTF_8)));
+            Process process = shell("FORKD exec TARGET -- x");
+            assertThat(exit(process)).isEqualTo(status);
+            assertThat(text(process.getErrorStream()))
+                    .contains(status == 124 ? "longer than 30 s, and was ended\n--timeout-secs" : "could not run");
+        }
+    }
+
+    @Test
+    void input_is_passed_on_when_asked_for_and_else_not_dropped_in_silence() throws Exception {
+        CompletableFuture<String> input = new CompletableFuture<>();
+        serve((in, out) -> {
+            input.complete(text(in));
+            out.write("{\"exit_code\":0}\n".getBytes(StandardCharsets.UTF_8));
+        });
+        Process process = shell("echo from stdin | FORKD exec TARGET -i -- cat");
+        assertThat(exit(process)).isZero();
+        assertThat(input.get()).endsWith("}\nfrom stdin\n");
+        assertThat(text(process.getErrorStream())).isEmpty();
+
+        serve((in, out) -> out.write("{\"exit_code\":0}\n".getBytes(StandardCharsets.UTF_8)));
+        process = shell("echo lost >lost; FORKD exec TARGET -- cat <lost".replace("lost", directory + "/lost"));
+        assertThat(exit(process)).isZero();
+        assertThat(text(process.getErrorStream())).contains("-i passes it on");
+    }
+}
