@@ -19,6 +19,9 @@
  *   - Option structs: zero every byte, then set what is needed; zero or NULL means the documented default.
  *     `reserved` fields must be zero (-EINVAL otherwise).
  *   - Strings are NUL-terminated UTF-8 and are copied; the caller keeps ownership of everything it passes in.
+ *   - No call waits for ever for a process that does not answer, since it is stopped, say: -ETIMEDOUT after
+ *     1 s for attaching, 10 s for a request, 60 s for a branch, 10 minutes for a start and an hour for a
+ *     snapshot. What takes a timeout of its own waits for as long as that says.
  *   - Handles are used by one thread at a time; different handles may be used by different threads.
  *   - Descriptors handed out are close-on-exec and belong to the caller.
  */
@@ -191,7 +194,8 @@ int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_e
  */
 int forkd_vm_connect(struct forkd_vm *vm, uint32_t port, int *out_fd, struct forkd_error *err);
 
-/* End the VM now (SIGKILL of its process) and wait until it is gone. A VM that has ended is no error. */
+/* End the VM now (SIGKILL of its process) and wait until it is gone, for 10 s at most, in case the kernel
+ * cannot end it. A VM that has ended is no error. */
 void forkd_vm_kill(struct forkd_vm *vm);
 
 /*
@@ -202,7 +206,8 @@ void forkd_vm_free(struct forkd_vm *vm);
 
 /*
  * Get a handle of a detached VM. Several handles of one VM may be in use at once. Errors: -ENOENT,
- * -ECONNREFUSED nothing lives there (any more); -EACCES; -EPROTO it is no VM, or of another version.
+ * -ECONNREFUSED nothing lives there (any more); -EACCES; -EPROTO it is no VM, or of another version;
+ * -ETIMEDOUT no answer within a second: the process is stopped, or has too much to do.
  */
 int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct forkd_error *err);
 

@@ -15,8 +15,9 @@
 
 struct forkd_vm {
     int channel;
-    pid_t process; /* the forkd-vmm that we started; 0: a child, which its server reaps */
-    bool detached; /* goes on without us */
+    pid_t process;       /* the forkd-vmm that we started; 0: a child, which its server reaps */
+    bool detached;       /* goes on without us */
+    uint32_t unanswered; /* requests whose reply is still to come: the one under way, and those given up */
     struct forkd_vm_status status;
     char vsock_path[CONTROL_PATH_SIZE];
     struct listener_before vsock_before; /* what was there before the VM was asked for */
@@ -63,6 +64,16 @@ int copy_option(char *to, size_t size, const char *from, const char *name, struc
 /* -EINVAL unless all are zero. */
 int check_reserved(const uint64_t *reserved, size_t count, struct forkd_error *err);
 
+/* How long a process has for what it is asked, in milliseconds: one that is stopped holds nobody up. */
+#define ATTACH_TIMEOUT_MS 1000
+#define REQUEST_TIMEOUT_MS 10000
+/* Shared disks are flushed first. */
+#define BRANCH_TIMEOUT_MS 60000
+/* Files are read and checked, with whatever they are on. */
+#define START_TIMEOUT_MS 600000
+/* All memory is written. */
+#define SNAPSHOT_TIMEOUT_MS 3600000
+
 /* Start forkd-vmm; *channel is our end of its control channel. */
 int process_start(const char *vmm_path, int *channel, pid_t *process, struct forkd_error *err);
 /* A pidfd of the process at the other end of a channel; -1 when that has ended. */
@@ -72,15 +83,19 @@ int process_open(pid_t process, int channel);
  * False: it is not gone after PROCESS_AWAIT_MS, since the kernel cannot end it. */
 #define PROCESS_AWAIT_MS 10000
 bool process_await(int pidfd);
-/* Close the channel of a process that is not ours to wait for, once it has seen that and ended. */
+/* Close the channel of a process that is not ours to wait for, once it has seen that and ended; it is killed
+ * when it does not. */
 void process_let_end(int channel, pid_t process);
-/* Close the channel and wait until the process is gone. `now`: kill it first. */
+/* Close the channel and wait until the process is gone. `now`: kill it first; otherwise when it does not end
+ * by itself. */
 void process_end(int channel, pid_t process, bool now);
 
-/* Receive the reply to the request under way. STATUS messages that come first are kept in *status (may be
- * NULL), what BRANCH answers in *branch (likewise). */
-int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_branch_result *branch,
-                  struct forkd_error *err);
+/* Receive the reply to the request under way, the last of *unanswered. STATUS messages that come first are
+ * kept in *status (may be NULL), what BRANCH answers in *branch (likewise). */
+int receive_reply(int channel, int timeout_ms, uint32_t *unanswered, struct forkd_vm_status *status,
+                  struct forkd_branch_result *branch, struct forkd_error *err);
+/* -ETIMEDOUT of attaching. */
+int no_answer(const char *control_path, struct forkd_error *err);
 /* Tell the server, if that is still to be done: late, so that its wake-up does not delay the child. */
 void tell_taken(struct forkd_vm *vm);
 /* Milliseconds of a clock that only goes forward. */

@@ -183,15 +183,6 @@ int process_start(const char *vmm_path, int *channel, pid_t *process, struct for
     return 0;
 }
 
-void process_end(int channel, pid_t process, bool now)
-{
-    if (now)
-        kill(process, SIGKILL);
-    close(channel);
-    while (waitpid(process, NULL, 0) < 0 && errno == EINTR)
-        ;
-}
-
 int process_open(pid_t process, int channel)
 {
     int pidfd = process == 0 ? -1 : (int)syscall(SYS_pidfd_open, process, 0);
@@ -203,27 +194,49 @@ int process_open(pid_t process, int channel)
     return -1;
 }
 
-bool process_await(int pidfd)
+static bool is_gone(int pidfd)
 {
-    if (pidfd < 0)
-        return true;
     int64_t deadline = now_ms() + PROCESS_AWAIT_MS;
     struct pollfd polled = {.fd = pidfd, .events = POLLIN};
     int64_t left = PROCESS_AWAIT_MS;
     while (poll(&polled, 1, (int)left) < 0 && errno == EINTR && left > 0)
         left = deadline > now_ms() ? deadline - now_ms() : 0;
-    close(pidfd);
     return polled.revents != 0;
+}
+
+bool process_await(int pidfd)
+{
+    bool gone = pidfd < 0 || is_gone(pidfd);
+    if (pidfd >= 0)
+        close(pidfd);
+    return gone;
+}
+
+/* The same, of one that has been told to end by itself. */
+static bool await_or_kill(int pidfd)
+{
+    if (pidfd >= 0 && !is_gone(pidfd))
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    return process_await(pidfd);
+}
+
+void process_end(int channel, pid_t process, bool now)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, process, 0);
+    if (now)
+        kill(process, SIGKILL);
+    close(channel);
+    if (!await_or_kill(pidfd))
+        return;
+    while (waitpid(process, NULL, 0) < 0 && errno == EINTR)
+        ;
 }
 
 void process_let_end(int channel, pid_t process)
 {
-    char ignored[sizeof(union control_message)];
     int pidfd = process_open(process, channel);
     shutdown(channel, SHUT_WR);
-    while (recv(channel, ignored, sizeof ignored, 0) > 0 || errno == EINTR)
-        errno = 0;
-    process_await(pidfd);
+    await_or_kill(pidfd);
     close(channel);
 }
 
@@ -234,30 +247,41 @@ int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int receive_reply(int channel, struct forkd_vm_status *status, struct forkd_branch_result *branch,
-                  struct forkd_error *err)
+int no_answer(const char *control_path, struct forkd_error *err)
 {
+    return error_set(err, ETIMEDOUT, "attach to", control_path,
+                     "no answer in %d ms: the process behind it is stopped, or has too much to do",
+                     ATTACH_TIMEOUT_MS);
+}
+
+int receive_reply(int channel, int timeout_ms, uint32_t *unanswered, struct forkd_vm_status *status,
+                  struct forkd_branch_result *branch, struct forkd_error *err)
+{
+    int64_t deadline = now_ms() + timeout_ms;
     for (;;) {
         union control_message message;
         size_t length = 0;
         uint32_t no_fds = 0;
-        int got = channel_receive(channel, 0, &message, sizeof message, &length, NULL, &no_fds, err);
+        int64_t left = deadline - now_ms();
+        int got = channel_receive(channel, left < 1 ? 1 : (int)left, &message, sizeof message, &length, NULL,
+                                  &no_fds, err);
         if (got < 0)
             return got;
         if (got == 0)
             return error_set(err, EPIPE, "receive", "control channel", "the forkd-vmm process died");
-        if (message.header.type == CONTROL_REPLY && length == sizeof message.reply) {
-            if (branch != NULL)
-                *branch = message.reply.branch;
-            if (message.reply.error.code == 0)
-                return 0;
-            if (err != NULL)
-                *err = message.reply.error;
-            return message.reply.error.code;
+        if (message.header.type == CONTROL_STATUS && length == sizeof message.status) {
+            if (status != NULL)
+                *status = message.status.status;
+            continue;
         }
-        if (message.header.type != CONTROL_STATUS || length != sizeof message.status)
+        if (message.header.type != CONTROL_REPLY || length != sizeof message.reply)
             return error_set(err, EPROTO, "receive", "control channel", "unexpected message");
-        if (status != NULL)
-            *status = message.status.status;
+        if (--*unanswered > 0)
+            continue;
+        if (branch != NULL)
+            *branch = message.reply.branch;
+        if (message.reply.error.code != 0 && err != NULL)
+            *err = message.reply.error;
+        return message.reply.error.code;
     }
 }

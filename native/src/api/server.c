@@ -58,14 +58,15 @@ static void remove_listener(const struct control_serve *message, const struct fd
 }
 
 /* Take in one message: a child that was parked, or news. 1: done; 0: the server is gone; -EAGAIN: none there
- * (with MSG_DONTWAIT). */
-static int hear(struct forkd_server *server, int flags, struct forkd_error *err)
+ * (with CHANNEL_NOW). */
+static int hear(struct forkd_server *server, int timeout_ms, struct forkd_error *err)
 {
     union control_message message;
     size_t length = 0;
     int fd = -1;
     uint32_t fd_count = 1;
-    int got = channel_receive(server->channel, flags, &message, sizeof message, &length, &fd, &fd_count, err);
+    int got =
+        channel_receive(server->channel, timeout_ms, &message, sizeof message, &length, &fd, &fd_count, err);
     if (got <= 0)
         return got;
     bool parked = length == sizeof message.parked && message.header.type == CONTROL_PARKED && fd_count == 1;
@@ -93,7 +94,7 @@ static int let_go(struct forkd_server *server, struct forkd_error *err)
         ;
     server->process = 0;
     server->detached = true;
-    int result = hear(server, 0, err);
+    int result = hear(server, REQUEST_TIMEOUT_MS, err);
     return result == 0 ? gone(err) : result;
 }
 
@@ -114,11 +115,13 @@ API int forkd_server_start(struct forkd_server **out, const struct forkd_server_
         free(server);
         return result;
     }
-    result = channel_send(server->channel, &message, sizeof message, list.fds, list.count, err);
+    uint32_t unanswered = 1;
+    result = channel_send(server->channel, REQUEST_TIMEOUT_MS, &message, sizeof message, list.fds, list.count,
+                          err);
     if (result == 0)
-        result = receive_reply(server->channel, NULL, NULL, err);
+        result = receive_reply(server->channel, START_TIMEOUT_MS, &unanswered, NULL, NULL, err);
     if (result < 0) {
-        process_end(server->channel, server->process, false);
+        process_end(server->channel, server->process, result == -ETIMEDOUT);
         remove_listener(&message, &list);
         fd_list_close(&list);
         free(server);
@@ -162,14 +165,16 @@ API int forkd_server_attach(struct forkd_server **out, const char *control_path,
     struct forkd_server *server = calloc(1, sizeof *server);
     if (server == NULL)
         return error_set(err, ENOMEM, "allocate", "fork server", NULL);
-    int result = channel_connect(control_path, err);
+    int result = channel_connect(control_path, ATTACH_TIMEOUT_MS, err);
     if (result < 0) {
         free(server);
         return result;
     }
     server->channel = result;
     server->detached = true;
-    result = hear(server, 0, err);
+    result = hear(server, ATTACH_TIMEOUT_MS, err);
+    if (result == -ETIMEDOUT)
+        result = no_answer(control_path, err);
     if (result == 0)
         result = error_set(err, ECONNREFUSED, "attach to", control_path, "it has just ended");
     if (result < 0) {
@@ -184,15 +189,15 @@ API int forkd_server_get_status(struct forkd_server *server, struct forkd_server
                                 struct forkd_error *err)
 {
     /* What was said before the question does not answer it. */
-    while (hear(server, MSG_DONTWAIT, NULL) > 0)
+    while (hear(server, CHANNEL_NOW, NULL) > 0)
         ;
     struct control_header question = {CONTROL_MAGIC, CONTROL_SERVER_STATUS};
-    int result = channel_send(server->channel, &question, sizeof question, NULL, 0, err);
+    int result = channel_send(server->channel, REQUEST_TIMEOUT_MS, &question, sizeof question, NULL, 0, err);
     if (result < 0)
         return result;
     server->status.pid = 0; /* every answer has one */
     while (server->status.pid == 0) {
-        result = hear(server, 0, err);
+        result = hear(server, REQUEST_TIMEOUT_MS, err);
         if (result <= 0)
             return result == 0 ? gone(err) : result;
     }
@@ -208,7 +213,7 @@ API int forkd_server_wait_written(struct forkd_server *server, int32_t timeout_m
         struct pollfd polled = {.fd = server->channel, .events = POLLIN};
         if (poll(&polled, 1, left < 0 && timeout_ms >= 0 ? 0 : (int)left) == 0)
             return error_set(err, ETIMEDOUT, "wait", "branch", "not written after %d ms", timeout_ms);
-        int result = hear(server, MSG_DONTWAIT, err);
+        int result = hear(server, CHANNEL_NOW, err);
         if (result == 0)
             return gone(err);
         if (result < 0 && result != -EAGAIN)
@@ -260,11 +265,12 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
 static int fork_parked(struct forkd_server *server, struct forkd_vm *vm, const struct control_fork *message,
                        const struct fd_list *list)
 {
-    while (hear(server, MSG_DONTWAIT, NULL) > 0)
+    while (hear(server, CHANNEL_NOW, NULL) > 0)
         ;
     while (server->parked_count > 0) {
         struct parked_child child = server->parked[--server->parked_count];
-        if (channel_send(child.channel, message, sizeof *message, list->fds, list->count, NULL) == 0) {
+        if (channel_send(child.channel, CHANNEL_NOW, message, sizeof *message, list->fds, list->count,
+                         NULL) == 0) {
             vm->status.pid = child.pid;
             vm->server_channel = fcntl(server->channel, F_DUPFD_CLOEXEC, 0);
             return child.channel;
@@ -282,7 +288,7 @@ void tell_taken(struct forkd_vm *vm)
         .header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = vm->status.pid, .detached = vm->detached};
     memcpy(taken.vsock_path, vm->vsock_path, sizeof taken.vsock_path);
     taken.vsock_before = vm->vsock_before;
-    channel_send(vm->server_channel, &taken, sizeof taken, NULL, 0, NULL);
+    channel_send(vm->server_channel, REQUEST_TIMEOUT_MS, &taken, sizeof taken, NULL, 0, NULL);
     close(vm->server_channel);
     vm->server_channel = -1;
 }
@@ -298,7 +304,8 @@ static int fork_now(struct forkd_server *server, const struct control_fork *mess
     struct fd_list all = {.fds = {pair[1]}, .count = 1};
     for (uint32_t i = 0; i < list->count; i++)
         all.fds[all.count++] = list->fds[i];
-    result = channel_send(server->channel, message, sizeof *message, all.fds, all.count, err);
+    result =
+        channel_send(server->channel, REQUEST_TIMEOUT_MS, message, sizeof *message, all.fds, all.count, err);
     close(pair[1]);
     if (result < 0) {
         close(pair[0]);

@@ -82,6 +82,29 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes, NULL, err);
 }
 
+/* The process went without a word: something killed it. */
+static void note_death(struct forkd_vm *vm)
+{
+    if (vm->status.phase == FORKD_VM_ENDED)
+        return;
+    vm->status.phase = FORKD_VM_ENDED;
+    vm->status.end = FORKD_END_KILLED;
+}
+
+/* `branch` as in receive_reply. */
+static int request(struct forkd_vm *vm, int timeout_ms, const void *message, size_t length,
+                   const struct fd_list *list, struct forkd_branch_result *branch, struct forkd_error *err)
+{
+    int result = channel_send(vm->channel, REQUEST_TIMEOUT_MS, message, length, list->fds, list->count, err);
+    if (result == 0) {
+        vm->unanswered++;
+        result = receive_reply(vm->channel, timeout_ms, &vm->unanswered, &vm->status, branch, err);
+    }
+    if (result == -EPIPE)
+        note_death(vm);
+    return result;
+}
+
 API int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *options,
                       struct forkd_error *err)
 {
@@ -105,26 +128,15 @@ API int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *op
     memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
     listener_note(vm->vsock_path, &vm->vsock_before);
     vm->status.pid = vm->process;
-    result = channel_send(vm->channel, &message, sizeof message, list.fds, list.count, err);
+    result = request(vm, START_TIMEOUT_MS, &message, sizeof message, &list, NULL, err);
     fd_list_close(&list);
-    if (result == 0)
-        result = receive_reply(vm->channel, &vm->status, NULL, err);
     if (result < 0) {
-        process_end(vm->channel, vm->process, false);
+        process_end(vm->channel, vm->process, result == -ETIMEDOUT);
         free(vm);
         return result;
     }
     *out = vm;
     return 0;
-}
-
-/* The process went without a word: something killed it. */
-static void note_death(struct forkd_vm *vm)
-{
-    if (vm->status.phase == FORKD_VM_ENDED)
-        return;
-    vm->status.phase = FORKD_VM_ENDED;
-    vm->status.end = FORKD_END_KILLED;
 }
 
 /* Take in one message, if there is one. False: nothing there. */
@@ -134,11 +146,13 @@ static bool receive_status(struct forkd_vm *vm)
     size_t length = 0;
     uint32_t no_fds = 0;
     int got =
-        channel_receive(vm->channel, MSG_DONTWAIT, &message, sizeof message, &length, NULL, &no_fds, NULL);
+        channel_receive(vm->channel, CHANNEL_NOW, &message, sizeof message, &length, NULL, &no_fds, NULL);
     if (got == -EAGAIN)
         return false;
     if (got > 0 && message.header.type == CONTROL_STATUS && length == sizeof message.status)
         vm->status = message.status.status;
+    else if (got > 0 && message.header.type == CONTROL_REPLY && vm->unanswered > 0)
+        vm->unanswered--; /* it comes too late */
     else
         note_death(vm);
     return true;
@@ -217,18 +231,6 @@ API int forkd_vm_fd(const struct forkd_vm *vm)
     return vm->channel;
 }
 
-/* `branch` as in receive_reply. */
-static int request(struct forkd_vm *vm, const void *message, size_t length, const struct fd_list *list,
-                   struct forkd_branch_result *branch, struct forkd_error *err)
-{
-    int result = channel_send(vm->channel, message, length, list->fds, list->count, err);
-    if (result == 0)
-        result = receive_reply(vm->channel, &vm->status, branch, err);
-    if (result == -EPIPE)
-        note_death(vm);
-    return result;
-}
-
 API int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_error *err)
 {
     struct fd_list list = {0};
@@ -236,7 +238,7 @@ API int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct for
     if (result < 0)
         return result;
     struct control_snapshot message = {.header = {CONTROL_MAGIC, CONTROL_SNAPSHOT}};
-    result = request(vm, &message, sizeof message, &list, NULL, err);
+    result = request(vm, SNAPSHOT_TIMEOUT_MS, &message, sizeof message, &list, NULL, err);
     fd_list_close(&list);
     return result;
 }
@@ -248,7 +250,7 @@ API int forkd_vm_connect(struct forkd_vm *vm, uint32_t port, int *out_fd, struct
         return error_set(err, errno, "socketpair", "vsock connection", NULL);
     struct control_connect message = {.header = {CONTROL_MAGIC, CONTROL_CONNECT}, .port = port};
     struct fd_list list = {.fds = {pair[1]}, .count = 1};
-    int result = request(vm, &message, sizeof message, &list, NULL, err);
+    int result = request(vm, REQUEST_TIMEOUT_MS, &message, sizeof message, &list, NULL, err);
     fd_list_close(&list);
     if (result < 0)
         close(pair[0]);
@@ -289,7 +291,7 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
     struct forkd_branch_result branch = {0};
     code = fill_branch_message(options, &message, &list, err);
     if (code == 0)
-        code = request(vm, &message, sizeof message, &list, &branch, err);
+        code = request(vm, BRANCH_TIMEOUT_MS, &message, sizeof message, &list, &branch, err);
     if (code < 0 && list.count == 3)
         listener_unlink(list.fds[2]);
     fd_list_close(&list);
@@ -313,9 +315,10 @@ static int receive_status_of(int channel, const char *path, struct forkd_vm_stat
     struct control_status message;
     size_t length = 0;
     uint32_t no_fds = 0;
-    int got = channel_receive(channel, 0, &message, sizeof message, &length, NULL, &no_fds, err);
+    int got =
+        channel_receive(channel, ATTACH_TIMEOUT_MS, &message, sizeof message, &length, NULL, &no_fds, err);
     if (got < 0)
-        return got;
+        return got == -ETIMEDOUT ? no_answer(path, err) : got;
     if (got == 0)
         return error_set(err, ECONNREFUSED, "attach to", path, "it has just ended");
     if (length != sizeof message || message.header.magic != CONTROL_MAGIC ||
@@ -330,7 +333,7 @@ API int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct 
     struct forkd_vm *vm = calloc(1, sizeof *vm);
     if (vm == NULL)
         return error_set(err, ENOMEM, "allocate", "VM", NULL);
-    int channel = channel_connect(control_path, err);
+    int channel = channel_connect(control_path, ATTACH_TIMEOUT_MS, err);
     int result = channel < 0 ? channel : receive_status_of(channel, control_path, &vm->status, err);
     if (result < 0) {
         if (channel >= 0)
@@ -350,13 +353,17 @@ API void forkd_vm_kill(struct forkd_vm *vm)
     /* A child tells its pid when it is ready or has failed, and before that when it is asked. */
     if (vm->status.pid == 0 && !receive_status(vm)) {
         struct control_header question = {CONTROL_MAGIC, CONTROL_STATUS};
-        channel_send(vm->channel, &question, sizeof question, NULL, 0, NULL);
+        channel_send(vm->channel, CHANNEL_NOW, &question, sizeof question, NULL, 0, NULL);
     }
-    while (vm->status.pid == 0 && vm->status.phase != FORKD_VM_ENDED) {
+    int64_t deadline = now_ms() + PROCESS_AWAIT_MS;
+    while (vm->status.pid == 0 && vm->status.phase != FORKD_VM_ENDED && now_ms() < deadline) {
         struct pollfd polled = {.fd = vm->channel, .events = POLLIN};
-        poll(&polled, 1, -1);
+        poll(&polled, 1, PROCESS_AWAIT_MS);
         receive_status(vm);
     }
+    /* Its server is stopped, or it is: it ends as soon as it sees that nobody is here. */
+    if (vm->status.pid == 0)
+        shutdown(vm->channel, SHUT_RDWR);
     int pidfd = process_open(vm->status.pid, vm->channel);
     if (pidfd >= 0)
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);

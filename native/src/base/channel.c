@@ -4,9 +4,12 @@
 #include "base/listener.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define OBJECT "control channel"
@@ -40,19 +43,59 @@ int channel_listen(const char *path, struct forkd_error *err)
     return listener_open(path, SOCK_SEQPACKET, 0600, err);
 }
 
-int channel_connect(const char *path, struct forkd_error *err)
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int no_answer(const char *operation, const char *object, int timeout_ms, struct forkd_error *err)
+{
+    if (timeout_ms == CHANNEL_NOW)
+        return error_set(err, EAGAIN, operation, object, NULL);
+    return error_set(err, ETIMEDOUT, operation, object,
+                     "the forkd-vmm process is stopped, or has too much to do: no answer in %d ms",
+                     timeout_ms);
+}
+
+/* 0, or the errno of a channel that is not ready in time, which is EAGAIN. */
+static int wait_until(int channel, short events, int64_t deadline)
+{
+    struct pollfd polled = {.fd = channel, .events = events};
+    for (;;) {
+        int64_t left = deadline - now_ms();
+        int ready = poll(&polled, 1, left < 0 ? 0 : (int)left);
+        if (ready > 0)
+            return 0;
+        if (ready == 0 && left <= 0)
+            return EAGAIN;
+        if (ready < 0 && errno != EINTR)
+            return errno;
+    }
+}
+
+int channel_connect(const char *path, int timeout_ms, struct forkd_error *err)
 {
     struct sockaddr_un address;
     int fd = make_socket(path, &address, err);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+    if (fd < 0)
         return fd;
-    int result = error_set(err, errno, "connect", path, "what was to be found there has ended, or never was");
+    /* Who does not accept connections has room for a few. No event tells when there is more: connect(2) has
+     * to wait itself. */
+    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
+        connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+        return fd;
+    int result = errno == EAGAIN ? no_answer("connect", path, timeout_ms, err)
+                                 : error_set(err, errno, "connect", path,
+                                             "what was to be found there has ended, or never was");
     close(fd);
     return result;
 }
 
-int channel_send(int channel, const void *message, size_t length, const int *fds, uint32_t fd_count,
-                 struct forkd_error *err)
+int channel_send(int channel, int timeout_ms, const void *message, size_t length, const int *fds,
+                 uint32_t fd_count, struct forkd_error *err)
 {
     if (fd_count > CHANNEL_MAX_FDS)
         return error_set(err, EINVAL, "sendmsg", OBJECT, "%u descriptors", fd_count);
@@ -69,13 +112,18 @@ int channel_send(int channel, const void *message, size_t length, const int *fds
         rights->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
         memcpy(CMSG_DATA(rights), fds, fd_count * sizeof(int));
     }
-    ssize_t sent;
-    do {
-        sent = sendmsg(channel, &header, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent >= 0)
-        return 0;
-    int code = errno == ECONNRESET ? EPIPE : errno;
+    int64_t deadline = timeout_ms > 0 ? now_ms() + timeout_ms : 0;
+    int code = 0;
+    while (code == 0) {
+        if (sendmsg(channel, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+            return 0;
+        code = errno == EINTR ? 0 : errno;
+        if (code == EAGAIN && timeout_ms > 0)
+            code = wait_until(channel, POLLOUT, deadline);
+    }
+    if (code == EAGAIN)
+        return no_answer("sendmsg", OBJECT, timeout_ms, err);
+    code = code == ECONNRESET ? EPIPE : code;
     return error_set(err, code, "sendmsg", OBJECT, code == EPIPE ? "the forkd-vmm process is gone" : NULL);
 }
 
@@ -85,7 +133,7 @@ static void close_all(const int *fds, uint32_t count)
         close(fds[i]);
 }
 
-int channel_receive(int channel, int flags, void *message, size_t length, size_t *received, int *fds,
+int channel_receive(int channel, int timeout_ms, void *message, size_t length, size_t *received, int *fds,
                     uint32_t *fd_count, struct forkd_error *err)
 {
     struct iovec iov = {.iov_base = message, .iov_len = length};
@@ -94,9 +142,12 @@ int channel_receive(int channel, int flags, void *message, size_t length, size_t
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.data, .msg_controllen = sizeof control.data};
     uint32_t capacity = *fd_count;
     *fd_count = 0;
+    if (timeout_ms > 0 && wait_until(channel, POLLIN, now_ms() + timeout_ms) == EAGAIN)
+        return no_answer("recvmsg", OBJECT, timeout_ms, err);
     ssize_t got;
     do {
-        got = recvmsg(channel, &header, flags | MSG_CMSG_CLOEXEC);
+        got =
+            recvmsg(channel, &header, MSG_CMSG_CLOEXEC | (timeout_ms == CHANNEL_FOREVER ? 0 : MSG_DONTWAIT));
     } while (got < 0 && errno == EINTR);
     if (got == 0 || (got < 0 && errno == ECONNRESET))
         return 0;

@@ -15,16 +15,23 @@ int channel_pair(int out[2], struct forkd_error *err);
 /* A listening socket at a new path, which nobody but its owner may connect to. -EADDRINUSE the path exists.
  */
 int channel_listen(const char *path, struct forkd_error *err);
-int channel_connect(const char *path, struct forkd_error *err);
+/*
+ * The other side may be stopped, or never read: so each call says how long it waits at most, in milliseconds;
+ * CHANNEL_NOW: not at all, CHANNEL_FOREVER, to receive: without limit. After that it is -ETIMEDOUT (-EAGAIN
+ * with CHANNEL_NOW).
+ */
+#define CHANNEL_NOW 0
+#define CHANNEL_FOREVER (-1)
+int channel_connect(const char *path, int timeout_ms, struct forkd_error *err);
 /* Send one message; the descriptors stay the caller's. -EPIPE when the other side is gone. */
-int channel_send(int channel, const void *message, size_t length, const int *fds, uint32_t fd_count,
-                 struct forkd_error *err);
+int channel_send(int channel, int timeout_ms, const void *message, size_t length, const int *fds,
+                 uint32_t fd_count, struct forkd_error *err);
 /*
  * Receive one message of exactly `length` bytes or fewer; *received says how many. Descriptors that came
  * along are the caller's (close-on-exec); those beyond *fd_count's capacity make the message a fault. 1: a
- * message; 0: the other side is gone; negative errno otherwise (-EAGAIN: none now, with MSG_DONTWAIT).
+ * message; 0: the other side is gone; negative errno otherwise.
  */
-int channel_receive(int channel, int flags, void *message, size_t length, size_t *received, int *fds,
+int channel_receive(int channel, int timeout_ms, void *message, size_t length, size_t *received, int *fds,
                     uint32_t *fd_count, struct forkd_error *err);
 
 #endif

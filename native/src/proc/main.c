@@ -50,7 +50,8 @@ int main(void)
     int fds[CHANNEL_MAX_FDS];
     uint32_t fd_count = CHANNEL_MAX_FDS;
     struct forkd_error error;
-    int got = channel_receive(CONTROL_FD, 0, &message, sizeof message, &length, fds, &fd_count, &error);
+    int got = channel_receive(CONTROL_FD, CHANNEL_FOREVER, &message, sizeof message, &length, fds, &fd_count,
+                              &error);
     if (got < 0) {
         fprintf(stderr, "forkd-vmm is started by libforkd, not by hand: %s\n", error.text);
         return 2;

@@ -66,13 +66,20 @@ struct server {
     struct pollfd few[POLLED_FEW]; /* here as long as they are few, with what else each fork(2) has to copy */
 };
 
+/* Who does not read is dropped, not waited for: poll(2) tells of the end of that channel. */
+static void tell(int channel, const void *message, size_t length, const int *fds, uint32_t fd_count)
+{
+    if (channel_send(channel, CHANNEL_NOW, message, length, fds, fd_count, NULL) < 0)
+        shutdown(channel, SHUT_RDWR);
+}
+
 /* The child cannot say it itself: there is none. */
 static void report_failed_fork(int channel, const struct forkd_error *error)
 {
     struct control_status message = {
         .header = {CONTROL_MAGIC, CONTROL_STATUS},
         .status = {.phase = FORKD_VM_ENDED, .end = FORKD_END_ERROR, .error = *error}};
-    channel_send(channel, &message, sizeof message, NULL, 0, NULL);
+    channel_send(channel, CHANNEL_NOW, &message, sizeof message, NULL, 0, NULL);
 }
 
 static int reserve_child(struct server *server, struct forkd_error *err)
@@ -132,7 +139,8 @@ static _Noreturn void wait_parked(struct server *server, int channel)
     size_t length = 0;
     int fds[4];
     uint32_t fd_count = 4;
-    if (channel_receive(channel, 0, &message, sizeof message, &length, fds, &fd_count, NULL) <= 0)
+    if (channel_receive(channel, CHANNEL_FOREVER, &message, sizeof message, &length, fds, &fd_count, NULL) <=
+        0)
         _exit(0);
     if (valid_fork(&message, length, fd_count))
         vm_process_child(server->vm, channel, &message, fds);
@@ -193,7 +201,7 @@ static void park_child(struct server *server)
         return;
     }
     struct control_parked message = {.header = {CONTROL_MAGIC, CONTROL_PARKED}, .pid = child->pid};
-    channel_send(server->owner, &message, sizeof message, &pair[0], 1, NULL);
+    tell(server->owner, &message, sizeof message, &pair[0], 1);
     close(pair[0]);
 }
 
@@ -216,7 +224,7 @@ static struct child *give_to_parked(struct server *server, const struct control_
     for (size_t i = 0; i < server->child_count; i++) {
         struct child *child = &server->children[i];
         if (child->channel >= 0 &&
-            channel_send(child->channel, message, sizeof *message, fds, fd_count, NULL) == 0)
+            channel_send(child->channel, CHANNEL_NOW, message, sizeof *message, fds, fd_count, NULL) == 0)
             return child;
     }
     return NULL;
@@ -325,7 +333,7 @@ static void send_status(const struct server *server, int channel)
                    .child_count = (uint32_t)server->child_count - server->parked,
                    .parked_count = server->parked,
                    .error = server->write_error}};
-    channel_send(channel, &message, sizeof message, NULL, 0, NULL);
+    tell(channel, &message, sizeof message, NULL, 0);
 }
 
 static void publish_status(const struct server *server)
@@ -350,7 +358,7 @@ static int reserve_polled(struct server *server)
 
 static void attach(struct server *server)
 {
-    int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+    int fd = listener_accept(server->listener);
     if (fd < 0)
         return;
     int *larger = realloc(server->attached, (server->attached_count + 1) * sizeof *larger);
@@ -439,7 +447,7 @@ static void hear_writer(struct server *server)
     struct control_reply reply;
     size_t length = 0;
     uint32_t no_fds = 0;
-    int got = channel_receive(server->writer.channel, MSG_DONTWAIT, &reply, sizeof reply, &length, NULL,
+    int got = channel_receive(server->writer.channel, CHANNEL_NOW, &reply, sizeof reply, &length, NULL,
                               &no_fds, NULL);
     if (got == -EAGAIN)
         return;
@@ -522,7 +530,7 @@ static bool receive(struct server *server, int channel)
     size_t length = 0;
     int fds[CHANNEL_MAX_FDS];
     uint32_t fd_count = CHANNEL_MAX_FDS;
-    int got = channel_receive(channel, MSG_DONTWAIT, &message, sizeof message, &length, fds, &fd_count, NULL);
+    int got = channel_receive(channel, CHANNEL_NOW, &message, sizeof message, &length, fds, &fd_count, NULL);
     if (got == 0)
         return false;
     if (got < 0)

@@ -48,11 +48,18 @@ static struct vm *of_machine(struct machine *machine)
 /* --- telling the owner ------------------------------------------------------------------------------------
  */
 
+/* The lock is held: who does not read is dropped, not waited for. That, too, is noticed on the peer's watch.
+ */
+static void tell(const struct vm_peer *peer, const void *message, size_t length)
+{
+    if (channel_send(peer->fd, CHANNEL_NOW, message, length, NULL, 0, NULL) < 0)
+        shutdown(peer->fd, SHUT_RDWR);
+}
+
 static void send_status(const struct vm_peer *peer)
 {
     struct control_status message = {.header = {CONTROL_MAGIC, CONTROL_STATUS}, .status = peer->vm->status};
-    /* A peer that is gone is noticed on its watch. */
-    channel_send(peer->fd, &message, sizeof message, NULL, 0, NULL);
+    tell(peer, &message, sizeof message);
 }
 
 static void publish_status(struct vm *vm)
@@ -66,7 +73,7 @@ void vm_send_reply(int channel, int result, const struct forkd_error *error)
     struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
     if (result < 0)
         reply.error = *error;
-    channel_send(channel, &reply, sizeof reply, NULL, 0, NULL);
+    channel_send(channel, CHANNEL_NOW, &reply, sizeof reply, NULL, 0, NULL);
 }
 
 static void on_ended(struct machine *machine)
@@ -548,8 +555,7 @@ static void on_peer(struct loop_watch *watch, uint32_t events)
     size_t length = 0;
     int fds[MAX_REQUEST_FDS];
     uint32_t fd_count = MAX_REQUEST_FDS;
-    int got =
-        channel_receive(peer->fd, MSG_DONTWAIT, &message, sizeof message, &length, fds, &fd_count, NULL);
+    int got = channel_receive(peer->fd, CHANNEL_NOW, &message, sizeof message, &length, fds, &fd_count, NULL);
     if (got == -EAGAIN)
         return;
     if (got <= 0) {
@@ -568,7 +574,7 @@ static void on_peer(struct loop_watch *watch, uint32_t events)
         if (fds[i] >= 0)
             close(fds[i]);
     }
-    channel_send(peer->fd, &reply, sizeof reply, NULL, 0, NULL);
+    tell(peer, &reply, sizeof reply);
 }
 
 /* Somebody attaches to a detached VM. */
@@ -576,7 +582,7 @@ static void on_listener(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
     struct vm *vm = container_of(watch, struct vm, listener_watch);
-    int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
+    int fd = listener_accept(watch->fd);
     if (fd < 0)
         return;
     struct vm_peer *peer = calloc(1, sizeof *peer);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -699,6 +700,137 @@ static void process_of_a_detached_child_is_killed_by_number_and_start(void **sta
     forkd_server_free(server);
 }
 
+static struct forkd_server *start_detached(const struct fixture *fixture, const char *control)
+{
+    char memory[256];
+    const char *folder = fixture->base;
+    return start_chain(fixture, path_in(folder, "memory.bin", memory, sizeof memory), &folder, 1, control);
+}
+
+/* SIGSTOP, until all its threads stand. */
+static void stop(int pid)
+{
+    char command[128];
+    snprintf(command, sizeof command, "grep -h '^State:' /proc/%d/task/*/status | grep -qv stopped", pid);
+    kill(pid, SIGSTOP);
+    for (int i = 0; i < 1000 && system(command) == 0; i++)
+        usleep(1000);
+}
+
+static void stopped_processes_hold_nobody_up(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    const char *control = FILE_IN(fixture->folder, "stopped");
+    const char *server_control = FILE_IN(fixture->folder, "stopped-server");
+    struct forkd_server *server = start_detached(fixture, server_control);
+    struct forkd_vm_status status = leave_detached(server, control);
+    int server_pid = forkd_server_pid(server);
+    struct forkd_vm *held = NULL;
+    OK(forkd_vm_attach(&held, control, &error));
+    stop(status.pid);
+    stop(server_pid);
+    /* More often than connections wait to be taken. */
+    for (int i = 0; i < 3; i++) {
+        struct forkd_vm *vm = NULL;
+        assert_int_equal(forkd_vm_attach(&vm, control, &error), -ETIMEDOUT);
+        assert_non_null(strstr(error.text, control));
+    }
+    struct forkd_server *other = NULL;
+    struct forkd_server_status server_status;
+    assert_int_equal(forkd_server_attach(&other, server_control, &error), -ETIMEDOUT);
+    assert_int_equal(forkd_server_get_status(server, &server_status, &error), -ETIMEDOUT);
+    int fd = -1;
+    assert_int_equal(forkd_vm_connect(held, 1, &fd, &error), -ETIMEDOUT);
+    /* The answer to that comes late, and is not taken for the next one's. */
+    kill(status.pid, SIGCONT);
+    char directory[128];
+    make_directory(fixture, "late", directory, sizeof directory);
+    forkd_server_free(branch(held, directory, 0, NULL));
+    stop(status.pid);
+    forkd_vm_kill(held);
+    forkd_vm_free(held);
+    kill(server_pid, SIGCONT); /* which has to reap it */
+    assert_gone(status.pid);
+    forkd_server_free(server);
+    assert_gone(server_pid);
+}
+
+static void stopped_server_is_ended_with_its_handle(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    int pid = forkd_server_pid(server);
+    stop(pid);
+    forkd_server_free(server);
+    assert_gone(pid);
+}
+
+/* A question as control.h has it: magic and type. */
+static void ask_without_end(const char *control, uint32_t type)
+{
+    struct sockaddr_un address = socket_address(control);
+    const uint32_t question[2] = {0x46524b01, type};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    int sent = 0;
+    while (send(fd, question, sizeof question, MSG_NOSIGNAL) > 0)
+        assert_true(++sent < 1000000);
+    assert_int_equal(errno, EPIPE);
+    close(fd);
+}
+
+static void who_asks_and_never_reads_is_dropped(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    const char *control = FILE_IN(fixture->folder, "asked");
+    const char *server_control = FILE_IN(fixture->folder, "asked-server");
+    struct forkd_server *server = start_detached(fixture, server_control);
+    struct forkd_vm_status status = leave_detached(server, control);
+    ask_without_end(control, 6);
+    ask_without_end(server_control, 11);
+    struct forkd_vm *vm = NULL;
+    struct forkd_server *other = NULL;
+    OK(forkd_vm_attach(&vm, control, &error));
+    OK(forkd_server_attach(&other, server_control, &error));
+    forkd_vm_kill(vm);
+    assert_gone(status.pid);
+    forkd_vm_free(vm);
+    forkd_server_free(other);
+    forkd_server_free(server);
+}
+
+/* Nobody is left waiting, and the loop is not told of him for ever. */
+static void without_descriptors_nobody_attaches_for_the_time(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    const char *control = FILE_IN(fixture->folder, "emfile");
+    const char *server_control = FILE_IN(fixture->folder, "emfile-server");
+    struct forkd_server *server = start_detached(fixture, server_control);
+    struct forkd_vm_status status = leave_detached(server, control);
+    const int pids[2] = {status.pid, forkd_server_pid(server)};
+    struct forkd_vm *vm = NULL;
+    struct forkd_server *other = NULL;
+    struct rlimit before[2];
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(prlimit(pids[i], RLIMIT_NOFILE, NULL, &before[i]), 0);
+        const struct rlimit none = {1, before[i].rlim_max};
+        assert_int_equal(prlimit(pids[i], RLIMIT_NOFILE, &none, NULL), 0);
+    }
+    assert_int_equal(forkd_vm_attach(&vm, control, &error), -ECONNREFUSED);
+    assert_int_equal(forkd_server_attach(&other, server_control, &error), -ECONNREFUSED);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(prlimit(pids[i], RLIMIT_NOFILE, &before[i], NULL), 0);
+    OK(forkd_vm_attach(&vm, control, &error));
+    OK(forkd_server_attach(&other, server_control, &error));
+    forkd_vm_kill(vm);
+    forkd_vm_free(vm);
+    forkd_server_free(other);
+    forkd_server_free(server);
+}
+
 static void detached_server_serves_all_and_ends_when_idle(void **state)
 {
     struct fixture *fixture = *state;
@@ -833,6 +965,10 @@ int main(void)
         cmocka_unit_test(full_disk_fails_the_branch_and_not_the_source),
         cmocka_unit_test(detached_child_outlives_handle_and_server),
         cmocka_unit_test(process_of_a_detached_child_is_killed_by_number_and_start),
+        cmocka_unit_test(stopped_processes_hold_nobody_up),
+        cmocka_unit_test(stopped_server_is_ended_with_its_handle),
+        cmocka_unit_test(who_asks_and_never_reads_is_dropped),
+        cmocka_unit_test(without_descriptors_nobody_attaches_for_the_time),
         cmocka_unit_test(detached_server_serves_all_and_ends_when_idle),
         cmocka_unit_test(ended_server_leaves_what_took_the_place_of_its_socket),
         cmocka_unit_test(detached_branch_completes_by_itself),
