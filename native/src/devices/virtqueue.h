@@ -7,7 +7,7 @@
 #define FORKD_DEVICES_VIRTQUEUE_H
 
 #include "base/error.h"
-#include "machine/memory.h"
+#include "base/guest_memory.h"
 #include "snapshot/vmstate.h"
 
 #include <stdbool.h>

@@ -4,7 +4,7 @@
 #define FORKD_MACHINE_KERNEL_H
 
 #include "base/error.h"
-#include "machine/memory.h"
+#include "base/guest_memory.h"
 
 #include <linux/kvm.h>
 #include <stdbool.h>

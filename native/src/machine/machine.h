@@ -11,12 +11,12 @@
 #ifndef FORKD_MACHINE_MACHINE_H
 #define FORKD_MACHINE_MACHINE_H
 
+#include "base/guest_memory.h"
 #include "base/loop.h"
 #include "devices/devices.h"
 #include "devices/serial.h"
 #include "machine/host.h"
 #include "machine/kvm.h"
-#include "machine/memory.h"
 #include "machine/platform.h"
 #include "machine/vcpu.h"
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "machine/memory.h"
+#include "base/guest_memory.h"
 
 /* Nothing is dereferenced: any address will do for the host side. */
 static uint8_t *const host = (uint8_t *)0x100000000000;

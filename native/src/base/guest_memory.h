@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guest RAM: one host mapping, seen by the guest in two parts around the hole below 4 GiB. */
-#ifndef FORKD_MACHINE_MEMORY_H
-#define FORKD_MACHINE_MEMORY_H
+#ifndef FORKD_BASE_GUEST_MEMORY_H
+#define FORKD_BASE_GUEST_MEMORY_H
 
 #include "base/error.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "machine/memory.h"
+#include "base/guest_memory.h"
 
 #include <stddef.h>
 
