@@ -108,8 +108,9 @@ static uint8_t get_id(const struct virtqueue_chain *chain, uint32_t *written)
 }
 
 /* Carry out one request; false when there is not even room for header and status. */
-static bool serve(struct block *block, struct virtqueue_chain *chain, uint32_t *written)
+static bool serve(struct virtio_device *device, struct virtqueue_chain *chain, uint32_t *written)
 {
+    struct block *block = container_of(device, struct block, device);
     struct virtio_blk_outhdr header;
     if (chain->readable_bytes < sizeof header || chain->writable_bytes < 1)
         return false;
@@ -145,29 +146,7 @@ static bool serve(struct block *block, struct virtqueue_chain *chain, uint32_t *
 
 static void process(struct virtio_device *device, uint16_t index)
 {
-    struct block *block = container_of(device, struct block, device);
-    struct virtqueue *queue = &device->queues[index];
-    struct virtqueue_chain chain;
-    uint32_t served = 0;
-    int result;
-    do {
-        while ((result = virtqueue_pop(queue, &chain)) > 0) {
-            uint32_t written;
-            if (!serve(block, &chain, &written)) {
-                virtio_fail(device);
-                return;
-            }
-            virtqueue_push(queue, chain.head, written);
-            if (++served == BLOCK_QUEUE_SIZE) {
-                virtio_interrupt(device, index);
-                virtio_kick(device, index);
-                return;
-            }
-        }
-    } while (result == 0 && virtqueue_wait_kick(queue));
-    virtio_interrupt(device, index);
-    if (result < 0)
-        virtio_fail(device);
+    virtio_serve_queue(device, index, BLOCK_QUEUE_SIZE, serve);
 }
 
 static void read_config(struct virtio_device *device, uint32_t offset, void *data, uint32_t length)

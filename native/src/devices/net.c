@@ -188,30 +188,16 @@ static void tap_ready(struct loop_watch *watch, uint32_t events)
 
 /* --- From the guest --- */
 
-static void transmit(struct net *net, uint32_t budget)
+static bool transmit(struct virtio_device *device, struct virtqueue_chain *chain, uint32_t *written)
 {
-    struct virtio_device *device = &net->device;
-    struct virtqueue *queue = &device->queues[NET_TX];
-    struct virtqueue_chain chain;
-    int result;
-    do {
-        while ((result = virtqueue_pop(queue, &chain)) > 0) {
-            bool sane = chain.readable_bytes > NET_HEADER_BYTES && chain.readable_bytes <= NET_PACKET_BYTES;
-            /* The kernel checks header and offloads, and refuses what makes no sense. A packet that the tap
-             * does not take is lost, as on any wire. */
-            if (sane && net->tap_fd >= 0 && !net->held)
-                (void)!writev(net->tap_fd, chain.iov, chain.readable_count);
-            virtqueue_push(queue, chain.head, 0);
-            if (--budget == 0) {
-                virtio_interrupt(device, NET_TX);
-                virtio_kick(device, NET_TX);
-                return;
-            }
-        }
-    } while (result == 0 && virtqueue_wait_kick(queue));
-    virtio_interrupt(device, NET_TX);
-    if (result < 0)
-        virtio_fail(device);
+    (void)written;
+    const struct net *net = container_of(device, struct net, device);
+    bool sane = chain->readable_bytes > NET_HEADER_BYTES && chain->readable_bytes <= NET_PACKET_BYTES;
+    /* The kernel checks header and offloads, and refuses what makes no sense. A packet that the tap does not
+     * take is lost, as on any wire. */
+    if (sane && net->tap_fd >= 0 && !net->held)
+        (void)!writev(net->tap_fd, chain->iov, chain->readable_count);
+    return true;
 }
 
 /* --- Device --- */
@@ -222,7 +208,7 @@ static void process(struct virtio_device *device, uint16_t index)
     if (index == NET_RX)
         receive(net);
     else
-        transmit(net, NET_BUDGET);
+        virtio_serve_queue(device, NET_TX, NET_BUDGET, transmit);
 }
 
 static void activate(struct virtio_device *device)
@@ -358,7 +344,7 @@ void net_hold(struct virtio_device *device, bool held)
     const struct virtqueue *sent = &device->queues[NET_TX];
     /* What was sent while held is lost also when we have not come to it yet. */
     if (net->held && !held && sent->ready && virtio_active(device))
-        transmit(net, sent->size);
+        virtio_serve_queue(device, NET_TX, sent->size, transmit);
     net->held = held;
     if (!held)
         receive(net);

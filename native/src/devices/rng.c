@@ -38,30 +38,19 @@ static uint32_t fill(const struct virtqueue_chain *chain)
     return done;
 }
 
+static bool serve(struct virtio_device *device, struct virtqueue_chain *chain, uint32_t *written)
+{
+    (void)device;
+    /* virtio 1.2, 5.4.6.1: only device-writable buffers. */
+    if (chain->writable_count == 0 || chain->readable_count != 0)
+        return false;
+    *written = fill(chain);
+    return true;
+}
+
 static void process(struct virtio_device *device, uint16_t index)
 {
-    struct virtqueue *queue = &device->queues[index];
-    struct virtqueue_chain chain;
-    uint32_t served = 0;
-    int result;
-    do {
-        while ((result = virtqueue_pop(queue, &chain)) > 0) {
-            /* virtio 1.2, 5.4.6.1: only device-writable buffers. */
-            if (chain.writable_count == 0 || chain.readable_count != 0) {
-                virtio_fail(device);
-                return;
-            }
-            virtqueue_push(queue, chain.head, fill(&chain));
-            if (++served == RNG_QUEUE_SIZE) {
-                virtio_interrupt(device, index);
-                virtio_kick(device, index);
-                return;
-            }
-        }
-    } while (result == 0 && virtqueue_wait_kick(queue));
-    virtio_interrupt(device, index);
-    if (result < 0)
-        virtio_fail(device);
+    virtio_serve_queue(device, index, RNG_QUEUE_SIZE, serve);
 }
 
 static void close_device(struct virtio_device *device)

@@ -310,6 +310,32 @@ void virtio_interrupt(struct virtio_device *device, uint16_t queue)
         set_interrupt_status(device, device->interrupt_status | VIRTIO_MMIO_INT_VRING);
 }
 
+bool virtio_serve_queue(struct virtio_device *device, uint16_t index, uint32_t budget, virtio_serve *serve)
+{
+    struct virtqueue *queue = &device->queues[index];
+    struct virtqueue_chain chain;
+    int result;
+    do {
+        while ((result = virtqueue_pop(queue, &chain)) > 0) {
+            uint32_t written = 0;
+            if (!serve(device, &chain, &written)) {
+                virtio_fail(device);
+                return false;
+            }
+            virtqueue_push(queue, chain.head, written);
+            if (--budget == 0) {
+                virtio_interrupt(device, index);
+                virtio_kick(device, index);
+                return true;
+            }
+        }
+    } while (result == 0 && virtqueue_wait_kick(queue));
+    virtio_interrupt(device, index);
+    if (result < 0)
+        virtio_fail(device);
+    return result == 0;
+}
+
 void virtio_copy_config(const void *config, size_t size, uint32_t offset, void *data, uint32_t length)
 {
     if (offset >= size)

@@ -98,6 +98,14 @@ bool virtio_has_feature(const struct virtio_device *device, uint32_t bit);
 void virtio_interrupt(struct virtio_device *device, uint16_t queue);
 /* Have ops->process called for this queue again, after other work: nobody may hog the lock. */
 void virtio_kick(struct virtio_device *device, uint16_t queue);
+/* Carry out what one chain asks for; false: the driver broke the rules. *written, 0 at first: bytes that were
+ * put into its writable part. */
+typedef bool virtio_serve(struct virtio_device *device, struct virtqueue_chain *chain, uint32_t *written);
+/*
+ * Serve the chains of a queue, at most `budget` of them before others get their turn on the loop and the
+ * lock, and interrupt. False: the driver broke the rules, and the device has failed.
+ */
+bool virtio_serve_queue(struct virtio_device *device, uint16_t index, uint32_t budget, virtio_serve *serve);
 /* For ops->read_config: the part of a configuration structure that was asked for. */
 void virtio_copy_config(const void *config, size_t size, uint32_t offset, void *data, uint32_t length);
 /* The driver broke the rules: set NEEDS_RESET and tell it. Work stops until it resets. */

@@ -892,15 +892,17 @@ static void known_packet(struct connection *c, struct virtqueue_chain *chain,
     settle(c);
 }
 
-static void guest_packet(struct vsock *vsock, struct virtqueue_chain *chain)
+static bool guest_packet(struct virtio_device *device, struct virtqueue_chain *chain, uint32_t *written)
 {
+    (void)written;
+    struct vsock *vsock = container_of(device, struct vsock, device);
     struct virtio_vsock_hdr header;
     /* Without addresses there is nobody to answer (virtio 1.2, 5.10.6.4.1 lets us drop it). */
     if (chain->readable_bytes < sizeof header)
-        return;
+        return true;
     virtqueue_read(chain, 0, &header, sizeof header);
     if (header.src_cid != VSOCK_GUEST_CID || header.dst_cid != VSOCK_HOST_CID)
-        return;
+        return true;
     struct connection *c = lookup(vsock, header.src_port, header.dst_port);
     bool valid = header.type == VIRTIO_VSOCK_TYPE_STREAM &&
                  header.len <= chain->readable_bytes - (uint32_t)sizeof header;
@@ -914,29 +916,7 @@ static void guest_packet(struct vsock *vsock, struct virtqueue_chain *chain)
     } else if (header.op != VIRTIO_VSOCK_OP_RST) {
         reset_unknown(vsock, &header);
     }
-}
-
-static void process_tx(struct vsock *vsock)
-{
-    struct virtio_device *device = &vsock->device;
-    struct virtqueue *queue = &device->queues[VSOCK_TX];
-    struct virtqueue_chain chain;
-    uint32_t budget = VSOCK_BUDGET;
-    int result;
-    do {
-        while ((result = virtqueue_pop(queue, &chain)) > 0) {
-            guest_packet(vsock, &chain);
-            virtqueue_push(queue, chain.head, 0);
-            if (--budget == 0) {
-                virtio_interrupt(device, VSOCK_TX);
-                virtio_kick(device, VSOCK_TX);
-                return;
-            }
-        }
-    } while (result == 0 && virtqueue_wait_kick(queue));
-    virtio_interrupt(device, VSOCK_TX);
-    if (result < 0)
-        fail(vsock);
+    return true;
 }
 
 /* --- After a restore --- */
@@ -1002,8 +982,8 @@ static void process(struct virtio_device *device, uint16_t index)
 {
     struct vsock *vsock = container_of(device, struct vsock, device);
     listener_continue(vsock);
-    if (index == VSOCK_TX)
-        process_tx(vsock);
+    if (index == VSOCK_TX && !virtio_serve_queue(device, VSOCK_TX, VSOCK_BUDGET, guest_packet))
+        drop_all(vsock);
     else if (index == VSOCK_EVENT)
         process_event(vsock);
     deliver(vsock);
