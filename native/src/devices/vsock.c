@@ -69,6 +69,28 @@ enum connection_state {
     CONNECTION_CLOSING, /* the guest is done with it, or will be with a reset; the host gets what is left */
 };
 
+/* Who asked for a connection. */
+enum connection_origin {
+    FROM_GUEST,
+    FROM_DESCRIPTOR, /* vsock_connect */
+    FROM_CLIENT,     /* of the listener: it waits for "OK <port>" */
+};
+
+/* What there is to read from the socket. */
+enum host_input {
+    INPUT_NONE = 0, /* nothing that we know of */
+    INPUT_READY,    /* it may have bytes */
+    INPUT_ENDED,
+};
+
+/* What becomes of what is written to the socket. */
+enum host_output {
+    OUTPUT_OPEN = 0,
+    OUTPUT_SHUT, /* the guest was done, and we have shut it down for writing */
+    OUTPUT_GONE, /* nobody reads it any more */
+    OUTPUT_LOST, /* and bytes of the guest's were thrown away because of that */
+};
+
 /* Packets that a connection has to send: bits of connection.control, most urgent first. */
 enum {
     SEND_REQUEST = 1u << 0,
@@ -87,21 +109,17 @@ struct connection {
     struct connection *bucket_next;
     int fd; /* -1: closed already */
     enum connection_state state;
+    enum connection_origin origin;
+    enum host_input input;
+    enum host_output output;
     uint32_t guest_port;
     uint32_t host_port;
     uint8_t control;         /* SEND_* */
     uint8_t guest_shutdown;  /* VIRTIO_VSOCK_SHUTDOWN_*: what the guest will no longer do */
     uint8_t told_shutdown;   /* the same of the host, as far as the guest was told */
-    bool ours;               /* the host opened it */
-    bool greets;             /* the client waits for "OK <port>" */
     bool queued;             /* waits for its turn */
     bool hashed;             /* can be found by its ports */
-    bool readable;           /* the socket may have bytes */
     bool burst;              /* the last read filled all it was given */
-    bool host_eof;           /* nothing more to read from the socket */
-    bool host_gone;          /* nothing can be written to it any more */
-    bool lost;               /* bytes of the guest's were thrown away because of that */
-    bool write_shut;         /* we have shut it down for writing */
     uint32_t sent;           /* payload bytes to the guest; free-running, as are the next three */
     uint32_t peer_forwarded; /* of these, what the guest says it has consumed */
     uint32_t forwarded;      /* bytes of the guest's that went to the socket */
@@ -277,8 +295,10 @@ static void connection_free(struct connection *c)
 static void connection_ready(struct loop_watch *watch, uint32_t events);
 
 /* A connection over `fd`, which becomes its own; NULL (and fd still the caller's) when there is no room. */
-static struct connection *connection_new(struct vsock *vsock, int fd, enum connection_state state)
+static struct connection *connection_new(struct vsock *vsock, int fd, enum connection_origin origin)
 {
+    static const enum connection_state first_states[] = {
+        [FROM_GUEST] = CONNECTION_OPEN, [FROM_DESCRIPTOR] = CONNECTION_HELD, [FROM_CLIENT] = CONNECTION_LINE};
     if (vsock->pool == NULL) {
         void *pool = mmap(NULL, VSOCK_MAX_CONNECTIONS * sizeof *vsock->pool, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -293,7 +313,7 @@ static struct connection *connection_new(struct vsock *vsock, int fd, enum conne
     if (c == NULL)
         c = &vsock->pool[vsock->pool_used];
     *c = (struct connection){.watch = {.fd = -1, .ready = connection_ready}, .vsock = vsock, .fd = fd};
-    uint32_t events = state == CONNECTION_LINE ? EPOLLIN : 0;
+    uint32_t events = origin == FROM_CLIENT ? EPOLLIN : 0;
     if (loop_add(vsock->device.machine->loop, &c->watch, fd, events, NULL) < 0) {
         c->next = rest; /* as it was: a free one stays at the head of the list */
         return NULL;
@@ -302,7 +322,8 @@ static struct connection *connection_new(struct vsock *vsock, int fd, enum conne
         vsock->free = rest;
     else
         vsock->pool_used++;
-    c->state = state;
+    c->state = first_states[origin];
+    c->origin = origin;
     return c;
 }
 
@@ -333,15 +354,20 @@ static uint32_t credit(const struct connection *c)
 
 static bool wants_data(const struct connection *c)
 {
-    return c->state == CONNECTION_OPEN && !c->host_eof && !(c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_RCV) &&
-           credit(c) > 0;
+    return c->state == CONNECTION_OPEN && c->input != INPUT_ENDED &&
+           !(c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_RCV) && credit(c) > 0;
+}
+
+static bool is_gone(const struct connection *c)
+{
+    return c->output == OUTPUT_GONE || c->output == OUTPUT_LOST;
 }
 
 /* Nothing can be written to the socket any more: what waits for it is as good as delivered. */
 static void host_gone(struct connection *c)
 {
-    c->host_gone = true;
-    c->lost |= c->buffered > 0;
+    if (c->output != OUTPUT_LOST)
+        c->output = c->buffered > 0 ? OUTPUT_LOST : OUTPUT_GONE;
     c->forwarded += c->buffered;
     release_buffer(c);
 }
@@ -353,18 +379,18 @@ static void update_watch(struct connection *c)
     uint32_t events = 0;
     if (c->fd < 0)
         return;
-    if (c->state == CONNECTION_LINE || (wants_data(c) && !c->readable))
+    if (c->state == CONNECTION_LINE || (wants_data(c) && c->input == INPUT_NONE))
         events |= EPOLLIN;
     if (c->buffered > 0)
         events |= EPOLLOUT;
     /* A hang-up is reported whether asked for or not, and without end. */
-    if (events == 0 && c->host_gone) {
+    if (events == 0 && is_gone(c)) {
         loop_remove(loop, &c->watch);
     } else if (c->watch.fd >= 0) {
         loop_modify(loop, &c->watch, events);
     } else if (loop_add(loop, &c->watch, c->fd, events, NULL) < 0) {
         /* Out of memory: the socket can no longer be followed. */
-        c->host_eof = true;
+        c->input = INPUT_ENDED;
         host_gone(c);
         enqueue(c);
     }
@@ -374,7 +400,8 @@ static void begin_close(struct connection *c, bool reset)
 {
     c->state = CONNECTION_CLOSING;
     c->control = reset ? SEND_RESET : 0;
-    c->readable = false;
+    if (c->input == INPUT_READY)
+        c->input = INPUT_NONE;
     if (!reset)
         unhash(c);
 }
@@ -383,9 +410,9 @@ static void begin_close(struct connection *c, bool reset)
  * client's last words before it learns that the client has left; unless it writes. */
 static uint8_t host_shutdown(const struct connection *c)
 {
-    uint8_t eof = c->host_eof ? VIRTIO_VSOCK_SHUTDOWN_SEND : 0;
-    uint8_t gone = c->host_gone && (c->host_eof || c->lost) ? VIRTIO_VSOCK_SHUTDOWN_RCV : 0;
-    return eof | gone;
+    uint8_t ended = c->input == INPUT_ENDED ? VIRTIO_VSOCK_SHUTDOWN_SEND : 0;
+    bool tell_gone = c->output == OUTPUT_LOST || (c->output == OUTPUT_GONE && ended != 0);
+    return ended | (tell_gone ? VIRTIO_VSOCK_SHUTDOWN_RCV : 0);
 }
 
 /* An open connection: what follows from how far the two sides are. */
@@ -395,11 +422,11 @@ static void settle_open(struct connection *c)
         c->control |= SEND_SHUTDOWN;
     if (c->forwarded - c->told_forwarded >= VSOCK_CREDIT_STEP)
         c->control |= SEND_CREDIT_UPDATE;
-    if ((c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_SEND) && c->buffered == 0 && !c->write_shut) {
+    if ((c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_SEND) && c->buffered == 0 && c->output == OUTPUT_OPEN) {
         shutdown(c->fd, SHUT_WR);
-        c->write_shut = true;
+        c->output = OUTPUT_SHUT;
     }
-    bool guest_done = (c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_SEND) || c->host_gone;
+    bool guest_done = (c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_SEND) || is_gone(c);
     bool host_done =
         (c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_RCV) || (c->told_shutdown & VIRTIO_VSOCK_SHUTDOWN_SEND);
     /* virtio 1.2, 5.10.6.5: a reset ends what was shut down in both directions. It is behind all our data,
@@ -421,7 +448,7 @@ static void settle(struct connection *c)
         }
     }
     /* While it is in the turn order its watch stays as it is; most often its turn leaves it so. */
-    if (c->control != 0 || (c->readable && wants_data(c)))
+    if (c->control != 0 || (c->input == INPUT_READY && wants_data(c)))
         enqueue(c);
     else
         update_watch(c);
@@ -479,7 +506,6 @@ static void request_or_hold(struct connection *c, uint32_t port)
 {
     const struct vsock *vsock = c->vsock;
     c->guest_port = port;
-    c->ours = true;
     if (vsock->host != NULL && vsock->host->opening != NULL)
         vsock->host->opening(vsock->host);
     if (vsock->hold)
@@ -679,18 +705,18 @@ static int send_data(struct connection *c)
         c->sent += (uint32_t)count;
         c->burst = (uint32_t)count == burst.space;
         /* A short read emptied the socket; if not, the loop says so again. */
-        c->readable = c->burst;
+        c->input = c->burst ? INPUT_READY : INPUT_NONE;
         if (credit(c) == 0)
             c->control |= SEND_CREDIT_REQUEST;
         return 0;
     }
     if (count < 0 && errno == EINTR)
         return 0;
-    c->readable = false;
+    c->input = INPUT_NONE;
     c->burst = false;
     if (count < 0 && errno == EAGAIN)
         return 0;
-    c->host_eof = true;
+    c->input = INPUT_ENDED;
     if (count < 0)
         host_gone(c);
     return 0;
@@ -718,7 +744,7 @@ static void deliver(struct vsock *vsock)
         int result = 0;
         if (c->control != 0)
             result = send_control(c);
-        else if (c->readable && wants_data(c))
+        else if (c->input == INPUT_READY && wants_data(c))
             result = send_data(c);
         if (result < 0)
             fail(vsock);
@@ -780,10 +806,12 @@ static bool keep(struct connection *c, const struct virtqueue_chain *chain, uint
 static void forward(struct connection *c, struct virtqueue_chain *chain, uint32_t length)
 {
     struct vsock_host *host = c->vsock->host;
-    if (c->ours && c->forwarded == 0 && c->buffered == 0 && host != NULL && host->answered != NULL)
+    if (c->origin != FROM_GUEST && c->forwarded == 0 && c->buffered == 0 && host != NULL &&
+        host->answered != NULL)
         host->answered(host);
-    if (c->host_gone) {
-        c->lost |= length > 0;
+    if (is_gone(c)) {
+        if (length > 0)
+            c->output = OUTPUT_LOST;
         c->forwarded += length;
         return;
     }
@@ -797,7 +825,7 @@ static void forward(struct connection *c, struct virtqueue_chain *chain, uint32_
         struct msghdr message = {.msg_iov = chain->iov, .msg_iovlen = chain->readable_count};
         ssize_t count = sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (count < 0 && errno != EAGAIN && errno != EINTR) {
-            c->lost = true;
+            c->output = OUTPUT_LOST;
             c->forwarded += length;
             host_gone(c);
             return;
@@ -814,7 +842,7 @@ static void forward(struct connection *c, struct virtqueue_chain *chain, uint32_
 static void opened(struct connection *c)
 {
     c->state = CONNECTION_OPEN;
-    if (!c->greets)
+    if (c->origin != FROM_CLIENT)
         return;
     char line[32];
     int length = snprintf(line, sizeof line, "OK %u\n", c->host_port);
@@ -826,7 +854,7 @@ static void opened(struct connection *c)
 static void guest_request(struct vsock *vsock, const struct virtio_vsock_hdr *header)
 {
     int fd = vsock->host == NULL ? -ECONNREFUSED : vsock->host->accept(vsock->host, header->dst_port);
-    struct connection *c = fd < 0 ? NULL : connection_new(vsock, fd, CONNECTION_OPEN);
+    struct connection *c = fd < 0 ? NULL : connection_new(vsock, fd, FROM_GUEST);
     if (c == NULL) {
         if (fd >= 0)
             close(fd);
@@ -1024,7 +1052,6 @@ static bool read_line(struct connection *c)
     uint32_t port;
     if (!virtio_active(&c->vsock->device) || !parse_line(c->line, c->line_length, &port))
         return false;
-    c->greets = true;
     request_or_hold(c, port);
     return true;
 }
@@ -1033,7 +1060,7 @@ static void connection_ready(struct loop_watch *watch, uint32_t events)
 {
     struct connection *c = container_of(watch, struct connection, watch);
     struct vsock *vsock = c->vsock;
-    if ((events & (EPOLLHUP | EPOLLERR)) && !c->host_gone) {
+    if ((events & (EPOLLHUP | EPOLLERR)) && !is_gone(c)) {
         /* Asked again, because the event may be of the socket that had this place before. */
         struct pollfd now = {.fd = c->fd};
         if (poll(&now, 1, 0) > 0 && c->state != CONNECTION_LINE)
@@ -1048,13 +1075,13 @@ static void connection_ready(struct loop_watch *watch, uint32_t events)
         break;
     case CONNECTION_HELD:
     case CONNECTION_REQUESTED:
-        if (c->host_gone) /* a request that the guest has not seen yet needs no reset */
+        if (is_gone(c)) /* a request that the guest has not seen yet needs no reset */
             begin_close(c, c->state == CONNECTION_REQUESTED && !(c->control & SEND_REQUEST));
         break;
     default:
         flush(c);
-        if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-            c->readable = wants_data(c);
+        if (c->input != INPUT_ENDED && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+            c->input = wants_data(c) ? INPUT_READY : INPUT_NONE;
         break;
     }
     settle(c);
@@ -1070,7 +1097,7 @@ static void listener_ready(struct loop_watch *watch, uint32_t events)
         int fd = full ? -1 : accept4(vsock->listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (!full && fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
             return;
-        if (fd < 0 || connection_new(vsock, fd, CONNECTION_LINE) == NULL) {
+        if (fd < 0 || connection_new(vsock, fd, FROM_CLIENT) == NULL) {
             if (fd >= 0)
                 close(fd);
             /* No room, or no descriptors: those who wait in the backlog go on doing so until there is
@@ -1101,7 +1128,7 @@ int vsock_connect(struct virtio_device *device, int stream_fd, uint32_t port, st
 {
     struct vsock *vsock = container_of(device, struct vsock, device);
     bool active = virtio_active(device);
-    struct connection *c = active ? connection_new(vsock, stream_fd, CONNECTION_HELD) : NULL;
+    struct connection *c = active ? connection_new(vsock, stream_fd, FROM_DESCRIPTOR) : NULL;
     if (c == NULL) {
         close(stream_fd);
         return active ? error_set(err, ENOBUFS, "connect", "vsock device", "too many connections")
