@@ -2,6 +2,7 @@
 #include "api/handle.h"
 
 #include "base/channel.h"
+#include "base/guest_memory.h"
 #include "base/listener.h"
 #include "base/process.h"
 
@@ -19,7 +20,6 @@
 #include <unistd.h>
 
 #define DEFAULT_MEMORY (512ull << 20)
-#define MIN_MEMORY (64ull << 20)
 #define DEFAULT_VCPUS 2
 
 static const uint8_t default_mac[6] = {0xaa, 0xfc, 0x00, 0x00, 0x00, 0x01};
@@ -32,7 +32,7 @@ API const char *forkd_version(void)
 static int check_boot_options(const struct forkd_boot_options *options, struct forkd_error *err)
 {
     if (options->memory_bytes != 0 &&
-        (options->memory_bytes < MIN_MEMORY || options->memory_bytes % 4096 != 0))
+        (options->memory_bytes < GUEST_MEMORY_MIN || options->memory_bytes % GUEST_PAGE_SIZE != 0))
         return error_set(err, EINVAL, "check", "memory_bytes",
                          "%llu is not a multiple of 4096 from 64 MiB up",
                          (unsigned long long)options->memory_bytes);
@@ -75,9 +75,8 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
     if (message->has_initrd &&
         (result = fd_list_open(list, options->initrd_path, O_RDONLY, "initrd", err)) < 0)
         return result;
-    if (message->has_console &&
-        (result = fd_list_open(list, options->console_path, O_RDWR | O_CREAT | O_APPEND, "console log",
-                               err)) < 0)
+    if (message->has_console && (result = fd_list_open(list, options->console_path,
+                                                       O_RDWR | O_CREAT | O_APPEND, "console log", err)) < 0)
         return result;
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes, NULL, err);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define GUEST_PAGE_SIZE 4096u
+#define GUEST_MEMORY_MIN (64ull << 20)
 /* RAM ends here and goes on at 4 GiB; between them are the devices and the interrupt controllers. */
 #define GUEST_HOLE_START 0xc0000000ull
 #define GUEST_HOLE_END 0x100000000ull

@@ -333,7 +333,7 @@ int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err
     }
     net->tap_fd = tap_fd;
     /* A driver that runs hears of it when the device is resumed. */
-    if (!(device->status & VIRTIO_STATUS_DRIVER_OK))
+    if (!(device->status & VIRTIO_CONFIG_S_DRIVER_OK))
         net->link = true;
     return 0;
 }

@@ -2,7 +2,6 @@
 #include "devices/virtio.h"
 
 #include <errno.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 #include <string.h>
@@ -18,8 +17,8 @@
 
 /* virtio 1.2, 2.1: the bits that a driver may set. */
 #define STATUS_FROM_DRIVER                                                                                   \
-    (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_STATUS_FEATURES_OK |                      \
-     VIRTIO_STATUS_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
+    (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |                    \
+     VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
 
 #define STATE_VERSION 1u
 
@@ -90,14 +89,14 @@ static void write_status(struct virtio_device *device, uint32_t value)
         return;
     }
     uint32_t added = value & STATUS_FROM_DRIVER & ~device->status;
-    if ((added & VIRTIO_STATUS_FEATURES_OK) && !features_acceptable(device))
-        added &= ~VIRTIO_STATUS_FEATURES_OK;
-    if ((added & VIRTIO_STATUS_DRIVER_OK) && !((device->status | added) & VIRTIO_STATUS_FEATURES_OK))
-        added &= ~VIRTIO_STATUS_DRIVER_OK;
+    if ((added & VIRTIO_CONFIG_S_FEATURES_OK) && !features_acceptable(device))
+        added &= ~VIRTIO_CONFIG_S_FEATURES_OK;
+    if ((added & VIRTIO_CONFIG_S_DRIVER_OK) && !((device->status | added) & VIRTIO_CONFIG_S_FEATURES_OK))
+        added &= ~VIRTIO_CONFIG_S_DRIVER_OK;
     device->status |= added;
-    if (added & VIRTIO_STATUS_FEATURES_OK)
+    if (added & VIRTIO_CONFIG_S_FEATURES_OK)
         apply_features(device);
-    if ((added & VIRTIO_STATUS_DRIVER_OK) && virtio_active(device)) {
+    if ((added & VIRTIO_CONFIG_S_DRIVER_OK) && virtio_active(device)) {
         if (device->ops->activate != NULL)
             device->ops->activate(device);
         /* A driver may have kicked too early; virtio 1.2, 2.1.2 keeps us from looking before now. */
@@ -199,7 +198,7 @@ static void write_queue_register(struct virtqueue *queue, uint32_t offset, uint3
 static void write_driver_features(struct virtio_device *device, uint32_t value)
 {
     /* virtio 1.2, 3.1.1: the choice is final with FEATURES_OK. */
-    if (device->status & VIRTIO_STATUS_FEATURES_OK)
+    if (device->status & VIRTIO_CONFIG_S_FEATURES_OK)
         return;
     if (device->driver_features_select == 0)
         set_low(&device->driver_features, value);
@@ -295,8 +294,8 @@ void virtio_process(struct virtio_device *device)
 
 bool virtio_active(const struct virtio_device *device)
 {
-    uint32_t stopped = VIRTIO_STATUS_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED;
-    return (device->status & VIRTIO_STATUS_DRIVER_OK) && !(device->status & stopped);
+    uint32_t stopped = VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED;
+    return (device->status & VIRTIO_CONFIG_S_DRIVER_OK) && !(device->status & stopped);
 }
 
 bool virtio_has_feature(const struct virtio_device *device, uint32_t bit)
@@ -347,15 +346,15 @@ void virtio_copy_config(const void *config, size_t size, uint32_t offset, void *
 void virtio_config_changed(struct virtio_device *device)
 {
     device->config_generation++;
-    if (device->status & VIRTIO_STATUS_DRIVER_OK)
+    if (device->status & VIRTIO_CONFIG_S_DRIVER_OK)
         set_interrupt_status(device, device->interrupt_status | VIRTIO_MMIO_INT_CONFIG);
 }
 
 void virtio_fail(struct virtio_device *device)
 {
-    if (device->status & VIRTIO_STATUS_NEEDS_RESET)
+    if (device->status & VIRTIO_CONFIG_S_NEEDS_RESET)
         return;
-    device->status |= VIRTIO_STATUS_NEEDS_RESET;
+    device->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
     /* virtio 1.2, 2.1.2: the driver hears of it as a change of configuration. */
     virtio_config_changed(device);
 }
@@ -381,11 +380,11 @@ void virtio_save(const struct virtio_device *device, uint32_t instance, struct v
 static bool state_valid(const struct virtio_device *device)
 {
     uint32_t status = device->status;
-    if ((status & ~(STATUS_FROM_DRIVER | VIRTIO_STATUS_NEEDS_RESET)) != 0 ||
-        ((status & VIRTIO_STATUS_DRIVER_OK) && !(status & VIRTIO_STATUS_FEATURES_OK)))
+    if ((status & ~(STATUS_FROM_DRIVER | VIRTIO_CONFIG_S_NEEDS_RESET)) != 0 ||
+        ((status & VIRTIO_CONFIG_S_DRIVER_OK) && !(status & VIRTIO_CONFIG_S_FEATURES_OK)))
         return false;
     /* Features that this host or these disks can not give are no longer negotiable. */
-    if ((status & VIRTIO_STATUS_FEATURES_OK) && !features_acceptable(device))
+    if ((status & VIRTIO_CONFIG_S_FEATURES_OK) && !features_acceptable(device))
         return false;
     return (device->interrupt_status & ~(uint32_t)(VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG)) == 0 &&
            device->kicked >> device->ops->queue_count == 0;

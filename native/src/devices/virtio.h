@@ -14,16 +14,12 @@
 #include "base/loop.h"
 #include "devices/virtqueue.h"
 
+#include <linux/virtio_config.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define VIRTIO_MAX_QUEUES 3
-
-/* virtio 1.2, 2.1 */
-#define VIRTIO_STATUS_DRIVER_OK 4u
-#define VIRTIO_STATUS_FEATURES_OK 8u
-#define VIRTIO_STATUS_NEEDS_RESET 64u
 
 struct virtio_device;
 

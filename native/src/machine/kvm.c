@@ -8,7 +8,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define MAX_CPUID_ENTRIES 256
 #define MAX_MSRS 1024
 
 /* Every capability that a machine is built on; what is merely faster with is asked for where it is used. */
@@ -61,10 +60,10 @@ static int open_device(struct forkd_error *err)
 static int read_lists(struct kvm_host *host, bool with_cpuid, struct forkd_error *err)
 {
     if (with_cpuid) {
-        host->cpuid = calloc(1, sizeof *host->cpuid + MAX_CPUID_ENTRIES * sizeof host->cpuid->entries[0]);
+        host->cpuid = calloc(1, sizeof *host->cpuid + CPUID_MAX_ENTRIES * sizeof host->cpuid->entries[0]);
         if (host->cpuid == NULL)
             return error_set(err, ENOMEM, "allocate", "CPUID table", NULL);
-        host->cpuid->nent = MAX_CPUID_ENTRIES;
+        host->cpuid->nent = CPUID_MAX_ENTRIES;
         int result = KVM_IOCTL(host->fd, KVM_GET_SUPPORTED_CPUID, host->cpuid, err);
         if (result < 0)
             return result;

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CPUID_MAX_ENTRIES 256 /* KVM takes no more */
+
 /* How this host's KVM runs guests: it decides what state there is to restore. */
 enum host_flavour {
     HOST_VMX = 1,        /* Intel: kvm-intel */

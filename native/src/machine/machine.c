@@ -23,7 +23,6 @@
 #define IRQCHIP_VERSION 1
 #define CLOCK_SECTION "clock"
 #define CLOCK_VERSION 1
-#define MIN_MEMORY (64ull << 20)
 
 static const uint32_t irqchip_ids[3] = {KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC};
 
@@ -362,7 +361,7 @@ int machine_load_config(struct machine_config *config, const struct vmstate_read
     config->has_net = vmstate_get_u8(&section) != 0;
     vmstate_get_bytes(&section, config->mac, sizeof config->mac);
     config->disk_count = vmstate_get_u32(&section);
-    if (config->memory_bytes < MIN_MEMORY || config->memory_bytes % GUEST_PAGE_SIZE != 0 ||
+    if (config->memory_bytes < GUEST_MEMORY_MIN || config->memory_bytes % GUEST_PAGE_SIZE != 0 ||
         config->vcpu_count < 1 || config->vcpu_count > FORKD_MAX_VCPUS ||
         config->disk_count > FORKD_MAX_DISKS)
         vmstate_reject(&section);

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #define SECTION_VERSION 1
-#define MAX_CPUID_ENTRIES 256 /* KVM takes no more */
 #define MAX_MSRS 4096
 #define MAX_XSAVE (1u << 20)
 
@@ -117,11 +116,11 @@ int vcpu_get_state(const struct vcpu *vcpu, const struct kvm_host *host, struct 
     memset(state, 0, sizeof *state);
     state->xsave_size = host->xsave_size;
     state->xsave = calloc(1, host->xsave_size);
-    size_t cpuid_size = sizeof *state->cpuid + MAX_CPUID_ENTRIES * sizeof state->cpuid->entries[0];
+    size_t cpuid_size = sizeof *state->cpuid + CPUID_MAX_ENTRIES * sizeof state->cpuid->entries[0];
     state->cpuid = calloc(1, cpuid_size);
     if (state->xsave == NULL || state->cpuid == NULL)
         return error_set(err, ENOMEM, "allocate", "vCPU state", NULL);
-    state->cpuid->nent = MAX_CPUID_ENTRIES;
+    state->cpuid->nent = CPUID_MAX_ENTRIES;
     int fd = vcpu->fd;
     int result = 0;
     /* MP state first: reading it makes KVM act on a pending INIT or SIPI, which changes the registers. */
@@ -265,7 +264,7 @@ void vcpu_state_save(const struct vcpu_state *state, uint32_t index, struct vmst
 static bool load_tables(struct vcpu_state *state, struct vmstate_section *section)
 {
     uint32_t count = vmstate_get_u32(section);
-    if (count > MAX_CPUID_ENTRIES)
+    if (count > CPUID_MAX_ENTRIES)
         return false;
     state->cpuid = calloc(1, sizeof *state->cpuid + count * sizeof state->cpuid->entries[0]);
     if (state->cpuid == NULL)

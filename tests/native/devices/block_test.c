@@ -298,7 +298,7 @@ static void expect_failed(struct fixture *f, const struct driver_buffer *buffers
 {
     driver_add(&f->driver, 0, buffers, count);
     driver_kick(&f->driver, 0);
-    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
 static void request_without_a_status_byte_fails_the_device(void **state)

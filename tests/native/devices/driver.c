@@ -95,8 +95,8 @@ void driver_negotiate(struct driver *driver, struct virtio_device *device, uint6
         driver_write(driver, VIRTIO_MMIO_DRIVER_FEATURES_SEL, half);
         driver_write(driver, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(driver->features >> (32 * half)));
     }
-    driver_write(driver, VIRTIO_MMIO_STATUS, status | VIRTIO_STATUS_FEATURES_OK);
-    require(driver_read(driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_FEATURES_OK);
+    driver_write(driver, VIRTIO_MMIO_STATUS, status | VIRTIO_CONFIG_S_FEATURES_OK);
+    require(driver_read(driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_FEATURES_OK);
 }
 
 void driver_setup_queue(struct driver *driver, uint16_t index, uint16_t queue_size)
@@ -134,7 +134,7 @@ void driver_start(struct driver *driver, struct virtio_device *device, uint64_t 
     for (uint16_t i = 0; i < device->ops->queue_count; i++)
         driver_setup_queue(driver, i, queue_size);
     driver_write(driver, VIRTIO_MMIO_STATUS,
-                 driver_read(driver, VIRTIO_MMIO_STATUS) | VIRTIO_STATUS_DRIVER_OK);
+                 driver_read(driver, VIRTIO_MMIO_STATUS) | VIRTIO_CONFIG_S_DRIVER_OK);
     require(virtio_active(device));
 }
 

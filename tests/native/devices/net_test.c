@@ -370,7 +370,7 @@ static void senseless_packets_are_dropped(void **state)
     struct driver_buffer tiny = {f->tx, HEADER, false};
     driver_add(&f->driver, TX, &tiny, 1);
     driver_kick(&f->driver, TX);
-    assert_false(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_false(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
     header = (struct virtio_net_hdr_v1){0};
     uint16_t head;
     uint32_t used;
@@ -388,7 +388,7 @@ static void receive_buffer_without_room_fails_the_device(void **state)
     send_frame(f, frame, sizeof frame);
     for (int i = 0; i < 5; i++)
         driver_run(&f->driver, 2);
-    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
 static void broken_transmit_queue_fails_the_device(void **state)
@@ -397,7 +397,7 @@ static void broken_transmit_queue_fails_the_device(void **state)
     start(f, 0);
     driver_offer(&f->driver, TX, QUEUE_SIZE);
     driver_kick(&f->driver, TX);
-    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
 static void without_a_tap_the_link_is_down(void **state)

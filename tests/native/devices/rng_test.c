@@ -86,7 +86,7 @@ static void readable_buffer_fails_the_device(void **state)
     struct driver_buffer buffer = {f->buffer, 64, false};
     driver_add(&f->driver, 0, &buffer, 1);
     driver_kick(&f->driver, 0);
-    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
 static void hostile_chain_fails_the_device(void **state)
@@ -95,7 +95,7 @@ static void hostile_chain_fails_the_device(void **state)
     driver_descriptor(&f->driver, 0, 0, f->driver.memory.size, 64, VRING_DESC_F_WRITE, 0);
     driver_offer(&f->driver, 0, 0);
     driver_kick(&f->driver, 0);
-    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
 static void there_is_no_configuration(void **state)

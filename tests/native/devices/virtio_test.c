@@ -157,7 +157,7 @@ static uint32_t status_after_choosing(struct fixture *f, uint32_t low, uint32_t 
     driver_write(&f->driver, VIRTIO_MMIO_DRIVER_FEATURES, low);
     driver_write(&f->driver, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
     driver_write(&f->driver, VIRTIO_MMIO_DRIVER_FEATURES, high);
-    driver_write(&f->driver, VIRTIO_MMIO_STATUS, ACKNOWLEDGED | VIRTIO_STATUS_FEATURES_OK);
+    driver_write(&f->driver, VIRTIO_MMIO_STATUS, ACKNOWLEDGED | VIRTIO_CONFIG_S_FEATURES_OK);
     return driver_read(&f->driver, VIRTIO_MMIO_STATUS);
 }
 
@@ -166,7 +166,7 @@ static void features_that_were_not_offered_are_refused(void **state)
     struct fixture *f = *state;
     uint32_t version_1 = 1u << (VIRTIO_F_VERSION_1 - 32);
     assert_int_equal(status_after_choosing(f, 1u << FEATURE_A, version_1),
-                     ACKNOWLEDGED | VIRTIO_STATUS_FEATURES_OK);
+                     ACKNOWLEDGED | VIRTIO_CONFIG_S_FEATURES_OK);
     assert_int_equal(status_after_choosing(f, 1u << 4, version_1), ACKNOWLEDGED);
     assert_int_equal(status_after_choosing(f, 0, version_1 | 1u << 31), ACKNOWLEDGED);
     /* A legacy driver. */
@@ -186,7 +186,7 @@ static void features_are_final_with_features_ok(void **state)
 static void driver_ok_without_features_ok_is_ignored(void **state)
 {
     struct fixture *f = *state;
-    driver_write(&f->driver, VIRTIO_MMIO_STATUS, ACKNOWLEDGED | VIRTIO_STATUS_DRIVER_OK);
+    driver_write(&f->driver, VIRTIO_MMIO_STATUS, ACKNOWLEDGED | VIRTIO_CONFIG_S_DRIVER_OK);
     assert_int_equal(driver_read(&f->driver, VIRTIO_MMIO_STATUS), ACKNOWLEDGED);
     assert_int_equal(f->counter.activations, 0);
 }
@@ -227,7 +227,7 @@ static void notify_before_driver_ok_is_processed_after_it(void **state)
     exchange(f);
     assert_int_equal(f->counter.processed[0], 0);
     driver_write(&f->driver, VIRTIO_MMIO_STATUS,
-                 ACKNOWLEDGED | VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK);
+                 ACKNOWLEDGED | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
     assert_true(f->driver.woken);
     driver_run(&f->driver, 0);
     assert_int_equal(f->counter.processed[0], 1);
@@ -267,7 +267,7 @@ static void broken_driver_has_to_reset(void **state)
     start(f);
     driver_offer(&f->driver, 0, QUEUE_SIZE);
     driver_kick(&f->driver, 0);
-    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
     assert_int_equal(driver_read(&f->driver, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
     driver_kick(&f->driver, 1);
     assert_int_equal(f->counter.processed[1], 0);
@@ -465,7 +465,7 @@ static void impossible_states_are_refused(void **state)
     bad.status |= 16;
     expect_refused(f, &bad);
     bad = good;
-    bad.status = ACKNOWLEDGED | VIRTIO_STATUS_DRIVER_OK;
+    bad.status = ACKNOWLEDGED | VIRTIO_CONFIG_S_DRIVER_OK;
     expect_refused(f, &bad);
     bad = good;
     bad.driver_features |= DRIVER_FEATURE(4);

@@ -1194,7 +1194,7 @@ static void buffer_too_small_for_a_packet_fails_the_device(void **state)
     driver_kick(&f->driver, RX);
     say(fd, "x");
     driver_run(&f->driver, 5);
-    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
     expect_eof(f, fd);
     close(fd);
 }
@@ -1206,7 +1206,7 @@ static void broken_queue_fails_the_device(void **state)
     int fd = open_stream(f, &s);
     driver_offer(&f->driver, TX, QUEUE_SIZE);
     driver_kick(&f->driver, TX);
-    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_true(driver_read(&f->driver, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
     assert_int_equal(driver_read(&f->driver, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG,
                      VIRTIO_MMIO_INT_CONFIG);
     expect_eof(f, fd);
