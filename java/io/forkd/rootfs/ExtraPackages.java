@@ -22,55 +22,76 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Installs packages with the image's own package manager. It runs in a folder with the image's files, in a mount
- * namespace of its own; for who is not root in a user namespace, too, whose users are those of /etc/subuid. What it
- * leaves is one layer, in place of all others.
+ * Installs packages with the image's own package manager. It runs in a folder with the image's files, which is the root
+ * of mount and PID namespaces of its own; for who is not root in a user namespace, too, whose users are those of
+ * /etc/subuid. What it leaves is one layer, in place of all others.
  */
 final class ExtraPackages implements AutoCloseable {
     private static final int SHOWN_LINES = 25;
 
-    /** Arguments: the folder, the archive to write, packages. Nothing of the host is in it but devices and the network. */
-    private static final String SCRIPT = """
+    /**
+     * Arguments: the folder, what to run in it, its arguments. Only mounts it, on what {@link RootfsBuilder#unpack} has
+     * made directories: a link of the image leads nowhere yet. The folder then is the root of the namespace, with
+     * nothing of the host's in it but the network and devices that say nothing; what runs there has the capabilities
+     * that Docker gives, without making devices.
+     */
+    private static final String OUTSIDE = """
             set -eu
-            tree=$1 archive=$2
+            tree=$1 inside=$2
             shift 2
-            mount --rbind /dev "$tree/dev"
-            mount -t proc proc "$tree/proc" 2> /dev/null || mount --rbind /proc "$tree/proc"
-            resolv=$tree/etc/resolv.conf
+            mount --bind "$tree" "$tree"
+            cd "$tree"
+            mount -t tmpfs -o mode=755,nosuid,size=16m dev dev
+            for node in null zero full random urandom tty; do
+                : > "dev/$node"
+                mount --bind "/dev/$node" "dev/$node"
+            done
+            mkdir -m 1777 dev/shm
+            ln -s /proc/self/fd dev/fd
+            ln -s fd/0 dev/stdin
+            ln -s fd/1 dev/stdout
+            ln -s fd/2 dev/stderr
+            mount -t proc -o nosuid,nodev,noexec proc proc
+            exec 3< /etc/resolv.conf
+            mount --move . /
+            exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C \\
+                DEBIAN_FRONTEND=noninteractive ${http_proxy:+http_proxy="$http_proxy"} \\
+                ${https_proxy:+https_proxy="$https_proxy"} \\
+                setpriv --inh-caps=-all --bounding-set=-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,\
+            +setpcap,+net_bind_service,+net_raw,+sys_chroot,+audit_write,+setfcap \\
+                chroot . /bin/sh -c "$inside" sh "$@"
+            """;
+
+    /** By the image's own programs. Arguments: packages. The host's list of name servers is descriptor 3. */
+    private static final String INSIDE = """
+            set -eu
+            resolv=/etc/resolv.conf
             moved=
-            if [ -e "$resolv" ] || [ -L "$resolv" ]; then
-                mv "$resolv" "$resolv.forkd"
+            if [ -e $resolv ] || [ -L $resolv ]; then
+                mv $resolv $resolv.forkd
                 moved=1
             fi
-            cat /etc/resolv.conf > "$resolv"
-            inside() {
-                env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C \\
-                    DEBIAN_FRONTEND=noninteractive ${http_proxy:+http_proxy="$http_proxy"} \\
-                    ${https_proxy:+https_proxy="$https_proxy"} chroot "$tree" "$@"
-            }
-            has() { [ -x "$tree$1" ]; }
-            if has /usr/bin/apt-get; then
-                inside apt-get -q -o APT::Sandbox::User=root update
-                inside apt-get -q -y -o APT::Sandbox::User=root install --no-install-recommends "$@"
-                inside apt-get clean
-                rm -rf "$tree/var/lib/apt/lists"/*
-            elif has /sbin/apk; then
-                inside /sbin/apk add --no-cache "$@"
-            elif has /usr/bin/dnf; then
-                inside dnf -y --setopt=install_weak_deps=False install "$@"
-                inside dnf clean all
-            elif has /usr/bin/microdnf; then
-                inside microdnf -y --setopt=install_weak_deps=0 install "$@"
-                inside microdnf clean all
+            cat <&3 > $resolv
+            exec 3<&-
+            if [ -x /usr/bin/apt-get ]; then
+                apt-get -q -o APT::Sandbox::User=root update
+                apt-get -q -y -o APT::Sandbox::User=root install --no-install-recommends "$@"
+                apt-get clean
+                rm -rf /var/lib/apt/lists/*
+            elif [ -x /sbin/apk ]; then
+                /sbin/apk add --no-cache "$@"
+            elif [ -x /usr/bin/dnf ]; then
+                dnf -y --setopt=install_weak_deps=False install "$@"
+                dnf clean all
+            elif [ -x /usr/bin/microdnf ]; then
+                microdnf -y --setopt=install_weak_deps=0 install "$@"
+                microdnf clean all
             else
                 echo "the image has no apt-get, apk, dnf or microdnf" >&2
                 exit 1
             fi
-            rm -f "$resolv"
-            [ -z "$moved" ] || mv "$resolv.forkd" "$resolv"
-            umount -l "$tree/dev" "$tree/proc"
-            exec tar --format=posix --numeric-owner --xattrs --xattrs-include='*' --sparse --one-file-system --sort=name \\
-                -C "$tree" -cf "$archive" .
+            rm -f $resolv
+            [ -z "$moved" ] || mv $resolv.forkd $resolv
             """;
 
     private final Path folder;
@@ -92,14 +113,33 @@ final class ExtraPackages implements AutoCloseable {
         RootfsBuilder.unpack(layers, bytes, inNamespace(List.of(), mktree.toString(), tree.toString()), work);
 
         work.begin("Installing " + String.join(" ", packages), 0);
-        Path archive = folder.resolve("layer.tar");
-        List<String> arguments =
-                new ArrayList<>(List.of("sh", "-c", SCRIPT, "sh", tree.toString(), archive.toString()));
+        List<String> arguments = new ArrayList<>(List.of("sh", "-c", OUTSIDE, "sh", tree.toString(), INSIDE));
         arguments.addAll(packages);
-        List<String> command = inNamespace(
-                List.of("--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
-                arguments.toArray(String[]::new));
-        run(command, "install " + String.join(" ", packages));
+        run(
+                inNamespace(
+                        List.of("--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
+                        arguments.toArray(String[]::new)),
+                "install " + String.join(" ", packages));
+
+        // All that ran there is dead. Reads, and follows no links.
+        Path archive = folder.resolve("layer.tar");
+        run(
+                inNamespace(
+                        List.of(),
+                        "tar",
+                        "--format=posix",
+                        "--numeric-owner",
+                        "--xattrs",
+                        "--xattrs-include=*",
+                        "--sparse",
+                        "--one-file-system",
+                        "--sort=name",
+                        "-C",
+                        tree.toString(),
+                        "-cf",
+                        archive.toString(),
+                        "."),
+                "pack the image with its extra packages");
         return new Installed(archive, digest(archive));
     }
 

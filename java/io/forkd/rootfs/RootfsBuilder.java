@@ -32,10 +32,17 @@ final class RootfsBuilder {
         });
     }
 
-    /** Makes a folder of the layers by a program that takes the same description. */
+    /**
+     * Makes a folder of the layers by a program that takes the same description. Its dev and proc are directories, on
+     * which something can be mounted, whatever the layers have under these names.
+     */
     static void unpack(List<Layer> layers, long bytes, List<String> command, Work work) {
         new RootfsBuilder(Path.of(""), Path.of(""), work)
-                .write(layers, bytes, new byte[32], command, (merger, writer) -> {});
+                .write(layers, bytes, new byte[32], command, (merger, writer) -> {
+                    Tree tree = merger.tree();
+                    tree.putDirectory(new Tree.Place(tree.root(), "dev"));
+                    tree.putDirectory(new Tree.Place(tree.root(), "proc"));
+                });
     }
 
     /** What comes on top of the layers. */

@@ -7,10 +7,13 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.util.ArrayList;
 import java.util.HexFormat;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import java.util.zip.GZIPOutputStream;
 import org.apache.commons.compress.archivers.tar.TarArchiveEntry;
 import org.apache.commons.compress.archivers.tar.TarArchiveOutputStream;
@@ -62,6 +65,7 @@ public final class OciImage {
     public static final class Members {
         private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
         private final TarArchiveOutputStream tar = new TarArchiveOutputStream(bytes, "ISO-8859-1");
+        private long seconds = TIME / 1000;
 
         public Members() {
             tar.setLongFileMode(TarArchiveOutputStream.LONGFILE_POSIX);
@@ -74,8 +78,11 @@ public final class OciImage {
         }
 
         public Members file(String name, int mode, int uid, int gid, String content) {
-            byte[] data = content.getBytes(StandardCharsets.UTF_8);
-            return add(new TarArchiveEntry(name, TarConstants.LF_NORMAL, true), mode, uid, gid, data);
+            return file(name, mode, uid, gid, content.getBytes(StandardCharsets.UTF_8));
+        }
+
+        public Members file(String name, int mode, int uid, int gid, byte[] content) {
+            return add(new TarArchiveEntry(name, TarConstants.LF_NORMAL, true), mode, uid, gid, content);
         }
 
         public Members file(String name, String content) {
@@ -100,6 +107,26 @@ public final class OciImage {
             return link(TarConstants.LF_LINK, name, target);
         }
 
+        /** A link whose header gives it a size, as common builders write them; content follows none. */
+        public Members linkWithSize(byte type, String name, String target, long size) throws IOException {
+            TarArchiveEntry entry = new TarArchiveEntry(name, type, true);
+            entry.setLinkName(target);
+            entry.setMode(0644);
+            entry.setModTime(TIME);
+            entry.setSize(size);
+            byte[] header = new byte[512];
+            entry.writeEntryHeader(header);
+            tar.flush();
+            bytes.writeBytes(header);
+            return this;
+        }
+
+        /** When the members that follow were changed. */
+        public Members at(long time) {
+            seconds = time;
+            return this;
+        }
+
         public Members device(byte type, String name, int major, int minor) {
             TarArchiveEntry entry = new TarArchiveEntry(name, type, true);
             entry.setDevMajor(major);
@@ -108,14 +135,25 @@ public final class OciImage {
         }
 
         public Members ofType(char type, String name) {
-            return add(new TarArchiveEntry(name, (byte) type, true), 0644, 0, 0, new byte[0]);
+            return ofType(type, name, 0644);
+        }
+
+        public Members ofType(char type, String name, int mode) {
+            return add(new TarArchiveEntry(name, (byte) type, true), mode, 0, 0, new byte[0]);
         }
 
         /** Extended attributes for the member that comes next, byte by byte. */
         public Members xattrs(Map<String, byte[]> xattrs) {
+            Map<String, byte[]> records = new LinkedHashMap<>();
+            xattrs.forEach((name, value) -> records.put("SCHILY.xattr." + name, value));
+            return extended(records);
+        }
+
+        /** An extended header for the member that comes next. */
+        public Members extended(Map<String, byte[]> values) {
             ByteArrayOutputStream records = new ByteArrayOutputStream();
-            xattrs.forEach((name, value) -> {
-                byte[] key = (" SCHILY.xattr." + name + "=").getBytes(StandardCharsets.UTF_8);
+            values.forEach((name, value) -> {
+                byte[] key = (" " + name + "=").getBytes(StandardCharsets.UTF_8);
                 int length = key.length + value.length + 1;
                 int digits = Integer.toString(length).length();
                 digits = Integer.toString(length + digits).length();
@@ -133,7 +171,7 @@ public final class OciImage {
                 entry.setMode(mode);
                 entry.setUserId(uid);
                 entry.setGroupId(gid);
-                entry.setModTime(TIME);
+                entry.setLastModifiedTime(FileTime.from(seconds, TimeUnit.SECONDS));
                 entry.setSize(content.length);
                 tar.putArchiveEntry(entry);
                 tar.write(content);
@@ -193,6 +231,25 @@ public final class OciImage {
         return this;
     }
 
+    /** What the manifest says of the layer that was added last, and is not so. */
+    public OciImage claim(long moreBytes, String mediaType) {
+        Blob last = layers.remove(layers.size() - 1);
+        layers.add(new Blob(last.digest(), last.size() + moreBytes, mediaType));
+        return this;
+    }
+
+    /** The layer that was added last is under another name, which is none of its content. */
+    public OciImage claim(Digest digest) throws IOException {
+        Blob last = layers.remove(layers.size() - 1);
+        Files.copy(file(last.digest()), file(digest));
+        layers.add(new Blob(digest, last.size(), last.mediaType()));
+        return this;
+    }
+
+    private Path file(Digest digest) {
+        return directory.resolve("blobs").resolve("sha256").resolve(digest.hex());
+    }
+
     /** Writes what is not a layer, and returns the reference to the image. */
     public String write() throws IOException {
         ObjectNode document = JsonNodeFactory.instance.objectNode();
@@ -229,7 +286,7 @@ public final class OciImage {
 
     private Blob blob(byte[] bytes, String mediaType) throws IOException {
         Digest digest = Digest.sha256(bytes);
-        Path file = directory.resolve("blobs").resolve("sha256").resolve(digest.hex());
+        Path file = file(digest);
         Files.createDirectories(file.getParent());
         Files.write(file, bytes);
         return new Blob(digest, bytes.length, mediaType);

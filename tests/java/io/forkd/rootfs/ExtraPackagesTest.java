@@ -5,14 +5,19 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
 import io.forkd.files.Trees;
+import io.forkd.image.OciImage;
 import io.forkd.image.Platform;
 import io.forkd.image.QuietWork;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.vmm.NativeFiles;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -23,6 +28,11 @@ class ExtraPackagesTest {
 
     @TempDir
     Path scratch;
+
+    @AfterEach
+    void requireCleanFileSystems() throws Exception {
+        Tool.requireCleanFileSystems(scratch);
+    }
 
     @ParameterizedTest
     @CsvSource({"apt,Unable to locate package no-such-package", "dnf,No match for argument: no-such-package"})
@@ -43,10 +53,62 @@ class ExtraPackagesTest {
                     .noneMatch(name -> name.startsWith(".building-") || name.endsWith(".ext4"));
 
             Path ext4 = cache.get(with(manager, "hello-forkd")).file();
-            Tool.requireCleanFileSystem(ext4);
             assertThat(Tool.run("debugfs", "-R", "cat /usr/share/hello-forkd/text", ext4.toString()))
                     .contains("installed by " + manager);
             assertThat(cache.get(with(manager, "hello-forkd")).cached()).isTrue();
+        }
+    }
+
+    /** What is in the image must not reach what is beside it, wherever its links lead. */
+    @Test
+    void package_manager_sees_and_changes_nothing_of_the_host() throws Exception {
+        Path host = Files.createDirectory(scratch.resolve("host"));
+        Files.writeString(host.resolve("precious"), "precious");
+        OciImage.Members members = new OciImage.Members()
+                .file("bin/busybox", 0755, 0, 0, Files.readAllBytes(Path.of("/bin/busybox")))
+                .symlink("dev", host.toString())
+                .symlink("proc", host.toString())
+                .symlink("etc/resolv.conf", host + "/precious")
+                .symlink("var/lib/apt/lists", host.toString())
+                .file("usr/bin/apt-get", 0755, 0, 0, """
+                        #!/bin/sh
+                        [ "$2" = -y ] || exit 0
+                        { ls /dev; ls -d /proc/[0-9]*; ls /proc/1/root; } > /seen
+                        rm -rf /var/lib/apt/lists/* "$SCRATCH"
+                        for device in 'c 1 1' 'b 8 0' 'b 254 0'; do
+                            mknod /device $device && echo "made $device" >> /seen
+                        done
+                        mount -t tmpfs none /mnt && echo mounted >> /seen
+                        umount / && echo unmounted >> /seen
+                        mkdir /out
+                        chroot /out /bin/sh -c : 2> /dev/null
+                        cd / && ls ../../.. >> /seen
+                        """.replace("$SCRATCH", scratch.toString())
+                        .getBytes(StandardCharsets.UTF_8));
+        for (String name : List.of("sh", "ls", "rm", "mv", "cat", "mkdir", "mknod", "mount", "umount", "chroot")) {
+            members.symlink("bin/" + name, "busybox");
+        }
+        String reference = new OciImage(Files.createDirectory(scratch.resolve("image")))
+                .layer(OciImage.Packing.PLAIN, members)
+                .write();
+        NativeFiles files = NativeFiles.installed();
+        try (RootfsCache cache = new RootfsCache(
+                scratch.resolve("cache"), files.mkfs(), files.mktree(), files.guest(), Map.of(), QUIET)) {
+            Path ext4 = cache.get(
+                            new Request(reference, Platform.host(), false, new RootfsOptions(64, List.of("anything"))))
+                    .file();
+            assertThat(host).isDirectoryContaining("glob:**/precious");
+            assertThat(host.resolve("precious")).hasContent("precious");
+            assertThat(Trees.list(host)).hasSize(1);
+            List<String> seen = Tool.run("debugfs", "-R", "cat /seen", ext4.toString())
+                    .lines()
+                    .filter(line -> !line.startsWith("debugfs "))
+                    .toList();
+            assertThat(seen)
+                    .startsWith("fd", "full", "null", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom")
+                    .noneMatch(line -> line.startsWith("made ") || line.endsWith("mounted"))
+                    .doesNotContain("home", "root", "boot");
+            assertThat(seen.stream().filter(line -> line.startsWith("/proc/"))).hasSizeLessThan(5);
         }
     }
 

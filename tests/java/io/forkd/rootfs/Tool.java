@@ -4,8 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** Programs that tests compare us with. */
 final class Tool {
@@ -37,6 +40,19 @@ final class Tool {
                         mountPoint.toString())
                 .lines()
                 .toList();
+    }
+
+    /** Of everything that was built below. */
+    static void requireCleanFileSystems(Path folder) throws IOException, InterruptedException {
+        List<Path> images;
+        try (Stream<Path> all = Files.walk(folder)) {
+            images = all.filter(path -> path.toString().endsWith(".ext4"))
+                    .filter(path -> Files.isRegularFile(path, LinkOption.NOFOLLOW_LINKS))
+                    .toList();
+        }
+        for (Path image : images) {
+            requireCleanFileSystem(image);
+        }
     }
 
     static void requireCleanFileSystem(Path image) throws IOException, InterruptedException {
