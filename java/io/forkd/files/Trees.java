@@ -29,7 +29,19 @@ public final class Trees {
     public static final FileAttribute<Set<PosixFilePermission>> PRIVATE =
             PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
 
+    /** For such files. */
+    public static final FileAttribute<Set<PosixFilePermission>> PRIVATE_FILE =
+            PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------"));
+
     private Trees() {}
+
+    /** A directory of our own, which others cannot enter; one that was open to them is closed. */
+    public static void makePrivate(Path directory) throws IOException {
+        Files.createDirectories(directory, PRIVATE);
+        if (isOurDirectory(directory)) {
+            Files.setPosixFilePermissions(directory, PRIVATE.value());
+        }
+    }
 
     /** Whether a path belongs to the user who runs us. */
     public static boolean isOurs(Path path) throws IOException {

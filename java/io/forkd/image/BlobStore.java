@@ -1,7 +1,6 @@
 package io.forkd.image;
 
 import static java.nio.file.StandardOpenOption.APPEND;
-import static java.nio.file.StandardOpenOption.CREATE;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
@@ -11,6 +10,7 @@ import io.forkd.files.Trees;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -22,13 +22,15 @@ import java.util.Optional;
 
 /**
  * Bytes under the names that they hash to, {@code blobs/sha256/<hex>}: shared by all images, never changed, and only
- * ever complete; a crash of the host alone may damage them, which whoever reads them finds out. What is being fetched lies in an owned directory beside, which the next start removes if its process
- * dies.
+ * ever complete; a crash of the host alone may damage them, which whoever reads them finds out. What is being fetched
+ * lies in an owned directory beside, which the next start removes if its process dies. Beside, in {@code blobs/tags},
+ * is what tags led to. All of it is its owner's alone: whoever may not read a registry may not read it here.
  */
 public final class BlobStore {
     private static final int ATTEMPTS = 5;
     private static final int BUFFER = 256 << 10;
     private static final String STAGING = ".pulling-";
+    private static final String TAGS = "tags";
 
     private final Path root;
 
@@ -46,8 +48,21 @@ public final class BlobStore {
         return root.resolve(digest.algorithm()).resolve(digest.hex());
     }
 
-    boolean has(Digest digest) {
-        return Files.isRegularFile(path(digest));
+    boolean has(Descriptor blob) {
+        try {
+            long size = Files.size(path(blob.digest()));
+            if (size != blob.size()) {
+                throw new ForkdException(
+                        Kind.DAMAGED,
+                        "the blob " + blob.digest() + " has " + size + " bytes, and a manifest says that it has "
+                                + blob.size());
+            }
+            return true;
+        } catch (NoSuchFileException e) {
+            return false;
+        } catch (IOException e) {
+            throw ForkdException.of("read " + path(blob.digest()), e);
+        }
     }
 
     InputStream open(Digest digest) throws IOException {
@@ -83,19 +98,52 @@ public final class BlobStore {
         if (!digest.matches(bytes)) {
             throw new ForkdException(Kind.DAMAGED, "these bytes do not hash to " + digest);
         }
-        if (has(digest)) {
-            return;
+        if (!Files.isRegularFile(path(digest))) {
+            write(path(digest), bytes);
         }
+    }
+
+    private void write(Path target, byte[] bytes) {
         try {
-            prepare(digest);
+            Trees.makePrivate(root);
+            Files.createDirectories(Optional.ofNullable(target.getParent()).orElse(root));
             try (OwnedDirectory staging = OwnedDirectory.create(root, STAGING)) {
-                Path file = staging.path().resolve("blob");
+                Path file = Files.createFile(staging.path().resolve("blob"), Trees.PRIVATE_FILE);
                 Files.write(file, bytes);
-                install(file, digest);
+                Files.move(file, target, StandardCopyOption.ATOMIC_MOVE);
             }
         } catch (IOException e) {
-            throw ForkdException.of("write " + path(digest), e);
+            throw ForkdException.of("write " + target, e);
         }
+    }
+
+    private Path tagFile(String reference) {
+        return root.resolve(TAGS)
+                .resolve(Digest.sha256(reference.getBytes(StandardCharsets.UTF_8))
+                        .hex());
+    }
+
+    /** Remembers which manifest a tag led to. */
+    void tag(String reference, Digest manifest) {
+        write(tagFile(reference), manifest.toString().getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** What the tag led to the last time. */
+    Optional<Digest> tagged(String reference) {
+        try {
+            return Optional.of(Digest.parse(Files.readString(tagFile(reference))));
+        } catch (NoSuchFileException e) {
+            return Optional.empty();
+        } catch (IOException e) {
+            throw ForkdException.of("read " + tagFile(reference), e);
+        } catch (ForkdException e) {
+            return Optional.empty(); // a crash of the host damaged it
+        }
+    }
+
+    /** For when the blobs go. */
+    public void forgetTags() throws IOException {
+        Trees.delete(root.resolve(TAGS));
     }
 
     /** Fetches a blob unless it is there. A connection that breaks is taken up again where it broke. */
@@ -104,7 +152,7 @@ public final class BlobStore {
         try {
             prepare(digest);
             try (FileLock mine = FileLock.exclusive(root.resolve(digest.hex() + ".lock"))) {
-                if (has(digest)) {
+                if (has(blob)) {
                     work.advance(blob.size());
                     return;
                 }
@@ -123,6 +171,7 @@ public final class BlobStore {
     }
 
     private void prepare(Digest digest) throws IOException {
+        Trees.makePrivate(root);
         Files.createDirectories(root.resolve(digest.algorithm()));
     }
 
@@ -135,7 +184,8 @@ public final class BlobStore {
         MessageDigest hasher = blob.digest().hasher();
         long done = 0;
         byte[] buffer = new byte[BUFFER];
-        try (OutputStream out = Files.newOutputStream(file, CREATE, APPEND)) {
+        Files.createFile(file, Trees.PRIVATE_FILE);
+        try (OutputStream out = Files.newOutputStream(file, APPEND)) {
             for (int attempt = 1; done < blob.size() || attempt == 1; attempt++) {
                 long before = done;
                 try (InputStream in = source.from(done)) {

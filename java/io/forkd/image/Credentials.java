@@ -7,12 +7,17 @@ import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import tools.jackson.databind.JsonNode;
 
 /**
@@ -39,10 +44,19 @@ final class Credentials {
         }
     }
 
+    private static final Duration HELPER_TIMEOUT = Duration.ofSeconds(30);
+
     private final Map<String, String> environment;
+    private final Duration helperTimeout;
 
     Credentials(Map<String, String> environment) {
+        this(environment, HELPER_TIMEOUT);
+    }
+
+    /** @param helperTimeout how long a helper program may take */
+    Credentials(Map<String, String> environment, Duration helperTimeout) {
         this.environment = environment;
+        this.helperTimeout = helperTimeout;
     }
 
     Optional<Login> of(ImageReference.InRegistry image) {
@@ -157,29 +171,55 @@ final class Credentials {
     /** Asks a helper program, which knows passwords that no file has. */
     private Optional<Login> ask(String helper, String key) {
         String program = "docker-credential-" + helper;
+        String named = program + ", which the docker configuration names for " + key;
         try {
             ProcessBuilder builder = new ProcessBuilder(found(program), "get");
             builder.environment().putAll(environment);
             Process process =
                     builder.redirectError(ProcessBuilder.Redirect.DISCARD).start();
-            try (OutputStream in = process.getOutputStream()) {
-                in.write(key.getBytes(StandardCharsets.UTF_8));
+            try {
+                return answer(process, program, key);
+            } catch (TimeoutException e) {
+                throw new ForkdException(
+                        Kind.FAILED,
+                        named + ", did not answer within " + helperTimeout.toSeconds() + " seconds",
+                        "Try it: echo " + key + " | " + program + " get");
+            } finally {
+                process.descendants().forEach(ProcessHandle::destroyForcibly);
+                process.destroyForcibly();
             }
-            byte[] answer = process.getInputStream().readAllBytes();
-            if (process.waitFor() != 0) {
-                return Optional.empty(); // it knows nothing of this registry
-            }
-            JsonNode login = Documents.parse(answer, "the answer of " + program);
-            return Optional.of(new Login(
-                    login.path("Username").asString(""), login.path("Secret").asString("")));
         } catch (IOException e) {
-            throw new ForkdException(
-                    Kind.FAILED,
-                    "cannot run " + program + ", which the docker configuration names for " + key + ": "
-                            + ForkdException.reason(e));
+            throw new ForkdException(Kind.FAILED, "cannot run " + named + ": " + ForkdException.reason(e));
+        } catch (ExecutionException e) {
+            throw new ForkdException(Kind.FAILED, "cannot read what " + named + ", says: " + e.getCause());
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new ForkdException(Kind.FAILED, "interrupted");
         }
+    }
+
+    private Optional<Login> answer(Process process, String program, String key)
+            throws IOException, ExecutionException, InterruptedException, TimeoutException {
+        long end = System.nanoTime() + helperTimeout.toNanos();
+        FutureTask<byte[]> reading =
+                new FutureTask<>(() -> process.getInputStream().readNBytes(Documents.MAX_BYTES));
+        Thread reader = new Thread(reading, program);
+        reader.setDaemon(true);
+        reader.start();
+        try (OutputStream in = process.getOutputStream()) {
+            in.write(key.getBytes(StandardCharsets.UTF_8));
+        } catch (IOException e) {
+            // It may know the answer without the question.
+        }
+        byte[] answer = reading.get(helperTimeout.toNanos(), TimeUnit.NANOSECONDS);
+        if (!process.waitFor(end - System.nanoTime(), TimeUnit.NANOSECONDS)) {
+            throw new TimeoutException();
+        }
+        if (process.exitValue() != 0) {
+            return Optional.empty(); // it knows nothing of this registry
+        }
+        JsonNode login = Documents.parse(answer, "the answer of " + program);
+        return Optional.of(new Login(
+                login.path("Username").asString(""), login.path("Secret").asString("")));
     }
 }

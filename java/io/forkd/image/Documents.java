@@ -6,6 +6,8 @@ import io.forkd.Json;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
@@ -20,6 +22,10 @@ final class Documents {
     static final String DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json";
     static final String DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
     static final List<String> ACCEPTED = List.of(OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST);
+
+    private static final Pattern LAYER =
+            Pattern.compile("application/vnd\\.(oci\\.image\\.layer\\.v1\\.tar([+](gzip|zstd))?"
+                    + "|docker\\.image\\.rootfs\\.diff\\.tar([.](gzip|zstd))?)");
 
     private Documents() {}
 
@@ -57,10 +63,31 @@ final class Documents {
                     "Push the image again with a current tool.");
         }
         List<Descriptor> layers = new ArrayList<>();
-        for (JsonNode layer : document.path("layers")) {
-            layers.add(descriptor(layer, what));
+        for (JsonNode entry : document.path("layers")) {
+            Descriptor layer = descriptor(entry, what);
+            requireKnown(layer, what);
+            layers.add(layer);
         }
         return new Manifest(descriptor(document.path("config"), what), layers);
+    }
+
+    private static void requireKnown(Descriptor layer, String what) {
+        String type = layer.mediaType();
+        if (LAYER.matcher(type).matches()) {
+            return;
+        }
+        String name = "layer " + layer.digest().brief() + " in " + what;
+        if (type.endsWith("+encrypted")) {
+            throw new ForkdException(Kind.UNSUPPORTED, name + " is encrypted (" + type + ")");
+        }
+        if (type.contains(".nondistributable.") || type.contains(".foreign.")) {
+            throw new ForkdException(
+                    Kind.UNSUPPORTED, name + " is a foreign one, which registries do not keep (" + type + ")");
+        }
+        throw new ForkdException(
+                Kind.UNSUPPORTED,
+                name + " is of no type that is known: " + (type.isEmpty() ? "it says none" : type),
+                "A layer is a tar archive, as it is or packed with gzip or zstd.");
     }
 
     private static Descriptor descriptor(JsonNode node, String what) {
@@ -112,21 +139,27 @@ final class Documents {
         return found;
     }
 
-    /** The manifest for a platform. Entries that say no platform are for every one. */
+    /** The manifest for a platform, the first of those that fit best. Entries that say no platform are for every one. */
     static Descriptor choose(List<Descriptor> offered, Platform wanted, String what) {
-        return offered.stream()
-                .filter(entry -> entry.platform().map(wanted::accepts).orElse(true))
-                .findFirst()
-                .orElseThrow(() -> new ForkdException(
-                        Kind.NOT_FOUND,
-                        what + " is not there for " + wanted,
-                        "It is there for "
-                                + offered.stream()
-                                        .flatMap(entry -> entry.platform().stream())
-                                        .map(Platform::toString)
-                                        .filter(name -> !name.startsWith("unknown/"))
-                                        .distinct()
-                                        .collect(Collectors.joining(", "))
-                                + "; choose with --platform."));
+        Optional<Descriptor> best = Optional.empty();
+        int bestFit = -2;
+        for (Descriptor entry : offered) {
+            OptionalInt fit = entry.platform().map(wanted::fit).orElse(OptionalInt.of(-1));
+            if (fit.isPresent() && fit.getAsInt() > bestFit) {
+                best = Optional.of(entry);
+                bestFit = fit.getAsInt();
+            }
+        }
+        return best.orElseThrow(() -> new ForkdException(
+                Kind.NOT_FOUND,
+                what + " is not there for " + wanted,
+                "It is there for "
+                        + offered.stream()
+                                .flatMap(entry -> entry.platform().stream())
+                                .map(Platform::toString)
+                                .filter(name -> !name.startsWith("unknown/"))
+                                .distinct()
+                                .collect(Collectors.joining(", "))
+                        + "; choose with --platform."));
     }
 }

@@ -29,6 +29,9 @@ public final class Images implements AutoCloseable {
     private static final int STOP_SECONDS = 2;
     private static final int MAX_NESTED_INDEXES = 4;
 
+    /** The list of images in what {@code docker save} writes. */
+    private static final String SAVED = "manifest.json";
+
     private final Path cache;
     private final BlobStore store;
     private final Platform platform;
@@ -102,20 +105,18 @@ public final class Images implements AutoCloseable {
     // Registries.
 
     private Image inRegistry(InRegistry reference) {
-        RegistryClient registry = new RegistryClient(reference, insecure, environment);
+        RegistryClient registry = new RegistryClient(reference, insecure, environment, work);
         byte[] document = reference
                 .digest()
-                .flatMap(store::read)
-                .orElseGet(() -> manifest(registry, reference.selector(), reference.digest(), reference));
+                .map(digest -> store.read(digest)
+                        .orElseGet(() -> manifest(registry, reference.selector(), Optional.of(digest), reference)))
+                .orElseGet(() -> tagged(registry, reference));
         Documents.Manifest manifest = manifest(
                 document,
                 entry -> store.read(entry.digest())
                         .orElseGet(() ->
                                 manifest(registry, entry.digest().toString(), Optional.of(entry.digest()), reference)),
                 reference);
-        if (manifest.config().size() > Documents.MAX_BYTES) {
-            throw new ForkdException(Kind.DAMAGED, "the configuration of " + reference + " is larger than 8 MiB");
-        }
         Digest id = manifest.config().digest();
         byte[] json = store.read(id).orElseGet(() -> {
             store.fetch(
@@ -125,6 +126,7 @@ public final class Images implements AutoCloseable {
                     new Quiet(work));
             return store.read(id).orElseThrow(() -> new ForkdException(Kind.FAILED, "lost " + id));
         });
+        requireSize(manifest.config(), json, "the configuration of " + reference);
         ImageConfig config = config(json, reference);
         requireLayers(config, manifest.layers().size(), reference);
         List<Layer> layers = new ArrayList<>();
@@ -135,9 +137,39 @@ public final class Images implements AutoCloseable {
         return new Image(id, config, layers, missing(manifest));
     }
 
+    /**
+     * What a tag leads to. One that is known here is only asked for, which costs the registry nothing; and where nobody
+     * answers, what it led to the last time has to do.
+     */
+    private byte[] tagged(RegistryClient registry, InRegistry reference) {
+        Optional<Digest> known = store.tagged(reference.toString());
+        Optional<byte[]> here = known.flatMap(store::read);
+        if (here.isPresent()) {
+            try {
+                if (registry.manifestDigest(reference.tag()).equals(known)) {
+                    return here.get();
+                }
+            } catch (RegistryClient.NoAnswerException e) {
+                work.say(reference + " was not looked up, and is what it was the last time: " + e.sentence());
+                return here.get();
+            }
+        }
+        byte[] bytes = manifest(registry, reference.tag(), Optional.empty(), reference);
+        store.tag(reference.toString(), Digest.sha256(bytes));
+        return bytes;
+    }
+
+    private static void requireSize(Descriptor document, byte[] bytes, String what) {
+        if (bytes.length != document.size()) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    what + " has " + bytes.length + " bytes, and what names it says that it has " + document.size());
+        }
+    }
+
     private long missing(Documents.Manifest manifest) {
         return manifest.layers().stream()
-                .filter(layer -> !store.has(layer.digest()))
+                .filter(layer -> !store.has(layer))
                 .mapToLong(Descriptor::size)
                 .sum();
     }
@@ -180,17 +212,15 @@ public final class Images implements AutoCloseable {
                 return Documents.manifest(document, what);
             }
             Descriptor chosen = Documents.choose(Documents.index(document, what), platform, reference.toString());
-            if (chosen.size() > Documents.MAX_BYTES) {
-                throw new ForkdException(Kind.DAMAGED, what + " is larger than 8 MiB");
-            }
             bytes = reader.read(chosen);
+            requireSize(chosen, bytes, what);
         }
-        throw new ForkdException(Kind.DAMAGED, what + " is an index of indexes of indexes");
+        throw new ForkdException(Kind.DAMAGED, what + " is an index of indexes of indexes, or refers to itself");
     }
 
     private ImageConfig config(byte[] json, ImageReference reference) {
         ImageConfig config = Documents.config(json, "the configuration of " + reference);
-        if (!platform.accepts(config.platform())) {
+        if (platform.fit(config.platform()).isEmpty()) {
             throw new ForkdException(
                     Kind.NOT_FOUND,
                     reference + " is not there for " + platform,
@@ -227,7 +257,7 @@ public final class Images implements AutoCloseable {
         public synchronized void fetch() {
             if (fetched.isEmpty()) {
                 fetched = Optional.of(
-                        store.has(blob.digest())
+                        store.has(blob)
                                 ? CompletableFuture.completedFuture(null)
                                 : CompletableFuture.runAsync(
                                         () -> store.fetch(
@@ -284,15 +314,23 @@ public final class Images implements AutoCloseable {
                     offered.isEmpty() ? "" : "It has: " + String.join(", ", offered));
         }
         Reader reader = entry -> files.read(blobName(entry.digest()), entry.digest());
-        Documents.Manifest manifest =
-                manifest(reader.read(Documents.choose(named, platform, reference.toString())), reader, reference);
-        ImageConfig config = config(reader.read(manifest.config()), reference);
+        Descriptor chosen = Documents.choose(named, platform, reference.toString());
+        byte[] document = reader.read(chosen);
+        requireSize(chosen, document, "the manifest of " + reference);
+        Documents.Manifest manifest = manifest(document, reader, reference);
+        byte[] json = reader.read(manifest.config());
+        requireSize(manifest.config(), json, "the configuration of " + reference);
+        ImageConfig config = config(json, reference);
         requireLayers(config, manifest.layers().size(), reference);
         List<Layer> layers = new ArrayList<>();
         for (int i = 0; i < manifest.layers().size(); i++) {
-            Digest digest = manifest.layers().get(i).digest();
+            Descriptor blob = manifest.layers().get(i);
             layers.add(new FileLayer(
-                    files, blobName(digest), config.layers().get(i), "layer " + digest.brief() + " of " + reference));
+                    files,
+                    blobName(blob.digest()),
+                    Optional.of(blob),
+                    config.layers().get(i),
+                    "layer " + blob.digest().brief() + " of " + reference));
         }
         return new Image(manifest.config().digest(), config, layers, 0);
     }
@@ -319,15 +357,20 @@ public final class Images implements AutoCloseable {
                             + (found.isEmpty() ? ": there is no such image in it" : ": there are several images in it"),
                     names.isEmpty() ? "" : "It has: " + String.join(", ", names));
         }
-        byte[] json = files.read(found.get(0).path("Config").asString(""));
-        ImageConfig config = config(json, reference);
+        String configFile = found.get(0).path("Config").asString("");
         List<String> layerFiles = Documents.strings(found.get(0).path("Layers"));
+        if (configFile.equals(SAVED) || layerFiles.contains(SAVED)) {
+            throw new ForkdException(Kind.DAMAGED, SAVED + " of " + reference + " refers to itself");
+        }
+        byte[] json = files.read(configFile);
+        ImageConfig config = config(json, reference);
         requireLayers(config, layerFiles.size(), reference);
         List<Layer> layers = new ArrayList<>();
         for (int i = 0; i < layerFiles.size(); i++) {
             layers.add(new FileLayer(
                     files,
                     layerFiles.get(i),
+                    Optional.empty(),
                     config.layers().get(i),
                     "layer " + layerFiles.get(i) + " of " + reference));
         }
@@ -335,14 +378,16 @@ public final class Images implements AutoCloseable {
     }
 
     private static JsonNode savedIn(NamedFiles files, ImageReference reference) {
-        return Documents.parse(files.read("manifest.json"), "manifest.json of " + reference);
+        return Documents.parse(files.read(SAVED), SAVED + " of " + reference);
     }
 
     private static boolean sameImage(String one, String other) {
         return one.equals(other) || InRegistry.parse(one).equals(InRegistry.parse(other));
     }
 
-    private record FileLayer(NamedFiles files, String file, Digest content, String name) implements Layer {
+    /** @param blob what the manifest says of the file; in some archives nothing does */
+    private record FileLayer(NamedFiles files, String file, Optional<Descriptor> blob, Digest content, String name)
+            implements Layer {
         @Override
         public void fetch() {}
 
@@ -351,7 +396,8 @@ public final class Images implements AutoCloseable {
 
         @Override
         public InputStream open() throws IOException {
-            return files.open(file);
+            InputStream in = files.open(file);
+            return blob.isPresent() ? new CheckedFile(in, blob.get(), name) : in;
         }
     }
 

@@ -7,8 +7,6 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.net.ConnectException;
 import java.net.HttpURLConnection;
-import java.net.InetSocketAddress;
-import java.net.Proxy;
 import java.net.SocketTimeoutException;
 import java.net.URI;
 import java.net.URLEncoder;
@@ -21,7 +19,6 @@ import java.security.GeneralSecurityException;
 import java.security.KeyStore;
 import java.security.cert.Certificate;
 import java.security.cert.CertificateFactory;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -50,10 +47,31 @@ final class RegistryClient {
     private static final int MAX_ERROR_BYTES = 64 << 10;
     private static final int ATTEMPTS = 4;
     private static final long FIRST_PAUSE_MILLIS = 200;
+
+    /** To a registry that has had enough of us and does not say for how long. */
+    private static final long FIRST_PAUSE_AT_LIMIT_MILLIS = 1000;
+
+    /** Who is told to wait longer than that is better told so. */
+    private static final long MAX_PAUSE_MILLIS = 60_000;
+
+    private static final int TOO_MANY_REQUESTS = 429;
+    private static final int CHECK_MILLIS = 100;
+    private static final Map<String, String> ACCEPT = Map.of("Accept", String.join(", ", Documents.ACCEPTED));
     private static final Pattern PARAMETER = Pattern.compile("([a-zA-Z_]+)=\"([^\"]*)\"");
+
+    /** The registry did not answer, or not as it would when it is well. */
+    static final class NoAnswerException extends ForkdException {
+        private static final long serialVersionUID = 1;
+
+        NoAnswerException(ForkdException why) {
+            super(why.kind(), why.sentence(), why.remedy());
+        }
+    }
 
     private final InRegistry image;
     private final Map<String, String> environment;
+    private final Work work;
+    private final Proxies proxies;
     private final List<String> schemes;
     private volatile int scheme;
     private volatile boolean schemeKnown;
@@ -63,9 +81,11 @@ final class RegistryClient {
     private volatile Optional<String> authorization = Optional.empty();
 
     /** @param insecure whether plain HTTP is spoken to a registry that is not on this machine, too */
-    RegistryClient(InRegistry image, boolean insecure, Map<String, String> environment) {
+    RegistryClient(InRegistry image, boolean insecure, Map<String, String> environment, Work work) {
         this.image = image;
         this.environment = environment;
+        this.work = work;
+        this.proxies = new Proxies(image.isLoopback() ? Map.of() : environment);
         // What is most likely comes first: the other is tried when the answer, or the lack of one, tells us to.
         if (image.isLoopback()) {
             this.schemes = List.of("http", "https");
@@ -79,11 +99,28 @@ final class RegistryClient {
         return schemes.contains("http");
     }
 
+    /** What a tag leads to now, if the registry says that without sending it. */
+    Optional<Digest> manifestDigest(String tag) {
+        HttpURLConnection answer;
+        try {
+            answer = get("HEAD", "manifests/" + tag, ACCEPT, "look up " + image);
+        } catch (NoAnswerException e) {
+            throw e;
+        } catch (ForkdException e) {
+            return Optional.empty(); // the answer to GET says why
+        }
+        try {
+            return Optional.ofNullable(answer.getHeaderField("Docker-Content-Digest"))
+                    .map(Digest::parse);
+        } catch (ForkdException e) {
+            return Optional.empty();
+        }
+    }
+
     /** A manifest or an index, by tag or digest. */
     byte[] manifest(String selector) {
         String doing = "read the manifest of " + image;
-        HttpURLConnection answer =
-                get("manifests/" + selector, Map.of("Accept", String.join(", ", Documents.ACCEPTED)), doing);
+        HttpURLConnection answer = get("GET", "manifests/" + selector, ACCEPT, doing);
         try (InputStream in = answer.getInputStream()) {
             byte[] bytes = in.readNBytes(Documents.MAX_BYTES + 1);
             if (bytes.length > Documents.MAX_BYTES) {
@@ -99,7 +136,7 @@ final class RegistryClient {
     InputStream blob(Digest digest, long offset) throws IOException {
         String doing = "pull " + digest.brief() + " of " + image;
         HttpURLConnection answer =
-                get("blobs/" + digest, offset > 0 ? Map.of("Range", "bytes=" + offset + "-") : Map.of(), doing);
+                get("GET", "blobs/" + digest, offset > 0 ? Map.of("Range", "bytes=" + offset + "-") : Map.of(), doing);
         InputStream in = answer.getInputStream();
         if (offset > 0 && answer.getResponseCode() != HttpURLConnection.HTTP_PARTIAL) {
             in.skipNBytes(offset);
@@ -112,15 +149,17 @@ final class RegistryClient {
     }
 
     /** Asks until there is an answer that asking again would not change. */
-    private HttpURLConnection get(String path, Map<String, String> headers, String doing) {
+    private HttpURLConnection get(String method, String path, Map<String, String> headers, String doing) {
         for (int attempt = 1; ; attempt++) {
             int tried = scheme;
             boolean plain = schemes.get(tried).equals("http");
             boolean wrongScheme;
             boolean passes;
+            boolean answered = true;
+            long pause = FIRST_PAUSE_MILLIS << (attempt - 1);
             ForkdException failure;
             try {
-                HttpURLConnection answer = ask(uri(tried, path), headers);
+                HttpURLConnection answer = ask(method, uri(tried, path), headers);
                 int status = answer.getResponseCode();
                 // Servers that speak TLS answer so to what is none.
                 wrongScheme = plain && status == HttpURLConnection.HTTP_BAD_REQUEST;
@@ -128,31 +167,59 @@ final class RegistryClient {
                     schemeKnown = true;
                     return answer;
                 }
-                passes = status == HttpURLConnection.HTTP_CLIENT_TIMEOUT || status / 100 == 5;
-                failure = refused(doing, status, answer);
+                passes = status == HttpURLConnection.HTTP_CLIENT_TIMEOUT
+                        || status == TOO_MANY_REQUESTS
+                        || status / 100 == 5;
+                answered = !passes;
+                if (passes) {
+                    long least = status == TOO_MANY_REQUESTS ? FIRST_PAUSE_AT_LIMIT_MILLIS << (attempt - 1) : pause;
+                    pause = retryAfter(answer).orElse(least);
+                }
+                failure = isOf(uri(tried, path), answer)
+                        ? refused(doing, status, answer)
+                        : new ForkdException(
+                                Kind.FAILED,
+                                "cannot " + doing + ": " + answer.getURL().getAuthority()
+                                        + ", where the registry sends us, refuses it (HTTP " + status + ")");
             } catch (IOException e) {
                 wrongScheme = !plain && speaksNoTls(e);
                 passes = passes(e);
+                answered = e instanceof SSLException;
                 failure = unreachable(doing, e);
             }
             if (wrongScheme && otherScheme(tried)) {
                 continue;
             }
-            if (!passes || attempt >= ATTEMPTS) {
-                throw failure;
+            if (!passes || attempt >= ATTEMPTS || pause > MAX_PAUSE_MILLIS) {
+                throw answered ? failure : new NoAnswerException(failure);
             }
-            pause(attempt);
+            pause(pause);
         }
     }
 
-    private HttpURLConnection ask(URI uri, Map<String, String> headers) throws IOException {
-        HttpURLConnection answer = open(uri, headers, authorization);
-        if (answer.getResponseCode() != HttpURLConnection.HTTP_UNAUTHORIZED) {
+    /** When the registry wants to be asked again: in seconds, or at a time. In milliseconds from now. */
+    private static Optional<Long> retryAfter(HttpURLConnection answer) {
+        String text = Optional.ofNullable(answer.getHeaderField("Retry-After")).orElse("");
+        if (text.matches("[0-9]{1,9}")) {
+            return Optional.of(Long.parseLong(text) * 1000);
+        }
+        long at = answer.getHeaderFieldDate("Retry-After", 0);
+        return at == 0 ? Optional.empty() : Optional.of(Math.max(0, at - System.currentTimeMillis()));
+    }
+
+    /** A challenge is answered if it is the registry's own: wherever else a redirect leads, its password is not for there. */
+    private HttpURLConnection ask(String method, URI uri, Map<String, String> headers) throws IOException {
+        HttpURLConnection answer = open(method, uri, headers, authorization);
+        if (answer.getResponseCode() != HttpURLConnection.HTTP_UNAUTHORIZED || !isOf(uri, answer)) {
             return answer;
         }
         authorization = authorize(
                 Optional.ofNullable(answer.getHeaderField("WWW-Authenticate")).orElse(""));
-        return open(uri, headers, authorization);
+        return open(method, uri, headers, authorization);
+    }
+
+    private static boolean isOf(URI origin, HttpURLConnection answer) {
+        return sameOrigin(origin, URI.create(answer.getURL().toString()));
     }
 
     /** Goes over to the scheme after the one that was tried, unless the registry is known to speak that. */
@@ -176,9 +243,15 @@ final class RegistryClient {
         return !(e instanceof UnknownHostException || e instanceof ConnectException || e instanceof SSLException);
     }
 
-    private static void pause(int attempt) {
+    private void pause(long millis) {
+        if (millis > 2 * FIRST_PAUSE_AT_LIMIT_MILLIS) {
+            work.say(image.registry() + " wants to be asked again in " + (millis + 999) / 1000 + " seconds");
+        }
         try {
-            Thread.sleep(FIRST_PAUSE_MILLIS << (attempt - 1));
+            for (long end = System.nanoTime() + millis * 1_000_000; System.nanoTime() < end; ) {
+                work.check();
+                Thread.sleep(Math.min(CHECK_MILLIS, Math.max(1, (end - System.nanoTime()) / 1_000_000)));
+            }
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new ForkdException(Kind.FAILED, "interrupted");
@@ -186,11 +259,12 @@ final class RegistryClient {
     }
 
     /** Follows redirects; the authorization is for the registry alone, not for the store it sends us to. */
-    private HttpURLConnection open(URI start, Map<String, String> headers, Optional<String> authorized)
+    private HttpURLConnection open(String method, URI start, Map<String, String> headers, Optional<String> authorized)
             throws IOException {
         URI uri = start;
         for (int i = 0; i <= MAX_REDIRECTS; i++) {
             HttpURLConnection connection = connect(uri);
+            connection.setRequestMethod(method);
             headers.forEach(connection::setRequestProperty);
             if (sameOrigin(start, uri)) {
                 authorized.ifPresent(value -> connection.setRequestProperty("Authorization", value));
@@ -211,7 +285,7 @@ final class RegistryClient {
     }
 
     private HttpURLConnection connect(URI uri) throws IOException {
-        HttpURLConnection connection = (HttpURLConnection) uri.toURL().openConnection(proxy(uri));
+        HttpURLConnection connection = proxies.open(uri);
         connection.setInstanceFollowRedirects(false);
         connection.setConnectTimeout(CONNECT_MILLIS);
         connection.setReadTimeout(READ_MILLIS);
@@ -252,30 +326,6 @@ final class RegistryClient {
 
     private static boolean sameOrigin(URI one, URI other) {
         return one.getScheme().equals(other.getScheme()) && one.getAuthority().equals(other.getAuthority());
-    }
-
-    /** As the usual variables say: {@code HTTPS_PROXY}, {@code HTTP_PROXY}, {@code NO_PROXY}. */
-    private Proxy proxy(URI uri) {
-        String name = uri.getScheme() + "_proxy";
-        String given =
-                environment.getOrDefault(name, environment.getOrDefault(name.toUpperCase(java.util.Locale.ROOT), ""));
-        String excepted = environment.getOrDefault("no_proxy", environment.getOrDefault("NO_PROXY", ""));
-        String host = Optional.ofNullable(uri.getHost()).orElse("");
-        boolean direct = given.isEmpty()
-                || image.isLoopback()
-                || Arrays.stream(excepted.split(",")).map(String::strip).anyMatch(end -> matches(end, host));
-        if (direct) {
-            return Proxy.NO_PROXY;
-        }
-        URI proxy = URI.create(given.contains("://") ? given : "http://" + given);
-        return new Proxy(
-                Proxy.Type.HTTP,
-                InetSocketAddress.createUnresolved(proxy.getHost(), proxy.getPort() < 0 ? 80 : proxy.getPort()));
-    }
-
-    private static boolean matches(String exception, String host) {
-        String end = exception.replaceFirst("^\\.", "");
-        return end.equals("*") || (!end.isEmpty() && (host.equals(end) || host.endsWith("." + end)));
     }
 
     /** Does what the registry's challenge asks for: a password, or a token from its token server. */
@@ -353,7 +403,12 @@ final class RegistryClient {
                         Kind.NOT_FOUND,
                         "cannot " + doing + ": the registry does not have it" + why,
                         "Check the name and the tag.");
-            case 429 ->
+            case HttpURLConnection.HTTP_PROXY_AUTH ->
+                new ForkdException(
+                        Kind.FAILED,
+                        "cannot " + doing + ": the proxy refuses access" + why,
+                        "Give it a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT");
+            case TOO_MANY_REQUESTS ->
                 new ForkdException(
                         Kind.FAILED,
                         "cannot " + doing + ": the registry allows no more pulls now" + why,

@@ -38,6 +38,7 @@ final class Ext4Writer implements AutoCloseable {
     private final ByteBuffer numbers = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
     private final byte[] copy = new byte[BUFFER];
     private int blobs;
+    private Directory root = new Directory();
 
     private Ext4Writer(Process process, long bytes) {
         this.process = process;
@@ -122,8 +123,9 @@ final class Ext4Writer implements AutoCloseable {
 
     /** Sends the tree, completes the image and waits until it is on the disk. Returns the bytes in use. */
     long finish(Tree tree) {
+        root = tree.root();
         send(() -> {
-            writeTree(tree.root());
+            writeTree(root);
             out.write('E');
             out.write(1);
             out.close();
@@ -132,7 +134,7 @@ final class Ext4Writer implements AutoCloseable {
         if (said.startsWith("ok ")) {
             return Long.parseLong(said.substring(3));
         }
-        throw failure(said, tree.root());
+        throw failure(said);
     }
 
     private record Visit(Directory directory, Directory parent) {}
@@ -263,7 +265,7 @@ final class Ext4Writer implements AutoCloseable {
             sending.send();
         } catch (IOException e) {
             // It has ended, and said why.
-            throw failure(said(), new Directory());
+            throw failure(said());
         }
     }
 
@@ -281,7 +283,7 @@ final class Ext4Writer implements AutoCloseable {
         }
     }
 
-    private ForkdException failure(String said, Directory root) {
+    private ForkdException failure(String said) {
         if (said.startsWith("full ")) {
             long needed = Long.parseLong(said.substring(5)) >> 20;
             return new ForkdException(

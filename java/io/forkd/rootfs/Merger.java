@@ -7,6 +7,7 @@ import io.forkd.image.Work;
 import io.forkd.rootfs.Directory.Entry;
 import io.forkd.rootfs.Tree.Place;
 import java.io.IOException;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
 
@@ -28,6 +29,7 @@ final class Merger {
     private final Tree tree;
     private int members;
     private long xattrBytes;
+    private boolean leftOut;
 
     Merger(Ext4Writer image, Work work) {
         this.image = image;
@@ -75,16 +77,20 @@ final class Merger {
             if (member.type() != Member.Type.DIRECTORY) {
                 throw new BadLayerException("it is in place of the root, and no directory");
             }
-            tree.root().describe(member);
+            describe(tree.root(), member);
         } else if (member.type() == Member.Type.HARD_LINK) {
             link(member, place.get());
         } else {
             Inode inode = member.type() == Member.Type.DIRECTORY
                     ? tree.putDirectory(place.get())
                     : made(member, reader, place.get());
-            inode.describe(member);
-            requireKnown(member.xattrs());
+            describe(inode, member);
         }
+    }
+
+    private void describe(Inode inode, Member member) throws BadLayerException {
+        inode.describe(member);
+        inode.xattrs = known(member);
     }
 
     private void hide(Member member, String last) throws IOException {
@@ -161,18 +167,36 @@ final class Merger {
         return inode;
     }
 
-    private void requireKnown(Map<String, byte[]> xattrs) throws BadLayerException {
-        for (Map.Entry<String, byte[]> xattr : xattrs.entrySet()) {
+    /** Those that Linux has: an image that was made on another system may bring others, and nothing can read them. */
+    private Map<String, byte[]> known(Member member) throws BadLayerException {
+        if (member.xattrs().isEmpty()) {
+            return Map.of();
+        }
+        Map<String, byte[]> known = new HashMap<>();
+        for (Map.Entry<String, byte[]> xattr : member.xattrs().entrySet()) {
             String name = xattr.getKey();
-            boolean known = name.startsWith("user.")
-                    || name.startsWith("security.")
-                    || name.startsWith("trusted.")
-                    || name.startsWith("system.posix_acl_");
-            if (!known || name.length() > 255 || xattr.getValue().length > 0xffff) {
-                throw new BadLayerException("its extended attribute " + Names.text(Names.ofText(name))
-                        + " is of no kind that ext4 has, or too large");
+            String shown = Names.text(Names.ofText(name));
+            if (!isKnown(name)) {
+                if (!leftOut) {
+                    leftOut = true;
+                    work.say("Left out: extended attributes that Linux does not have, such as " + shown + " of "
+                            + Names.text(member.name()));
+                }
+                continue;
+            }
+            if (name.length() > 255 || xattr.getValue().length > 0xffff) {
+                throw new BadLayerException("its extended attribute " + shown + " is too large");
             }
             xattrBytes += XATTR_BYTES + xattr.getValue().length;
+            known.put(name, xattr.getValue());
         }
+        return Map.copyOf(known);
+    }
+
+    private static boolean isKnown(String name) {
+        return name.startsWith("user.")
+                || name.startsWith("security.")
+                || name.startsWith("trusted.")
+                || name.startsWith("system.posix_acl_");
     }
 }

@@ -21,6 +21,7 @@ import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileTime;
+import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -47,7 +48,9 @@ import tools.jackson.databind.node.ObjectNode;
  * .using-*                           somebody needs what is here, and it must not be pruned
  * </pre>
  *
- * Until it is closed, a cache is in use from its first image on.
+ * All of it is its owner's alone: what comes from a private registry is not for everybody who has a login here.
+ *
+ * <p>Until it is closed, a cache is in use from its first image on.
  *
  * <p>A snapshot goes on using the disk image that it was made with, so nothing in {@code images/} is ever replaced.
  */
@@ -82,11 +85,14 @@ public final class RootfsCache implements AutoCloseable {
         this.work = work;
     }
 
-    /** {@code /var/cache/forkd} where we may write it, else {@code forkd} in the user's own cache folder. */
+    /** {@code /var/cache/forkd} where that is ours or can be, else {@code forkd} in the user's own cache folder. */
     public static Path defaultDirectory(Map<String, String> environment) {
-        Path parent = SYSTEM.resolveSibling(".");
-        if (Files.isDirectory(SYSTEM) ? Files.isWritable(SYSTEM) : Files.isWritable(parent)) {
-            return SYSTEM;
+        try {
+            if (Files.exists(SYSTEM) ? Trees.isOurs(SYSTEM) : Files.isWritable(SYSTEM.resolveSibling("."))) {
+                return SYSTEM;
+            }
+        } catch (IOException e) {
+            // It went in this moment.
         }
         String cache = environment.getOrDefault("XDG_CACHE_HOME", "");
         String home = environment.getOrDefault("HOME", "");
@@ -136,8 +142,11 @@ public final class RootfsCache implements AutoCloseable {
             OwnedDirectory.sweep(parent, BUILDING);
             try (OwnedDirectory staging = OwnedDirectory.create(parent, BUILDING)) {
                 Path file = staging.path().resolve("rootfs" + EXT4);
+                // By the umask, as what any other program makes.
+                Set<PosixFilePermission> permissions =
+                        Files.getPosixFilePermissions(Files.createFile(staging.path().resolve("permissions")));
                 long used = write(request, image, identity(image, request.options()), file);
-                Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-r--r--"));
+                Files.setPosixFilePermissions(file, permissions);
                 Trees.rename(file, target);
                 return new Rootfs(target, image.id(), false, used);
             }
@@ -148,8 +157,15 @@ public final class RootfsCache implements AutoCloseable {
 
     private void prepare() {
         try {
-            Files.createDirectories(directory.resolve("images"));
-            Files.createDirectories(directory.resolve("locks"));
+            Files.createDirectories(directory, Trees.PRIVATE);
+            if (!isCache() && (Files.exists(directory.resolve("images")) || Files.exists(directory.resolve("blobs")))) {
+                throw new ForkdException(
+                        Kind.CONFLICT,
+                        directory + " is no cache of forkd's, and has files of others under the names that one uses",
+                        "Name another folder: --cache DIR");
+            }
+            Trees.makePrivate(directory.resolve("locks"));
+            Trees.makePrivate(directory.resolve("images"));
             OwnedDirectory.sweep(directory, STAGING);
             OwnedDirectory.sweep(directory, USING);
             if (using.isEmpty()) {
@@ -159,6 +175,11 @@ public final class RootfsCache implements AutoCloseable {
             ForkdException failure = ForkdException.of("use the cache " + directory, e);
             throw new ForkdException(failure.kind(), failure.sentence(), "Name a folder of yours: --cache DIR");
         }
+    }
+
+    /** Whether we made it; an OCI layout has a folder {@code blobs}, too. */
+    private boolean isCache() {
+        return Files.isDirectory(directory.resolve("locks"));
     }
 
     private byte[] identity(Image image, RootfsOptions options) throws IOException {
@@ -199,7 +220,7 @@ public final class RootfsCache implements AutoCloseable {
         try (OwnedDirectory staging = OwnedDirectory.create(directory, STAGING)) {
             Path made = staging.path().resolve("rootfs" + EXT4);
             long used = write(request, image, identity, made);
-            Files.setPosixFilePermissions(made, PosixFilePermissions.fromString("r--r--r--"));
+            Files.setPosixFilePermissions(made, PosixFilePermissions.fromString("r--------"));
             Path description = staging.path().resolve("rootfs.json");
             Trees.writeNew(description, description(request, image, used).getBytes(StandardCharsets.UTF_8));
             Files.move(description, metadata(file), StandardCopyOption.ATOMIC_MOVE);
@@ -308,7 +329,7 @@ public final class RootfsCache implements AutoCloseable {
      * @param inUse finds the files that snapshots need; asked when no new ones can come
      */
     public Pruned prune(Supplier<Set<Path>> inUse, boolean dryRun) {
-        if (!Files.isDirectory(directory)) {
+        if (!isCache()) {
             return new Pruned(List.of(), List.of(), 0);
         }
         try (FileLock closed = OwnedDirectory.closeIfUnused(directory, USING)
@@ -332,6 +353,7 @@ public final class RootfsCache implements AutoCloseable {
                 for (BlobStore.Stored blob : blobs) {
                     Files.deleteIfExists(blob.file());
                 }
+                new BlobStore(directory).forgetTags();
                 for (Path lock : Trees.list(directory.resolve("locks"))) {
                     Files.deleteIfExists(lock);
                 }

@@ -55,19 +55,19 @@ final class Tree {
         }
     }
 
-    /** Checks a member's name and finds its directory; empty for the root itself, and where a directory is missing. */
+    /**
+     * Checks a member's name and finds its directory; empty for the root itself, and where a directory is missing. A
+     * name that begins with a slash, as some builders write them, means the same as without.
+     */
     Optional<Place> place(String path, boolean create) throws BadLayerException {
         List<String> parts = Names.components(path);
-        if (path.startsWith("/")) {
-            throw new BadLayerException("its name is absolute");
-        }
         if (parts.contains("..")) {
             throw new BadLayerException("its name leads out with ..");
         }
         return place(parts, path, create);
     }
 
-    /** Where a hard link leads to: a name like a member's, but archives are known that begin it with a slash. */
+    /** Where a hard link leads to: a name like a member's. */
     Optional<Place> target(String path) throws BadLayerException {
         List<String> parts = Names.components(path);
         if (parts.contains("..")) {

@@ -6,6 +6,7 @@ import io.forkd.image.Layer;
 import java.io.BufferedInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.OutputStream;
 import java.security.MessageDigest;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
@@ -65,7 +66,7 @@ final class Unpacked extends InputStream {
     }
 
     private void run() {
-        try (InputStream file = new BufferedInputStream(layer.open(), BUFFER);
+        try (InputStream file = new Ahead(layer.open());
                 InputStream in = decompressed(file)) {
             MessageDigest hasher = layer.content().hasher();
             long total = 0;
@@ -85,6 +86,8 @@ final class Unpacked extends InputStream {
                     return;
                 }
             }
+            // Whoever gave us the file checks it at its end.
+            file.transferTo(OutputStream.nullOutputStream());
             if (!layer.content().matches(hasher)) {
                 layer.discard();
                 throw new ForkdException(
@@ -95,6 +98,24 @@ final class Unpacked extends InputStream {
             pass(new End());
         } catch (IOException | RuntimeException e) {
             pass(new Failed(e));
+        }
+    }
+
+    /** GZIPInputStream looks for a further member only where something is available, which not every stream knows. */
+    private static final class Ahead extends BufferedInputStream {
+        Ahead(InputStream in) {
+            super(in, BUFFER);
+        }
+
+        @Override
+        public synchronized int available() throws IOException {
+            if (super.available() == 0) {
+                mark(1);
+                if (read() >= 0) {
+                    reset();
+                }
+            }
+            return super.available();
         }
     }
 

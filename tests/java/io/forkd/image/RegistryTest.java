@@ -22,12 +22,14 @@ import java.security.GeneralSecurityException;
 import java.security.KeyFactory;
 import java.security.Signature;
 import java.security.spec.PKCS8EncodedKeySpec;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
@@ -36,6 +38,8 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** Pulling from a real registry; answers that a real one does not give come from a fake. */
 class RegistryTest {
@@ -50,8 +54,18 @@ class RegistryTest {
 
     private final AtomicInteger checksUntilInterrupt = new AtomicInteger(Integer.MAX_VALUE);
     private final AtomicInteger busy = new AtomicInteger();
+    private int busyStatus = 503;
+    private int busyFor = -1;
+    private final List<String> requests = new CopyOnWriteArrayList<>();
+
+    private final List<String> said = new CopyOnWriteArrayList<>();
 
     private final Work work = new QuietWork() {
+        @Override
+        public void say(String line) {
+            said.add(line);
+        }
+
         @Override
         public void check() {
             if (checksUntilInterrupt.decrementAndGet() == 0) {
@@ -150,14 +164,24 @@ class RegistryTest {
         push(host);
         assertThat(pull(host + "/team/py:1", Map.of())).hasSizeGreaterThan(NOISE.length);
         String manifest = Digest.sha256(new RegistryClient(
-                                (ImageReference.InRegistry) ImageReference.parse(host + "/team/py:1"), false, Map.of())
+                                (ImageReference.InRegistry) ImageReference.parse(host + "/team/py:1"),
+                                false,
+                                Map.of(),
+                                work)
                         .manifest("1"))
                 .toString();
         registry.get().destroy();
         registry.get().waitFor();
         // Everything is here now, and a digest never moves.
         assertThat(pull(host + "/team/py@" + manifest, Map.of())).hasSizeGreaterThan(NOISE.length);
-        assertThatThrownBy(() -> pull(host + "/team/py:1", Map.of()))
+        // A tag may have moved.
+        assertThat(pull(host + "/team/py:1", Map.of())).hasSizeGreaterThan(NOISE.length);
+        assertThat(said)
+                .singleElement()
+                .asString()
+                .startsWith(host + "/team/py:1 was not looked up, and is what it was the last time: cannot look up ")
+                .contains("does not answer");
+        assertThatThrownBy(() -> pull(host + "/team/py:2", Map.of()))
                 .isInstanceOf(ForkdException.class)
                 .hasMessageContaining("does not answer");
     }
@@ -222,22 +246,29 @@ class RegistryTest {
 
     private String fake(Answer forLargeLayer) throws IOException {
         HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
-        byte[] index = Files.readAllBytes(layout.resolve("index.json"));
-        String manifest = Documents.index(Documents.parse(index, "index"), "index")
-                .get(0)
-                .digest()
-                .hex();
         server.setExecutor(task -> new Thread(task, "fake-registry").start());
         server.createContext("/v2/py/", exchange -> {
             try (exchange) {
+                byte[] index = Files.readAllBytes(layout.resolve("index.json"));
+                String manifest = Documents.index(Documents.parse(index, "index"), "index")
+                        .get(0)
+                        .digest()
+                        .hex();
+                String last = exchange.getRequestURI().getPath().replaceFirst(".*/", "");
+                requests.add(exchange.getRequestMethod() + " " + last);
                 if (busy.getAndDecrement() > 0) {
-                    exchange.sendResponseHeaders(503, -1);
+                    if (busyFor >= 0) {
+                        exchange.getResponseHeaders().set("Retry-After", Integer.toString(busyFor));
+                    }
+                    exchange.sendResponseHeaders(busyStatus, -1);
                     return;
                 }
-                String last = exchange.getRequestURI().getPath().replaceFirst(".*/", "");
                 String hex = last.equals("1") ? manifest : last.replaceFirst("sha256:", "");
                 byte[] blob = Files.readAllBytes(layout.resolve("blobs/sha256").resolve(hex));
-                if (blob.length > NOISE.length) {
+                if (exchange.getRequestMethod().equals("HEAD")) {
+                    exchange.getResponseHeaders().set("Docker-Content-Digest", "sha256:" + hex);
+                    exchange.sendResponseHeaders(200, -1);
+                } else if (blob.length > NOISE.length) {
                     forLargeLayer.give(exchange, blob);
                 } else {
                     exchange.sendResponseHeaders(200, blob.length);
@@ -255,7 +286,7 @@ class RegistryTest {
         Path key = scratch.resolve("key.pem");
         Path certificate = scratch.resolve("certificate.pem");
         String command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-                + " -addext subjectAltName=DNS:localhost -keyout " + key + " -out " + certificate;
+                + " -addext subjectAltName=DNS:localhost,DNS:registry.test -keyout " + key + " -out " + certificate;
         Process process = new ProcessBuilder(command.split(" "))
                 .redirectErrorStream(true)
                 .redirectOutput(scratch.resolve("openssl.log").toFile())
@@ -356,17 +387,236 @@ class RegistryTest {
         return Files.readString(file).replaceAll("-----[^-]*-----|\\s", "");
     }
 
+    private static void all(HttpExchange exchange, byte[] blob) throws IOException {
+        exchange.sendResponseHeaders(200, blob.length);
+        exchange.getResponseBody().write(blob);
+    }
+
     @Test
     void busy_registry_is_asked_again() throws Exception {
-        String reference = fake((exchange, blob) -> {
-            exchange.sendResponseHeaders(200, blob.length);
-            exchange.getResponseBody().write(blob);
-        });
-        busy.set(2);
-        assertThat(pull(reference, Map.of())).hasSizeGreaterThan(NOISE.length);
+        String reference = fake(RegistryTest::all);
         busy.set(100);
         assertThatThrownBy(() -> pull(reference, Map.of())).hasMessageContaining("the registry failed (HTTP 503)");
         assertThat(busy.get()).isEqualTo(96);
+        busy.set(2);
+        assertThat(pull(reference, Map.of())).hasSizeGreaterThan(NOISE.length);
+    }
+
+    @Test
+    void registry_that_limits_pulls_is_asked_when_it_says() throws Exception {
+        busyStatus = 429;
+        busyFor = 3;
+        String reference = fake(RegistryTest::all);
+        busy.set(1);
+        long start = System.nanoTime();
+        assertThat(pull(reference, Map.of())).hasSizeGreaterThan(NOISE.length);
+        assertThat(System.nanoTime() - start).isGreaterThanOrEqualTo(3_000_000_000L);
+        assertThat(said).singleElement().asString().endsWith(" wants to be asked again in 3 seconds");
+
+        layout = Files.createDirectory(scratch.resolve("other"));
+        new OciImage(layout)
+                .layer(Packing.PLAIN, new Members().file("other", "x"))
+                .write();
+        requests.clear();
+        busyFor = 3600;
+        busy.set(1);
+        assertThatThrownBy(() -> pull(reference.replace("py:1", "py:2"), Map.of()))
+                .hasMessageContaining("the registry allows no more pulls now (HTTP 429)");
+        assertThat(requests).containsExactly("GET 2");
+    }
+
+    @Test
+    void tag_that_is_here_costs_the_registry_no_manifest() throws Exception {
+        String reference = fake(RegistryTest::all);
+        pull(reference, Map.of());
+        assertThat(requests).first().isEqualTo("GET 1");
+        requests.clear();
+        pull(reference, Map.of());
+        assertThat(requests).containsExactly("HEAD 1");
+
+        new OciImage(layout)
+                .layer(Packing.PLAIN, new Members().file("noise", NOISE))
+                .layer(Packing.GZIP, new Members().file("moved", "x"))
+                .write();
+        requests.clear();
+        pull(reference, Map.of());
+        assertThat(requests).startsWith("HEAD 1", "GET 1").hasSizeGreaterThan(2);
+        assertThat(said).isEmpty();
+    }
+
+    @Test
+    void password_is_not_for_whom_the_registry_redirects_to() throws Exception {
+        HttpServer thief = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        List<String> told = new CopyOnWriteArrayList<>();
+        String there = "http://127.0.0.1:" + thief.getAddress().getPort();
+        Map<String, String> challenges =
+                Map.of("/Basic", "Basic realm=\"x\"", "/Bearer", "Bearer realm=\"" + there + "/token\"");
+        thief.createContext("/", exchange -> {
+            try (exchange) {
+                String path = exchange.getRequestURI().getPath();
+                told.add(path + " " + exchange.getRequestHeaders().get("Authorization"));
+                exchange.getResponseHeaders().set("WWW-Authenticate", challenges.getOrDefault(path, "Basic"));
+                exchange.sendResponseHeaders(401, -1);
+            }
+        });
+        thief.start();
+        try {
+            for (String kind : List.of("Basic", "Bearer")) {
+                String reference = fake((exchange, blob) -> {
+                    exchange.getResponseHeaders().set("Location", there + "/" + kind);
+                    exchange.sendResponseHeaders(307, -1);
+                });
+                Path docker = Files.createDirectory(scratch.resolve("docker-" + kind));
+                Files.writeString(
+                        docker.resolve("config.json"), auths(reference.replaceFirst("/.*", ""), "user:secret"));
+                assertThatThrownBy(() -> pull(reference, Map.of("DOCKER_CONFIG", docker.toString())))
+                        .hasMessageContaining(
+                                there.substring(7) + ", where the registry sends us, refuses it (HTTP 401)");
+                fake.get().stop(0);
+            }
+            assertThat(told).containsExactly("/Basic null", "/Bearer null");
+        } finally {
+            thief.stop(0);
+        }
+    }
+
+    @Test
+    void helper_that_does_not_answer_is_not_waited_for() throws Exception {
+        Path bin = Files.createDirectory(scratch.resolve("bin"));
+        Path helper = Files.writeString(bin.resolve("docker-credential-slow"), "#!/bin/sh\nsleep 1000\n");
+        Files.setPosixFilePermissions(helper, PosixFilePermissions.fromString("rwxr-xr-x"));
+        Path docker = Files.createDirectory(scratch.resolve("docker"));
+        Files.writeString(docker.resolve("config.json"), "{\"credHelpers\":{\"host:1\":\"slow\"}}");
+        Map<String, String> environment = Map.of("DOCKER_CONFIG", docker.toString(), "PATH", bin + ":/usr/bin:/bin");
+        Credentials credentials = new Credentials(environment, Duration.ofSeconds(1));
+        assertThatThrownBy(() -> credentials.of((ImageReference.InRegistry) ImageReference.parse("host:1/x")))
+                .hasMessageContaining("docker-credential-slow")
+                .hasMessageContaining("did not answer within 1 seconds");
+        assertThat(ProcessHandle.current().descendants())
+                .noneMatch(process -> process.info().commandLine().orElse("").contains("sleep 1000"));
+    }
+
+    @Test
+    void proxy_gets_its_password_and_tls_goes_through() throws Exception {
+        Path certificate = certificate();
+        String host = start(
+                "", ", tls: {certificate: " + certificate + ", key: " + certificate.resolveSibling("key.pem") + "}");
+        push(host);
+        int port = Integer.parseInt(host.replaceFirst(".*:", ""));
+        List<String> asked = new CopyOnWriteArrayList<>();
+        try (ServerSocket proxy = new ServerSocket(0, 50, InetAddress.getLoopbackAddress())) {
+            new Thread(() -> tunnel(proxy, port, asked), "proxy").start();
+            String at = "127.0.0.1:" + proxy.getLocalPort();
+            Map<String, String> environment =
+                    Map.of("SSL_CERT_FILE", certificate.toString(), "HTTPS_PROXY", "http://us%65r:p%40ss+word@" + at);
+            assertThat(pull("registry.test/team/py:1", environment)).hasSizeGreaterThan(NOISE.length);
+            assertThat(asked)
+                    .first()
+                    .asString()
+                    .startsWith("CONNECT registry.test:443 ")
+                    .endsWith(" null");
+            assertThat(asked).last().asString().endsWith(" Basic " + base64(Base64.getEncoder(), "user:p@ss+word"));
+            assertThatThrownBy(() -> pull("registry.test/team/py:2", Map.of("HTTPS_PROXY", "http://a:b@" + at)))
+                    .hasMessageContaining("407");
+        }
+    }
+
+    /** A proxy that lets those through who know the password, all to one port of this machine. */
+    private static void tunnel(ServerSocket proxy, int port, List<String> asked) {
+        while (true) {
+            try {
+                Socket client = proxy.accept();
+                new Thread(() -> tunnel(client, port, asked), "tunnel").start();
+            } catch (IOException e) {
+                return;
+            }
+        }
+    }
+
+    private static void tunnel(Socket client, int port, List<String> asked) {
+        try (client;
+                Socket server = new Socket(InetAddress.getLoopbackAddress(), port)) {
+            StringBuilder head = new StringBuilder();
+            while (!head.toString().endsWith("\r\n\r\n")) {
+                int next = client.getInputStream().read();
+                if (next < 0) {
+                    return;
+                }
+                head.append((char) next);
+            }
+            String login = head.toString()
+                    .lines()
+                    .filter(line -> line.regionMatches(true, 0, "Proxy-Authorization: ", 0, 21))
+                    .findFirst()
+                    .map(line -> line.substring(21))
+                    .orElse("null");
+            asked.add(head.toString().lines().findFirst().orElse("") + " " + login);
+            boolean known = login.equals("Basic " + base64(Base64.getEncoder(), "user:p@ss+word"));
+            String answer = known
+                    ? "HTTP/1.1 200 OK\r\n\r\n"
+                    : "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=\"p\"\r\nContent-Length: 0\r\n"
+                            + "Connection: close\r\n\r\n";
+            client.getOutputStream().write(answer.getBytes(StandardCharsets.US_ASCII));
+            if (known) {
+                Thread back = new Thread(() -> copy(server, client), "back");
+                back.start();
+                copy(client, server);
+                back.join();
+            }
+        } catch (IOException | InterruptedException e) {
+            // The test ends.
+        }
+    }
+
+    private static void copy(Socket from, Socket to) {
+        try {
+            from.getInputStream().transferTo(to.getOutputStream());
+            to.shutdownOutput();
+        } catch (IOException e) {
+            // The other side went away.
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "https://registry.test/, registry.test, false",
+        "https://a.registry.test/, .registry.test, false",
+        "https://aregistry.test/, registry.test, true",
+        "https://registry.test/, 'other, *', false",
+        "https://registry.test:5000/, registry.test:5000, false",
+        "https://registry.test/, registry.test:5000, true",
+        "https://10.1.2.3/, 10.0.0.0/8, false",
+        "https://11.1.2.3/, 10.0.0.0/8, true",
+        "https://192.168.5.129:5000/, 192.168.5.128/25, false",
+        "https://192.168.5.127:5000/, 192.168.5.128/25, true",
+        "https://10.1.2.3/, 0.0.0.0/0, false",
+        "https://10.1.2.3/, 10.0.0.0/33, true",
+        "https://10.test/, 10.0.0.0/8, true",
+        "'https://[fd00::1]:5000/', fd00::/8, false",
+        "'https://[fe00::1]/', fd00::/8, true",
+        "'https://[fd00::1]/', '[fd00::1]', false",
+        "https://10.1.2.3/, fd00::/8, true"
+    })
+    void exceptions_from_the_proxy_are_domains_addresses_and_networks(String uri, String excepted, boolean proxied)
+            throws IOException {
+        Proxies proxies = new Proxies(Map.of("https_proxy", "127.0.0.1:1", "NO_PROXY", excepted));
+        assertThat(proxies.open(java.net.URI.create(uri)).usingProxy()).isEqualTo(proxied);
+    }
+
+    @Test
+    void what_is_pulled_is_for_nobody_else() throws Exception {
+        pull(fake(RegistryTest::all), Map.of());
+        try (Stream<Path> all = Files.walk(scratch.resolve("cache/blobs"))) {
+            for (Path path : all.filter(Files::isRegularFile)
+                    .filter(path -> !path.endsWith(".lock"))
+                    .toList()) {
+                assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(path)))
+                        .as("%s", path)
+                        .isEqualTo("rw-------");
+            }
+        }
+        assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(scratch.resolve("cache/blobs"))))
+                .isEqualTo("rwx------");
     }
 
     @Test

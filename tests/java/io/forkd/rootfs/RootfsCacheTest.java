@@ -25,6 +25,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.FileTime;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -97,8 +98,9 @@ class RootfsCacheTest {
     }
 
     @AfterEach
-    void close() {
+    void close() throws Exception {
         caches.forEach(RootfsCache::close);
+        Tool.requireCleanFileSystems(scratch);
     }
 
     private static Request request(String reference, int sizeMib) {
@@ -106,7 +108,6 @@ class RootfsCacheTest {
     }
 
     private void requireSameAsUmoci(Path ext4) throws Exception {
-        Tool.requireCleanFileSystem(ext4);
         Tool.run(
                 "umoci",
                 "unpack",
@@ -226,7 +227,7 @@ class RootfsCacheTest {
         return Stream.of(
                 Arguments.of("../outside", "..", new Members().file("../outside", "x")),
                 Arguments.of("a/../../outside", "..", new Members().file("a/../../outside", "x")),
-                Arguments.of("/absolute", "absolute", new Members().ofType('0', "/absolute")),
+                Arguments.of("/../outside", "..", new Members().ofType('0', "/../outside")),
                 Arguments.of("a/f", "loop", loop),
                 Arguments.of("link", "leads out", new Members().hardLink("link", "../../etc/passwd")),
                 Arguments.of("link", "not there", new Members().hardLink("link", "missing")),
@@ -239,7 +240,7 @@ class RootfsCacheTest {
                         "tagged",
                         "extended attribute",
                         new Members()
-                                .xattrs(new TreeMap<>(Map.of("odd.name", new byte[] {1})))
+                                .xattrs(new TreeMap<>(Map.of("user." + "n".repeat(251), new byte[] {1})))
                                 .file("tagged", "x")));
     }
 
@@ -253,6 +254,261 @@ class RootfsCacheTest {
                 .hasMessageContaining(name)
                 .hasMessageContaining(why);
         requireNothingBuilt();
+    }
+
+    @Test
+    void sizes_of_what_has_no_content_say_nothing() throws Exception {
+        image.layer(
+                Packing.GZIP,
+                new Members()
+                        .directory("app", 0755)
+                        .file("app/lib.so", "l".repeat(1500))
+                        .linkWithSize(TarConstants.LF_LINK, "app/lib.so.1", "app/lib.so", 1500)
+                        .file("app/main", "main")
+                        .linkWithSize(TarConstants.LF_SYMLINK, "app/link", "main", 4)
+                        .file("app/config", "config")
+                        .linkWithSize(TarConstants.LF_FIFO, "app/fifo", "", 10_000)
+                        .file("app/last", "last"));
+        Path ext4 = cache().get(request(image.write(), 32)).file();
+        assertThat(debugfs(ext4, "ls -p /app").lines().filter(line -> line.startsWith("/")))
+                .extracting(line -> line.split("/")[5])
+                .containsExactlyInAnyOrder(".", "..", "lib.so", "lib.so.1", "main", "link", "config", "fifo", "last");
+        assertThat(debugfs(ext4, "cat /app/last")).contains("last");
+        assertThat(debugfs(ext4, "stat /app/lib.so.1")).contains("Links: 2", "Size: 1500");
+        assertThat(debugfs(ext4, "ls -p /").lines().filter(line -> line.startsWith("/")))
+                .extracting(line -> line.split("/")[5])
+                .doesNotContain("config", "last");
+    }
+
+    @Test
+    void header_with_a_wrong_checksum_is_refused() throws Exception {
+        byte[] archive = new Members().file("one", "1").file("two", "2").archive();
+        archive[1024] ^= 1;
+        image.layer(Packing.GZIP, archive);
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32)))
+                .hasMessageContaining("is refused at one: after it comes a header whose checksum is wrong");
+        requireNothingBuilt();
+    }
+
+    @Test
+    void names_with_a_slash_before_them_are_below_the_root() throws Exception {
+        image.layer(
+                Packing.GZIP,
+                new Members()
+                        .ofType('5', "/", 0711)
+                        .directory("etc", 0755)
+                        .file("etc/x", "x")
+                        .ofType('0', "/nix/store/a", 0644)
+                        .hardLink("/nix/store/b", "/nix/store/a"));
+        image.layer(Packing.GZIP, new Members().ofType('0', "/etc/.wh.x", 0644));
+        Path ext4 = cache().get(request(image.write(), 32)).file();
+        assertThat(debugfs(ext4, "stat /")).contains("Mode:  0711");
+        assertThat(debugfs(ext4, "stat /nix/store/b")).contains("Links: 2");
+        assertThat(debugfs(ext4, "stat /etc/x")).contains("File not found");
+    }
+
+    @Test
+    void file_of_more_names_than_ext4_takes_is_named() throws Exception {
+        Members members = new Members().file("one", "1");
+        for (int i = 0; i < 70_000; i++) {
+            members.hardLink(String.format("d/%05d", i), "one");
+        }
+        image.layer(Packing.GZIP, members);
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 64)))
+                .hasMessage("cannot put /one into the image: it has 70001 names, and ext4 takes 65000 of one file");
+        requireNothingBuilt();
+    }
+
+    @Test
+    void times_that_ext4_does_not_know_are_the_nearest_it_does() throws Exception {
+        image.layer(
+                Packing.GZIP,
+                new Members()
+                        .at(-62_135_596_800L)
+                        .file("early", "")
+                        .at(99_999_999_999L)
+                        .file("late", ""));
+        Path ext4 = cache().get(request(image.write(), 32)).file();
+        assertThat(debugfs(ext4, "stat /early")).contains("mtime: 0x80000000:00000000");
+        assertThat(debugfs(ext4, "stat /late")).contains("mtime: 0x7fffffff:00000003");
+    }
+
+    @ParameterizedTest
+    @CsvSource({"mtime,9999999999999999999", "mtime,1e999999999", "size,7"})
+    void extended_header_that_means_nothing_is_refused(String key, String value) throws Exception {
+        image.layer(
+                Packing.GZIP,
+                new Members()
+                        .file("before", "x")
+                        .extended(Map.of(key, value.getBytes("UTF-8")))
+                        .symlink("link", "before"));
+        String reference = image.write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32)))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("is refused at ");
+        requireNothingBuilt();
+    }
+
+    @Test
+    void extended_attributes_of_other_systems_are_left_out_and_said() throws Exception {
+        Map<String, byte[]> xattrs =
+                new TreeMap<>(Map.of("com.apple.provenance", new byte[] {1}, "user.ours", new byte[] {'x'}));
+        image.layer(
+                Packing.GZIP,
+                new Members().xattrs(xattrs).file("a", "a").xattrs(xattrs).file("b", "b"));
+        Path ext4 = cache().get(request(image.write(), 32)).file();
+        assertThat(debugfs(ext4, "ea_list /b")).contains("user.ours").doesNotContain("apple");
+        assertThat(said)
+                .containsExactly("Left out: extended attributes that Linux does not have, such as"
+                        + " com.apple.provenance of a");
+    }
+
+    static Stream<Arguments> platforms() {
+        return Stream.of(
+                Arguments.of("linux/amd64", "plain"),
+                Arguments.of("linux/amd64/v1", "plain"),
+                Arguments.of("linux/amd64/v2", "plain"),
+                Arguments.of("linux/amd64/v3", "v3"),
+                Arguments.of("linux/amd64/v4", "v4"));
+    }
+
+    @ParameterizedTest
+    @MethodSource("platforms")
+    void of_several_levels_of_a_processor_the_one_asked_for_is_taken(String platform, String which) throws Exception {
+        StringBuilder entries = new StringBuilder();
+        Path folder = scratch.resolve("image");
+        for (String variant : List.of("v4", "v3", "plain")) {
+            new OciImage(folder)
+                    .layer(Packing.PLAIN, new Members().file("which", variant))
+                    .write();
+            entries.append(entries.isEmpty() ? "" : ",")
+                    .append(Files.readString(folder.resolve("index.json"))
+                            .replaceFirst(".*\\[", "")
+                            .replaceFirst(
+                                    ",\"annotations.*",
+                                    ",\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\""
+                                            + (variant.equals("plain") ? "" : ",\"variant\":\"" + variant + "\"")
+                                            + "}}"));
+        }
+        Files.writeString(folder.resolve("index.json"), "{\"schemaVersion\":2,\"manifests\":[" + entries + "]}");
+        Path ext4 = cache().get(
+                        new Request("oci:" + folder, Platform.parse(platform), false, new RootfsOptions(32, List.of())))
+                .file();
+        assertThat(debugfs(ext4, "cat /which")).endsWith(which);
+    }
+
+    static Stream<Arguments> untrueManifests() {
+        Claim digest = image -> image.claim(new Digest("sha256", "ab".repeat(32)));
+        Claim shorter = image -> image.claim(-1, "application/vnd.oci.image.layer.v1.tar");
+        Claim longer = image -> image.claim(1, "application/vnd.oci.image.layer.v1.tar");
+        Claim unknown = image -> image.claim(0, "application/vnd.example.layer.v9");
+        Claim encrypted = image -> image.claim(0, "application/vnd.oci.image.layer.v1.tar+gzip+encrypted");
+        Claim foreign = image -> image.claim(0, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+        return Stream.of(
+                Arguments.of("layer sha256:abababababab of", "other content than its digest", digest),
+                Arguments.of("layer sha256:", "is longer than its manifest says", shorter),
+                Arguments.of("layer sha256:", "and its manifest says that it has", longer),
+                Arguments.of("layer sha256:", "is of no type that is known: application/vnd.example.layer.v9", unknown),
+                Arguments.of("layer sha256:", "is encrypted", encrypted),
+                Arguments.of("layer sha256:", "is a foreign one", foreign));
+    }
+
+    /** What a manifest says of its last layer. */
+    private interface Claim {
+        OciImage make(OciImage image) throws IOException;
+    }
+
+    @ParameterizedTest
+    @MethodSource("untrueManifests")
+    void layer_that_is_not_as_its_manifest_says_is_refused(String name, String why, Claim claim) throws Exception {
+        image.layer(Packing.PLAIN, new Members().file("f", "x"));
+        String reference = claim.make(image).write();
+        assertThatThrownBy(() -> cache().get(request(reference, 32)))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining(name)
+                .hasMessageContaining(why);
+        requireNothingBuilt();
+    }
+
+    @Test
+    void manifest_that_refers_to_itself_is_named() throws Exception {
+        Path archive = scratch.resolve("saved.tar");
+        Files.write(
+                archive,
+                new Members()
+                        .file(
+                                "manifest.json",
+                                "[{\"Config\":\"manifest.json\",\"RepoTags\":[\"a:1\"],\"Layers\":[\"l\"]}]")
+                        .archive());
+        assertThatThrownBy(() -> cache().get(request("docker-archive:" + archive, 32)))
+                .hasMessage("manifest.json of docker-archive:" + archive + " refers to itself");
+    }
+
+    @Test
+    void layer_of_many_gzip_members_is_the_same_in_an_archive() throws Exception {
+        List<byte[]> parts = new ArrayList<>();
+        ByteArrayOutputStream whole = new ByteArrayOutputStream();
+        for (int i = 0; i < 3000; i++) {
+            byte[] noise = new byte[100 + i % 700];
+            new java.util.Random(i).nextBytes(noise);
+            Members members = new Members().file("f" + i, noise);
+            parts.add(packed(members));
+            whole.writeBytes(members.unfinished());
+        }
+        image.packedLayer(parts, Digest.sha256(whole.toByteArray()));
+        String reference = image.write();
+        Path archive = scratch.resolve("image.tar");
+        Tool.run("tar", "-C", scratch.resolve("image").toString(), "-cf", archive.toString(), ".");
+        Path one = cache(scratch.resolve("one")).get(request(reference, 64)).file();
+        Path other = cache(scratch.resolve("other"))
+                .get(request("oci-archive:" + archive, 64))
+                .file();
+        assertThat(Files.mismatch(one, other)).isEqualTo(-1);
+    }
+
+    @Test
+    void cache_is_nobody_elses_business() throws Exception {
+        Path directory = scratch.resolve("cache");
+        // As an older version made it.
+        for (String name : List.of("locks", "images", "blobs")) {
+            Files.setPosixFilePermissions(
+                    Files.createDirectories(directory.resolve(name)), PosixFilePermissions.fromString("rwxr-xr-x"));
+        }
+        image.layer(Packing.GZIP, new Members().file("f", "secret"));
+        Path ext4 = cache().get(request(image.write(), 32)).file();
+        assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(ext4)))
+                .isEqualTo("r--------");
+        for (String name : List.of("locks", "images")) {
+            assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(directory.resolve(name))))
+                    .isEqualTo("rwx------");
+        }
+        Path fresh = scratch.resolve("fresh");
+        cache(fresh).get(request(image.write(), 32));
+        assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(fresh)))
+                .isEqualTo("rwx------");
+    }
+
+    @Test
+    void folder_of_somebody_else_is_no_cache_and_is_not_pruned() throws Exception {
+        image.layer(Packing.GZIP, new Members().file("f", "x"));
+        String reference = image.write();
+        Path layout = scratch.resolve("image");
+        List<Path> before = Trees.list(layout.resolve("blobs/sha256"));
+        assertThatThrownBy(() -> cache(layout).get(request(reference, 32)))
+                .hasMessageContaining(layout + " is no cache of forkd's");
+        cache(layout).prune(Set::of, false);
+        assertThat(Trees.list(layout.resolve("blobs/sha256"))).isEqualTo(before);
+    }
+
+    @Test
+    void file_of_the_users_choice_can_be_read_by_whom_the_umask_lets() throws Exception {
+        image.layer(Packing.GZIP, new Members().file("f", "x"));
+        Path file = cache().buildTo(request(image.write(), 32), scratch.resolve("x.ext4"))
+                .file();
+        assertThat(Files.getPosixFilePermissions(file))
+                .isEqualTo(Files.getPosixFilePermissions(Files.createFile(scratch.resolve("by-umask"))));
     }
 
     private void requireNothingBuilt() throws IOException {
@@ -315,7 +571,6 @@ class RootfsCacheTest {
         assertThat(Files.size(archive)).isLessThan(2 << 20);
         image.layer(Packing.GZIP, Files.readAllBytes(archive));
         Path ext4 = cache().get(request(image.write(), 64)).file();
-        Tool.requireCleanFileSystem(ext4);
         // Not with umoci, which knows no sparse members of GNU's own kind.
         assertThat(facts(Tool.listingOfImage(ext4, Files.createDirectory(scratch.resolve("mount"))), OURS))
                 .hasSize(6) // a line and a checksum for each
