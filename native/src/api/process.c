@@ -21,7 +21,8 @@ int fd_list_open(struct fd_list *list, const char *path, int flags, const char *
 {
     if (list->count == CHANNEL_MAX_FDS)
         return error_set(err, EINVAL, "open", what, "too many files");
-    int fd = path == NULL ? -1 : open(path, flags | O_CLOEXEC, 0644);
+    /* Not waiting: a FIFO, which is none of what is opened here, would have us wait for its other end. */
+    int fd = path == NULL ? -1 : open(path, flags | O_CLOEXEC | O_NONBLOCK, 0644);
     if (fd < 0)
         return path == NULL ? error_set(err, EINVAL, "open", what, "no path given")
                             : error_set(err, errno, "open", path, "the %s", what);

@@ -122,6 +122,27 @@ static void damage_is_not_merged(void **state)
     assert_int_equal(unlink(flat), 0);
 }
 
+static void a_fifo_is_no_disk_and_not_waited_for(void **state)
+{
+    const struct disks *disks = *state;
+    struct forkd_error error = {0};
+    struct forkd_vm *vm = NULL;
+    char path[128];
+    folder_file(&disks->folder, "fifo", path, sizeof path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    const struct forkd_disk disk = {.path = path};
+    struct forkd_boot_options options = boot_options(GUEST("ready"));
+    options.disks = &disk;
+    options.disk_count = 1;
+    alarm(WAIT_MS / 1000); /* ends the test */
+    assert_int_equal(forkd_vm_boot(&vm, &options, &error), -EINVAL);
+    options.kernel_path = path;
+    options.disk_count = 0;
+    assert_true(forkd_vm_boot(&vm, &options, &error) < 0);
+    alarm(0);
+    unlink(path);
+}
+
 static int branch_of(struct forkd_vm *child, const char *directory, uint32_t flags)
 {
     struct forkd_error error = {0};
@@ -300,6 +321,7 @@ int main(void)
         cmocka_unit_test(a_server_does_not_start_with_a_damaged_layer),
         cmocka_unit_test(damage_is_not_merged),
         cmocka_unit_test(a_branch_does_not_merge_damage_either),
+        cmocka_unit_test(a_fifo_is_no_disk_and_not_waited_for),
         cmocka_unit_test(a_full_host_is_told),
         cmocka_unit_test(a_branch_is_refused_before_descriptors_run_out),
     };
