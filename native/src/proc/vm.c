@@ -362,10 +362,18 @@ static int check_ready(const struct vm *vm, const char *operation, struct forkd_
     return error_set(err, EAGAIN, operation, "VM", "the guest is not ready yet");
 }
 
+static bool is_host_full(const struct vm *vm)
+{
+    bool full = false;
+    for (uint32_t i = 0; i < vm->machine.config.disk_count; i++)
+        full = full || disk_host_full(vm->machine.disks[i]);
+    return full;
+}
+
 /* What such a guest has on its disks is not what it wrote: nothing to begin others with. */
 static int check_host_full(const struct vm *vm, const char *operation, struct forkd_error *err)
 {
-    if (vm->status.host_full == 0)
+    if (!is_host_full(vm))
         return 0;
     return error_set(
         err, ENOSPC, operation, "VM",
@@ -384,7 +392,8 @@ static int save_state(struct vm *vm, struct vmstate_writer *writer, struct forkd
 static int write_snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
     int result = machine_pause(&vm->machine, err);
-    if (result < 0 || (result = flush_disks(vm, err)) < 0)
+    if (result < 0 || (result = flush_disks(vm, err)) < 0 ||
+        (result = check_host_full(vm, "snapshot", err)) < 0) /* what was under way may have filled it */
         return result;
     struct vmstate_writer writer;
     result = save_state(vm, &writer, err);
@@ -485,6 +494,8 @@ static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_
     uint64_t before = vm_now_us();
     int rc = machine_pause(&vm->machine, err);
     pid_t pid = 0;
+    if (rc == 0)
+        rc = check_host_full(vm, "branch", err); /* what was under way may have filled it */
     if (rc == 0)
         rc = fork_twin(vm, twin, &pid, result, err);
     if (vm->machine.end == FORKD_END_NONE)
@@ -655,10 +666,7 @@ static void set_name(const char *name)
 /* After each round of the loop, which is where all writes to disks are. */
 static void note_host_full(struct vm *vm)
 {
-    bool full = false;
-    for (uint32_t i = 0; i < vm->machine.config.disk_count; i++)
-        full = full || disk_host_full(vm->machine.disks[i]);
-    if (!full || vm->status.host_full != 0)
+    if (vm->status.host_full != 0 || !is_host_full(vm))
         return;
     vm->status.host_full = 1;
     publish_status(vm);

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #define WAIT_MS 20000
-#define DISK_SIZE (4l << 20)
+#define DISK_SIZE (4L << 20)
 #define WRITTEN_KIB "512" /* before the snapshot */
 #define FLAT "flat.layer"
 
