@@ -74,7 +74,11 @@ final class ExecCommand implements Callable<Integer> {
         if (!interactive && Shell.hasInput()) {
             shell.warn("the command does not get what is on stdin (-i passes it on)");
         }
-        return run(shell, target.agent(shell), what);
+        int status = run(shell, target.agent(shell), what);
+        if (status != 0) {
+            target.explainFailure(shell);
+        }
+        return status;
     }
 
     static void requireCommand(List<String> command) {

@@ -31,4 +31,13 @@ final class TargetOptions {
                         name -> new AgentAddress.Vsock(shell.engine().runtime().find(name)))
                 .orElseGet(() -> AgentAddress.parse(choice.target.orElse("10.42.0.2:8888"))));
     }
+
+    /** Of a command that failed, this may be why; of one that did not, forkd ls tells it, without the time that it takes to ask. */
+    void explainFailure(Shell shell) {
+        choice.child
+                .filter(shell.engine().sandboxes()::isHostFull)
+                .ifPresent(id -> shell.warn("the host had no room in /var/tmp for what " + id
+                        + " wrote to its disks, and its file systems may have stopped. Make room there; 'forkd kill "
+                        + id + "' ends it, and its snapshot gives others."));
+    }
 }

@@ -11,10 +11,12 @@ import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.vmm.Vm;
+import io.forkd.vmm.VmStatus;
 import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -47,6 +49,18 @@ public final class Sandboxes {
                         Kind.NOT_FOUND,
                         "there is no sandbox '" + id + "'" + (sandbox.isPresent() ? " any more: it has ended" : ""),
                         "forkd ls lists those that run."));
+    }
+
+    /** Whether the host had no room for what a sandbox wrote to its disks; of what is none, or has ended, it is not known. */
+    public boolean isHostFull(String id) {
+        if (!Sandbox.isId(id)) {
+            return false;
+        }
+        try (Vm vm = Vm.attach(RuntimeDirectory.control(root().resolve(id)))) {
+            return vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false);
+        } catch (VmmException e) {
+            return false;
+        }
     }
 
     /** Ends a sandbox, when its volumes have what was written to them, and removes what belongs to it. */
