@@ -21,10 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RESEED_SIGNAL 40 /* also in warm.py */
-/* Seconds. The monitor bounds the whole of it; this only keeps a hung interpreter from holding the agent for
- * good. */
-#define RESEED_TIMEOUT 120
+/* Seconds. */
 #define INTERRUPT_GRACE 5 /* less than what forkd's own client has beyond a time limit */
 #define READY_MAX ((uint64_t)1 << 20)
 
@@ -99,7 +96,7 @@ static void end(struct warm *warm, char *how, size_t size)
     pthread_mutex_lock(&warm->life);
     child_kill(&warm->child);
     int code = child_reap(&warm->child);
-    close(warm->reseeded);
+    reseed_close(&warm->reseed);
     pthread_mutex_unlock(&warm->life);
     close(warm->channel);
     warm->channel = -1;
@@ -132,41 +129,40 @@ static int open_script(void)
 static int launch(struct warm *warm, const char **culprit)
 {
     int channel[2];
-    int reseeded[2];
+    struct reseed reseed;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) < 0)
         return -errno;
-    if (pipe2(reseeded, O_CLOEXEC) < 0) {
-        int status = -errno;
+    int answers = reseed_open(&reseed);
+    if (answers < 0) {
         close(channel[0]);
         close(channel[1]);
-        return status;
+        return answers;
     }
-    fcntl(reseeded[0], F_SETFL, O_NONBLOCK);
     int input = open_script();
     int output = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
     char numbers[2][12];
     snprintf(numbers[0], sizeof numbers[0], "%d", channel[1]);
-    snprintf(numbers[1], sizeof numbers[1], "%d", reseeded[1]);
+    snprintf(numbers[1], sizeof numbers[1], "%d", answers);
     char *argv[] = {(char *)warm->python, "-", numbers[0], numbers[1], NULL};
     struct spawn_options options = {
         .image = warm->image,
         .argv = argv,
         .stdio = {input, output, output},
-        .keep = {channel[1], reseeded[1]},
+        .keep = {channel[1], answers},
         .blocked_signal = RESEED_SIGNAL, /* until its handler is there; its default would be death */
     };
     pthread_mutex_lock(&warm->life);
     int status = spawn(&options, &warm->child, culprit);
-    warm->reseeded = reseeded[0];
+    warm->reseed = reseed;
     pthread_mutex_unlock(&warm->life);
     if (input >= 0)
         close(input);
     close(output);
     close(channel[1]);
-    close(reseeded[1]);
+    close(answers);
     if (status < 0) {
         close(channel[0]);
-        close(reseeded[0]);
+        reseed_close(&reseed);
         return status;
     }
     warm->channel = channel[0];
@@ -386,34 +382,13 @@ void warm_revive(struct warm *warm)
 void warm_reseed_begin(struct warm *warm)
 {
     pthread_mutex_lock(&warm->life);
-    if (warm->child.pid == 0)
-        return;
-    char stale[64];
-    /* NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): O_NONBLOCK */
-    while (read(warm->reseeded, stale, sizeof stale) > 0)
-        ;
-    syscall(SYS_pidfd_send_signal, warm->child.pidfd, RESEED_SIGNAL, NULL, 0);
-}
-
-static int wait_reseeded(const struct warm *warm)
-{
-    int64_t deadline = clock_deadline(RESEED_TIMEOUT);
-    struct pollfd fds[2] = {
-        {.fd = warm->reseeded, .events = POLLIN},
-        {.fd = warm->child.pidfd, .events = POLLIN},
-    };
-    while (poll(fds, 2, clock_poll_timeout(deadline)) < 0)
-        ;
-    char answer;
-    if (read(warm->reseeded, &answer, 1) == 1)
-        return answer == '+' ? 0 : -EIO;
-    /* A dead interpreter has no state to share; its successor starts with fresh seeds. */
-    return fds[1].revents ? 0 : -ETIMEDOUT;
+    if (warm->child.pid != 0)
+        reseed_begin(&warm->reseed, &warm->child);
 }
 
 int warm_reseed_finish(struct warm *warm)
 {
-    int status = warm->child.pid == 0 ? 0 : wait_reseeded(warm);
+    int status = warm->child.pid == 0 ? 0 : reseed_finish(&warm->reseed, &warm->child);
     pthread_mutex_unlock(&warm->life);
     return status;
 }

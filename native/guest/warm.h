@@ -7,6 +7,7 @@
 #define FORKD_GUEST_WARM_H
 
 #include "request.h"
+#include "reseed.h"
 #include "spawn.h"
 #include "turn.h"
 #include "writer.h"
@@ -24,7 +25,7 @@ struct warm {
     pthread_mutex_t life; /* held while the process appears, disappears or is signalled */
     char numpy_version[64];
     struct child child;
-    int reseeded; /* one byte for each reseeding done */
+    struct reseed reseed;
 };
 
 /*
@@ -51,8 +52,9 @@ void warm_revive(struct warm *warm);
 void warm_numpy_version(struct warm *warm, char *out, size_t size);
 
 /*
- * Makes Python's own generators differ from those of the VM's twins, even in the middle of an eval: begin
- * asks for it, finish waits. Both do nothing without an interpreter. begin takes a lock that finish releases.
+ * Makes Python's own generators differ from those of the VM's twins, even in the middle of an eval, and in
+ * the processes that the interpreter forked (reseed.h): begin asks for it, finish waits. Both do nothing
+ * without an interpreter. begin takes a lock that finish releases.
  */
 void warm_reseed_begin(struct warm *warm);
 int warm_reseed_finish(struct warm *warm); /* 0 or a negative errno */

@@ -14,8 +14,9 @@ import sys
 import traceback
 
 CHANNEL, RESEEDED = int(sys.argv[1]), int(sys.argv[2])
-# Twins of the constants in warm.c. A fixed number, because libcs disagree about SIGRTMIN.
+# The twin of the constant in reseed.h. A fixed number, because libcs disagree about SIGRTMIN.
 RESEED_SIGNAL = 40
+RESEEDED_PIPE = os.fstat(RESEEDED).st_ino
 sys.argv = [""]
 
 pid = os.getpid()
@@ -24,7 +25,11 @@ interrupted = False
 
 
 def on_reseed(signum, frame):
-    """Runs between two bytecodes, so it also reaches an interpreter that is in the middle of an eval."""
+    """Runs between two bytecodes, so it also reaches an interpreter that is in the middle of an eval.
+
+    A process that is forked from this one, such as a worker of multiprocessing, has inherited it.
+    """
+    verdict = b"-"
     try:
         if "random" in sys.modules:
             sys.modules["random"].seed()
@@ -32,10 +37,15 @@ def on_reseed(signum, frame):
             sys.modules["numpy.random"].seed()
         if "ssl" in sys.modules:
             sys.modules["ssl"].RAND_add(os.urandom(64), 64)
-        os.write(RESEEDED, b"+")
+        verdict = b"+"
     except Exception:
         traceback.print_exc()
-        os.write(RESEEDED, b"-")
+    try:
+        # A process that closed what it inherited may have something else under that number.
+        if os.fstat(RESEEDED).st_ino == RESEEDED_PIPE:
+            os.write(RESEEDED, os.getpid().to_bytes(4, "little") + verdict)
+    except OSError:
+        pass  # nobody waits
 
 
 def on_interrupt(signum, frame):
@@ -127,7 +137,11 @@ def main():
     signal.signal(RESEED_SIGNAL, on_reseed)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {RESEED_SIGNAL})
     imported, version = import_numpy()
-    names = {"__builtins__": builtins, "__name__": "forkd_warm", **imported}
+    # A module like any other, so that workers are given its functions by name.
+    module = type(sys)("forkd_warm")
+    sys.modules[module.__name__] = module
+    names = vars(module)
+    names.update({"__builtins__": builtins, **imported})
     error = run_warm_up(read_exactly(int.from_bytes(read_exactly(8), "little")), names)
     # What the warm-up made is no garbage; left out of collections, its pages stay shared between forks.
     gc.collect()

@@ -204,6 +204,109 @@ static void reseeding_reaches_an_eval_that_runs(void **state)
     free(reply);
 }
 
+/* Four processes, each with one worker: so that it is known who answers. */
+#define WORKERS                                                                                              \
+    "import multiprocessing, os, random, signal, subprocess, sys, time\n"                                    \
+    "def ready():\n"                                                                                         \
+    "    random.seed(1)\n"                                                                                   \
+    "def draw():\n"                                                                                          \
+    "    return random.random()\n"                                                                           \
+    "def pid():\n"                                                                                           \
+    "    return os.getpid()\n"                                                                               \
+    "workers = [multiprocessing.Pool(1, ready) for _ in range(4)]\n"                                         \
+    "seeded = random.Random(1)\n"                                                                            \
+    "sequence = [seeded.random() for _ in range(9)]\n"                                                       \
+    "def drawn():\n"                                                                                         \
+    "    return [worker.apply(draw) for worker in workers]\n"                                                \
+    "drawn()\n"
+
+/* They would outlive this program. */
+static void end_workers(struct served *served)
+{
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"[worker.terminate() for worker in workers]\"}",
+                  "{\"result\": \"[None, None, None, None]\", \"exit_code\": 0}\n");
+}
+
+static void reseeding_reaches_workers(void **state)
+{
+    (void)state;
+    struct served *served = serve_python(WORKERS);
+    assert_int_equal(served->status, 0);
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"drawn() == [sequence[1]] * 4\"}",
+                  "{\"result\": \"True\", \"exit_code\": 0}\n");
+    assert_int_equal(reseed(served), 0);
+    assert_answer(served,
+                  "{\"action\":\"eval\",\"code\":\"len(set(sequence) | set(drawn())) == len(sequence) + 4\"}",
+                  "{\"result\": \"True\", \"exit_code\": 0}\n");
+    end_workers(served);
+}
+
+/* What was started before a daemon's double fork has neither the interpreter as parent nor its session. */
+static void reseeding_reaches_daemons(void **state)
+{
+    (void)state;
+    struct served *served = serve_python("import os, random\n"
+                                         "there, here = os.pipe()\n"
+                                         "go, start = os.pipe()\n"
+                                         "child = os.fork()\n"
+                                         "if child == 0:\n"
+                                         "    os.setsid()\n"
+                                         "    if os.fork():\n"
+                                         "        os._exit(0)\n"
+                                         "    random.seed(1)\n"
+                                         "    os.write(here, b'+')\n"
+                                         "    os.read(go, 1)\n"
+                                         "    os.write(here, repr(random.random()).encode())\n"
+                                         "    os._exit(0)\n"
+                                         "os.waitpid(child, 0)\n"
+                                         "os.read(there, 1)\n");
+    assert_int_equal(served->status, 0);
+    assert_int_equal(reseed(served), 0);
+    assert_answer(served,
+                  "{\"action\":\"eval\",\"code\":\"os.write(start, b'+') and "
+                  "float(os.read(there, 99)) != random.Random(1).random()\"}",
+                  "{\"result\": \"True\", \"exit_code\": 0}\n");
+}
+
+/* Other programs, what is stopped, what does not want the signal: each lives on, and none is waited for long.
+ */
+static void reseeding_leaves_others_alone(void **state)
+{
+    (void)state;
+    struct served *served =
+        serve_python(WORKERS "program = subprocess.Popen(['sleep', '600'])\n"
+                             "pids = [worker.apply(pid) for worker in workers]\n"
+                             "workers[0].apply(signal.signal, (40, signal.SIG_DFL))\n"
+                             "workers[1].apply(signal.pthread_sigmask, (signal.SIG_BLOCK, [40]))\n"
+                             "os.kill(pids[2], signal.SIGSTOP)\n"
+                             "os.waitid(os.P_PID, pids[2], os.WSTOPPED | os.WNOWAIT)\n");
+    assert_int_equal(served->status, 0);
+    int64_t began = clock_now_ms();
+    assert_int_equal(reseed(served), 0);
+    assert_true(clock_now_ms() - began < 5000);
+    assert_answer(
+        served,
+        "{\"action\":\"eval\",\"code\":\"[program.poll(), os.kill(pids[2], 18), [at in sequence for at in "
+        "drawn()]]\"}",
+        "{\"result\": \"[None, None, [True, True, False, False]]\", \"exit_code\": 0}\n");
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"program.kill()\"}",
+                  "{\"result\": \"None\", \"exit_code\": 0}\n");
+    end_workers(served);
+}
+
+/* With a handler of its own it never answers. */
+static void a_worker_that_does_not_answer_is_given_up(void **state)
+{
+    (void)state;
+    struct served *served =
+        serve_python(WORKERS "workers[0].apply(signal.signal, (40, print))\n"
+                             "workers[0].apply_async(time.sleep, (60,))\n");
+    assert_int_equal(reseed(served), 0);
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"workers[1].apply(draw) in sequence\"}",
+                  "{\"result\": \"False\", \"exit_code\": 0}\n");
+    end_workers(served);
+}
+
 static void a_warm_up_that_fails_is_reported_and_served(void **state)
 {
     (void)state;
@@ -242,6 +345,10 @@ int main(void)
         cmocka_unit_test_setup(a_timeout_kills_what_ignores_the_interrupt, start),
         cmocka_unit_test(reseeding_leaves_the_seeded_sequence),
         cmocka_unit_test_setup(reseeding_reaches_an_eval_that_runs, start),
+        cmocka_unit_test(reseeding_reaches_workers),
+        cmocka_unit_test(reseeding_reaches_daemons),
+        cmocka_unit_test(reseeding_leaves_others_alone),
+        cmocka_unit_test(a_worker_that_does_not_answer_is_given_up),
         cmocka_unit_test(a_warm_up_that_fails_is_reported_and_served),
         cmocka_unit_test(without_python_only_eval_is_missing),
     };
