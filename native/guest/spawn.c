@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -139,9 +140,19 @@ static const char *folder_of(const struct spawn_options *options)
     return options->image ? options->image->cwd : NULL;
 }
 
+/* /dev/stdout is opened by its name, which asks for permission anew: pipes are the user's, as in Docker. */
+static void give_pipes(uid_t uid)
+{
+    struct stat now;
+    for (int i = 0; i < 3; i++)
+        if (fstat(i, &now) == 0 && S_ISFIFO(now.st_mode))
+            (void)!fchown(i, uid, (gid_t)-1);
+}
+
 /* By system calls of its own: libc's wrappers would look after threads that this process does not have. */
 static int become(const struct image *image)
 {
+    give_pipes(image->uid);
     if (syscall(SYS_setgroups, image->group_count, image->groups) < 0 ||
         syscall(SYS_setresgid, image->gid, image->gid, image->gid) < 0 ||
         syscall(SYS_setresuid, image->uid, image->uid, image->uid) < 0)

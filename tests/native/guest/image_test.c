@@ -270,6 +270,17 @@ static void programs_run_as_the_image_says(void **state)
                   "{\"stdout\":\"/\\nhello request\\n\",\"stderr\":\"\",\"exit_code\":0}\n");
 }
 
+static void programs_open_their_output_by_name(void **state)
+{
+    (void)state;
+    if (getuid() != 0)
+        fail_msg("run this test as root: it starts programs as somebody else");
+    assert_answer(serve_image(),
+                  "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"cat /dev/stdin; echo out >/dev/stdout; "
+                  "echo more >>/dev/stdout; echo err >/dev/stderr\"],\"stdin_base64\":\"aW4K\"}",
+                  "{\"stdout\":\"in\\nout\\nmore\\n\",\"stderr\":\"err\\n\",\"exit_code\":0}\n");
+}
+
 static void a_folder_of_the_image_that_is_missing_is_named(void **state)
 {
     (void)state;
@@ -311,6 +322,7 @@ int main(void)
         cmocka_unit_test(an_image_without_users_needs_numbers),
         cmocka_unit_test(what_is_no_file_is_not_waited_for),
         cmocka_unit_test(programs_run_as_the_image_says),
+        cmocka_unit_test(programs_open_their_output_by_name),
         cmocka_unit_test(a_folder_of_the_image_that_is_missing_is_named),
         cmocka_unit_test(the_interpreter_is_the_one_in_the_image_path),
     };
