@@ -3,6 +3,9 @@
 
 #include "clock.h"
 #include "console.h"
+#include "hosts.h"
+#include "mounts.h"
+#include "network.h"
 #include "tcp.h"
 #include "volumes.h"
 #include "vsock.h"
@@ -22,6 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
+
+/* Docker's own is some 200 bytes; blocklists of a hundred times that are in use. */
+#define HOSTS_MAX ((size_t)256 << 10)
 
 #define MAX_AGE_MS 600000u
 #define NANOSECONDS 1000000000ull
@@ -71,15 +77,25 @@ static int set_clock(const struct guest_identity *identity)
     return clock_settime(CLOCK_REALTIME, &time) < 0 ? -errno : 0;
 }
 
-/*
- * Written over what is there and cut afterwards: O_TRUNC would make ext4 flush the file at once. Failure is
- * what a read-only root or an image without /etc gives, and is no error.
- */
-static void write_file(const char *root, const char *name, const char *text, size_t length)
+/* A link in /etc is not followed, but what mounts.c mounted over its target is written to. */
+static int open_file(const char *root, const char *name, int how)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s%s", root, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    int fd = open(path, how | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+    if (fd >= 0 || errno != ELOOP)
+        return fd;
+    snprintf(path, sizeof path, "%s" MOUNTS_OWN "/%s", root, strrchr(name, '/') + 1);
+    return open(path, (how & ~O_CREAT) | O_CLOEXEC | O_NOFOLLOW);
+}
+
+/*
+ * Written over what is there and cut afterwards: O_TRUNC would make ext4 flush the file at once. Failure is
+ * what an image without /etc gives, and is no error.
+ */
+static void write_file(const char *root, const char *name, const char *text, size_t length)
+{
+    int fd = open_file(root, name, O_WRONLY | O_CREAT);
     if (fd < 0)
         return;
     struct stat now;
@@ -100,6 +116,25 @@ static void write_generation(const char *root, uint64_t generation)
     (void)rename(temporary, path);
 }
 
+/* What the image and programs wrote there stays. One thread of the agent does this, and init before it. */
+static void write_hosts(const char *root, const char *hostname)
+{
+    static char old[HOSTS_MAX];
+    static char new[HOSTS_MAX];
+    int fd = open_file(root, "/etc/hosts", O_RDONLY);
+    ssize_t length = fd < 0 ? 0 : read(fd, old, sizeof old);
+    if (fd >= 0)
+        close(fd);
+    size_t used = length < 0 || (size_t)length == sizeof old
+                      ? 0
+                      : hosts_text(old, (size_t)length, network_own_address(), hostname, new, sizeof new);
+    if (used > 0)
+        write_file(root, "/etc/hosts", new, used);
+    else
+        console("/etc/hosts: %s: it stays without this machine's name",
+                length < 0 ? strerror(errno) : "too large");
+}
+
 void identity_write_files(const char *root, const struct guest_identity *identity)
 {
     char text[80];
@@ -109,6 +144,7 @@ void identity_write_files(const char *root, const struct guest_identity *identit
         snprintf(text + 2 * i, 3, "%02x", identity->machine_id[i]);
     text[32] = '\n';
     write_file(root, "/etc/machine-id", text, 33);
+    write_hosts(root, identity->hostname);
     write_generation(root, le64toh(identity->generation));
 }
 

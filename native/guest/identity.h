@@ -21,7 +21,8 @@ struct identity_target {
 /* 0, or a negative errno: what came is no identity. */
 int identity_check(const struct guest_identity *identity);
 
-/* The files: /etc/hostname, /etc/machine-id, /run/forkd/generation. A read-only root is no error. */
+/* The files: /etc/hostname, /etc/machine-id, /etc/hosts, /run/forkd/generation. Having no /etc is no error.
+ */
 void identity_write_files(const char *root, const struct guest_identity *identity);
 
 /*

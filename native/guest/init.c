@@ -20,11 +20,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MODULE_LIST "/lib/modules/forkd.list"
+
+/* Docker's, and the kernel's own bound (fs.nr_open). */
+#define FILES_MAX 1048576
 
 /* An agent that dies sooner than this after its start is not started again at once. */
 #define RESTART_PAUSE_MS 1000
@@ -46,14 +50,24 @@ static void read_cmdline(void)
 /* An initramfs without /dev/console starts us without any descriptor. */
 static void open_console(void)
 {
-    if (fcntl(STDERR_FILENO, F_GETFD) >= 0)
-        return;
-    int fd = open("/dev/console", O_RDWR);
+    int fd = fcntl(STDERR_FILENO, F_GETFD) < 0 ? open("/dev/console", O_RDWR) : -1;
     for (int i = 0; i < 3 && fd >= 0; i++)
         if (fd != i)
             dup2(fd, i);
     if (fd > STDERR_FILENO)
         close(fd);
+    /* The output of what is warmed, as whatever user: it may open /dev/stderr. */
+    fchmod(STDERR_FILENO, 0622);
+}
+
+/* Of everything that runs here, since it is inherited: as in Docker. What a core dump costs stays a choice.
+ */
+static void set_limits(void)
+{
+    const struct rlimit files = {FILES_MAX, FILES_MAX};
+    const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_NPROC, &none) < 0)
+        console("limits: %s", strerror(errno));
 }
 
 static void set_environment(void)
@@ -87,6 +101,7 @@ static void set_network(void)
     char text[256];
     struct cmdline_network network;
     network_loopback_up();
+    network_allow_users();
     if (!cmdline_value(cmdline, "ip", text, sizeof text))
         return;
     if (cmdline_network(text, &network)) {
@@ -128,6 +143,7 @@ static void set_up(void)
             give_up(status, why);
     }
     mounts_all();
+    set_limits();
     set_environment();
     set_hostname();
     volumes_init(cmdline);

@@ -2,8 +2,10 @@
 #include "mounts.h"
 
 #include "console.h"
+#include "tree.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <mntent.h>
 #include <stdio.h>
@@ -37,6 +39,64 @@ void mounts_early(void)
     attach("devtmpfs", "/dev", MS_NOSUID, "mode=755");
 }
 
+/* Memory over a folder of a read-only root, with what the image has there. */
+static void cover(const char *target)
+{
+    struct stat beneath;
+    struct stat above;
+    int from = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    attach("tmpfs", target, MS_NOSUID | MS_NODEV, "mode=755");
+    int to = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (from >= 0 && to >= 0 && fstat(from, &beneath) == 0 && fstat(to, &above) == 0 &&
+        beneath.st_dev != above.st_dev) {
+        int status = tree_copy(from, to);
+        if (status < 0)
+            console("the image's files in %s: %s", target, strerror(-status));
+    }
+    if (from >= 0)
+        close(from);
+    if (to >= 0)
+        close(to);
+}
+
+static int lay_copy_over(const char *path, const char *copy)
+{
+    int from = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (from < 0)
+        return -errno;
+    int to = open(copy, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int status = to < 0 ? -errno : tree_copy_file(from, to);
+    if (status == 0 && mount(copy, path, NULL, MS_BIND, NULL) < 0)
+        status = -errno;
+    if (to >= 0)
+        close(to);
+    close(from);
+    return status;
+}
+
+/*
+ * What differs from one child to the next has to be written to. Where it cannot, on a read-only root or
+ * through a link, a copy in memory is mounted over it, as Docker does it.
+ */
+static void make_writable(void)
+{
+    static const char *const names[] = {"hostname", "hosts", "machine-id", "resolv.conf"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[64];
+        char copy[64];
+        snprintf(path, sizeof path, "/etc/%s", names[i]);
+        snprintf(copy, sizeof copy, MOUNTS_OWN "/%s", names[i]);
+        int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd >= 0)
+            close(fd);
+        else if (errno == EROFS || errno == ELOOP) {
+            int status = lay_copy_over(path, copy);
+            if (status < 0)
+                console("%s: %s", path, strerror(-status));
+        }
+    }
+}
+
 void mounts_all(void)
 {
     mounts_early();
@@ -44,21 +104,27 @@ void mounts_all(void)
     (void)!symlink("/proc/self/fd/0", "/dev/stdin");
     (void)!symlink("/proc/self/fd/1", "/dev/stdout");
     (void)!symlink("/proc/self/fd/2", "/dev/stderr");
-    attach("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666");
+    attach("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
     attach("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
+    attach("mqueue", "/dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     /* Kernels without control groups are none of our business. */
     (void)mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-    attach("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755");
     /*
-     * On a writable root /tmp stays on the disk, which is private to this VM: memory is what a fork has to
-     * share, and what is there can be reclaimed.
+     * On a writable root /run and /tmp stay on the disk, which is private to this VM: there is what the image
+     * has there; memory is what a fork has to share, and what is on a disk can be reclaimed.
      */
     struct statvfs root;
-    if (statvfs("/", &root) == 0 && (root.f_flag & ST_RDONLY))
-        attach("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777");
-    else if (mkdir("/tmp", 01777) == 0)
+    if (statvfs("/", &root) == 0 && (root.f_flag & ST_RDONLY)) {
+        cover("/run");
+        cover("/tmp");
+    } else if (mkdir("/tmp", 01777) == 0) {
         chmod("/tmp", 01777);
-    mounts_make_path("/run/forkd");
+    }
+    /* Memory, since each fork writes to it. */
+    mounts_make_path(MOUNTS_OWN);
+    attach("tmpfs", MOUNTS_OWN, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755");
+    make_writable();
+    (void)!symlink("/proc/self/mounts", "/etc/mtab");
 }
 
 int mounts_device(const char *device, const char *target, const char *type, bool read_only)

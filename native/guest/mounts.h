@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 
+/* A folder of our own, in memory. */
+#define MOUNTS_OWN "/run/forkd"
+
 /* proc, sys and dev alone: what an initramfs needs to find its root. */
 void mounts_early(void);
 

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "console.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -17,6 +18,9 @@
 
 /* A driver that was just loaded needs a moment to make its device. */
 #define DEVICE_WAIT_MS 1000
+
+/* 127.0.0.1 is localhost's, also the other way round. */
+static char own_address[INET_ADDRSTRLEN] = "127.0.1.1";
 
 static struct ifreq request_for(const char *device)
 {
@@ -106,7 +110,29 @@ void network_set_up(const struct cmdline_network *network)
         status = add_default_route(fd, network);
     if (status < 0)
         console("%s: %s", network->device, strerror(-status));
+    else
+        inet_ntop(AF_INET, &network->address, own_address, sizeof own_address);
     close(fd);
+}
+
+const char *network_own_address(void)
+{
+    return own_address;
+}
+
+static void set(const char *path, const char *value)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, value, strlen(value)) < 0)
+        console("%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+void network_allow_users(void)
+{
+    set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+    set("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
 }
 
 void network_write_resolvers(void)

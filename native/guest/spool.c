@@ -40,7 +40,7 @@ static int open_file(struct spool *spool)
 {
     spool->fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (spool->fd < 0)
-        spool->fd = open("/run", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        spool->fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     return spool->fd < 0 ? -errno : 0;
 }
 

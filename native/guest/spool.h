@@ -2,7 +2,7 @@
 /*
  * Output of a program, kept until the program has ended. The first MiB stays in memory; what is larger goes
  * to a file without a name in /tmp, because there the kernel can write it to the disk: 100 MiB of output must
- * not push a guest of 256 MiB out of memory. Where /tmp cannot hold such a file, /run does.
+ * not push a guest of 256 MiB out of memory. Where /tmp cannot hold such a file, /dev/shm does.
  */
 #ifndef FORKD_GUEST_SPOOL_H
 #define FORKD_GUEST_SPOOL_H

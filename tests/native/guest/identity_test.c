@@ -3,6 +3,7 @@
  * What can be tried of the identity without being a guest: the check of the message and the files. Entropy,
  * clock and hostname would change this machine; they are tried in a VM.
  */
+#include "hosts.h"
 #include "identity.h"
 
 #include <errno.h>
@@ -112,6 +113,9 @@ static void files_are_written_and_the_generation_is_moved_into_place(void **stat
 
     assert_content(root, "/etc/hostname", "child-7\n");
     assert_content(root, "/etc/machine-id", "0123ff00000000000000000000000000\n");
+    assert_content(root, "/etc/hosts",
+                   "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+                   "127.0.1.1\tchild-7\t# this machine, by forkd\n");
     assert_content(root, "/run/forkd/generation", "42\n");
     union {
         struct inotify_event event;
@@ -121,6 +125,74 @@ static void files_are_written_and_the_generation_is_moved_into_place(void **stat
     assert_string_equal(seen.event.name, "generation");
     close(notify);
     assert_int_equal(nftw(root, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+/* As on a read-only root, where mounts.c mounted a copy in memory over what the link leads to. */
+static void what_cannot_be_written_through_a_link_is_written_beside(void **state)
+{
+    (void)state;
+    char root[] = "/tmp/identity-test-XXXXXX";
+    char path[64];
+    struct guest_identity identity = good();
+    assert_non_null(mkdtemp(root));
+    make(root, "/etc");
+    make(root, "/run");
+    make(root, "/run/forkd");
+    snprintf(path, sizeof path, "%s/etc/hosts", root);
+    assert_int_equal(symlink("/proc/version", path), 0);
+    snprintf(path, sizeof path, "%s/run/forkd/hosts", root);
+    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(write(file, "::1 localhost\n", 14), 14);
+    close(file);
+
+    identity_write_files(root, &identity);
+
+    assert_content(root, "/run/forkd/hosts", "::1 localhost\n127.0.1.1\tchild-7\t# this machine, by forkd\n");
+    assert_int_equal(nftw(root, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void assert_hosts(const char *old, const char *expected)
+{
+    char out[256] = "";
+    size_t length = hosts_text(old, strlen(old), "10.42.0.2", "child-7", out, sizeof out - 1);
+    assert_int_equal(length, strlen(expected));
+    assert_string_equal(out, expected);
+}
+
+static void the_image_keeps_its_hosts(void **state)
+{
+    (void)state;
+    static const char own[] = "10.42.0.2\tchild-7\t# this machine, by forkd\n";
+    char expected[256];
+    snprintf(expected, sizeof expected, "127.0.0.1 localhost\n# a comment\n10.0.0.1 db\n%s", own);
+    assert_hosts("127.0.0.1 localhost\n# a comment\n10.0.0.1 db", expected);
+    /* Once more, with another name. */
+    assert_hosts(
+        "127.0.0.1 localhost\n127.0.1.1\tparent\t# this machine, by forkd\n# a comment\n10.0.0.1 db\n",
+        expected);
+    snprintf(expected, sizeof expected,
+             "127.0.0.1 localhost.localdomain # localhost\n127.0.0.1\tlocalhost\n"
+             "::1\tlocalhost ip6-localhost ip6-loopback\n%s",
+             own);
+    assert_hosts("127.0.0.1 localhost.localdomain # localhost\n", expected);
+    snprintf(expected, sizeof expected, "::1\tip6-localhost\tlocalhost\r\n%s", own);
+    assert_hosts("::1\tip6-localhost\tlocalhost\r\n", expected);
+}
+
+static void hosts_that_do_not_fit_are_left_alone(void **state)
+{
+    (void)state;
+    char out[64];
+    assert_int_equal(hosts_text("", 0, "127.0.1.1", "child-7", out, sizeof out), 0);
+}
+
+static void localhost_is_no_name_of_its_own(void **state)
+{
+    (void)state;
+    char out[64] = "";
+    static const char old[] = "127.0.0.1 localhost\n";
+    assert_int_equal(hosts_text(old, strlen(old), "127.0.1.1", "localhost", out, sizeof out), strlen(old));
+    assert_string_equal(out, old);
 }
 
 static void a_booted_vm_keeps_its_machine_id_and_has_generation_0(void **state)
@@ -154,6 +226,10 @@ int main(void)
         cmocka_unit_test(a_good_identity_is_taken),
         cmocka_unit_test(bad_identities_are_refused),
         cmocka_unit_test(files_are_written_and_the_generation_is_moved_into_place),
+        cmocka_unit_test(what_cannot_be_written_through_a_link_is_written_beside),
+        cmocka_unit_test(the_image_keeps_its_hosts),
+        cmocka_unit_test(hosts_that_do_not_fit_are_left_alone),
+        cmocka_unit_test(localhost_is_no_name_of_its_own),
         cmocka_unit_test(a_booted_vm_keeps_its_machine_id_and_has_generation_0),
         cmocka_unit_test(a_root_without_folders_is_no_error),
     };
