@@ -222,6 +222,9 @@ int forkd_process_kill(int32_t pid, uint64_t start_time, struct forkd_error *err
 
 #define FORKD_MAX_PARKED 128
 
+/* forkd_server_options.flags */
+#define FORKD_LEARN_WORKING_SET 4u /* make the file at working_set_path, or make it anew; see below */
+
 struct forkd_server_options {
     const char *vmm_path;     /* the forkd-vmm executable; required */
     const char *memory_path;  /* memory.bin; required; must not change while the server or a child lives */
@@ -234,7 +237,7 @@ struct forkd_server_options {
                                      by itself after idle_timeout_ms; NULL: it ends with its handle */
     uint32_t idle_timeout_ms;     /* how long a detached server stays with neither a handle nor a child that
                                      is not detached itself; 0: 60000 */
-    uint32_t reserved32;          /* zero */
+    uint32_t flags;               /* FORKD_LEARN_WORKING_SET */
     const char *working_set_path; /* file of the pages that a child touches for its first answer; NULL: none
                                      are prepared; see below */
     uint64_t reserved[7];         /* zero */
@@ -246,11 +249,12 @@ struct forkd_server_options {
  * no state yet, so that forkd_server_fork takes one of them in half the time; the server forks new ones when
  * it has nothing else to do. A parked child costs what an idle child costs.
  *
- * With working_set_path, the first child that answers a connection (forkd_vm_connect, vsock_path) notes in
- * that file which pages of memory it touched for the answer. Every later child has these pages prepared, at
- * most 64 MiB of them its own, when its first connection is opened and not before, so that its guest takes
- * few page faults until it answers. The file is made when it is not there. It is a cache: one that is
- * damaged, or belongs to other memory, is learnt anew, and one that cannot be opened is done without. One
+ * With working_set_path, every child has the pages that this file tells of prepared, at most 64 MiB of them
+ * its own, when its first connection is opened (forkd_vm_connect, vsock_path) and not before, so that its
+ * guest takes few page faults until it answers. Who makes a snapshot makes this file, too: with a server that
+ * has FORKD_LEARN_WORKING_SET, the first child that answers a connection notes there which pages of memory it
+ * touched for the answer. No other child may write to it: what one did would be all others' cost. It is a
+ * cache: one that is damaged, or belongs to other memory, and one that cannot be opened, is done without. One
  * file belongs to one memory image.
  *
  * The server ends, and every child that is not detached with it, when *out is freed or the calling process

@@ -17,11 +17,11 @@
 #define DEFAULT_READY_TIMEOUT_MS 120000
 #define DEFAULT_IDLE_TIMEOUT_MS 60000
 
-/* A cache: where it cannot be written it is used as it is, and where there is none it is done without. */
-static bool open_working_set(struct fd_list *list, const char *path)
+/* A cache: where there is none it is done without. Its users cannot write to it. */
+static bool open_working_set(struct fd_list *list, const char *path, bool learn)
 {
-    return path != NULL && (fd_list_open(list, path, O_RDWR | O_CREAT, "working set", NULL) == 0 ||
-                            fd_list_open(list, path, O_RDONLY, "working set", NULL) == 0);
+    return path != NULL &&
+           fd_list_open(list, path, learn ? O_RDWR | O_CREAT | O_TRUNC : O_RDONLY, "working set", NULL) == 0;
 }
 
 static int fill_serve_message(const struct forkd_server_options *options, struct control_serve *message,
@@ -34,8 +34,8 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
     message->idle_timeout_ms =
         options->idle_timeout_ms == 0 ? DEFAULT_IDLE_TIMEOUT_MS : options->idle_timeout_ms;
     message->has_listener = options->control_path != NULL;
-    if (options->reserved32 != 0)
-        return error_set(err, EINVAL, "check", "options", "a reserved field is not zero");
+    if ((options->flags & ~FORKD_LEARN_WORKING_SET) != 0)
+        return error_set(err, EINVAL, "check", "options", "unknown flags");
     if (options->parked_count > FORKD_MAX_PARKED)
         return error_set(err, EINVAL, "check", "parked_count", "%u; at most %d", options->parked_count,
                          FORKD_MAX_PARKED);
@@ -45,7 +45,8 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
         (result = fd_list_open_scratch(list, options->scratch_dir, err)) < 0 ||
         (result = fd_list_listen(list, options->control_path, err)) < 0)
         return result;
-    message->has_working_set = open_working_set(list, options->working_set_path);
+    message->has_working_set =
+        open_working_set(list, options->working_set_path, (options->flags & FORKD_LEARN_WORKING_SET) != 0);
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes,
                               message->disk_layer_counts, err);
 }
@@ -252,9 +253,8 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
         (result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,
                               "vsock_path", err)) < 0)
         return result;
-    if (message->has_console &&
-        (result = fd_list_open(list, options->console_path, O_RDWR | O_CREAT | O_APPEND, "console log",
-                               err)) < 0)
+    if (message->has_console && (result = fd_list_open(list, options->console_path,
+                                                       O_RDWR | O_CREAT | O_APPEND, "console log", err)) < 0)
         return result;
     if (message->has_netns)
         result = fd_list_open(list, options->netns_path, O_RDONLY, "network namespace", err);

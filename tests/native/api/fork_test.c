@@ -141,19 +141,21 @@ static void assert_serves(struct forkd_server *server)
     forkd_server_free(server);
 }
 
-static void working_set_file_is_made_and_not_needed(void **state)
+static void working_set_file_is_made_for_those_who_learn_and_not_needed(void **state)
 {
     struct fixture *fixture = *state;
     char path[128];
     struct stat info;
     folder_file(&fixture->folder, "working-set", path, sizeof path);
-    assert_serves(start_with_working_set(fixture, path));
+    assert_serves(start_with_working_set(fixture, path, 0));
+    assert_int_equal(access(path, F_OK), -1);
+    assert_serves(start_with_working_set(fixture, path, FORKD_LEARN_WORKING_SET));
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_size, 0);
     assert_int_equal(truncate(path, 100), 0); /* damaged */
-    assert_serves(start_with_working_set(fixture, path));
-    assert_serves(start_with_working_set(fixture, "/nowhere/working-set"));
-    assert_serves(start_with_working_set(fixture, fixture->folder.path));
+    assert_serves(start_with_working_set(fixture, path, 0));
+    assert_serves(start_with_working_set(fixture, "/nowhere/working-set", FORKD_LEARN_WORKING_SET));
+    assert_serves(start_with_working_set(fixture, fixture->folder.path, 0));
 }
 
 static void killed_child_is_reported_and_its_socket_removed(void **state)
@@ -490,7 +492,7 @@ int main(void)
         cmocka_unit_test(those_that_are_ready_are_named_one_by_one),
         cmocka_unit_test(childs_program_is_protected),
         cmocka_unit_test(parked_children_are_used_and_replaced),
-        cmocka_unit_test(working_set_file_is_made_and_not_needed),
+        cmocka_unit_test(working_set_file_is_made_for_those_who_learn_and_not_needed),
         cmocka_unit_test(killed_child_is_reported_and_its_socket_removed),
         cmocka_unit_test(second_child_of_one_socket_fails_and_the_first_keeps_it),
         cmocka_unit_test(child_that_finds_its_socket_taken_leaves_it),

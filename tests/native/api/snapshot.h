@@ -57,10 +57,12 @@ static inline int make_snapshot(void **state)
     return make_snapshot_of(state, GUEST("ready"));
 }
 
-static inline struct forkd_server *start_with_working_set(const struct fixture *fixture, const char *path)
+static inline struct forkd_server *start_with_working_set(const struct fixture *fixture, const char *path,
+                                                          uint32_t flags)
 {
     struct forkd_server_options options = fixture->options;
     options.working_set_path = path;
+    options.flags = flags;
     struct forkd_error error = {0};
     struct forkd_server *server = NULL;
     OK(forkd_server_start(&server, &options, &error));
