@@ -58,8 +58,7 @@ static void children_become_ready_each_in_its_own_process(void **state)
 static void those_that_are_ready_are_named_one_by_one(void **state)
 {
     struct forkd_error error = {0};
-    struct forkd_boot_options never = boot_options(GUEST("ready"));
-    never.flags = 0;
+    struct forkd_boot_options never = boot_options(GUEST("mute"));
     struct forkd_vm *vms[CHILDREN + 1] = {boot(&never)};
     struct forkd_server *server = start(*state);
     for (int i = 1; i <= CHILDREN; i++) {
