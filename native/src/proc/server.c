@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proc/server.h"
 
+#include "base/array.h"
 #include "base/channel.h"
 #include "base/listener.h"
 #include "snapshot/files.h"
@@ -56,7 +57,7 @@ struct server {
     struct vm *vm; /* loaded, never run: each child inherits it */
     struct child *children;
     size_t child_count;
-    size_t child_capacity;
+    uint64_t child_capacity;
     uint32_t parked_wanted;
     uint32_t parked; /* how many of the children are */
     struct writer writer;
@@ -84,14 +85,11 @@ static void report_failed_fork(int channel, const struct forkd_error *error)
 
 static int reserve_child(struct server *server, struct forkd_error *err)
 {
-    if (server->child_count < server->child_capacity)
-        return 0;
-    size_t capacity = server->child_capacity == 0 ? 64 : 2 * server->child_capacity;
-    struct child *larger = realloc(server->children, capacity * sizeof *larger);
-    if (larger == NULL)
+    struct child *children =
+        array_room(server->children, server->child_count + 1, &server->child_capacity, sizeof *children);
+    if (children == NULL)
         return error_set(err, ENOMEM, "allocate", "table of children", NULL);
-    server->children = larger;
-    server->child_capacity = capacity;
+    server->children = children;
     return 0;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proc/twin.h"
 
+#include "base/array.h"
+
 #include "proc/server.h"
 #include "proc/vm.h"
 
@@ -16,7 +18,7 @@
 struct kept {
     int *fds;
     size_t count;
-    size_t capacity;
+    uint64_t capacity;
 };
 
 static void keep(void *context, int fd)
@@ -24,14 +26,10 @@ static void keep(void *context, int fd)
     struct kept *kept = context;
     if (fd < 0)
         return;
-    if (kept->count == kept->capacity) {
-        size_t capacity = kept->capacity == 0 ? 64 : 2 * kept->capacity;
-        int *larger = realloc(kept->fds, capacity * sizeof *larger);
-        if (larger == NULL)
-            _exit(1);
-        kept->fds = larger;
-        kept->capacity = capacity;
-    }
+    int *fds = array_room(kept->fds, kept->count + 1, &kept->capacity, sizeof *fds);
+    if (fds == NULL)
+        _exit(1);
+    kept->fds = fds;
     kept->fds[kept->count++] = fd;
 }
 

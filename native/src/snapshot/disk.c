@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/disk.h"
 
+#include "base/array.h"
 #include "base/io.h"
 #include "snapshot/layer.h"
 
@@ -57,7 +58,7 @@ struct disk {
      */
     int *stages;
     uint32_t stage_count;
-    uint32_t stage_capacity;
+    uint64_t stage_capacity;
     bool has_top;
     uint16_t *owner;
     uint64_t *regions;
@@ -78,14 +79,10 @@ static int append(struct extent_list *list, struct extent extent)
         last->count += extent.count;
         return 0;
     }
-    if (list->count == list->capacity) {
-        uint64_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        struct extent *extents = realloc(list->extents, capacity * sizeof *extents);
-        if (extents == NULL)
-            return -ENOMEM;
-        list->extents = extents;
-        list->capacity = capacity;
-    }
+    struct extent *extents = array_room(list->extents, list->count + 1, &list->capacity, sizeof *extents);
+    if (extents == NULL)
+        return -ENOMEM;
+    list->extents = extents;
     list->extents[list->count++] = extent;
     return 0;
 }
@@ -541,14 +538,10 @@ static int ensure_top(struct disk *disk)
 {
     if (disk->has_top)
         return 0;
-    if (disk->stage_count == disk->stage_capacity) {
-        uint32_t capacity = disk->stage_capacity == 0 ? 4 : disk->stage_capacity * 2;
-        int *stages = realloc(disk->stages, capacity * sizeof *stages);
-        if (stages == NULL)
-            return -ENOMEM;
-        disk->stages = stages;
-        disk->stage_capacity = capacity;
-    }
+    int *stages = array_room(disk->stages, disk->stage_count + 1, &disk->stage_capacity, sizeof *stages);
+    if (stages == NULL)
+        return -ENOMEM;
+    disk->stages = stages;
     int fd = make_nameless(disk->scratch_fd);
     if (fd < 0)
         return fd;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/layer.h"
 
+#include "base/array.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/io.h"
@@ -87,14 +88,11 @@ static int note_page(struct writer *writer, uint64_t page, const uint8_t *data, 
     if (!joins) {
         if (writer->entry_count == MAX_EXTENTS)
             return error_set(err, EFBIG, "write", writer->name, "more than %llu extents", MAX_EXTENTS);
-        if (writer->entry_count == writer->entry_capacity) {
-            uint64_t capacity = writer->entry_capacity == 0 ? 1024 : writer->entry_capacity * 2;
-            struct entry *entries = realloc(writer->entries, capacity * sizeof *entries);
-            if (entries == NULL)
-                return error_set(err, ENOMEM, "write", writer->name, "extent table");
-            writer->entries = entries;
-            writer->entry_capacity = capacity;
-        }
+        struct entry *entries =
+            array_room(writer->entries, writer->entry_count + 1, &writer->entry_capacity, sizeof *entries);
+        if (entries == NULL)
+            return error_set(err, ENOMEM, "write", writer->name, "extent table");
+        writer->entries = entries;
         last = &writer->entries[writer->entry_count++];
         *last = (struct entry){.first = page, .file_page = file_page};
     }
@@ -368,14 +366,11 @@ static int collect(void *context, uint64_t index, const struct entry *entry, str
         last->count += entry->count;
         return 0;
     }
-    if (layer->extents == NULL || layer->extent_count == collector->capacity) {
-        uint64_t capacity = collector->capacity == 0 ? 64 : collector->capacity * 2;
-        struct layer_extent *extents = realloc(layer->extents, capacity * sizeof *extents);
-        if (extents == NULL)
-            return error_set(err, ENOMEM, "read layer", collector->name, "extent table");
-        layer->extents = extents;
-        collector->capacity = capacity;
-    }
+    struct layer_extent *extents =
+        array_room(layer->extents, layer->extent_count + 1, &collector->capacity, sizeof *extents);
+    if (extents == NULL)
+        return error_set(err, ENOMEM, "read layer", collector->name, "extent table");
+    layer->extents = extents;
     layer->extents[layer->extent_count++] =
         (struct layer_extent){.first = entry->first, .count = entry->count, .file_page = entry->file_page};
     return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/memory_image.h"
 
+#include "base/array.h"
 #include "base/io.h"
 #include "snapshot/layer.h"
 #include "snapshot/pagemap.h"
@@ -32,14 +33,11 @@ static int add_range(void *context, uint64_t first, uint64_t count, bool anonymo
     struct ranges *ranges = context;
     if (!anonymous)
         return 0;
-    if (ranges->count == ranges->capacity) {
-        uint64_t capacity = ranges->capacity == 0 ? 256 : 2 * ranges->capacity;
-        struct layer_extent *larger = realloc(ranges->extents, capacity * sizeof *larger);
-        if (larger == NULL)
-            return -ENOMEM;
-        ranges->extents = larger;
-        ranges->capacity = capacity;
-    }
+    struct layer_extent *extents =
+        array_room(ranges->extents, ranges->count + 1, &ranges->capacity, sizeof *extents);
+    if (extents == NULL)
+        return -ENOMEM;
+    ranges->extents = extents;
     ranges->extents[ranges->count++] = (struct layer_extent){.first = first, .count = count};
     return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/vmstate.h"
 
+#include "base/array.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
 
@@ -50,18 +51,12 @@ static uint8_t *extend(struct vmstate_writer *writer, size_t length)
         fail(writer, -EFBIG);
         return NULL;
     }
-    if (length > writer->capacity - writer->length) {
-        size_t capacity = writer->capacity == 0 ? 16384 : writer->capacity;
-        while (capacity < writer->length + length)
-            capacity *= 2;
-        uint8_t *data = realloc(writer->data, capacity);
-        if (data == NULL) {
-            fail(writer, -ENOMEM);
-            return NULL;
-        }
-        writer->data = data;
-        writer->capacity = capacity;
+    uint8_t *data = array_room(writer->data, writer->length + length, &writer->capacity, 1);
+    if (data == NULL) {
+        fail(writer, -ENOMEM);
+        return NULL;
     }
+    writer->data = data;
     uint8_t *at = writer->data + writer->length;
     memset(at, 0, length);
     writer->length += length;

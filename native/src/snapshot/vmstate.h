@@ -22,7 +22,7 @@
 struct vmstate_writer {
     uint8_t *data;
     size_t length;
-    size_t capacity;
+    uint64_t capacity;
     size_t section; /* offset of the open section's header; 0: none open */
     uint32_t section_count;
     int failed; /* negative errno of the first failure */
