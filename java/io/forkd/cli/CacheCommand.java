@@ -39,7 +39,7 @@ final class CacheCommand implements Runnable {
                 paramLabel = "DIR",
                 defaultValue = "${env:FORKD_RUN_CACHE}",
                 description = "Where disk images and what was pulled are kept. Also FORKD_RUN_CACHE. Default:"
-                        + " /var/cache/forkd where that can be written, else forkd in the user's cache folder.")
+                        + " /var/cache/forkd where that is or can be ours, else forkd in the user's cache folder.")
         Optional<Path> cache = Optional.empty();
 
         RootfsCache open(Shell shell) {

@@ -35,8 +35,9 @@ final class ImageOptions {
 
     @Option(
             names = "--platform",
-            paramLabel = "OS/ARCH",
-            description = "The platform to take of an image that is there for several. Default: this machine's.")
+            paramLabel = "OS/ARCH[/VARIANT]",
+            description = "The platform to take of an image that is there for several, such as linux/amd64/v3. Default:"
+                    + " this machine's, for every processor of the kind.")
     Optional<String> platform = Optional.empty();
 
     @Option(

@@ -143,8 +143,8 @@ public final class RootfsCache implements AutoCloseable {
             try (OwnedDirectory staging = OwnedDirectory.create(parent, BUILDING)) {
                 Path file = staging.path().resolve("rootfs" + EXT4);
                 // By the umask, as what any other program makes.
-                Set<PosixFilePermission> permissions =
-                        Files.getPosixFilePermissions(Files.createFile(staging.path().resolve("permissions")));
+                Set<PosixFilePermission> permissions = Files.getPosixFilePermissions(
+                        Files.createFile(staging.path().resolve("permissions")));
                 long used = write(request, image, identity(image, request.options()), file);
                 Files.setPosixFilePermissions(file, permissions);
                 Trees.rename(file, target);

@@ -13,7 +13,15 @@ import java.util.Optional;
  * @param ready children only: from fork(2) to {@link Phase#READY}
  * @param error there when {@code end} is {@link End#ERROR}
  */
-public record VmStatus(Phase phase, End end, int pid, long startTime, boolean hostFull, Duration fork, Duration ready, Optional<NativeError> error) {
+public record VmStatus(
+        Phase phase,
+        End end,
+        int pid,
+        long startTime,
+        boolean hostFull,
+        Duration fork,
+        Duration ready,
+        Optional<NativeError> error) {
 
     /** Whether it can be used. */
     public enum Phase {
