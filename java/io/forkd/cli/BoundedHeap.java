@@ -33,7 +33,7 @@ final class BoundedHeap {
             endWith(starter);
             return OptionalInt.empty();
         }
-        if (arguments.length == 0 || !BUILDING.contains(arguments[0]) || isBounded()) {
+        if (arguments.length == 0 || !BUILDING.contains(arguments[0]) || isBounded() || !Locales.canPassOn(arguments)) {
             return OptionalInt.empty();
         }
         try {

@@ -31,7 +31,7 @@ final class ForkOptions {
                     + " copy-on-write view that ends with it. Default: ${DEFAULT-VALUE}.")
     VolumeConflict volumeConflict = VolumeConflict.FAIL;
 
-    @Option(names = "--json", description = "Print one JSON object a line.")
+    @Option(names = "--json", description = "Print JSON: fork one object a line, as things happen, spawn an array.")
     boolean json;
 
     @Option(names = "--live-fork", description = "Accepted for compatibility; anything that runs can be branched.")

@@ -2,7 +2,8 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
-import io.forkd.sandbox.Sandbox;
+import io.forkd.sandbox.Found;
+import io.forkd.sandbox.Found.Known;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.List;
 import java.util.Optional;
@@ -41,29 +42,49 @@ final class KillCommand implements Callable<Integer> {
                 != 1) {
             throw new ForkdException(Kind.USAGE, "give the sandboxes' ids, or --all, or --tag TAG");
         }
-        List<String> targets = ids;
-        if (ids.isEmpty()) {
-            targets = shell.engine().sandboxes().list().stream()
-                    .filter(sandbox -> all
-                            || tag.map(SnapshotTag::value)
-                                    .equals(Optional.of(sandbox.snapshot().tag())))
-                    .map(Sandbox::id)
-                    .toList();
-            if (targets.isEmpty()) {
-                shell.note("No sandbox runs"
-                        + tag.map(name -> " of the snapshot '" + name + "'").orElse("") + ".");
-            }
+        return ids.isEmpty() ? killListed() : killNamed();
+    }
+
+    private int killListed() {
+        List<Found> targets = shell.engine().sandboxes().list().stream()
+                .filter(found -> all
+                        || (found instanceof Known known
+                                && tag.map(SnapshotTag::value)
+                                        .equals(Optional.of(
+                                                known.sandbox().snapshot().tag()))))
+                .toList();
+        if (targets.isEmpty()) {
+            shell.note("No sandbox runs"
+                    + tag.map(name -> " of the snapshot '" + name + "'").orElse("") + ".");
         }
-        int killed = 0;
-        for (String id : targets) {
-            try {
-                shell.engine().sandboxes().kill(id, shell);
-                shell.print("killed " + id);
-                killed++;
-            } catch (ForkdException e) {
-                shell.note("Error: " + e.sentence());
-            }
+        boolean success = true;
+        for (Found found : targets) {
+            success &= attempt(() -> kill(found));
         }
-        return killed == targets.size() ? 0 : 1;
+        return success ? 0 : 1;
+    }
+
+    private int killNamed() {
+        boolean success = true;
+        for (String id : ids) {
+            success &= attempt(() -> kill(shell.engine().sandboxes().findAny(id)));
+        }
+        return success ? 0 : 1;
+    }
+
+    private void kill(Found found) {
+        shell.engine().sandboxes().kill(found, shell);
+        shell.print("killed " + found.id());
+    }
+
+    /** The others are ended all the same. */
+    private boolean attempt(Runnable job) {
+        try {
+            job.run();
+            return true;
+        } catch (ForkdException e) {
+            shell.note("Error: " + e.sentence());
+            return false;
+        }
     }
 }

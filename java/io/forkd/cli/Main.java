@@ -5,13 +5,16 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.engine.Engine;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.InvalidPathException;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
+import java.util.stream.Stream;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.IExecutionExceptionHandler;
@@ -72,16 +75,30 @@ public final class Main {
 
     public static void main(String[] arguments) {
         BoundedHeap.run(arguments).ifPresent(System::exit);
-        Shell shell = Shell.ofProcess();
+        String[] given = Locales.arguments(arguments);
+        Shell shell;
+        try {
+            shell = Shell.ofProcess();
+        } catch (ForkdException | InvalidPathException e) {
+            System.exit(failEarly(e, given));
+            return;
+        }
         CountDownLatch ended = new CountDownLatch(1);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> unwind(shell, ended), "unwind"));
         int status = Kind.FAILED.exitStatus();
         try {
-            status = run(shell, arguments);
+            status = run(shell, given);
         } finally {
             ended.countDown();
         }
         System.exit(status);
+    }
+
+    /** Before there is a shell: it could not be found out where forkd's files are. */
+    private static int failEarly(RuntimeException e, String... arguments) {
+        ForkdException failure = e instanceof ForkdException known ? known : Locales.failure((InvalidPathException) e);
+        Shell.print(failure, asksForJson(arguments), Shell.stderr());
+        return failure.kind().exitStatus();
     }
 
     /** On SIGINT and SIGTERM: lets the command release what it holds, and waits for it. */
@@ -120,55 +137,76 @@ public final class Main {
                     .addMixin("help", CommandLine.Model.CommandSpec.forAnnotatedObject(new HelpOption()));
             all.addAll(command.getSubcommands().values());
         }
+        Failures failures = new Failures(shell, asksForJson(arguments));
         return root.setOut(new PrintWriter(shell.out(), true, StandardCharsets.UTF_8))
                 .setErr(new PrintWriter(shell.err(), true, StandardCharsets.UTF_8))
                 .setUsageHelpAutoWidth(true)
                 .setUsageHelpLongOptionsMaxWidth(30)
                 .setCaseInsensitiveEnumValuesAllowed(true)
-                .setParameterExceptionHandler(new Failures(shell))
-                .setExecutionExceptionHandler(new Failures(shell));
+                .setParameterExceptionHandler(failures)
+                .setExecutionExceptionHandler(failures);
+    }
+
+    /** Whether the result is for a program, so that errors are, too. What comes after -- is another program's. */
+    private static boolean asksForJson(String... arguments) {
+        return Stream.of(arguments)
+                .takeWhile(argument -> !argument.equals("--"))
+                .anyMatch(argument -> argument.equals("--json"));
     }
 
     /** Says what went wrong, and gives the exit status. A class, because the archive of classes cannot have lambdas. */
-    private record Failures(Shell shell) implements IParameterExceptionHandler, IExecutionExceptionHandler {
+    private record Failures(Shell shell, boolean json)
+            implements IParameterExceptionHandler, IExecutionExceptionHandler {
         /** One line, a suggestion, and where to read more. */
         @Override
         public int handleParseException(ParameterException e, String[] arguments) {
             CommandLine command = e.getCommandLine();
             if (e.getCause() instanceof ForkdException cause) {
-                return report(shell, cause);
+                return report(cause);
             }
-            shell.note("Error: " + e.getMessage());
-            UnmatchedArgumentException.printSuggestions(e, command.getErr());
-            shell.note("See: " + command.getCommandSpec().qualifiedName() + " --help");
+            String help = "See: " + command.getCommandSpec().qualifiedName() + " --help";
+            String sentence = Optional.ofNullable(e.getMessage()).orElse("the command line is wrong");
+            if (json) {
+                return report(new ForkdException(Kind.USAGE, sentence, help));
+            }
+            shell.note("Error: " + sentence);
+            if (command.getParent() == null && e instanceof UnmatchedArgumentException unmatched) {
+                Spelling.nearest(unmatched.getUnmatched().get(0), VERBS.keySet())
+                        .ifPresent(verb -> shell.note("Did you mean: forkd " + verb + "?"));
+            } else {
+                UnmatchedArgumentException.printSuggestions(e, command.getErr());
+            }
+            shell.note(help);
             return Kind.USAGE.exitStatus();
         }
 
         @Override
         public int handleExecutionException(Exception e, CommandLine command, ParseResult parsed) {
             if (e instanceof ForkdException known) {
-                return report(shell, known);
+                return report(known);
             }
-            shell.note("Error: forkd itself failed: " + e);
-            if (shell.environment().containsKey("FORKD_DEBUG")) {
+            if (e instanceof InvalidPathException path) {
+                return report(Locales.failure(path));
+            }
+            boolean debug = shell.environment().containsKey("FORKD_DEBUG");
+            report(new ForkdException(
+                    Kind.FAILED,
+                    "forkd itself failed: " + e,
+                    debug ? "" : "This should not happen. FORKD_DEBUG=1 shows where; please report it."));
+            if (debug) {
                 e.printStackTrace(shell.err());
-            } else {
-                shell.note("This should not happen. FORKD_DEBUG=1 shows where; please report it.");
             }
             return Kind.FAILED.exitStatus();
         }
-    }
 
-    private static int report(Shell shell, ForkdException e) {
-        if (!shell.cancellation().isCancelled()) {
-            shell.note("Error: " + e.sentence());
-            if (!e.remedy().isEmpty()) {
-                shell.note(e.remedy());
+        private int report(ForkdException e) {
+            if (!shell.cancellation().isCancelled()) {
+                shell.fail(e, json);
             }
+            if (shell.environment().containsKey("FORKD_DEBUG")) {
+                e.printStackTrace(shell.err());
+            }
+            return e.kind().exitStatus();
         }
-        if (shell.environment().containsKey("FORKD_DEBUG")) {
-            e.printStackTrace(shell.err());
-        }
-        return e.kind().exitStatus();
     }
 }

@@ -1,5 +1,6 @@
 package io.forkd.cli;
 
+import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.engine.Cancellation;
@@ -15,6 +16,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.Map;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -46,9 +48,13 @@ record Shell(
                                 1 << 16),
                         false,
                         StandardCharsets.UTF_8),
-                new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8),
+                stderr(),
                 isTerminal(),
-                System.getenv());
+                Locales.environment());
+    }
+
+    static PrintStream stderr() {
+        return new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8);
     }
 
     static Shell of(PrintStream out, PrintStream err, boolean terminal, Map<String, String> environment) {
@@ -127,6 +133,28 @@ record Shell(
     void note(String line) {
         clear();
         err.println(line);
+    }
+
+    /** What went wrong: a sentence and the remedy for people, one line of JSON for programs. */
+    void fail(ForkdException e, boolean json) {
+        clear();
+        print(e, json, err);
+    }
+
+    static void print(ForkdException e, boolean json, PrintStream to) {
+        if (json) {
+            ObjectNode node = json();
+            node.putObject("error")
+                    .put("code", e.kind().name().toLowerCase(Locale.ROOT))
+                    .put("message", e.sentence())
+                    .put("remedy", e.remedy());
+            to.println(Json.text(node));
+            return;
+        }
+        to.println("Error: " + e.sentence());
+        if (!e.remedy().isEmpty()) {
+            to.println(e.remedy());
+        }
     }
 
     @Override

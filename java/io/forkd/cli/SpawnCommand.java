@@ -2,10 +2,13 @@ package io.forkd.cli;
 
 import io.forkd.engine.SpawnRequest;
 import io.forkd.sandbox.Sandbox;
+import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
 
 @Command(
         name = "spawn",
@@ -43,18 +46,20 @@ final class SpawnCommand implements Callable<Integer> {
         options.check(count);
         SpawnRequest request =
                 new SpawnRequest(options.tag, count, perChildNetns, options.memoryLimit(), options.volumeConflict);
-        shell.engine().spawn(request, this::report, shell);
+        List<Sandbox> made = shell.engine().spawn(request, shell);
         shell.clear();
-        return 0;
-    }
-
-    private void report(Sandbox sandbox) {
         if (options.json) {
-            shell.print(LsCommand.json(sandbox));
+            ArrayNode array = JsonNodeFactory.instance.arrayNode();
+            made.forEach(sandbox -> array.add(LsCommand.json(sandbox)));
+            shell.print(array.toPrettyString());
         } else {
-            shell.print(sandbox.id() + "  " + LsCommand.address(sandbox) + "  "
-                    + sandbox.netns().orElse("-"));
-            shell.out().flush();
+            made.forEach(sandbox -> shell.print(sandbox.id() + "  " + LsCommand.address(sandbox) + "  "
+                    + sandbox.netns().orElse("-")));
         }
+        if (shell.engine().runtime().endsWithSession()) {
+            shell.warn(shell.engine().runtime().root() + ", by which these are found, is removed when you have logged"
+                    + " out; loginctl enable-linger keeps it");
+        }
+        return 0;
     }
 }

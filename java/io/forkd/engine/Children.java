@@ -111,7 +111,7 @@ final class Children implements AutoCloseable {
 
     private Child ready(Place place, VmStatus status) {
         limit.ifPresent(memory -> memory.place(place.name(), status.pid()));
-        return new Child(place.name(), status.pid(), place.socket(), place.netns(), status.ready());
+        return new Child(place.name(), status.pid(), status.startTime(), place.socket(), place.netns(), status.ready());
     }
 
     /** The first of them. */

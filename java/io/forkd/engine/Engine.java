@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.DataDirectory;
@@ -26,6 +27,7 @@ import io.forkd.vmm.VmStatus.Phase;
 import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -36,7 +38,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
-import java.util.function.Consumer;
 import java.util.function.Function;
 import tools.jackson.databind.node.JsonNodeFactory;
 
@@ -94,13 +95,31 @@ public final class Engine {
         return servers.list();
     }
 
-    /** What is left of what has ended. */
-    public List<Path> leftovers() {
-        List<Path> found = new ArrayList<>(runtime.leftovers());
+    /** What is left of what has ended, and what lives and has lost what tells of it. */
+    public List<Leftover> leftovers() {
+        List<Leftover> found = new ArrayList<>(ofRuns());
         found.addAll(sandboxes.leftovers());
+        found.addAll(sandboxes.damaged());
         found.addAll(servers.leftovers());
-        found.addAll(store.leftovers());
+        found.addAll(ofStore());
         return found;
+    }
+
+    private List<Leftover> ofRuns() {
+        return runtime.leftovers().stream()
+                .map(run -> new Leftover(run, () -> OwnedDirectory.removeAbandoned(run)))
+                .toList();
+    }
+
+    private List<Leftover> ofStore() {
+        return store.leftovers().stream()
+                .map(left -> new Leftover(left, () -> {
+                    store.sweep();
+                    if (Files.exists(left, LinkOption.NOFOLLOW_LINKS)) {
+                        Trees.delete(left);
+                    }
+                }))
+                .toList();
     }
 
     /** The guest's init and agent, unpacked from the jar. */
@@ -132,7 +151,7 @@ public final class Engine {
 
     /** Boots a parent, waits until its guest is ready, and writes it down. The parent ends. */
     public SnapshotResult snapshot(SnapshotRequest request, Progress progress) {
-        store.sweep();
+        sweep();
         if (!request.replace()) {
             store.requireFree(request.tag());
         }
@@ -351,10 +370,10 @@ public final class Engine {
         return Fork.start(request, store.read(request.tag()), leases, runtime, cancellation, progress);
     }
 
-    /** Makes sandboxes of a snapshot, all or none; {@code onReady} gets each as soon as it is. */
-    public void spawn(SpawnRequest request, Consumer<Sandbox> onReady, Progress progress) {
+    /** Makes sandboxes of a snapshot, all or none. */
+    public List<Sandbox> spawn(SpawnRequest request, Progress progress) {
         sweep();
-        new Spawn(runtime, sandboxes, leases, cancellation).run(request, store.read(request.tag()), onReady, progress);
+        return new Spawn(runtime, sandboxes, leases, cancellation).run(request, store.read(request.tag()), progress);
     }
 
     /** Makes a snapshot of a running sandbox, which goes on. */
@@ -373,11 +392,11 @@ public final class Engine {
         return new Branches(store, runtime, sandboxes, servers, leases, chains, cancellation);
     }
 
-    /** Sets right what {@link #leftovers} finds. */
+    /** Sets right what is left of what has ended, as far as that is possible. */
     public void sweep() {
-        runtime.sweep();
-        store.sweep();
+        ofRuns().forEach(Leftover::tryToRemove);
+        ofStore().forEach(Leftover::tryToRemove);
         sandboxes.sweep();
-        servers.sweep();
+        servers.leftovers().forEach(Leftover::tryToRemove);
     }
 }

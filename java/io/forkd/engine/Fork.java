@@ -22,9 +22,10 @@ public final class Fork implements AutoCloseable {
     /**
      * A child that is ready to be used.
      *
+     * @param startTime of its process when it is detached, else 0
      * @param restore from fork(2) in the server until its agent had acknowledged who it is
      */
-    public record Child(String name, int pid, Path socket, Optional<String> netns, Duration restore) {}
+    public record Child(String name, int pid, long startTime, Path socket, Optional<String> netns, Duration restore) {}
 
     /** A child that did not come up, and why. */
     public record Failure(String name, String reason) {}

@@ -6,10 +6,19 @@ import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
-import io.forkd.files.Trees;
+import io.forkd.sandbox.Found;
+import io.forkd.sandbox.Found.BeingMade;
+import io.forkd.sandbox.Found.Damaged;
+import io.forkd.sandbox.Found.Ended;
+import io.forkd.sandbox.Found.Known;
+import io.forkd.sandbox.Found.OtherVersion;
+import io.forkd.sandbox.Found.Running;
+import io.forkd.sandbox.Found.Stopped;
 import io.forkd.sandbox.Origin;
+import io.forkd.sandbox.ProcessId;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
+import io.forkd.vmm.NativeError;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.VmStatus;
 import io.forkd.vmm.VmmException;
@@ -17,9 +26,11 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
+import java.time.Instant;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /** The VMs that outlive their commands: listed, found, ended, and what is left of the dead removed. */
 public final class Sandboxes {
@@ -29,25 +40,51 @@ public final class Sandboxes {
         this.runtime = runtime;
     }
 
-    /** Those that live, by age. */
-    public List<Sandbox> list() {
-        List<Sandbox> found = new ArrayList<>();
-        for (Path directory : directories()) {
-            Sandbox.read(directory)
-                    .filter(sandbox -> attach(sandbox).isPresent())
-                    .ifPresent(found::add);
-        }
-        found.sort((a, b) -> a.createdAt().compareTo(b.createdAt()));
-        return found;
+    /** Those that live, by age, whatever state they are in. */
+    public List<Found> list() {
+        return living(survey());
     }
 
-    /** The sandbox with that id, which lives. */
+    /** As {@link #list}; what is left of the others is removed on the way. */
+    public List<Found> sweep() {
+        List<Found> all = survey();
+        all.stream()
+                .filter(Ended.class::isInstance)
+                .forEach(found -> leftover(found.directory()).tryToRemove());
+        MemoryLimit.sweep();
+        return living(all);
+    }
+
+    private static List<Found> living(List<Found> all) {
+        return all.stream()
+                .filter(found -> !(found instanceof Ended || found instanceof BeingMade))
+                .sorted(Comparator.comparing(
+                        found -> found instanceof Known known ? known.sandbox().createdAt() : Instant.EPOCH))
+                .toList();
+    }
+
+    /** The sandbox with that id, which lives and answers. */
     public Sandbox find(String id) {
-        Optional<Sandbox> sandbox = Sandbox.isId(id) ? Sandbox.read(root().resolve(id)) : Optional.empty();
-        return sandbox.filter(there -> attach(there).isPresent())
+        Found found = findAny(id);
+        if (found instanceof Running running) {
+            return running.sandbox();
+        }
+        throw new ForkdException(
+                Kind.FAILED,
+                "the sandbox '" + id + "' cannot be used: " + problem(found),
+                "forkd kill " + id + " ends it.");
+    }
+
+    /** The sandbox with that id, which lives, whatever state it is in. */
+    public Found findAny(String id) {
+        Optional<Found> found = Sandbox.isId(id) && directories().stream().anyMatch(entry -> entry.endsWith(id))
+                ? Optional.of(look(root().resolve(id)))
+                : Optional.empty();
+        boolean ended = found.isPresent() && found.get() instanceof Ended;
+        return found.filter(there -> !ended && !(there instanceof BeingMade))
                 .orElseThrow(() -> new ForkdException(
                         Kind.NOT_FOUND,
-                        "there is no sandbox '" + id + "'" + (sandbox.isPresent() ? " any more: it has ended" : ""),
+                        "there is no sandbox '" + id + "'" + (ended ? " any more: it has ended" : ""),
                         "forkd ls lists those that run."));
     }
 
@@ -63,42 +100,88 @@ public final class Sandboxes {
         }
     }
 
+    /** Why a sandbox that is not running cannot be used. */
+    private static String problem(Found found) {
+        if (found instanceof Stopped stopped) {
+            return "its process " + stopped.sandbox().pid() + " does not answer; kill -CONT lets one that was stopped"
+                    + " go on";
+        }
+        if (found instanceof Damaged damaged) {
+            return damaged.reason();
+        }
+        return found instanceof OtherVersion ? "it was made by another version of forkd" : "it is not ready";
+    }
+
     /** Ends a sandbox, when its volumes have what was written to them, and removes what belongs to it. */
-    public void kill(String id, Progress progress) {
-        Sandbox sandbox = find(id);
-        WrittenVolumes.flush(
-                new AgentClient(new AgentAddress.Vsock(Sandbox.vsock(sandbox.directory()))),
-                sandbox.volumes(),
-                progress);
-        try (Vm vm = Vm.attach(sandbox.control())) {
-            vm.kill();
-        } catch (VmmException e) {
-            if (!e.nobodyThere()) {
-                throw e;
+    public void kill(Found found, Progress progress) {
+        List<Path> volumes = found instanceof Known known ? known.sandbox().volumes() : List.of();
+        if (found instanceof Running) {
+            WrittenVolumes.flush(
+                    new AgentClient(new AgentAddress.Vsock(Sandbox.vsock(found.directory()))), volumes, progress);
+        } else if (!volumes.isEmpty()) {
+            progress.warn(found.id() + " could not write out what it has for " + volumes);
+        }
+        endAndRemove(found);
+        MemoryLimit.sweep();
+    }
+
+    private static void endAndRemove(Found found) {
+        end(found.directory(), found instanceof Known known ? Optional.of(known.sandbox()) : Optional.empty());
+        try {
+            OwnedDirectory.removeAbandoned(found.directory());
+        } catch (IOException e) {
+            throw ForkdException.of("remove " + found.directory(), e);
+        }
+    }
+
+    /** Over its channel, and when nobody answers there by its process. */
+    private static void end(Path directory, Optional<Sandbox> sandbox) {
+        Path control = RuntimeDirectory.control(directory);
+        Optional<ProcessId> process = sandbox.flatMap(Sandbox::process).filter(ProcessId::isStopped);
+        if (process.isEmpty()) {
+            try (Vm vm = Vm.attach(control)) {
+                vm.kill();
+                return;
+            } catch (VmmException e) {
+                if (e.nobodyThere()) {
+                    return;
+                }
+                process = sandbox.flatMap(Sandbox::process).or(() -> ProcessId.listeningAt(control));
+                if (process.isEmpty()) {
+                    throw e;
+                }
             }
         }
-        sweep();
+        Vm.kill(process.get().pid(), process.get().startTime());
     }
 
     /** Those that use a snapshot: that were forked from it, or have their memory mapped from its files. */
     List<Sandbox> of(Origin snapshot) {
-        return list().stream()
-                .filter(sandbox ->
+        return known().filter(sandbox ->
                         sandbox.snapshot().equals(snapshot) || sandbox.base().equals(snapshot))
                 .toList();
     }
 
+    /** Those that live and of which is known what they use. */
+    Stream<Sandbox> known() {
+        return list().stream().filter(Known.class::isInstance).map(found -> ((Known) found).sandbox());
+    }
+
     void countBranch(Sandbox sandbox) {
-        guarded(() -> Sandbox.read(sandbox.directory())
-                .ifPresent(now -> now.withOneMoreBranch().write()));
+        try (FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
+            Sandbox.read(sandbox.directory())
+                    .ifPresent(now -> now.withOneMoreBranch().write());
+        } catch (IOException e) {
+            throw ForkdException.of("change what is in " + root(), e);
+        }
     }
 
     /** Who has an image attached for writing, in words. */
     private Optional<String> holder(Path volume) {
-        for (Sandbox sandbox : list()) {
-            if (sandbox.volumes().contains(volume)) {
-                return Optional.of("the sandbox " + sandbox.id() + " (pid " + sandbox.pid() + ")");
-            }
+        Optional<Sandbox> holder =
+                known().filter(sandbox -> sandbox.volumes().contains(volume)).findFirst();
+        if (holder.isPresent()) {
+            return holder.map(sandbox -> "the sandbox " + sandbox.id() + " (pid " + sandbox.pid() + ")");
         }
         try {
             long device = (Long) Files.getAttribute(volume, "unix:dev");
@@ -132,85 +215,105 @@ public final class Sandboxes {
         return Optional.empty();
     }
 
-    /** Directories of sandboxes that are no more. */
-    public List<Path> leftovers() {
+    /** What is left of sandboxes that are no more. */
+    List<Leftover> leftovers() {
+        return survey().stream()
+                .filter(Ended.class::isInstance)
+                .map(found -> leftover(found.directory()))
+                .toList();
+    }
+
+    /** Sandboxes that live and of which nobody can tell any more what they are. */
+    List<Leftover> damaged() {
+        return survey().stream()
+                .filter(Damaged.class::isInstance)
+                .map(found ->
+                        new Leftover(found.directory(), "a damaged sandbox, which runs", () -> endAndRemove(found)))
+                .toList();
+    }
+
+    private static Leftover leftover(Path directory) {
+        return new Leftover(directory, () -> {
+            Optional<OwnedDirectory> claimed = OwnedDirectory.claim(directory);
+            if (claimed.isEmpty()) {
+                return;
+            }
+            if (isWhole(directory) && Files.exists(Sandbox.file(directory)) && !isGone(directory)) {
+                claimed.get().release();
+                return;
+            }
+            if (isWhole(directory)) {
+                end(directory, Optional.empty()); // Its maker died before it was ready, and nobody knows of it.
+            }
+            claimed.get().remove();
+        });
+    }
+
+    /** Whether it has the name that it was made with: another one is what is left of its removal. */
+    private static boolean isWhole(Path directory) {
+        return Sandbox.isId(String.valueOf(directory.getFileName()));
+    }
+
+    private static boolean isGone(Path directory) {
         try {
-            List<Path> found = new ArrayList<>();
-            for (Path directory : directories()) {
-                // A directory is owned while its sandbox is being made.
-                if (!OwnedDirectory.isAlive(directory)
-                        && Sandbox.read(directory).flatMap(Sandboxes::attach).isEmpty()) {
-                    found.add(directory);
-                }
-            }
-            return found;
-        } catch (IOException e) {
-            throw ForkdException.of("list " + root(), e);
+            Vm.attach(RuntimeDirectory.control(directory)).close();
+            return false;
+        } catch (VmmException e) {
+            return e.nobodyThere();
         }
     }
 
-    /** Removes what is left of sandboxes that have ended. */
-    public void sweep() {
-        if (!leftovers().isEmpty()) {
-            guarded(() -> {
-                for (Path directory : leftovers()) {
-                    killUnfinished(directory);
-                    Trees.delete(directory);
-                }
-            });
-        }
-        MemoryLimit.sweep();
-    }
-
-    /** Who made the sandbox died before it was ready, and nobody knows of it. */
-    private static void killUnfinished(Path directory) {
-        if (Sandbox.read(directory).isEmpty()) {
-            try (Vm vm = Vm.attach(RuntimeDirectory.control(directory))) {
-                vm.kill();
-            } catch (VmmException e) {
-                if (!e.nobodyThere()) {
-                    throw e;
-                }
-            }
-        }
+    private List<Found> survey() {
+        return Parallel.map(directories(), Sandboxes::look);
     }
 
     private List<Path> directories() {
-        try {
-            return Trees.list(root()).stream()
-                    .filter(entry -> Sandbox.isId(String.valueOf(entry.getFileName())))
-                    .toList();
-        } catch (IOException e) {
-            throw ForkdException.of("list " + root(), e);
-        }
+        return runtime.list("sandboxes").stream()
+                .filter(entry -> String.valueOf(entry.getFileName()).startsWith(Sandbox.PREFIX))
+                .toList();
     }
 
     private Path root() {
         return runtime.root().resolve("sandboxes");
     }
 
-    /** The sandbox itself, if it lives. */
-    private static Optional<Sandbox> attach(Sandbox sandbox) {
+    private static Found look(Path directory) {
+        if (!isWhole(directory)) {
+            return unlisted(directory);
+        }
+        Optional<Sandbox> sandbox;
         try {
-            Vm.attach(sandbox.control()).close();
-            return Optional.of(sandbox);
+            sandbox = Sandbox.read(directory);
+            if (sandbox.isEmpty()) {
+                return unlisted(directory);
+            }
+        } catch (ForkdException e) {
+            return isGone(directory) ? unlisted(directory) : new Damaged(directory, e.sentence());
+        }
+        if (sandbox.get().startTime().isPresent()
+                && sandbox.get().process().filter(ProcessId::isStopped).isPresent()) {
+            return new Stopped(sandbox.get());
+        }
+        try (Vm vm = Vm.attach(sandbox.get().control())) {
+            return new Running(
+                    sandbox.get(),
+                    vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false));
         } catch (VmmException e) {
             if (e.nobodyThere()) {
-                return Optional.empty();
+                return unlisted(directory);
             }
-            throw e;
+            return e.error().code() == NativeError.EPROTO
+                    ? new OtherVersion(sandbox.get())
+                    : new Stopped(sandbox.get());
         }
     }
 
-    private interface Job {
-        void run() throws IOException;
-    }
-
-    private void guarded(Job job) {
-        try (FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
-            job.run();
+    private static Found unlisted(Path directory) {
+        try {
+            // A directory is owned while its sandbox is being made.
+            return OwnedDirectory.isAlive(directory) ? new BeingMade(directory) : new Ended(directory);
         } catch (IOException e) {
-            throw ForkdException.of("change what is in " + root(), e);
+            throw ForkdException.of("look at " + directory, e);
         }
     }
 }

@@ -6,6 +6,7 @@ import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import io.forkd.sandbox.Origin;
+import io.forkd.sandbox.ProcessId;
 import io.forkd.sandbox.RunningServer;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Snapshot;
@@ -17,6 +18,7 @@ import io.forkd.vmm.NativeFiles;
 import io.forkd.vmm.ServerOptions;
 import io.forkd.vmm.ServerStatus;
 import io.forkd.vmm.ServerStatus.Written;
+import io.forkd.vmm.Vm;
 import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -26,14 +28,10 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.time.Instant;
-import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import java.util.function.Function;
 
 /**
@@ -42,7 +40,6 @@ import java.util.function.Function;
  * another's place never meets its server.
  */
 final class Servers implements SnapshotStore.Writers {
-    private static final Duration END = Duration.ofSeconds(10);
     private static final int MAX_PARKED = 128;
     private static final int MAX_IDLE_SECS = 1_000_000;
 
@@ -60,6 +57,17 @@ final class Servers implements SnapshotStore.Writers {
         public void close() {
             server.close();
         }
+    }
+
+    /** What is found in a server's directory. */
+    private sealed interface Seen {
+        /** It can be used. */
+        record Answers(Lease lease) implements Seen {}
+
+        /** It lives and cannot be talked to: it is stopped, or of another version, or its file is damaged. */
+        record Silent(Path directory) implements Seen {}
+
+        record Gone() implements Seen {}
     }
 
     static Origin origin(Snapshot snapshot) {
@@ -84,24 +92,31 @@ final class Servers implements SnapshotStore.Writers {
         throw new ForkdException(Kind.USAGE, name + "=" + text + " is not a number from 0 to " + most);
     }
 
-    /** The server of that snapshot, if one runs. */
+    /** The server of that snapshot, if one runs and answers. */
     Optional<Lease> running(Snapshot snapshot) {
-        return attach(directory(snapshot));
+        return look(directory(snapshot)) instanceof Seen.Answers answers
+                ? Optional.of(answers.lease())
+                : Optional.empty();
     }
 
-    /** Starts a server that is kept, unless somebody else was faster. */
+    /** Starts a server that is kept, unless somebody else was faster, or one that is stopped has the place. */
     Lease start(Snapshot snapshot, Path memory, List<Disk> disks) {
         return guarded(() -> {
             Path directory = directory(snapshot);
-            Optional<Lease> other = attach(directory);
-            if (other.isPresent()) {
-                return other.get();
+            Seen other = look(directory);
+            if (other instanceof Seen.Answers answers) {
+                return answers.lease();
+            }
+            if (other instanceof Seen.Silent) {
+                return startOwn(snapshot, memory, disks, true);
             }
             Origin origin = origin(snapshot);
-            Path control = enter(new RunningServer(directory, origin, origin, Instant.now()));
+            RunningServer server = new RunningServer(directory, origin, origin, Instant.now(), Optional.empty());
+            Path control = enter(server);
             try {
-                return new Lease(
-                        ForkServer.start(options(snapshot, memory, disks, Optional.of(control), true)), origin, true);
+                ForkServer started = ForkServer.start(options(snapshot, memory, disks, Optional.of(control), true));
+                note(server, started);
+                return new Lease(started, origin, true);
             } catch (RuntimeException e) {
                 Trees.delete(directory);
                 throw e;
@@ -126,9 +141,13 @@ final class Servers implements SnapshotStore.Writers {
     Branch branch(Snapshot snapshot, Origin base, Function<Path, Branch> branch) {
         return guarded(() -> {
             Path directory = directory(snapshot);
-            Path control = enter(new RunningServer(directory, origin(snapshot), base, Instant.now()));
+            RunningServer server =
+                    new RunningServer(directory, origin(snapshot), base, Instant.now(), Optional.empty());
+            Path control = enter(server);
             try {
-                return branch.apply(control);
+                Branch made = branch.apply(control);
+                note(server, made.server());
+                return made;
             } catch (RuntimeException e) {
                 Trees.delete(directory);
                 throw e;
@@ -136,36 +155,69 @@ final class Servers implements SnapshotStore.Writers {
         });
     }
 
+    /** Writes down which process it is, by which it is found when it does not answer. */
+    private static void note(RunningServer server, ForkServer started) {
+        try {
+            server.withProcess(ProcessId.of(started.status().pid())).write();
+        } catch (ForkdException e) {
+            // It ended at once, which is told by who uses it.
+        }
+    }
+
     @Override
     public boolean isWriting(Snapshot snapshot) {
-        Optional<Lease> lease = running(snapshot);
-        if (lease.isEmpty()) {
-            return false;
+        Seen seen = look(directory(snapshot));
+        if (!(seen instanceof Seen.Answers answers)) {
+            return seen instanceof Seen.Silent; // It goes on when it is continued.
         }
-        try (Lease held = lease.get()) {
+        try (Lease held = answers.lease()) {
             return held.server().status().written() != Written.FAILED;
         } catch (VmmException e) {
-            return false; // It ended just now.
+            return !e.nobodyThere(); // It ended just now.
         }
     }
 
     /** Every server that lives. */
     List<ServerInfo> list() {
-        List<ServerInfo> found = new ArrayList<>();
-        for (Path directory : directories()) {
-            try {
-                attach(directory).ifPresent(lease -> {
-                    try (Lease held = lease) {
-                        ServerStatus status = held.server().status();
-                        RunningServer.read(directory)
-                                .ifPresent(server -> found.add(ServerInfo.of(server, status, memory(status.pid()))));
-                    }
-                });
-            } catch (VmmException e) {
-                // It ended just now, or is another version's.
-            }
+        return Parallel.map(directories(), Servers::info).stream()
+                .flatMap(Optional::stream)
+                .toList();
+    }
+
+    private static Optional<ServerInfo> info(Path directory) {
+        Seen seen = look(directory);
+        if (seen instanceof Seen.Silent) {
+            return Optional.of(silent(directory));
         }
-        return found;
+        if (!(seen instanceof Seen.Answers answers)) {
+            return Optional.empty();
+        }
+        try (Lease held = answers.lease()) {
+            ServerStatus status = held.server().status();
+            return RunningServer.read(directory)
+                    .map(server -> ServerInfo.Answering.of(server, status, memory(status.pid())));
+        } catch (VmmException e) {
+            return e.nobodyThere() ? Optional.empty() : Optional.of(silent(directory));
+        }
+    }
+
+    private static ServerInfo silent(Path directory) {
+        return new ServerInfo.Silent(readable(directory).map(RunningServer::snapshot), process(directory));
+    }
+
+    /** The process of a server that does not answer. */
+    private static Optional<ProcessId> process(Path directory) {
+        return readable(directory)
+                .flatMap(RunningServer::process)
+                .or(() -> ProcessId.listeningAt(RuntimeDirectory.control(directory)));
+    }
+
+    private static Optional<RunningServer> readable(Path directory) {
+        try {
+            return RunningServer.read(directory);
+        } catch (ForkdException e) {
+            return Optional.empty();
+        }
     }
 
     /** What the kernel counts as this process's share of the memory; 0 when it does not say. */
@@ -187,11 +239,14 @@ final class Servers implements SnapshotStore.Writers {
      *     them, and ends by itself
      */
     void end(Snapshot snapshot, boolean evenIfUsed) {
-        Optional<Lease> lease = running(snapshot);
-        if (lease.isEmpty()) {
+        Seen seen = look(directory(snapshot));
+        if (seen instanceof Seen.Silent silent) {
+            endSilent(snapshot, process(silent.directory()), evenIfUsed);
+        }
+        if (!(seen instanceof Seen.Answers answers)) {
             return;
         }
-        try (Lease held = lease.get()) {
+        try (Lease held = answers.lease()) {
             ServerStatus status = held.server().status();
             boolean writing = status.written() == Written.UNDER_WAY;
             if (status.children() > 0 && !evenIfUsed) {
@@ -202,64 +257,70 @@ final class Servers implements SnapshotStore.Writers {
                         "End them first, or give --force.");
             }
             if (status.children() == 0 || writing) {
-                kill(status.pid());
+                ProcessId.of(status.pid()).ifPresent(Servers::kill);
                 sweep();
             }
         } catch (VmmException e) {
+            if (!e.nobodyThere()) {
+                throw e;
+            }
             sweep(); // It ended just now.
         }
     }
 
-    private static void kill(int pid) {
-        ProcessHandle.of(pid).ifPresent(process -> {
-            process.destroyForcibly();
-            try {
-                process.onExit().get(END.toSeconds(), TimeUnit.SECONDS);
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-            } catch (ExecutionException | TimeoutException e) {
-                throw new ForkdException(Kind.FAILED, "the fork server with pid " + pid + " does not end");
-            }
-        });
+    private void endSilent(Snapshot snapshot, Optional<ProcessId> process, boolean evenIfUsed) {
+        if (!evenIfUsed) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the fork server of '" + snapshot.tag() + "'"
+                            + process.map(id -> " (pid " + id.pid() + ")").orElse("")
+                            + " does not answer, and may have children",
+                    "kill -CONT lets one that was stopped go on; --force ends it.");
+        }
+        process.ifPresent(Servers::kill);
+        sweep();
     }
 
-    /** Directories of servers that are no more. */
-    List<Path> leftovers() {
-        List<Path> found = new ArrayList<>();
-        for (Path directory : directories()) {
-            try {
-                Optional<Lease> lease = attach(directory);
-                lease.ifPresent(Lease::close);
-                if (lease.isEmpty()) {
-                    found.add(directory);
-                }
-            } catch (VmmException e) {
-                // It lives, though we cannot talk to it.
-            }
-        }
-        return found;
+    private static void kill(ProcessId process) {
+        Vm.kill(process.pid(), process.startTime());
     }
 
-    void sweep() {
-        if (directories().isEmpty()) {
-            return;
-        }
+    /** What is left of servers that are no more. */
+    List<Leftover> leftovers() {
+        return Parallel.map(
+                        directories(),
+                        directory -> isGone(directory)
+                                ? Optional.of(new Leftover(directory, () -> remove(directory)))
+                                : Optional.<Leftover>empty())
+                .stream()
+                .flatMap(Optional::stream)
+                .toList();
+    }
+
+    /** Under the lock, since one that is being started is in its directory before it answers. */
+    private void remove(Path directory) {
         guarded(() -> {
-            for (Path directory : leftovers()) {
+            if (isGone(directory)) {
                 Trees.delete(directory);
             }
             return true;
         });
     }
 
-    private List<Path> directories() {
-        try {
-            return Trees.list(runtime.root().resolve("servers")).stream()
-                    .filter(Files::isDirectory)
-                    .toList();
-        } catch (IOException e) {
-            throw ForkdException.of("list the servers in " + runtime.root(), e);
+    private static boolean isGone(Path directory) {
+        Seen seen = look(directory);
+        if (seen instanceof Seen.Answers answers) {
+            answers.lease().close();
         }
+        return seen instanceof Seen.Gone;
+    }
+
+    private void sweep() {
+        leftovers().forEach(Leftover::tryToRemove);
+    }
+
+    private List<Path> directories() {
+        return runtime.list("servers").stream().filter(Files::isDirectory).toList();
     }
 
     private Path directory(Snapshot snapshot) {
@@ -274,19 +335,23 @@ final class Servers implements SnapshotStore.Writers {
         }
     }
 
-    private static Optional<Lease> attach(Path directory) {
-        Optional<RunningServer> server = RunningServer.read(directory);
-        if (server.isEmpty()) {
-            return Optional.empty();
+    private static Seen look(Path directory) {
+        if (!Files.isDirectory(directory)) {
+            return new Seen.Gone();
+        }
+        Optional<RunningServer> server = readable(directory);
+        if (server.flatMap(RunningServer::process).filter(ProcessId::isStopped).isPresent()) {
+            return new Seen.Silent(directory);
         }
         try {
-            return Optional.of(new Lease(
-                    ForkServer.attach(server.get().control()), server.get().base(), true));
-        } catch (VmmException e) {
-            if (e.nobodyThere()) {
-                return Optional.empty();
+            ForkServer attached = ForkServer.attach(RuntimeDirectory.control(directory));
+            if (server.isPresent()) {
+                return new Seen.Answers(new Lease(attached, server.get().base(), true));
             }
-            throw e;
+            attached.close();
+            return new Seen.Silent(directory);
+        } catch (VmmException e) {
+            return e.nobodyThere() ? new Seen.Gone() : new Seen.Silent(directory);
         }
     }
 

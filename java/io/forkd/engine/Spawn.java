@@ -18,8 +18,8 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.Set;
-import java.util.function.Consumer;
 
 /** Makes sandboxes: all of them, or none. */
 final class Spawn {
@@ -35,24 +35,25 @@ final class Spawn {
         this.cancellation = cancellation;
     }
 
-    void run(SpawnRequest request, Snapshot snapshot, Consumer<Sandbox> onReady, Progress progress) {
+    List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Progress progress) {
         Path root = runtime.sandboxes();
         // Those who choose namespaces do so one after the other: one that is chosen is free until its sandbox runs.
         try (FileLock use = snapshot.use().orElse(null);
                 FileLock choice = request.ownNetworks() ? FileLock.exclusive(root.resolve(".netns")) : null) {
-            run(request, snapshot, root, onReady, progress);
+            return run(request, snapshot, root, progress);
         } catch (IOException e) {
             throw ForkdException.of("make sandboxes in " + root, e);
         }
     }
 
-    private void run(SpawnRequest request, Snapshot snapshot, Path root, Consumer<Sandbox> onReady, Progress progress)
+    private List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Path root, Progress progress)
             throws IOException {
         List<String> namespaces = request.ownNetworks() ? freeNamespaces(request.count()) : List.of();
         Optional<String> tap = Fork.tap(snapshot, request.ownNetworks(), request.count(), progress);
         Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
                 ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), progress))
                 : Optional.empty();
+        List<Sandbox> made = new ArrayList<>();
         Map<String, OwnedDirectory> directories = new HashMap<>();
         try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), progress);
                 Children children = new Children(limit, cancellation)) {
@@ -77,12 +78,13 @@ final class Spawn {
                     child -> {
                         Sandbox sandbox = sandbox(child, directories, snapshot, source);
                         sandbox.write();
-                        onReady.accept(sandbox);
+                        made.add(sandbox);
                     },
                     Fork::failAll);
             children.keep();
             directories.values().forEach(OwnedDirectory::release);
             directories.clear();
+            return made;
         } finally {
             directories.values().forEach(OwnedDirectory::close);
         }
@@ -100,6 +102,7 @@ final class Spawn {
                 Servers.origin(snapshot),
                 source.lease().base(),
                 child.pid(),
+                OptionalLong.of(child.startTime()),
                 child.netns(),
                 source.written(),
                 Instant.now(),
@@ -108,7 +111,7 @@ final class Spawn {
 
     private List<String> freeNamespaces(int count) {
         Set<String> used = new HashSet<>();
-        sandboxes.list().forEach(sandbox -> sandbox.netns().ifPresent(used::add));
+        sandboxes.known().forEach(sandbox -> sandbox.netns().ifPresent(used::add));
         List<String> free = new ArrayList<>();
         for (int i = 1; free.size() < count; i++) {
             String name = Place.ownNamespace(i);

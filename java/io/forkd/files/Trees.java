@@ -43,25 +43,25 @@ public final class Trees {
         }
     }
 
-    /** Whether a path belongs to the user who runs us. */
+    /** Whether there is something, which may be a link, that belongs to the user who runs us. */
     public static boolean isOurs(Path path) throws IOException {
-        return owner(path) == ourUid();
+        try {
+            return owner(path) == ourUid();
+        } catch (NoSuchFileException e) {
+            return false;
+        }
     }
 
     /** Whether there is a directory, and no link to one, that belongs to the user who runs us. */
     public static boolean isOurDirectory(Path path) throws IOException {
-        try {
-            return Files.isDirectory(path, LinkOption.NOFOLLOW_LINKS) && isOurs(path);
-        } catch (NoSuchFileException e) {
-            return false;
-        }
+        return Files.isDirectory(path, LinkOption.NOFOLLOW_LINKS) && isOurs(path);
     }
 
     public static int ourUid() throws IOException {
         return owner(Path.of("/proc/self/task")); // the link /proc/self itself is root's
     }
 
-    public static int owner(Path path) throws IOException {
+    private static int owner(Path path) throws IOException {
         return (Integer) Files.getAttribute(path, "unix:uid", LinkOption.NOFOLLOW_LINKS);
     }
 

@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.files.FileLock;
+import io.forkd.files.Home;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import io.forkd.image.BlobStore;
@@ -95,8 +96,8 @@ public final class RootfsCache implements AutoCloseable {
             // It went in this moment.
         }
         String cache = environment.getOrDefault("XDG_CACHE_HOME", "");
-        String home = environment.getOrDefault("HOME", "");
-        return Path.of(cache.isEmpty() ? (home.isEmpty() ? "/tmp" : home) + "/.cache" : cache, "forkd");
+        return (cache.isEmpty() ? Home.of(environment, "XDG_CACHE_HOME").resolve(".cache") : Path.of(cache))
+                .resolve("forkd");
     }
 
     /** What to build. */

@@ -9,10 +9,12 @@ import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Where what runs is found. {@code <runtime>/<verb>-<pid>-<random>/} is the directory of a command that runs VMs, with
@@ -23,10 +25,14 @@ public final class RuntimeDirectory {
     /** What a Unix socket's address has room for, without the final NUL. */
     public static final int MAX_SOCKET_PATH = 107;
 
+    private static final Set<PosixFilePermission> PRIVATE = PosixFilePermissions.fromString("rwx------");
     private static final String SOCKET = ".vsock";
 
     /** A run's directory belongs to its process; the others have names without a dash. */
     private static final List<String> RUNS = List.of("fork-", "snapshot-");
+
+    private static final Path SESSIONS = Path.of("/run/user");
+    private static final Path LINGERING = Path.of("/var/lib/systemd/linger");
 
     private final Path root;
 
@@ -34,29 +40,37 @@ public final class RuntimeDirectory {
         this.root = root;
     }
 
-    /** {@code $XDG_RUNTIME_DIR/forkd}, else {@code /run/forkd} for root, else {@code /tmp/forkd-<uid>}. */
+    /**
+     * {@code /run/forkd} for root, so that its shells and its services see the same; else
+     * {@code $XDG_RUNTIME_DIR/forkd}, else {@code /tmp/forkd-<uid>}. Root may choose another place, too, but not that of a
+     * login session.
+     */
     public static RuntimeDirectory of(Map<String, String> environment) {
         String given = environment.getOrDefault("XDG_RUNTIME_DIR", "");
-        if (!given.isEmpty()) {
-            return new RuntimeDirectory(Path.of(given, "forkd").toAbsolutePath());
-        }
         try {
             int uid = Trees.ourUid();
+            if (!given.isEmpty() && !(uid == 0 && Path.of(given).startsWith(SESSIONS))) {
+                return new RuntimeDirectory(Path.of(given, "forkd").toAbsolutePath());
+            }
             return new RuntimeDirectory(uid == 0 ? Path.of("/run/forkd") : Path.of("/tmp/forkd-" + uid));
         } catch (IOException e) {
             throw ForkdException.of("look at /proc/self", e);
         }
     }
 
+    /** Whether the system removes it when the user has logged out, though processes go on. */
+    public boolean endsWithSession() {
+        return root.startsWith(SESSIONS) && !Files.exists(LINGERING.resolve(System.getProperty("user.name", "")));
+    }
+
     public Path root() {
         return root;
     }
 
-    /** A directory for this run; what dead runs left is removed first. */
+    /** A directory for this run. */
     public OwnedDirectory open(String verb) {
         try {
             make(root);
-            sweep();
             return OwnedDirectory.create(
                     root, verb + "-" + ProcessHandle.current().pid() + "-");
         } catch (IOException e) {
@@ -85,38 +99,57 @@ public final class RuntimeDirectory {
         }
     }
 
-    /** Anybody may make a directory in /tmp: ours has to be ours, and closed to others. */
     private static void make(Path directory) throws IOException {
         try {
             Files.createDirectory(directory, Trees.PRIVATE);
         } catch (FileAlreadyExistsException e) {
-            if (!Files.isDirectory(directory, LinkOption.NOFOLLOW_LINKS) || !Trees.isOurs(directory)) {
-                throw new ForkdException(
-                        Kind.FAILED,
-                        directory + " belongs to somebody else, or is no directory",
-                        "Remove it, or set XDG_RUNTIME_DIR to a directory of your own.");
-            }
-            Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwx------"));
+            requireOurs(directory);
         }
     }
 
-    /** Removes what {@link #leftovers} finds. */
-    public void sweep() {
-        try {
-            for (String run : RUNS) {
-                OwnedDirectory.sweep(root, run);
-            }
-        } catch (IOException e) {
-            throw ForkdException.of("remove what earlier runs left in " + root, e);
+    /** Anybody may make a directory in /tmp: what is in ours is believed, so it has to be ours, and closed to others. */
+    private static void requireOurs(Path directory) throws IOException {
+        boolean ours = Trees.isOurDirectory(directory);
+        Set<PosixFilePermission> given = ours ? Files.getPosixFilePermissions(directory) : Set.of();
+        if (!ours
+                || given.contains(PosixFilePermission.GROUP_WRITE)
+                || given.contains(PosixFilePermission.OTHERS_WRITE)) {
+            throw new ForkdException(
+                    Kind.FAILED,
+                    directory
+                            + (ours ? " can be written to by others" : " belongs to somebody else, or is no directory"),
+                    "Remove it, or set XDG_RUNTIME_DIR to a directory of your own.");
         }
+        if (!given.equals(PRIVATE)) {
+            Files.setPosixFilePermissions(directory, PRIVATE);
+        }
+    }
+
+    /** What is in {@code sandboxes} or {@code servers}; nothing when that is missing. */
+    public List<Path> list(String name) {
+        try {
+            return exists() ? Trees.list(root.resolve(name)) : List.of();
+        } catch (IOException e) {
+            throw ForkdException.of("list " + root.resolve(name), e);
+        }
+    }
+
+    private boolean exists() throws IOException {
+        boolean exists = Files.exists(root, LinkOption.NOFOLLOW_LINKS);
+        if (exists) {
+            requireOurs(root);
+        }
+        return exists;
     }
 
     /** Directories of runs that are no more. */
     public List<Path> leftovers() {
         try {
             List<Path> found = new ArrayList<>();
-            for (String run : RUNS) {
-                found.addAll(OwnedDirectory.abandoned(root, run));
+            if (exists()) {
+                for (String run : RUNS) {
+                    found.addAll(OwnedDirectory.abandoned(root, run));
+                }
             }
             return found;
         } catch (IOException e) {
@@ -155,13 +188,13 @@ public final class RuntimeDirectory {
     public Path find(String name) {
         List<Path> found = new ArrayList<>();
         try {
-            if (Sandbox.isId(name)) {
+            if (exists() && Sandbox.isId(name)) {
                 Path socket = Sandbox.vsock(root.resolve("sandboxes").resolve(name));
                 if (Files.exists(socket)) {
                     return socket;
                 }
             }
-            for (Path run : Trees.list(root)) {
+            for (Path run : exists() ? Trees.list(root) : List.<Path>of()) {
                 Path socket = run.resolve(name + SOCKET);
                 if (!name.contains("/") && Files.exists(socket) && OwnedDirectory.isAlive(run)) {
                     found.add(socket);

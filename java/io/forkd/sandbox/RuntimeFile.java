@@ -13,6 +13,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -80,6 +81,11 @@ record RuntimeFile(Path file, ObjectNode root) {
         return value.intValue();
     }
 
+    OptionalLong count(String field) {
+        JsonNode value = root.path(field);
+        return value.canConvertToLong() ? OptionalLong.of(value.longValue()) : OptionalLong.empty();
+    }
+
     Instant instant(String field) {
         try {
             return Instant.parse(text(field).orElseThrow(() -> damaged(file)));
@@ -89,6 +95,7 @@ record RuntimeFile(Path file, ObjectNode root) {
     }
 
     private static ForkdException damaged(Path file) {
-        return new ForkdException(Kind.DAMAGED, file + " is damaged", "End what it is about, and delete its folder.");
+        return new ForkdException(
+                Kind.DAMAGED, file + " is damaged", "forkd cleanup --yes ends what it is about, and removes it.");
     }
 }

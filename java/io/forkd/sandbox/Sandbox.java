@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.regex.Pattern;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
@@ -15,6 +16,7 @@ import tools.jackson.databind.node.ObjectNode;
  * @param snapshot what it was forked from
  * @param base the snapshot whose files its memory is mapped from; another one when it was forked from a branch that was
  *     not on disk yet
+ * @param startTime of its process; earlier versions did not write it down
  * @param volumes images that it has attached for writing
  * @param branches how many have been made of it
  */
@@ -24,6 +26,7 @@ public record Sandbox(
         Origin snapshot,
         Origin base,
         int pid,
+        OptionalLong startTime,
         Optional<String> netns,
         List<Path> volumes,
         Instant createdAt,
@@ -52,13 +55,20 @@ public record Sandbox(
         return RuntimeDirectory.control(directory);
     }
 
+    /** Its process, if it has not ended. */
+    public Optional<ProcessId> process() {
+        return startTime.isPresent()
+                ? Optional.of(new ProcessId(pid, startTime.getAsLong()))
+                : ProcessId.listeningAt(control());
+    }
+
     /** The manifest of the snapshot that it was forked from. */
     public static Path manifest(Path directory) {
         return directory.resolve("snapshot.json");
     }
 
     public Sandbox withOneMoreBranch() {
-        return new Sandbox(id, directory, snapshot, base, pid, netns, volumes, createdAt, branches + 1);
+        return new Sandbox(id, directory, snapshot, base, pid, startTime, netns, volumes, createdAt, branches + 1);
     }
 
     /** Empty when there is no such file: the sandbox is being made, or its maker died. */
@@ -71,6 +81,7 @@ public record Sandbox(
                     json.origin("snapshot"),
                     json.origin("base"),
                     json.number("pid"),
+                    json.count("start_time"),
                     json.text("netns"),
                     volumes,
                     json.instant("created_at"),
@@ -84,6 +95,7 @@ public record Sandbox(
         RuntimeFile.put(node, "snapshot", snapshot);
         RuntimeFile.put(node, "base", base);
         node.put("pid", pid);
+        startTime.ifPresent(ticks -> node.put("start_time", ticks));
         netns.ifPresent(name -> node.put("netns", name));
         ArrayNode array = node.putArray("volumes");
         volumes.forEach(volume -> array.add(volume.toString()));
@@ -91,7 +103,7 @@ public record Sandbox(
         RuntimeFile.write(file(directory), node);
     }
 
-    private static Path file(Path directory) {
+    public static Path file(Path directory) {
         return directory.resolve("sandbox.json");
     }
 }

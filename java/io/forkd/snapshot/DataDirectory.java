@@ -1,5 +1,6 @@
 package io.forkd.snapshot;
 
+import io.forkd.files.Home;
 import java.nio.file.Path;
 import java.util.Map;
 
@@ -7,14 +8,11 @@ import java.util.Map;
 public final class DataDirectory {
     private DataDirectory() {}
 
-    /** {@code $XDG_DATA_HOME/forkd}, else {@code $HOME/.local/share/forkd}, else {@code /tmp/.local/share/forkd}. */
+    /** {@code $XDG_DATA_HOME/forkd}, else {@code .local/share/forkd} in the home folder. */
     public static Path of(Map<String, String> environment) {
         String data = environment.getOrDefault("XDG_DATA_HOME", "");
-        if (!data.isEmpty()) {
-            return Path.of(data, "forkd").toAbsolutePath();
-        }
-        String home = environment.getOrDefault("HOME", "");
-        return Path.of(home.isEmpty() ? "/tmp" : home, ".local", "share", "forkd")
+        return (data.isEmpty() ? Home.of(environment, "XDG_DATA_HOME").resolve(".local/share") : Path.of(data))
+                .resolve("forkd")
                 .toAbsolutePath();
     }
 }

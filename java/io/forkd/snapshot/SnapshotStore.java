@@ -299,7 +299,8 @@ public final class SnapshotStore {
             List<Path> found = new ArrayList<>(OwnedDirectory.abandoned(root, STAGING));
             for (Path entry : Trees.list(root)) {
                 String name = entry.getFileName().toString();
-                if (name.startsWith(TRASH) || (name.startsWith(REPLACED) && !isAwaited(entry))) {
+                if (Trees.isOurs(entry)
+                        && (name.startsWith(TRASH) || (name.startsWith(REPLACED) && !isAwaited(entry)))) {
                     found.add(entry);
                 }
             }
@@ -325,11 +326,18 @@ public final class SnapshotStore {
                 }
                 trash = leftovers();
             }
-            for (Path leftover : trash) {
-                Trees.delete(leftover);
-            }
+            trash.forEach(SnapshotStore::tryToDelete);
         } catch (IOException e) {
             throw ForkdException.of("remove what an earlier run left in " + root, e);
+        }
+    }
+
+    /** What cannot be deleted hinders nobody; forkd cleanup says why it is still there. */
+    private static void tryToDelete(Path leftover) {
+        try {
+            Trees.delete(leftover);
+        } catch (IOException e) {
+            // The next sweep tries again.
         }
     }
 

@@ -2,6 +2,7 @@ package io.forkd.vmm;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.files.Home;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import java.io.IOException;
@@ -11,6 +12,7 @@ import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
@@ -18,6 +20,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.HexFormat;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 
 /**
@@ -77,11 +80,12 @@ public final class NativeFiles {
             byte[] index = resource(INDEX);
             Path directory = root.resolve(HexFormat.of().formatHex(sha256(index), 0, 16));
             Files.createDirectories(root, Trees.PRIVATE);
-            if (!Trees.isOurs(root)) {
+            if (!Trees.isOurDirectory(root) || isOpenToOthers(root)) {
                 throw new ForkdException(
                         Kind.FAILED,
-                        root + " belongs to somebody else, whose programs forkd would run",
-                        "Set XDG_CACHE_HOME to a directory of your own.");
+                        root
+                                + " belongs to somebody else, or can be written to by others, whose programs forkd would run",
+                        "Remove it, or set XDG_CACHE_HOME to a directory of your own.");
             }
             if (!parse(index).keySet().stream().allMatch(name -> Files.isExecutable(directory.resolve(name)))) {
                 Trees.delete(directory);
@@ -93,13 +97,16 @@ public final class NativeFiles {
         }
     }
 
+    private static boolean isOpenToOthers(Path directory) throws IOException {
+        Set<PosixFilePermission> given = Files.getPosixFilePermissions(directory);
+        return given.contains(PosixFilePermission.GROUP_WRITE) || given.contains(PosixFilePermission.OTHERS_WRITE);
+    }
+
     private static Path root() {
-        String cache = System.getenv("XDG_CACHE_HOME");
-        if (cache == null || cache.isEmpty()) {
-            String home = System.getenv("HOME");
-            cache = home == null || home.isEmpty() ? "/tmp" : home + "/.cache";
-        }
-        return Path.of(cache, "forkd", "native").toAbsolutePath();
+        String cache = System.getenv().getOrDefault("XDG_CACHE_HOME", "");
+        return (cache.isEmpty() ? Home.of(System.getenv(), "XDG_CACHE_HOME").resolve(".cache") : Path.of(cache))
+                .resolve("forkd/native")
+                .toAbsolutePath();
     }
 
     /** Unpacks beside the target and renames, so that the folder is complete whenever it can be seen. */
@@ -120,14 +127,28 @@ public final class NativeFiles {
             } catch (FileAlreadyExistsException | DirectoryNotEmptyException e) {
                 // Another process was faster, with the same content.
             }
-            for (Path other : Trees.list(root)) {
-                if (Files.isDirectory(other)
-                        && Files.getLastModifiedTime(other)
-                                .toInstant()
-                                .isBefore(Instant.now().minus(KEEP))) {
-                    Trees.delete(other);
-                }
+            removeOld(root, Instant.now().minus(KEEP));
+        }
+    }
+
+    /** Removes the files of other versions, except of those that run. */
+    static void removeOld(Path root, Instant before) throws IOException {
+        for (Path other : Trees.list(root)) {
+            if (Files.isDirectory(other)
+                    && Files.getLastModifiedTime(other).toInstant().isBefore(before)
+                    && ProcessHandle.allProcesses().noneMatch(process -> maps(process.pid(), other))) {
+                Trees.delete(other);
             }
+        }
+    }
+
+    /** Whether a process executes a file below a folder, or has its code loaded. */
+    private static boolean maps(long pid, Path directory) {
+        try {
+            return new String(Files.readAllBytes(Path.of("/proc", Long.toString(pid), "maps")), StandardCharsets.UTF_8)
+                    .contains(directory + "/");
+        } catch (IOException e) {
+            return false; // It ended, or is another user's, who has a folder of his own.
         }
     }
 

@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.Json;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -17,6 +18,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import picocli.CommandLine;
+import tools.jackson.databind.JsonNode;
 
 /** Arguments in, fields, output and exit status out; no process. */
 class CommandLineTest {
@@ -114,8 +116,6 @@ class CommandLineTest {
                 "kill a --all                           | 2 | --all",
                 "kill sb-00000000                       | 1 | there is no sandbox 'sb-00000000'",
                 "exec --child sb-00000000 -- true       | 1 | no running child or sandbox",
-                "where --json                           | 2 | --json is for --servers",
-                "images --json --tree                   | 2 | exclude each other",
                 "snapshot-info x                        | 1 | there is no snapshot 'x'",
                 "snapshot-compact x                     | 1 | there is no snapshot 'x'",
                 "snapshot-diff --from x --tag x --exec a | 2 | the same",
@@ -154,6 +154,44 @@ class CommandLineTest {
                 .contains(message)
                 .doesNotContain("\tat ");
         assertThat(out.size()).isZero();
+    }
+
+    @ParameterizedTest
+    @CsvSource({"frok, fork", "frk, fork", "snaphsot, snapshot", "lss, ls", "exce, exec"})
+    void verb_with_a_mistake_in_it_is_recognised(String typed, String meant) {
+        assertThat(run(typed)).isEqualTo(2);
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("Did you mean: forkd " + meant + "?");
+    }
+
+    @Test
+    void other_word_is_no_verb_with_mistakes() {
+        assertThat(run("nonsense")).isEqualTo(2);
+        assertThat(err.toString(StandardCharsets.UTF_8)).doesNotContain("Did you mean");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "snapshot-info x --json        | 1 | not_found",
+                "images --json --tree          | 2 | usage",
+                "where --json                  | 2 | usage",
+                "images --json --nonsense      | 2 | usage",
+                "spawn --tag x --json          | 1 | not_found",
+            })
+    void error_is_json_when_the_result_would_be(String line, int status, String code) {
+        assertThat(run(line.split(" +"))).isEqualTo(status);
+        assertThat(out.size()).isZero();
+        JsonNode error = Json.parse(err.toByteArray()).path("error");
+        assertThat(error.path("code").asString()).isEqualTo(code);
+        assertThat(error.path("message").asString()).isNotEmpty();
+        assertThat(error.path("remedy").isString()).isTrue();
+    }
+
+    @Test
+    void error_of_a_command_in_children_is_for_people() {
+        assertThat(run("fork", "--tag", "x", "-n", "1", "--", "ls", "--json")).isEqualTo(1);
+        assertThat(err.toString(StandardCharsets.UTF_8)).startsWith("Error: ");
     }
 
     @Test
@@ -250,6 +288,42 @@ class CommandLineTest {
         assertThat(staging).exists();
         assertThat(run("cleanup", "--yes")).isZero();
         assertThat(staging).doesNotExist();
+    }
+
+    @Test
+    void cleanup_touches_only_what_is_ours_and_goes_on_after_a_failure() throws Exception {
+        Path foreign = Files.createDirectory(
+                Path.of("/tmp/forkd-fork-test-" + ProcessHandle.current().pid()));
+        Path stuck = snapshotFolder(".trash-stuck-1").resolve("mounted");
+        Path other = snapshotFolder(".trash-x-1");
+        Path target = Files.createDirectory(directory.resolve("target"));
+        Path link = Files.createSymbolicLink(foreign.resolveSibling(foreign.getFileName() + "-link"), target);
+        Files.createDirectory(stuck);
+        try {
+            tool("chown", "12345", foreign.toString());
+            tool("mount", "-t", "tmpfs", "none", stuck.toString()); // A mount point cannot be removed.
+            assertThat(run("cleanup", "--yes")).isEqualTo(1);
+            assertThat(out.toString(StandardCharsets.UTF_8))
+                    .contains("skipped (another user's)")
+                    .containsPattern("failed +.*\\.trash-stuck-1")
+                    .containsPattern("deleted +.*\\.trash-x-1")
+                    .contains("1 deleted");
+            assertThat(err.toString(StandardCharsets.UTF_8)).contains("Error: ").contains("mounted");
+            assertThat(foreign).exists();
+            assertThat(link).exists();
+            assertThat(other).doesNotExist();
+        } finally {
+            tool("umount", stuck.toString());
+            Files.delete(foreign);
+            Files.delete(link);
+        }
+    }
+
+    /** As root, as all that mounts in these tests. */
+    private static void tool(String... command) throws Exception {
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+        String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(process.waitFor()).as(said).isZero();
     }
 
     @Test

@@ -4,13 +4,18 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
 import java.util.Map;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class RuntimeDirectoryTest {
     @TempDir
@@ -27,6 +32,45 @@ class RuntimeDirectoryTest {
                     .isEqualTo("rwx------");
             assertThat(run.path().getFileName().toString())
                     .startsWith("fork-" + ProcessHandle.current().pid() + "-");
+        }
+    }
+
+    /** Somebody else has made it first, with links in place of what forkd makes there. */
+    @ParameterizedTest
+    @ValueSource(strings = {"foreign", "link", "open"})
+    void directory_that_others_may_have_filled_is_not_even_read(String how) throws Exception {
+        Path root = Files.createDirectory(temporary.resolve(how.equals("link") ? "elsewhere" : "forkd"));
+        Files.createSymbolicLink(
+                Files.createDirectory(root.resolve("sandboxes")).resolve(".lock"), temporary.resolve("made"));
+        Files.createDirectory(root.resolve("fork-1-00000000"));
+        switch (how) {
+            case "foreign" -> Files.setAttribute(root, "unix:uid", 12345);
+            case "link" -> Files.createSymbolicLink(temporary.resolve("forkd"), root);
+            default -> Files.setPosixFilePermissions(root, PosixFilePermissions.fromString("rwxrwxrwx"));
+        }
+        for (ThrowingCallable use : List.<ThrowingCallable>of(
+                () -> runtime().open("fork"),
+                () -> runtime().sandboxes(),
+                () -> runtime().list("sandboxes"),
+                () -> runtime().leftovers(),
+                () -> runtime().find("sb-00000000"))) {
+            assertThatThrownBy(use)
+                    .hasMessageContaining(temporary.resolve("forkd").toString());
+        }
+        assertThat(temporary.resolve("made")).doesNotExist();
+        assertThat(root.resolve("fork-1-00000000")).exists();
+    }
+
+    @Test
+    void root_has_one_directory_whatever_session_it_has() throws IOException {
+        Path session =
+                RuntimeDirectory.of(Map.of("XDG_RUNTIME_DIR", "/run/user/0")).root();
+        Path none = RuntimeDirectory.of(Map.of()).root();
+        if (Trees.ourUid() == 0) {
+            assertThat(session).isEqualTo(none).isEqualTo(Path.of("/run/forkd"));
+        } else {
+            assertThat(session).isEqualTo(Path.of("/run/user/0/forkd"));
+            assertThat(none).isEqualTo(Path.of("/tmp/forkd-" + Trees.ourUid()));
         }
     }
 

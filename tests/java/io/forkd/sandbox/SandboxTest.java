@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -27,6 +28,7 @@ class SandboxTest {
                 ORIGIN,
                 new Origin("base", Instant.EPOCH),
                 42,
+                OptionalLong.of(7),
                 Optional.of("forkd-child-1"),
                 List.of(Path.of("/v.ext4")),
                 Instant.EPOCH,
@@ -61,9 +63,12 @@ class SandboxTest {
 
     @Test
     void server_file_is_read_as_it_was_written() throws IOException {
-        RunningServer server = new RunningServer(temporary, ORIGIN, ORIGIN, Instant.EPOCH);
+        RunningServer server = new RunningServer(temporary, ORIGIN, ORIGIN, Instant.EPOCH, Optional.empty());
         assertThat(RunningServer.read(temporary)).isEmpty();
         server.write();
         assertThat(RunningServer.read(temporary)).contains(server);
+        RunningServer started = server.withProcess(Optional.of(new ProcessId(42, 7)));
+        started.write();
+        assertThat(RunningServer.read(temporary)).contains(started);
     }
 }

@@ -1,0 +1,44 @@
+package io.forkd.sandbox;
+
+import java.nio.file.Path;
+
+/** What the folder of a sandbox is found to hold. */
+public sealed interface Found {
+    Path directory();
+
+    default String id() {
+        return String.valueOf(directory().getFileName());
+    }
+
+    /** A sandbox that lives, and of which is known what it is. */
+    sealed interface Known extends Found {
+        Sandbox sandbox();
+
+        @Override
+        default Path directory() {
+            return sandbox().directory();
+        }
+    }
+
+    /**
+     * It answers.
+     *
+     * @param hostFull whether a write of its to a private disk has failed, since the host had no room for it
+     */
+    record Running(Sandbox sandbox, boolean hostFull) implements Known {}
+
+    /** Its process lives and does not answer: it was stopped, or its cgroup frozen, or it waits for a device. */
+    record Stopped(Sandbox sandbox) implements Known {}
+
+    /** Its process lives and speaks the language of another version. */
+    record OtherVersion(Sandbox sandbox) implements Known {}
+
+    /** Its process lives, and what tells of it cannot be read. */
+    record Damaged(Path directory, String reason) implements Found {}
+
+    /** Who makes it lives, and it is not ready. */
+    record BeingMade(Path directory) implements Found {}
+
+    /** It has ended, or its maker died before it was ready, and the folder is left. */
+    record Ended(Path directory) implements Found {}
+}

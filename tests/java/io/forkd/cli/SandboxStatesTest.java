@@ -1,0 +1,236 @@
+package io.forkd.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.forkd.sandbox.Origin;
+import io.forkd.sandbox.ProcessId;
+import io.forkd.sandbox.RuntimeDirectory;
+import io.forkd.sandbox.Sandbox;
+import io.forkd.vmm.TestVms;
+import io.forkd.vmm.VmStatus;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Sandboxes that are not as they should be: VM processes on this machine's /dev/kvm, and others in their place. */
+class SandboxStatesTest {
+    @TempDir
+    Path scratch;
+
+    private final ByteArrayOutputStream out = new ByteArrayOutputStream();
+    private final ByteArrayOutputStream err = new ByteArrayOutputStream();
+    private final List<ProcessHandle> started = new ArrayList<>();
+    private TestVms vms;
+
+    @BeforeEach
+    void snapshot() throws Exception {
+        vms = new TestVms(Files.createDirectory(scratch.resolve("snapshot")));
+    }
+
+    @AfterEach
+    void end() {
+        started.forEach(ProcessHandle::destroyForcibly);
+        vms.close();
+    }
+
+    private int run(String... arguments) {
+        out.reset();
+        err.reset();
+        Shell shell = Shell.of(
+                new PrintStream(out, true, StandardCharsets.UTF_8),
+                new PrintStream(err, true, StandardCharsets.UTF_8),
+                false,
+                Map.of("XDG_DATA_HOME", scratch.toString(), "XDG_RUNTIME_DIR", scratch.toString()));
+        return Main.run(shell, arguments);
+    }
+
+    private String printed() {
+        return out.toString(StandardCharsets.UTF_8);
+    }
+
+    private Path folder(String id) {
+        return RuntimeDirectory.of(Map.of("XDG_RUNTIME_DIR", scratch.toString()))
+                .sandboxes()
+                .resolve(id);
+    }
+
+    private Sandbox write(String id, int pid, OptionalLong startTime) {
+        Origin origin = new Origin("py", Instant.EPOCH);
+        Sandbox sandbox = new Sandbox(
+                id, folder(id), origin, origin, pid, startTime, Optional.empty(), List.of(), Instant.EPOCH, 0);
+        sandbox.write();
+        return sandbox;
+    }
+
+    private Sandbox sandbox(String id) throws IOException {
+        VmStatus status = vms.detached(RuntimeDirectory.control(folder(id)));
+        started.add(ProcessHandle.of(status.pid()).orElseThrow());
+        return write(id, status.pid(), OptionalLong.of(status.startTime()));
+    }
+
+    /** Something else that listens at the control socket, and says this to everybody. */
+    private Sandbox stranger(String id, String says, OptionalLong startTime) throws IOException {
+        Path folder = Files.createDirectories(folder(id));
+        Process process = new ProcessBuilder(
+                        "python3",
+                        "-c",
+                        "import socket, sys, time\n"
+                                + "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+                                + "s.bind(sys.argv[1]); s.listen(100); print(flush=True)\n"
+                                + "held = []\n"
+                                + "while True:\n"
+                                + "    held.append(s.accept()[0])\n"
+                                + "    if sys.argv[2]: held[-1].send(sys.argv[2].encode())\n",
+                        RuntimeDirectory.control(folder).toString(),
+                        says)
+                .start();
+        started.add(process.toHandle());
+        assertThat(process.getInputStream().read()).isEqualTo('\n');
+        return write(
+                id,
+                (int) process.pid(),
+                startTime.isPresent()
+                        ? startTime
+                        : OptionalLong.of(
+                                ProcessId.of((int) process.pid()).orElseThrow().startTime()));
+    }
+
+    private void stop(Sandbox sandbox) throws Exception {
+        new ProcessBuilder("kill", "-STOP", Integer.toString(sandbox.pid()))
+                .start()
+                .waitFor();
+        ProcessId process = ProcessId.of(sandbox.pid()).orElseThrow();
+        while (!process.isStopped()) {
+            Thread.onSpinWait();
+        }
+    }
+
+    private static void cutInHalf(Sandbox sandbox) throws IOException {
+        Path file = Sandbox.file(sandbox.directory());
+        String text = Files.readString(file, StandardCharsets.UTF_8);
+        Files.writeString(file, text.substring(0, text.length() / 2), StandardCharsets.UTF_8);
+    }
+
+    private void assertListed(String id, String state) {
+        assertThat(run("ls")).isZero();
+        assertThat(printed().lines()).anyMatch(line -> line.startsWith(id) && line.endsWith("  " + state));
+        assertThat(run("ls", "--json")).isZero();
+        assertThat(printed()).contains("\"id\" : \"" + id + "\"").contains("\"state\" : \"" + state + "\"");
+    }
+
+    private void assertKilled(Sandbox sandbox) {
+        assertThat(run("kill", sandbox.id()))
+                .as(err.toString(StandardCharsets.UTF_8))
+                .isZero();
+        assertThat(printed()).isEqualTo("killed " + sandbox.id() + "\n");
+        assertGone(sandbox);
+        assertThat(run("kill", sandbox.id())).isEqualTo(1);
+    }
+
+    private static void assertGone(Sandbox sandbox) {
+        assertThat(ProcessHandle.of(sandbox.pid())
+                        .filter(ProcessHandle::isAlive)
+                        .flatMap(process -> ProcessId.of((int) process.pid()))
+                        .map(ProcessId::startTime))
+                .isNotEqualTo(Optional.of(sandbox.startTime().orElse(0)));
+        assertThat(sandbox.directory()).doesNotExist();
+    }
+
+    @Test
+    void running_one_is_listed_and_killed() throws Exception {
+        Sandbox sandbox = sandbox("sb-00000001");
+        assertListed(sandbox.id(), "running");
+        assertKilled(sandbox);
+    }
+
+    @Test
+    void stopped_one_is_listed_and_killed() throws Exception {
+        Sandbox sandbox = sandbox("sb-00000001");
+        stop(sandbox);
+        assertListed(sandbox.id(), "stopped");
+        assertThat(run("fork", "--tag", "none", "-n", "1")).isEqualTo(1);
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("there is no snapshot 'none'");
+        assertThat(run("snapshot", "--from-sandbox", sandbox.id())).isEqualTo(1);
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("does not answer");
+        assertKilled(sandbox);
+    }
+
+    @Test
+    void damaged_one_is_listed_and_killed() throws Exception {
+        Sandbox sandbox = sandbox("sb-00000001");
+        cutInHalf(sandbox);
+        assertListed(sandbox.id(), "damaged");
+        assertThat(run("fork", "--tag", "none", "-n", "1")).isEqualTo(1);
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("there is no snapshot 'none'");
+        assertThat(run("rmi", "none")).isEqualTo(1);
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("there is no snapshot 'none'");
+        assertKilled(sandbox);
+    }
+
+    @Test
+    void damaged_one_that_is_stopped_is_killed_by_who_listens() throws Exception {
+        Sandbox sandbox = sandbox("sb-00000001");
+        cutInHalf(sandbox);
+        stop(sandbox);
+        assertKilled(sandbox);
+    }
+
+    @Test
+    void cleanup_offers_what_is_damaged_and_ends_it() throws Exception {
+        Sandbox whole = sandbox("sb-00000001");
+        Sandbox damaged = sandbox("sb-00000002");
+        cutInHalf(damaged);
+        assertThat(run("cleanup")).isZero();
+        assertThat(printed()).contains(damaged.directory().toString()).doesNotContain(whole.id());
+        assertThat(run("cleanup", "--yes")).isZero();
+        assertGone(damaged);
+        assertListed(whole.id(), "running");
+    }
+
+    @Test
+    void what_is_left_of_a_damaged_one_that_ended_is_removed() throws Exception {
+        Sandbox sandbox = sandbox("sb-00000001");
+        cutInHalf(sandbox);
+        ProcessHandle.of(sandbox.pid()).ifPresent(ProcessHandle::destroyForcibly);
+        while (ProcessId.of(sandbox.pid()).isPresent()) {
+            Thread.sleep(10);
+        }
+        assertThat(run("ls")).isZero();
+        assertThat(printed()).isEmpty();
+        assertThat(sandbox.directory()).doesNotExist();
+    }
+
+    @Test
+    void one_of_another_version_is_listed_and_killed() throws Exception {
+        Sandbox sandbox = stranger("sb-00000001", "another language", OptionalLong.empty());
+        assertListed(sandbox.id(), "other version");
+        assertKilled(sandbox);
+    }
+
+    @Test
+    void many_that_do_not_answer_are_asked_at_once_and_all_are_killed() throws Exception {
+        List<Sandbox> all = new ArrayList<>(List.of(sandbox("sb-00000001")));
+        stop(all.get(0));
+        for (int i = 10; i < 30; i++) {
+            all.add(stranger("sb-000000" + i, "", OptionalLong.empty()));
+        }
+        assertThat(run("ls")).isZero();
+        assertThat(printed().lines().filter(line -> line.endsWith("  stopped"))).hasSize(all.size());
+        assertThat(run("kill", "--all")).isZero();
+        assertThat(printed().lines()).hasSize(all.size()).allMatch(line -> line.startsWith("killed sb-"));
+        all.forEach(SandboxStatesTest::assertGone);
+    }
+}
