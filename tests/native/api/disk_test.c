@@ -65,15 +65,20 @@ static int unmake(void **state)
     return 0;
 }
 
-/* Change a byte of the layer's data, or change it back: no length, no table and no header is wrong. */
-static void damage(const struct disks *disks)
+/* Change a byte of a layer's data, or change it back: no length, no table and no header is wrong. */
+static void damage_file(const char *path)
 {
     uint8_t byte;
-    int fd = open(disks->layer, O_RDWR | O_CLOEXEC);
-    assert_int_equal(pread(fd, &byte, 1, 100000), 1);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(fd, &byte, 1, 5000), 1);
     byte ^= 1;
-    assert_int_equal(pwrite(fd, &byte, 1, 100000), 1);
+    assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
     close(fd);
+}
+
+static void damage(const struct disks *disks)
+{
+    damage_file(disks->layer);
 }
 
 static struct forkd_server *start_server(const struct disks *disks, const char *scratch)
@@ -120,6 +125,38 @@ static void damage_is_not_merged(void **state)
     damage(disks);
     OK(forkd_disk_flatten(&disks->disk, flat, &error));
     assert_int_equal(unlink(flat), 0);
+}
+
+static void damaged_memory_is_not_put_together_either(void **state)
+{
+    const struct disks *disks = *state;
+    struct forkd_error error = {0};
+    char directory[128];
+    char layer[160];
+    char command[192];
+    const char *const layers[] = {layer};
+    const char *flat = FILE_IN(disks->folder, FLAT);
+    folder_file(&disks->folder, "branch", directory, sizeof directory);
+    snprintf(layer, sizeof layer, "%s/memory.layer", directory);
+    struct forkd_server *server = start_server(disks, NULL);
+    struct forkd_vm *child = fork_child(server, NULL);
+    struct forkd_server *twin = NULL;
+    const struct forkd_branch_options options = {.directory = directory, .flags = FORKD_BRANCH_LAYER};
+    assert_int_equal(mkdir(directory, 0700), 0);
+    OK(forkd_vm_branch(child, &options, &twin, NULL, &error));
+    OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+    forkd_server_free(twin);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+    damage_file(layer);
+    assert_int_equal(forkd_memory_flatten(disks->memory, layers, 1, flat, &error), -EBADMSG);
+    assert_string_equal(error.object, layer);
+    assert_int_equal(access(flat, F_OK), -1);
+    damage_file(layer);
+    OK(forkd_memory_flatten(disks->memory, layers, 1, flat, &error));
+    assert_int_equal(unlink(flat), 0);
+    snprintf(command, sizeof command, "rm -r '%s'", directory);
+    assert_int_equal(system(command), 0);
 }
 
 static void a_fifo_is_no_disk_and_not_waited_for(void **state)
@@ -321,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_server_does_not_start_with_a_damaged_layer),
         cmocka_unit_test(damage_is_not_merged),
         cmocka_unit_test(a_branch_does_not_merge_damage_either),
+        cmocka_unit_test(damaged_memory_is_not_put_together_either),
         cmocka_unit_test(a_fifo_is_no_disk_and_not_waited_for),
         cmocka_unit_test(a_full_host_is_told),
         cmocka_unit_test(a_branch_is_refused_before_descriptors_run_out),
