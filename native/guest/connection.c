@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -48,6 +49,19 @@ static void unmount_volumes(struct writer *writer)
     writer_text(writer, "]}\n");
 }
 
+static void mount_volumes(struct writer *writer)
+{
+    const char *failed = "";
+    char error[320];
+    int status = volumes_mount(&failed);
+    if (status == 0) {
+        writer_text(writer, "{\"mounted\":true}\n");
+        return;
+    }
+    snprintf(error, sizeof error, "volume on %s: %s", failed, strerror(-status));
+    reply_error(writer, error, REPLY_NO_CODE);
+}
+
 static void answer(struct agent *agent, const struct request *request, struct writer *writer)
 {
     peer_watch(writer->fd);
@@ -66,6 +80,9 @@ static void answer(struct agent *agent, const struct request *request, struct wr
         break;
     case REQUEST_UNMOUNT:
         unmount_volumes(writer);
+        break;
+    case REQUEST_MOUNT:
+        mount_volumes(writer);
         break;
     case REQUEST_SHUTDOWN:
         writer_text(writer, "{\"exit_code\":0}\n");

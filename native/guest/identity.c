@@ -185,6 +185,15 @@ static void note(struct guest_identity_ack *ack, int status, const char *step)
     snprintf(ack->message, sizeof ack->message, "%s: %s", step, strerror(-status));
 }
 
+static void mount_volumes(struct guest_identity_ack *ack)
+{
+    const char *failed = "";
+    char step[80];
+    int status = volumes_mount(&failed);
+    snprintf(step, sizeof step, "volume on %.64s", failed);
+    note(ack, status, step);
+}
+
 void identity_apply(const struct identity_target *target, const struct guest_identity *identity,
                     struct guest_identity_ack *ack)
 {
@@ -196,7 +205,7 @@ void identity_apply(const struct identity_target *target, const struct guest_ide
     note(ack, set_clock(identity), "clock");
     note(ack, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0, "hostname");
     identity_write_files(target->root, identity);
-    note(ack, volumes_mount(), "volumes");
+    mount_volumes(ack);
     note(ack, tcp_end_connections(), "ending the snapshot's TCP connections");
     note(ack, warm_reseed_finish(target->warm), "reseeding the warm interpreter");
 }

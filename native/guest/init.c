@@ -129,6 +129,17 @@ _Noreturn static void give_up(int status, const char *why)
     power_off();
 }
 
+/* What cannot be mounted now cannot be in a child either, all of which would end. */
+static void mount_volumes(void)
+{
+    const char *failed = "";
+    char why[320];
+    int status = volumes_mount(&failed);
+    snprintf(why, sizeof why, "volume on %s: %s", failed, strerror(-status));
+    if (status < 0)
+        give_up(status, why);
+}
+
 static void set_up(void)
 {
     umask(022);
@@ -147,7 +158,7 @@ static void set_up(void)
     set_environment();
     set_hostname();
     volumes_init(cmdline);
-    volumes_mount();
+    mount_volumes();
     set_network();
     identity_begin("");
 }

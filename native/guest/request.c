@@ -243,6 +243,10 @@ static bool take_action(const struct members *members, struct request *out, char
         out->action = REQUEST_UNMOUNT;
         return true;
     }
+    if (strcmp(action, "mount") == 0) {
+        out->action = REQUEST_MOUNT;
+        return true;
+    }
     if (strcmp(action, "shutdown") == 0) {
         out->action = REQUEST_SHUTDOWN;
         return true;

@@ -16,6 +16,7 @@ enum request_action {
     REQUEST_EXEC,
     REQUEST_EVAL,
     REQUEST_UNMOUNT,
+    REQUEST_MOUNT,
     REQUEST_SHUTDOWN,
 };
 

@@ -67,13 +67,15 @@ static int mount_one(const struct cmdline_mount *volume)
     return status;
 }
 
-int volumes_mount(void)
+int volumes_mount(const char **failed)
 {
     int status = 0;
     for (size_t i = 0; i < volume_count; i++) {
         int mounted = is_mounted(&volumes[i]) ? 0 : mount_one(&volumes[i]);
-        if (status == 0)
-            status = mounted;
+        if (status < 0 || mounted == 0)
+            continue;
+        status = mounted;
+        *failed = volumes[i].target;
     }
     return status;
 }

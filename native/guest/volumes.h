@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The volumes that the kernel command line names (forkd.mounts). A writable one is unmounted while a snapshot
- * is taken and mounted again in every child: by then, others may have written to its image.
+ * is taken and mounted again in every child, for others may have written to its image by then, and in a guest
+ * that goes on.
  */
 #ifndef FORKD_GUEST_VOLUMES_H
 #define FORKD_GUEST_VOLUMES_H
@@ -13,8 +14,11 @@
 /* Before a thread or another process is started, which then knows the list as well. */
 void volumes_init(const char *cmdline);
 
-/* Mounts those that are not. 0, or the negative errno of the first that failed; the console has them all. */
-int volumes_mount(void);
+/*
+ * Mounts those that are not. 0, or the negative errno of the first that failed, and where that belongs; the
+ * console has them all.
+ */
+int volumes_mount(const char **failed);
 
 struct volumes_busy {
     size_t count;

@@ -234,8 +234,10 @@ static int check_disks(const struct server *server, struct forkd_error *err)
     const struct machine_config *config = &server->vm->machine.config;
     for (uint32_t i = 0; i < config->disk_count && server->is_twin; i++) {
         if (disk_mode(server->vm->machine.disks[i]) == FORKD_DISK_SHARED)
-            return error_set(err, EBUSY, "fork", "branch",
-                             "a disk is attached for writing to the VM that it is a branch of");
+            return error_set(
+                err, EBUSY, "fork", "branch",
+                "its source writes to a volume, which no child of it can have before the branch is "
+                "complete and the source has ended");
     }
     return 0;
 }

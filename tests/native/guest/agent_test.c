@@ -33,10 +33,11 @@ static void ping_has_all_fields(void **state)
     assert_answer(served, "{\"action\":\"ping\"}", expected);
 }
 
-static void a_guest_without_volumes_unmounts_none(void **state)
+static void a_guest_without_volumes_unmounts_and_mounts_none(void **state)
 {
     (void)state;
     assert_answer(served, "{\"action\":\"unmount\"}", "{\"busy\":[]}\n");
+    assert_answer(served, "{\"action\":\"mount\"}", "{\"mounted\":true}\n");
 }
 
 static void a_line_without_newline_is_answered(void **state)
@@ -577,7 +578,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ping_has_all_fields),
-        cmocka_unit_test(a_guest_without_volumes_unmounts_none),
+        cmocka_unit_test(a_guest_without_volumes_unmounts_and_mounts_none),
         cmocka_unit_test(a_line_without_newline_is_answered),
         cmocka_unit_test(a_client_that_does_not_half_close_is_answered),
         cmocka_unit_test(an_empty_connection_is_closed_silently),

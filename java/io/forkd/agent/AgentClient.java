@@ -182,6 +182,15 @@ public final class AgentClient {
                 .toList();
     }
 
+    /** Has a guest that goes on mount them again. */
+    public void mount() {
+        ObjectNode reply =
+                ask(JsonNodeFactory.instance.objectNode().put("action", "mount"), CONNECT, Optional.of(UNMOUNT));
+        text(reply, "error").ifPresent(error -> {
+            throw new ForkdException(Kind.FAILED, "the guest could not mount its volumes: " + error);
+        });
+    }
+
     /** What an evaluation came to. */
     public sealed interface Evaluation {
         /** It has a value: the {@code repr()} of Python, or a JSON document. */
