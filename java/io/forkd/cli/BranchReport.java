@@ -1,7 +1,8 @@
 package io.forkd.cli;
 
 import io.forkd.engine.BranchResult;
-import io.forkd.engine.SnapshotInfo.FileSize;
+import io.forkd.files.FileSize;
+import io.forkd.snapshot.Snapshot;
 import java.time.Duration;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -12,6 +13,7 @@ record BranchReport(Shell shell, BranchResult result, long nanos) {
         shell.print("dir:      " + result.directory());
         result.parent().ifPresent(parent -> shell.print("parent_tag: " + parent));
         shell.print("pause_ms: " + Format.inMillis(result.pause()));
+        result.volumesAway().ifPresent(away -> shell.print("volumes_away_ms: " + Format.inMillis(away)));
         if (result.written()) {
             shell.print("on disk:  " + Format.size(bytes()) + " after "
                     + Duration.ofNanos(nanos).toMillis() + " ms");
@@ -27,6 +29,7 @@ record BranchReport(Shell shell, BranchResult result, long nanos) {
                 .put("pause_ms", Format.inMillis(result.pause()))
                 .put("total_ms", Format.inMillis(Duration.ofNanos(nanos)))
                 .put("state", result.written() ? "complete" : "writing");
+        result.volumesAway().ifPresent(away -> node.put("volumes_away_ms", Format.inMillis(away)));
         result.parent().ifPresent(parent -> node.put("parent_tag", parent.value()));
         if (result.written()) {
             node.put("physical_bytes", bytes());
@@ -35,7 +38,8 @@ record BranchReport(Shell shell, BranchResult result, long nanos) {
     }
 
     private long bytes() {
-        return shell.engine().snapshots().info(result.tag()).files().stream()
+        return shell.engine().snapshots().info(result.tag(), shell).files().stream()
+                .filter(file -> !Snapshot.isCache(file.name()))
                 .mapToLong(FileSize::physical)
                 .sum();
     }

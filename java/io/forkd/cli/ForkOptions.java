@@ -27,8 +27,9 @@ final class ForkOptions {
             names = "--volume-conflict",
             paramLabel = "fail|private",
             defaultValue = "fail",
-            description = "When a writable volume is in use already, or by several of them: fail, or give each a"
-                    + " copy-on-write view that ends with it. Default: ${DEFAULT-VALUE}.")
+            description = "fail: what a child writes to a volume goes to its image, which no other VM may have;"
+                    + " private: each has a copy-on-write view of its own, which ends with it."
+                    + " Default: ${DEFAULT-VALUE}.")
     VolumeConflict volumeConflict = VolumeConflict.FAIL;
 
     @Option(names = "--json", description = "Print JSON: fork one object a line, as things happen, spawn an array.")

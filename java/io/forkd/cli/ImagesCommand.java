@@ -19,7 +19,10 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-@Command(name = "images", description = "Lists the snapshots, the newest first.", sortOptions = false)
+@Command(
+        name = "images",
+        description = "Lists the snapshots, the newest first, with what they take on the disk (without caches).",
+        sortOptions = false)
 final class ImagesCommand implements Callable<Integer> {
     private final Shell shell;
 
@@ -65,12 +68,13 @@ final class ImagesCommand implements Callable<Integer> {
         shell.print(String.format(Locale.ROOT, row, "TAG", "SIZE", "MEMORY", "CREATED", "ROOTFS", "STATE"));
         long total = 0;
         for (Entry entry : entries) {
-            total += entry.bytes();
+            long bytes = entry.bytes();
+            total += bytes;
             shell.print(String.format(
                     Locale.ROOT,
                     row,
                     entry.tag(),
-                    Format.size(entry.bytes()),
+                    Format.size(bytes),
                     Format.size(entry.memoryBytes()),
                     entry.modified()
                             .map(time -> Format.age(Duration.between(time, Instant.now())))

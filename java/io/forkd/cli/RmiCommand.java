@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -41,13 +42,17 @@ final class RmiCommand implements Callable<Integer> {
         int removed = 0;
         for (String tag : tags) {
             try {
-                shell.engine()
+                List<SnapshotTag> orphans = shell.engine()
                         .snapshots()
                         .remove(
                                 new SnapshotTag(tag),
                                 cascade,
                                 force,
                                 each -> shell.print("removed " + each + " (disk)"));
+                if (!orphans.isEmpty()) {
+                    shell.warn("without their parent, and so of no use: "
+                            + orphans.stream().map(SnapshotTag::value).collect(Collectors.joining(" ")));
+                }
                 removed++;
             } catch (ForkdException e) {
                 shell.note("Error: " + e.sentence());

@@ -53,7 +53,8 @@ final class SnapshotCommand implements Callable<Integer> {
             names = "--volume-conflict",
             paramLabel = "fail|private",
             defaultValue = "fail",
-            description = "When a writable volume is in use already: fail, or give the guest a copy-on-write view."
+            description = "fail: what the guest writes to a volume goes to its image, which no other VM may have;"
+                    + " private: it has a copy-on-write view of its own, which its snapshots keep."
                     + " Default: ${DEFAULT-VALUE}.")
     VolumeConflict volumeConflict = VolumeConflict.FAIL;
 

@@ -2,9 +2,11 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.agent.AgentClient;
 import io.forkd.engine.BranchResult;
 import io.forkd.engine.DiffRequest;
 import io.forkd.snapshot.SnapshotTag;
+import java.io.PrintStream;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -70,8 +72,16 @@ final class SnapshotDiffCommand implements Callable<Integer> {
             throw new ForkdException(Kind.USAGE, "--from and --tag are the same");
         }
         long start = System.nanoTime();
-        BranchResult result = shell.engine()
-                .diff(new DiffRequest(from, tag, words(exec), Duration.ofSeconds(execTimeoutSecs), force), shell);
+        BranchResult result;
+        try {
+            result = shell.engine()
+                    .diff(
+                            new DiffRequest(
+                                    from, tag, words(exec), Duration.ofSeconds(execTimeoutSecs), output(), force),
+                            shell);
+        } catch (Shell.OutputLost e) {
+            return e.report(shell);
+        }
         shell.clear();
         BranchReport report = new BranchReport(shell, result, System.nanoTime() - start);
         if (json) {
@@ -80,6 +90,26 @@ final class SnapshotDiffCommand implements Callable<Integer> {
             report.print();
         }
         return 0;
+    }
+
+    /** What the command writes, to where it would write; with JSON on stdout, all of it to stderr. */
+    private AgentClient.Output output() {
+        return new AgentClient.Output() {
+            @Override
+            public void stdout(byte[] bytes) {
+                write(json ? shell.err() : shell.out(), bytes);
+            }
+
+            @Override
+            public void stderr(byte[] bytes) {
+                write(shell.err(), bytes);
+            }
+
+            private void write(PrintStream to, byte[] bytes) {
+                shell.clear();
+                shell.write(to, bytes);
+            }
+        };
     }
 
     /** Splits at blanks; quotes keep them, and there are no escapes. */

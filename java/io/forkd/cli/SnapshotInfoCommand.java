@@ -1,9 +1,10 @@
 package io.forkd.cli;
 
 import io.forkd.engine.SnapshotInfo;
-import io.forkd.engine.SnapshotInfo.FileSize;
+import io.forkd.files.FileSize;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.SnapshotTag;
+import io.forkd.snapshot.Volume;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
@@ -33,7 +34,8 @@ final class SnapshotInfoCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        SnapshotInfo info = shell.engine().snapshots().info(tag);
+        SnapshotInfo info = shell.engine().snapshots().info(tag, shell);
+        shell.clear();
         if (json) {
             printJson(info);
         } else {
@@ -59,6 +61,13 @@ final class SnapshotInfoCommand implements Callable<Integer> {
         info.contentHash().ifPresent(hash -> shell.print("content:     " + hash));
         shell.print("ancestors:   " + names(info.ancestors()));
         shell.print("dependents:  " + names(info.dependents()));
+        if (!manifest.volumes().isEmpty()) {
+            Table volumes = new Table("VOLUME", "IN THE GUEST", "MODE");
+            for (Volume volume : manifest.volumes()) {
+                volumes.row(volume.hostPath().toString(), volume.guestPath(), volume.readOnly() ? "ro" : "rw");
+            }
+            volumes.print(shell);
+        }
         Table table = new Table("FILE", "SIZE", "ON DISK");
         for (FileSize file : info.files()) {
             table.row(file.name(), Format.size(file.logical()), Format.size(file.physical()));
@@ -85,6 +94,13 @@ final class SnapshotInfoCommand implements Callable<Integer> {
                 .ifPresent(parent ->
                         node.put("parent_tag", parent.tag().value()).put("parent_content_hash", parent.contentHash()));
         info.contentHash().ifPresent(hash -> node.put("content_hash", hash));
+        ArrayNode volumes = node.putArray("volumes");
+        for (Volume volume : manifest.volumes()) {
+            volumes.addObject()
+                    .put("host_path", volume.hostPath().toString())
+                    .put("guest_path", volume.guestPath())
+                    .put("read_only", volume.readOnly());
+        }
         ArrayNode ancestors = node.putArray("ancestors");
         info.ancestors().forEach(each -> ancestors.add(each.value()));
         ArrayNode dependents = node.putArray("dependents");

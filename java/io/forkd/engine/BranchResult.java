@@ -9,7 +9,13 @@ import java.util.Optional;
  * A branch that was made.
  *
  * @param pause how long the guest stood still
+ * @param volumesAway how long its volumes were unmounted in it, if it writes to any
  * @param written whether it is on the disk already
  */
 public record BranchResult(
-        SnapshotTag tag, Path directory, Optional<SnapshotTag> parent, Duration pause, boolean written) {}
+        SnapshotTag tag,
+        Path directory,
+        Optional<SnapshotTag> parent,
+        Duration pause,
+        Optional<Duration> volumesAway,
+        boolean written) {}

@@ -20,8 +20,7 @@ import io.forkd.vmm.Branch;
 import io.forkd.vmm.BranchOptions;
 import io.forkd.vmm.ForkServer;
 import io.forkd.vmm.Vm;
-import java.io.ByteArrayOutputStream;
-import java.nio.charset.StandardCharsets;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.time.Duration;
@@ -31,6 +30,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Function;
 
 /** Turns running VMs into snapshots while they go on. */
 final class Branches {
@@ -69,9 +69,14 @@ final class Branches {
             store.requireFree(tag);
         }
         Manifest source = Manifest.read(Sandbox.manifest(sandbox.directory()));
-        Optional<Parent> parent = request.layer() ? Optional.of(parent(tag, base(sandbox))) : Optional.empty();
+        Optional<Parent> parent =
+                request.layer() ? Optional.of(parent(tag, base(sandbox), progress)) : Optional.empty();
         try (Vm vm = Vm.attach(sandbox.control());
-                Made made = make(vm, tag, source, Set.of(), parent, sandbox.base(), request.replace())) {
+                Made made = withoutVolumes(
+                        sandbox,
+                        source,
+                        unmounted -> make(vm, tag, source, unmounted, parent, sandbox.base(), request.replace()),
+                        progress)) {
             sandboxes.countBranch(sandbox);
             if (request.untilWritten()) {
                 await(made, progress);
@@ -80,12 +85,62 @@ final class Branches {
         }
     }
 
+    /**
+     * Makes a branch of a guest that has unmounted what it writes through to, so that each child mounts it anew, with
+     * what was written since. The guest has it back whatever comes of the branch.
+     */
+    private static Made withoutVolumes(
+            Sandbox sandbox, Manifest source, Function<Set<Integer>, Made> branch, Progress progress) {
+        if (sandbox.volumes().isEmpty()) {
+            return branch.apply(Set.of());
+        }
+        // Another branch would mount them again before this one is made.
+        try (FileLock alone = FileLock.exclusive(sandbox.directory().resolve(".volumes"))) {
+            return withoutVolumes(
+                    sandbox, new AgentClient(new AgentAddress.Vsock(sandbox.vsock())), source, branch, progress);
+        } catch (IOException e) {
+            throw ForkdException.of("lock the volumes of " + sandbox.id(), e);
+        }
+    }
+
+    private static Made withoutVolumes(
+            Sandbox sandbox,
+            AgentClient agent,
+            Manifest source,
+            Function<Set<Integer>, Made> branch,
+            Progress progress) {
+        long start = System.nanoTime();
+        Made made;
+        try {
+            made = branch.apply(
+                    WrittenVolumes.unmount(agent, source.volumes(), source.disks(), sandbox.volumes(), progress));
+        } catch (RuntimeException e) {
+            try {
+                agent.mount();
+            } catch (ForkdException second) {
+                progress.warn("the volumes of " + sandbox.id() + " are not mounted any more: " + second.sentence());
+            }
+            throw e;
+        }
+        try {
+            agent.mount();
+        } catch (RuntimeException e) {
+            made.close();
+            throw new ForkdException(
+                    Kind.FAILED,
+                    "the branch was made, but the volumes of " + sandbox.id() + " are not mounted any more: "
+                            + (e instanceof ForkdException known ? known.sentence() : e.toString()),
+                    "forkd exec --child " + sandbox.id() + " -- mount, and dmesg, tell more.");
+        }
+        return made.away(Duration.ofNanos(System.nanoTime() - start));
+    }
+
     BranchResult diff(DiffRequest request, Progress progress) {
         if (!request.replace()) {
             store.requireFree(request.tag());
         }
         Snapshot from = store.open(request.from());
-        Parent parent = parent(request.tag(), from);
+        Parent parent = parent(request.tag(), from, progress);
         try (OwnedDirectory run = runtime.open("fork");
                 FileLock use = from.use().orElse(null);
                 Source source = leases.lease(from, 1, false, true, VolumeConflict.FAIL, progress);
@@ -100,9 +155,8 @@ final class Branches {
             progress.step("running " + String.join(" ", request.command()));
             AgentClient agent = new AgentClient(new AgentAddress.Vsock(socket));
             run(request, agent, children.first(), console);
-            Set<Integer> unmounted = source.written().isEmpty()
-                    ? Set.of()
-                    : WrittenVolumes.unmount(agent, from.manifest().volumes(), progress);
+            Set<Integer> unmounted = WrittenVolumes.unmount(
+                    agent, from.manifest().volumes(), from.manifest().disks(), source.written(), progress);
             try (Made made = make(
                     children.first(),
                     request.tag(),
@@ -118,11 +172,9 @@ final class Branches {
     }
 
     private void run(DiffRequest request, AgentClient agent, Vm vm, Path console) {
-        ByteArrayOutputStream output = new ByteArrayOutputStream();
         int code;
         try {
-            code = cancellation.interruptibly(
-                    () -> agent.exec(request.command(), request.timeout(), AgentClient.Output.into(output, output)));
+            code = cancellation.interruptibly(() -> agent.exec(request.command(), request.timeout(), request.output()));
         } catch (ForkdException e) {
             // The end of a VM is known a little later than that of its connections.
             throw vm.awaitEnd(Duration.ofSeconds(1))
@@ -134,9 +186,7 @@ final class Branches {
         }
         if (code != 0) {
             throw new ForkdException(
-                    Kind.FAILED,
-                    "the command ended with the exit code " + code + "; no snapshot was made",
-                    output.toString(StandardCharsets.UTF_8).stripTrailing());
+                    Kind.FAILED, "the command ended with the exit code " + code + "; no snapshot was made");
         }
     }
 
@@ -156,13 +206,21 @@ final class Branches {
                         "Branch it without --diff: all of it is written then."));
     }
 
-    private Parent parent(SnapshotTag tag, Snapshot parent) {
-        Chains.requireDepth(tag, chains.resolve(parent).size());
-        return new Parent(parent.tag(), chains.contentHash(parent));
+    private Parent parent(SnapshotTag tag, Snapshot parent, Progress progress) {
+        Chains.requireDepth(tag, chains.resolve(parent, progress).size());
+        return new Parent(parent.tag(), chains.contentHash(parent, progress));
     }
 
-    /** A branch under way; closing it leaves the twin to itself. */
-    private record Made(Path directory, Branch branch) implements AutoCloseable {
+    /**
+     * A branch under way; closing it leaves the twin to itself.
+     *
+     * @param away how long the source was without its volumes
+     */
+    private record Made(Path directory, Branch branch, Optional<Duration> away) implements AutoCloseable {
+        Made away(Duration time) {
+            return new Made(directory, branch, Optional.of(time));
+        }
+
         @Override
         public void close() {
             branch.server().close();
@@ -197,7 +255,7 @@ final class Branches {
                         base,
                         control -> vm.branch(new BranchOptions(directory, Optional.of(control), parent.isPresent())));
                 staged.release();
-                return new Made(directory, branch);
+                return new Made(directory, branch, Optional.empty());
             } catch (RuntimeException e) {
                 store.unregister(staged, tag);
                 throw e;
@@ -230,7 +288,7 @@ final class Branches {
 
     private static BranchResult result(SnapshotTag tag, Made made, Optional<Parent> parent, boolean written) {
         return new BranchResult(
-                tag, made.directory(), parent.map(Parent::tag), made.branch().pause(), written);
+                tag, made.directory(), parent.map(Parent::tag), made.branch().pause(), made.away(), written);
     }
 
     private static SnapshotTag defaultTag(String id) {

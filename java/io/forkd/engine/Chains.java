@@ -31,7 +31,7 @@ final class Chains {
     }
 
     /** The snapshot's ancestors and itself. Every parent is there, and is the one that its child was made of. */
-    List<Snapshot> resolve(Snapshot head) {
+    List<Snapshot> resolve(Snapshot head, Progress progress) {
         List<Snapshot> chain = new ArrayList<>(List.of(head));
         Set<SnapshotTag> seen = new HashSet<>(Set.of(head.tag()));
         Optional<Parent> parent = head.manifest().parent();
@@ -50,7 +50,7 @@ final class Chains {
             parent = link.manifest().parent();
         }
         for (int i = 1; i < chain.size(); i++) {
-            requireSame(chain.get(i - 1), chain.get(i));
+            requireSame(chain.get(i - 1), chain.get(i), progress);
         }
         return chain;
     }
@@ -75,9 +75,9 @@ final class Chains {
         }
     }
 
-    private void requireSame(Snapshot parent, Snapshot child) {
+    private void requireSame(Snapshot parent, Snapshot child, Progress progress) {
         String expected = child.manifest().parent().map(Parent::contentHash).orElse("");
-        String found = contentHash(parent);
+        String found = contentHash(parent, progress);
         if (!found.equals(expected)) {
             throw new ForkdException(
                     Kind.DAMAGED,
@@ -88,11 +88,15 @@ final class Chains {
         }
     }
 
-    /** Of what the snapshot restores to. Calculated the first time that a child is made of it. */
-    String contentHash(Snapshot snapshot) {
+    /** Of what the snapshot restores to. Calculated the first time that a child is made of it, which takes a while. */
+    String contentHash(Snapshot snapshot, Progress progress) {
         return ContentHash.noted(snapshot).orElseGet(() -> {
-            List<Snapshot> chain = resolve(snapshot);
-            return ContentHash.calculate(snapshot, memory(chain), layers(chain));
+            List<Snapshot> chain = resolve(snapshot, progress);
+            return ContentHash.calculate(
+                    snapshot,
+                    memory(chain),
+                    layers(chain),
+                    percent -> progress.step("hashing " + snapshot.tag() + ": " + percent + " %"));
         });
     }
 

@@ -17,9 +17,9 @@ import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
+import io.forkd.snapshot.VolumeImages;
 import io.forkd.vmm.BootOptions;
 import io.forkd.vmm.Disk;
-import io.forkd.vmm.NativeError;
 import io.forkd.vmm.NativeFiles;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.VmStatus;
@@ -38,7 +38,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
-import java.util.function.Function;
 import tools.jackson.databind.node.JsonNodeFactory;
 
 /** The jobs that forkd does, for whoever asks: the command line now, a daemon one day. */
@@ -57,6 +56,7 @@ public final class Engine {
     private final Servers servers;
     private final Sandboxes sandboxes;
     private final Chains chains;
+    private final Holders holders;
     private final Leases leases;
 
     public Engine(Map<String, String> environment, Cancellation cancellation) {
@@ -67,7 +67,8 @@ public final class Engine {
         this.store = new SnapshotStore(dataDirectory, servers);
         this.sandboxes = new Sandboxes(runtime);
         this.chains = new Chains(store);
-        this.leases = new Leases(store, servers, chains, sandboxes);
+        this.holders = new Holders(sandboxes, servers, store);
+        this.leases = new Leases(store, servers, chains, holders, cancellation);
     }
 
     public Path dataDirectory() {
@@ -162,8 +163,10 @@ public final class Engine {
                     volume.hostPath(),
                     volume.readOnly(),
                     "the volume",
-                    "Make an empty one: truncate -s 1G " + volume.hostPath() + " && mkfs.ext4 " + volume.hostPath()));
+                    "Make an empty one: truncate -s 1G NEW.ext4 && mkfs.ext4 NEW.ext4"));
+            VolumeImages.requireMountable(volume.hostPath(), volume.readOnly());
         }
+        VolumeImages.requireDistinct(request.rootfs(), request.volumes());
         String commandLine = KernelCommandLine.of(
                 request.writableRoot(),
                 request.kernel().initrd().isPresent(),
@@ -176,7 +179,7 @@ public final class Engine {
                 return snapshot(request, images, commandLine, run.path(), progress);
             } finally {
                 if (request.keepWork()) {
-                    progress.warn("kept " + WorkDirectory.keep(run.path(), "forkd-parent-" + request.tag()));
+                    WorkDirectory.keep(run.path(), "forkd-parent-" + request.tag(), progress);
                 }
             }
         }
@@ -189,12 +192,8 @@ public final class Engine {
         Path socket = RuntimeDirectory.socket(
                 run,
                 request.tag().value().length() > 40 ? "parent" : request.tag().value());
-        List<Path> volumes = images.stream()
-                .skip(1)
-                .filter(image -> !image.readOnly())
-                .map(ManifestDisk::image)
-                .toList();
-        Function<Boolean, BootOptions> options = shared -> new BootOptions(
+        boolean shared = request.volumeConflict() == VolumeConflict.FAIL;
+        BootOptions options = new BootOptions(
                 request.kernel().vmlinux(),
                 request.kernel().initrd(),
                 commandLine,
@@ -207,14 +206,17 @@ public final class Engine {
 
         progress.step("booting " + request.kernel().vmlinux());
         long start = System.nanoTime();
-        try (Booted booted = boot(options, volumes, request.volumeConflict())) {
-            Vm vm = booted.vm();
+        try (Vm vm = boot(options)) {
             VmStatus ready = awaitReady(vm, request.bootWait(), console);
             long up = System.nanoTime();
 
-            Set<Integer> unmounted = booted.shared()
+            Set<Integer> unmounted = shared
                     ? WrittenVolumes.unmount(
-                            new AgentClient(new AgentAddress.Vsock(socket)), request.volumes(), progress)
+                            new AgentClient(new AgentAddress.Vsock(socket)),
+                            request.volumes(),
+                            images,
+                            writable(images),
+                            progress)
                     : Set.of();
 
             progress.step("writing " + request.memoryMib() + " MiB of memory");
@@ -233,7 +235,7 @@ public final class Engine {
                         request.volumes(),
                         images.get(0).image(),
                         Optional.empty(),
-                        written(images, booted.shared(), unmounted, staged.path()),
+                        written(images, shared, unmounted, staged.path()),
                         new Machine(
                                 request.vcpus(),
                                 request.kernel().vmlinux(),
@@ -255,29 +257,11 @@ public final class Engine {
         }
     }
 
-    /**
-     * A parent.
-     *
-     * @param shared whether it writes through to its volumes
-     */
-    private record Booted(Vm vm, boolean shared) implements AutoCloseable {
-        @Override
-        public void close() {
-            vm.close();
-        }
-    }
-
-    private Booted boot(Function<Boolean, BootOptions> options, List<Path> volumes, VolumeConflict conflict) {
+    private Vm boot(BootOptions options) {
         try {
-            return new Booted(Vm.boot(options.apply(true)), true);
+            return Vm.boot(options);
         } catch (VmmException e) {
-            if (e.error().code() != NativeError.EBUSY || volumes.isEmpty()) {
-                throw e;
-            }
-            if (conflict == VolumeConflict.FAIL) {
-                throw sandboxes.held(volumes).orElse(e);
-            }
-            return new Booted(Vm.boot(options.apply(false)), false);
+            throw holders.explain(e, options.disks());
         }
     }
 
@@ -331,7 +315,15 @@ public final class Engine {
         }
     }
 
-    /** The root disk is never written to; writable volumes are, unless somebody else does. */
+    private static List<Path> writable(List<ManifestDisk> images) {
+        return images.stream()
+                .skip(1)
+                .filter(image -> !image.readOnly())
+                .map(ManifestDisk::image)
+                .toList();
+    }
+
+    /** The root disk is never written to; writable volumes are, unless the guest has a view of its own. */
     private static List<Disk> disks(List<ManifestDisk> images, boolean shared) {
         List<Disk> disks = new ArrayList<>();
         for (ManifestDisk image : images) {

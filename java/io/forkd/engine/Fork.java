@@ -189,7 +189,7 @@ public final class Fork implements AutoCloseable {
     @Override
     public void close() {
         if (request.keepWork()) {
-            progress.warn("kept " + WorkDirectory.keep(run.path(), "forkd-fork-" + request.tag()));
+            WorkDirectory.keep(run.path(), "forkd-fork-" + request.tag(), progress);
         }
         for (AutoCloseable resource : held) {
             try {

@@ -7,25 +7,29 @@ import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.vmm.Disk;
-import io.forkd.vmm.NativeError;
 import io.forkd.vmm.VmmException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
 /** Gets the fork server of a snapshot: one that runs already, or a new one. */
 final class Leases {
+    private static final Duration SLICE = Duration.ofMillis(100);
+
     private final SnapshotStore store;
     private final Servers servers;
     private final Chains chains;
-    private final Sandboxes sandboxes;
+    private final Holders holders;
+    private final Cancellation cancellation;
 
-    Leases(SnapshotStore store, Servers servers, Chains chains, Sandboxes sandboxes) {
+    Leases(SnapshotStore store, Servers servers, Chains chains, Holders holders, Cancellation cancellation) {
         this.store = store;
         this.servers = servers;
         this.chains = chains;
-        this.sandboxes = sandboxes;
+        this.holders = holders;
+        this.cancellation = cancellation;
     }
 
     /**
@@ -47,6 +51,10 @@ final class Leases {
      */
     Source lease(
             Snapshot snapshot, int count, boolean keep, boolean prepare, VolumeConflict conflict, Progress progress) {
+        snapshot.requireImages();
+        if (!snapshot.isComplete()) {
+            awaitVolumes(snapshot, progress);
+        }
         boolean volumes = snapshot.manifest().volumes().stream().anyMatch(volume -> !volume.readOnly());
         boolean kept = keep && !servers.idle().isZero();
         // A branch that is being written has nobody but its twin, whatever is asked for.
@@ -57,35 +65,53 @@ final class Leases {
             }
         }
         store.open(snapshot.tag());
-        List<Snapshot> chain = chains.resolve(snapshot);
+        List<Snapshot> chain = chains.resolve(snapshot, progress);
         if (snapshot.isLayer()) {
             progress.step("putting the memory of " + snapshot.tag() + " together");
         }
         Path memory = chains.memory(chain);
         progress.step("starting the fork server");
         List<Path> written = written(snapshot, Chains.layers(chain), count, conflict);
-        if (!written.isEmpty()) {
-            Optional<ForkdException> refusal = sandboxes.held(written).or(() -> changed(snapshot, written));
-            if (refusal.isEmpty()) {
-                try {
-                    return new Source(
-                            servers.startOwn(snapshot, memory, disks(snapshot, chain, true, progress), prepare),
-                            written);
-                } catch (VmmException e) {
-                    if (e.error().code() != NativeError.EBUSY) {
-                        throw e;
-                    }
-                    refusal = Optional.of(e); // Somebody was faster.
+        List<Disk> disks = disks(snapshot, Chains.layers(chain), written);
+        try {
+            return new Source(
+                    kept && written.isEmpty()
+                            ? servers.start(snapshot, memory, disks)
+                            : servers.startOwn(snapshot, memory, disks, prepare),
+                    written);
+        } catch (VmmException e) {
+            throw holders.explain(e, disks);
+        }
+    }
+
+    /**
+     * A branch that is being written gives no child a volume that its source writes to. It does from its files, when the
+     * source has ended.
+     */
+    private void awaitVolumes(Snapshot snapshot, Progress progress) {
+        List<ManifestDisk> disks = snapshot.manifest().disks();
+        List<Path> unmounted = disks.stream()
+                .skip(1)
+                .filter(disk -> !disk.readOnly() && disk.modified().isEmpty())
+                .map(snapshot::image)
+                .toList();
+        if (unmounted.isEmpty()) {
+            return;
+        }
+        for (Path volume : unmounted) {
+            holders.refusal(volume, true).ifPresent(refusal -> {
+                throw refusal;
+            });
+        }
+        Optional<Lease> twin = servers.running(snapshot);
+        if (twin.isPresent()) {
+            try (Lease held = twin.get()) {
+                progress.step("waiting until " + snapshot.tag() + " is written");
+                while (!held.server().awaitWritten(SLICE)) {
+                    cancellation.check();
                 }
             }
-            if (conflict == VolumeConflict.FAIL) {
-                throw refusal.get();
-            }
         }
-        List<Disk> disks = disks(snapshot, chain, false, progress);
-        return new Source(
-                kept ? servers.start(snapshot, memory, disks) : servers.startOwn(snapshot, memory, disks, prepare),
-                List.of());
     }
 
     /** The volumes that a child would write through to. */
@@ -97,7 +123,7 @@ final class Leases {
                 written.add(snapshot.image(disk));
             }
         }
-        if (written.isEmpty() || (count > 1 && conflict == VolumeConflict.PRIVATE)) {
+        if (written.isEmpty() || conflict == VolumeConflict.PRIVATE) {
             return List.of();
         }
         if (count > 1) {
@@ -110,38 +136,18 @@ final class Leases {
         return written;
     }
 
-    /**
-     * Why a volume cannot be attached for writing: the guest has it mounted as it was when the snapshot was taken, and
-     * what it writes next would undo what has been written since.
-     */
-    private static Optional<ForkdException> changed(Snapshot snapshot, List<Path> written) {
-        return snapshot.manifest().disks().stream()
-                .filter(disk -> written.contains(snapshot.image(disk)) && snapshot.isNewer(disk))
-                .findFirst()
-                .map(disk -> new ForkdException(
-                        Kind.CONFLICT,
-                        "the volume " + snapshot.image(disk) + " was written to after the snapshot '" + snapshot.tag()
-                                + "' was taken, and its guest, which has it mounted as it was, would damage it",
-                        "Take the snapshot again, or give --volume-conflict=private for a copy-on-write view."));
-    }
-
     /** A volume that has layers had a private view when they were written, and keeps it. */
     private static boolean isWrittenThrough(int number, ManifestDisk disk, List<Path> layers) {
         return number > 0 && !disk.readOnly() && layers.isEmpty();
     }
 
-    private static List<Disk> disks(Snapshot snapshot, List<Snapshot> chain, boolean shared, Progress progress) {
-        List<List<Path>> layers = Chains.layers(chain);
+    private static List<Disk> disks(Snapshot snapshot, List<List<Path>> layers, List<Path> written) {
         List<Disk> disks = new ArrayList<>();
         for (int i = 0; i < layers.size(); i++) {
             ManifestDisk disk = snapshot.manifest().disks().get(i);
-            boolean writtenThrough = shared && isWrittenThrough(i, disk, layers.get(i));
-            if (snapshot.isNewer(disk)) {
-                progress.warn(snapshot.image(disk) + " was written to after the snapshot '" + snapshot.tag()
-                        + "' was taken; what the children see of it may be damaged");
-            }
+            Path image = snapshot.image(disk);
             Disk.Mode mode = disk.readOnly() ? Disk.Mode.READ_ONLY : Disk.Mode.PRIVATE;
-            disks.add(new Disk(snapshot.image(disk), writtenThrough ? Disk.Mode.SHARED : mode, layers.get(i)));
+            disks.add(new Disk(image, i > 0 && written.contains(image) ? Disk.Mode.SHARED : mode, layers.get(i)));
         }
         return disks;
     }

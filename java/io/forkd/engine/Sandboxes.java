@@ -176,45 +176,6 @@ public final class Sandboxes {
         }
     }
 
-    /** Who has an image attached for writing, in words. */
-    private Optional<String> holder(Path volume) {
-        Optional<Sandbox> holder =
-                known().filter(sandbox -> sandbox.volumes().contains(volume)).findFirst();
-        if (holder.isPresent()) {
-            return holder.map(sandbox -> "the sandbox " + sandbox.id() + " (pid " + sandbox.pid() + ")");
-        }
-        try {
-            long device = (Long) Files.getAttribute(volume, "unix:dev");
-            String file = String.format(
-                    "%02x:%02x:%d",
-                    (device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00), (Long)
-                            Files.getAttribute(volume, "unix:ino"));
-            for (String line : Files.readAllLines(Path.of("/proc/locks"))) {
-                String[] words = line.trim().split(" +", -1);
-                if (words.length > 5 && words[1].equals("FLOCK") && words[5].equals(file)) {
-                    return Optional.of("the process " + words[4]);
-                }
-            }
-        } catch (IOException | UnsupportedOperationException e) {
-            // Then nobody can be named.
-        }
-        return Optional.empty();
-    }
-
-    /** Why one of the volumes cannot be attached for writing: somebody else has it. */
-    Optional<ForkdException> held(List<Path> volumes) {
-        for (Path volume : volumes) {
-            Optional<String> holder = holder(volume);
-            if (holder.isPresent()) {
-                return Optional.of(new ForkdException(
-                        Kind.CONFLICT,
-                        "the volume " + volume + " is attached for writing by " + holder.get(),
-                        "End that, or give --volume-conflict=private for a copy-on-write view."));
-            }
-        }
-        return Optional.empty();
-    }
-
     /** What is left of sandboxes that are no more. */
     List<Leftover> leftovers() {
         return survey().stream()

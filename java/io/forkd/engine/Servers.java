@@ -232,6 +232,29 @@ final class Servers implements SnapshotStore.Writers {
         }
     }
 
+    /** Fails when the server of a snapshot has children. */
+    void requireUnused(Snapshot snapshot) {
+        Optional<Lease> lease = running(snapshot);
+        if (lease.isEmpty()) {
+            return;
+        }
+        try (Lease held = lease.get()) {
+            requireUnused(snapshot, held.server().status());
+        } catch (VmmException e) {
+            // It ended just now.
+        }
+    }
+
+    private static void requireUnused(Snapshot snapshot, ServerStatus status) {
+        if (status.children() > 0) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the fork server of '" + snapshot.tag() + "' (pid " + status.pid() + ") has " + status.children()
+                            + " children",
+                    "End them first, or give --force.");
+        }
+    }
+
     /**
      * Ends the server of a snapshot that is to be removed.
      *
@@ -249,12 +272,8 @@ final class Servers implements SnapshotStore.Writers {
         try (Lease held = answers.lease()) {
             ServerStatus status = held.server().status();
             boolean writing = status.written() == Written.UNDER_WAY;
-            if (status.children() > 0 && !evenIfUsed) {
-                throw new ForkdException(
-                        Kind.CONFLICT,
-                        "the fork server of '" + snapshot.tag() + "' (pid " + status.pid() + ") has "
-                                + status.children() + " children",
-                        "End them first, or give --force.");
+            if (!evenIfUsed) {
+                requireUnused(snapshot, status);
             }
             if (status.children() == 0 || writing) {
                 ProcessId.of(status.pid()).ifPresent(Servers::kill);

@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.files.FileSize;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
@@ -21,13 +22,4 @@ public record SnapshotInfo(
         List<SnapshotTag> ancestors,
         List<SnapshotTag> dependents,
         List<FileSize> files,
-        Optional<String> problem) {
-
-    /**
-     * A file of the snapshot.
-     *
-     * @param logical its length
-     * @param physical what it takes on the disk
-     */
-    public record FileSize(String name, long logical, long physical) {}
-}
+        Optional<String> problem) {}

@@ -2,9 +2,8 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
-import io.forkd.engine.SnapshotInfo.FileSize;
+import io.forkd.files.FileSize;
 import io.forkd.files.OwnedDirectory;
-import io.forkd.files.Trees;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.ContentHash;
 import io.forkd.snapshot.Manifest;
@@ -16,14 +15,15 @@ import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.Disk;
 import io.forkd.vmm.Layers;
-import java.io.BufferedReader;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.Consumer;
 
 /** Tells of snapshots, makes them flat and removes them, with regard to what depends on them. */
@@ -40,13 +40,14 @@ public final class Snapshots {
         this.sandboxes = sandboxes;
     }
 
-    public SnapshotInfo info(SnapshotTag tag) {
+    public SnapshotInfo info(SnapshotTag tag, Progress progress) {
         Snapshot snapshot = store.read(tag);
         List<SnapshotTag> ancestors = new ArrayList<>();
         Optional<String> problem = Optional.empty();
         try {
-            List<Snapshot> chain = chains.resolve(store.open(tag));
+            List<Snapshot> chain = chains.resolve(store.open(tag), progress);
             chain.subList(0, chain.size() - 1).forEach(link -> ancestors.add(link.tag()));
+            snapshot.requireImages();
         } catch (ForkdException e) {
             problem = Optional.of(e.sentence());
         }
@@ -60,26 +61,11 @@ public final class Snapshots {
                 problem);
     }
 
-    /** Java knows no blocks; stat does. */
     private static List<FileSize> files(Snapshot snapshot) {
-        List<FileSize> files = new ArrayList<>();
         try {
-            for (Path file : Trees.list(snapshot.directory())) {
-                if (Files.isRegularFile(file)
-                        && !String.valueOf(file.getFileName()).startsWith(".")) {
-                    Process stat = new ProcessBuilder("stat", "-c", "%s %b %B", file.toString()).start();
-                    try (BufferedReader reader = stat.inputReader(StandardCharsets.UTF_8)) {
-                        String[] words = Optional.ofNullable(reader.readLine())
-                                .orElse("0 0 0")
-                                .split(" ", -1);
-                        files.add(new FileSize(
-                                String.valueOf(file.getFileName()),
-                                Long.parseLong(words[0]),
-                                Long.parseLong(words[1]) * Long.parseLong(words[2])));
-                    }
-                }
-            }
-            return files;
+            return FileSize.in(snapshot.directory()).stream()
+                    .filter(file -> !file.name().startsWith("."))
+                    .toList();
         } catch (IOException e) {
             throw ForkdException.of("look at the files of the snapshot '" + snapshot.tag() + "'", e);
         }
@@ -95,8 +81,8 @@ public final class Snapshots {
         if (snapshot.manifest().parent().isEmpty()) {
             throw new ForkdException(Kind.CONFLICT, "the snapshot '" + tag + "' is flat already");
         }
-        List<Snapshot> chain = chains.resolve(snapshot);
-        String before = chains.contentHash(snapshot);
+        List<Snapshot> chain = chains.resolve(snapshot, progress);
+        String before = chains.contentHash(snapshot, progress);
         progress.step("putting the memory of " + tag + " together");
         Path memory = chains.memory(chain);
         try (OwnedDirectory staged = store.stage(tag)) {
@@ -120,9 +106,11 @@ public final class Snapshots {
                 disks.add(new ManifestDisk(disk.image(), disk.readOnly(), disk.bytes(), disk.modified(), layer));
             }
             Manifest flat = flat(snapshot, disks);
-            progress.step("comparing with what it was");
             String after = ContentHash.calculate(
-                    new Snapshot(tag, staged.path(), flat), staged.path().resolve(Snapshot.MEMORY), merged);
+                    new Snapshot(tag, staged.path(), flat),
+                    staged.path().resolve(Snapshot.MEMORY),
+                    merged,
+                    percent -> progress.step("comparing with what it was: " + percent + " %"));
             if (!after.equals(before)) {
                 throw new ForkdException(
                         Kind.DAMAGED,
@@ -152,29 +140,45 @@ public final class Snapshots {
     }
 
     /**
-     * Removes a snapshot.
+     * Removes a snapshot, after it has looked at all that is to go: what must be refused leaves everything there.
      *
      * @param cascade with all that depend on it
      * @param force although others depend on it, or something that lives uses it
      * @param onRemoved hears of each
+     * @return those that are left without their parent
      */
-    public void remove(SnapshotTag tag, boolean cascade, boolean force, Consumer<SnapshotTag> onRemoved) {
-        List<SnapshotTag> dependents = force ? List.of() : store.dependents(tag);
-        if (!dependents.isEmpty() && !cascade) {
+    public List<SnapshotTag> remove(SnapshotTag tag, boolean cascade, boolean force, Consumer<SnapshotTag> onRemoved) {
+        List<SnapshotTag> dependents = store.dependents(tag);
+        if (!dependents.isEmpty() && !cascade && !force) {
             throw new ForkdException(
                     Kind.CONFLICT,
                     "the snapshot '" + tag + "' is the parent of " + dependents,
                     "--cascade removes them, too; --force leaves them without their parent.");
         }
-        for (SnapshotTag dependent : dependents) {
-            remove(dependent, true, false, onRemoved);
+        Set<SnapshotTag> all = new LinkedHashSet<>();
+        if (cascade) {
+            addDependents(tag, new HashSet<>(Set.of(tag)), all);
         }
-        Optional<Snapshot> readable = readable(tag);
-        if (readable.isPresent()) {
-            release(readable.get(), force);
+        all.add(tag);
+        if (!force) {
+            all.forEach(each -> requireUnused(each, cascade));
         }
-        store.remove(tag, force);
-        onRemoved.accept(tag);
+        for (SnapshotTag each : all) {
+            readable(each).ifPresent(snapshot -> servers.end(snapshot, force));
+            store.remove(each, force);
+            onRemoved.accept(each);
+        }
+        return cascade ? List.of() : dependents;
+    }
+
+    /** The last of each chain first. */
+    private void addDependents(SnapshotTag tag, Set<SnapshotTag> seen, Set<SnapshotTag> all) {
+        for (SnapshotTag dependent : store.dependents(tag)) {
+            if (seen.add(dependent)) {
+                addDependents(dependent, seen, all);
+                all.add(dependent);
+            }
+        }
     }
 
     /** Something that cannot even be read is used by nobody. */
@@ -186,17 +190,24 @@ public final class Snapshots {
         }
     }
 
-    private void release(Snapshot snapshot, boolean force) {
-        List<Sandbox> users = force ? List.of() : sandboxes.of(Servers.origin(snapshot));
+    private void requireUnused(SnapshotTag tag, boolean cascade) {
+        Optional<Snapshot> snapshot = readable(tag);
+        List<Sandbox> users =
+                snapshot.map(there -> sandboxes.of(Servers.origin(there))).orElse(List.of());
         if (!users.isEmpty()) {
+            List<String> ids = users.stream().map(Sandbox::id).toList();
             throw new ForkdException(
                     Kind.CONFLICT,
-                    "the snapshot '" + snapshot.tag() + "' is used by the sandboxes "
-                            + users.stream().map(Sandbox::id).toList(),
-                    "End them: forkd kill ID. Or give --force: they keep running.");
+                    "the snapshot '" + tag + "' is used by the sandboxes " + ids,
+                    "End them: forkd kill " + String.join(" ", ids)
+                            + (cascade ? "" : ". Or give --force: they keep running."));
         }
-        store.requireUnused(snapshot.tag(), force);
-        servers.end(snapshot, force);
+        try {
+            store.requireUnused(tag, false);
+            snapshot.ifPresent(servers::requireUnused);
+        } catch (ForkdException e) {
+            throw cascade ? new ForkdException(e.kind(), e.sentence(), "End it first. Nothing was removed.") : e;
+        }
     }
 
     /** What is left of branches that failed. */

@@ -1,9 +1,9 @@
 package io.forkd.engine;
 
-/** What happens when a writable volume is already attached for writing. */
+/** What becomes of what a guest writes to a volume. */
 public enum VolumeConflict {
-    /** It is an error. */
+    /** It goes to the image, which nobody else may have meanwhile: that somebody has it is an error. */
     FAIL,
-    /** The guest gets a copy-on-write view of its own, which ends with it. */
+    /** The guest has a copy-on-write view of its own, which ends with it. */
     PRIVATE
 }

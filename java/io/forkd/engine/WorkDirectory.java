@@ -16,8 +16,11 @@ final class WorkDirectory {
 
     private WorkDirectory() {}
 
-    /** Copies the run's files (not its sockets and locks); what an earlier run kept there goes. */
-    static Path keep(Path run, String name) {
+    /**
+     * Copies the run's files (not its sockets and locks); what an earlier run kept there goes. That it cannot is said,
+     * and changes nothing of how the run ends.
+     */
+    static void keep(Path run, String name, Progress progress) {
         Path kept = Path.of(System.getProperty("java.io.tmpdir"), name);
         try {
             Trees.delete(kept);
@@ -27,9 +30,9 @@ final class WorkDirectory {
                     Files.copy(file, kept.resolve(file.getFileName()));
                 }
             }
-            return kept;
+            progress.warn("kept " + kept);
         } catch (IOException e) {
-            throw ForkdException.of("keep the work directory in " + kept, e);
+            progress.warn("the work directory is not kept in " + kept + ": " + ForkdException.reason(e));
         }
     }
 

@@ -17,23 +17,30 @@ final class WrittenVolumes {
     private WrittenVolumes() {}
 
     /**
-     * Has a guest that is about to end unmount them.
+     * Has a guest unmount them, which it then has to mount again, unless it ends.
      *
+     * @param written images of those that it writes through to; what it has a view of its own of is none of them
      * @return the numbers of the disks that are not mounted any more
      */
-    static Set<Integer> unmount(AgentClient agent, List<Volume> volumes, Progress progress) {
-        if (volumes.stream().allMatch(Volume::readOnly)) {
+    static Set<Integer> unmount(
+            AgentClient agent, List<Volume> volumes, List<ManifestDisk> disks, List<Path> written, Progress progress) {
+        if (written.isEmpty()) {
             return Set.of();
         }
         List<String> busy = agent.unmount();
         Set<Integer> unmounted = new HashSet<>();
         for (int i = 0; i < volumes.size(); i++) {
             Volume volume = volumes.get(i);
+            Path image = disks.get(i + 1).image();
+            if (!written.contains(image)) {
+                continue;
+            }
             if (busy.contains(volume.guestPath())) {
-                progress.warn(
-                        "a program in the guest uses " + volume.guestPath() + ", which stays mounted: once a child"
-                                + " has written to " + volume.hostPath() + ", the snapshot gives no other with it");
-            } else if (!volume.readOnly()) {
+                progress.warn("a program in the guest has a file on " + volume.guestPath()
+                        + " open, so that it stays mounted: the snapshot gives no child any more once somebody, this"
+                        + " guest too, has written to " + image + ". Take it again when no file is open; or give the"
+                        + " guest a view of its own (--volume-conflict=private): a branch has that as of its instant");
+            } else {
                 unmounted.add(i + 1);
             }
         }

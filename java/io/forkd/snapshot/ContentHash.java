@@ -20,6 +20,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
+import java.util.function.IntConsumer;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -31,7 +32,7 @@ import tools.jackson.databind.node.ObjectNode;
  * when one of those has changed.
  */
 public final class ContentHash {
-    private static final String NOTE = "content.json";
+    static final String NOTE = "content.json";
     private static final byte[] ZEROES = new byte[LayerFile.PAGE];
 
     private ContentHash() {}
@@ -58,15 +59,16 @@ public final class ContentHash {
      *
      * @param memory the whole memory
      * @param layers of each disk, that of the first of the chain first
+     * @param percent hears how much of the memory is done
      */
-    public static String calculate(Snapshot snapshot, Path memory, List<List<Path>> layers) {
+    public static String calculate(Snapshot snapshot, Path memory, List<List<Path>> layers, IntConsumer percent) {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");
             digest.update("forkd content 1\n".getBytes(StandardCharsets.US_ASCII));
             byte[] vmstate = Files.readAllBytes(snapshot.vmstate());
             digest.update(number(vmstate.length));
             digest.update(vmstate);
-            addMemory(digest, memory);
+            addMemory(digest, memory, percent);
             for (int i = 0; i < layers.size(); i++) {
                 ManifestDisk disk = snapshot.manifest().disks().get(i);
                 digest.update(number(disk.bytes()));
@@ -83,11 +85,12 @@ public final class ContentHash {
         }
     }
 
-    private static void addMemory(MessageDigest digest, Path memory) throws IOException {
+    private static void addMemory(MessageDigest digest, Path memory, IntConsumer percent) throws IOException {
         try (FileChannel channel = FileChannel.open(memory, StandardOpenOption.READ)) {
             digest.update(number(channel.size()));
             ByteBuffer chunk = ByteBuffer.allocate(256 * LayerFile.PAGE);
             long page = 0;
+            int told = 0;
             while (channel.read(chunk) >= 0) {
                 if (chunk.hasRemaining() && channel.position() < channel.size()) {
                     continue;
@@ -99,6 +102,11 @@ public final class ContentHash {
                     }
                 }
                 chunk.clear();
+                int done = (int) (100 * channel.position() / channel.size());
+                if (done != told) {
+                    told = done;
+                    percent.accept(done);
+                }
             }
             digest.update(number(-1));
         }

@@ -61,6 +61,11 @@ public record Manifest(
         disks = List.copyOf(disks);
     }
 
+    /** Whether it is the image of one of the disks. */
+    public boolean has(Path image) {
+        return disks.stream().anyMatch(disk -> disk.image().equals(image));
+    }
+
     public static Manifest read(Path file) {
         return new ManifestFile(file).read();
     }

@@ -119,7 +119,7 @@ final class ManifestFile {
                     path(disk, "image"),
                     disk.path("read_only").asBoolean(false),
                     number(disk, "bytes"),
-                    disk.has("modified") ? OptionalLong.of(number(disk, "modified")) : OptionalLong.empty(),
+                    disk.has("modified") ? OptionalLong.of(integer(disk, "modified")) : OptionalLong.empty(),
                     layer));
         }
         Machine machine = new Machine(
@@ -179,8 +179,16 @@ final class ManifestFile {
     }
 
     private long number(ObjectNode node, String field) {
+        long value = integer(node, field);
+        if (value < 0) {
+            throw damaged("the field \"" + field + "\" is negative");
+        }
+        return value;
+    }
+
+    private long integer(ObjectNode node, String field) {
         JsonNode value = node.path(field);
-        if (!value.isIntegralNumber() || !value.canConvertToLong() || value.longValue() < 0) {
+        if (!value.isIntegralNumber() || !value.canConvertToLong()) {
             throw damaged("the field \"" + field + "\" is missing or not a number");
         }
         return value.longValue();

@@ -9,6 +9,7 @@ import io.forkd.snapshot.Manifest.ManifestDisk;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.Optional;
 
 /** A snapshot in its directory. Its manifest is there from the beginning, its vmstate when everything else is. */
@@ -23,6 +24,14 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
 
     /** What a child touches for its first answer; learnt by one, and can be learnt again at any time. */
     public static final String WORKING_SET = "working-set";
+
+    /** Whether a file of that name can be made again at any time, or is one that is being made. */
+    public static boolean isCache(String name) {
+        return name.equals(MEMORY_FLAT)
+                || name.equals(WORKING_SET)
+                || name.equals(ContentHash.NOTE)
+                || name.startsWith(".");
+    }
 
     /** How far a snapshot is; follows from its files and from who is alive. */
     public enum State {
@@ -93,16 +102,38 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
         return present(disk.image(), "the disk image");
     }
 
-    /** Whether an image that the guest has mounted was written to afterwards, as far as its time tells. */
-    public boolean isNewer(ManifestDisk disk) {
-        if (disk.modified().isEmpty()) {
-            return false;
+    /**
+     * The images that the guest has mounted are those that it had: what it knows of them in its memory would damage any
+     * other. Those of other disks may be another's work, but are file systems.
+     */
+    public void requireImages() {
+        for (int i = 0; i < manifest.disks().size(); i++) {
+            ManifestDisk disk = manifest.disks().get(i);
+            requireImage(disk);
+            if (disk.modified().isPresent()) {
+                requireModified(disk, disk.modified().getAsLong(), i > 0 && !disk.readOnly());
+            } else if (i > 0) {
+                VolumeImages.requireMountable(image(disk), disk.readOnly());
+            }
         }
+    }
+
+    private void requireModified(ManifestDisk disk, long recorded, boolean inUse) {
+        Path image = image(disk);
+        long found;
         try {
-            return Files.getLastModifiedTime(image(disk)).toMillis()
-                    > disk.modified().getAsLong();
+            found = Files.getLastModifiedTime(image).toMillis();
         } catch (IOException e) {
-            return false;
+            throw ForkdException.of("look at " + image, e);
+        }
+        if (found != recorded) {
+            throw new ForkdException(
+                    inUse ? Kind.CONFLICT : Kind.DAMAGED,
+                    image + " has changed since the snapshot '" + tag + "' was taken: it was last written to "
+                            + Instant.ofEpochMilli(found) + ", and then " + Instant.ofEpochMilli(recorded),
+                    inUse
+                            ? "A program in the guest had a file of it open. Take the snapshot again when none has."
+                            : "Put the old image back, with its time (cp -p), or take the snapshot again.");
         }
     }
 

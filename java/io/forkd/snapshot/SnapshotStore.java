@@ -3,6 +3,7 @@ package io.forkd.snapshot;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.files.FileLock;
+import io.forkd.files.FileSize;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import io.forkd.snapshot.Snapshot.State;
@@ -48,16 +49,28 @@ public final class SnapshotStore {
         return root;
     }
 
-    /** A line of the listing; the sizes are logical. */
+    /** A line of the listing. */
     public record Entry(
             String tag,
             Path directory,
             State state,
-            long bytes,
             long memoryBytes,
             Optional<Instant> modified,
             boolean hasRootfs,
-            Optional<SnapshotTag> parent) {}
+            Optional<SnapshotTag> parent) {
+
+        /** What it takes on the disk, without what can be made again at any time. */
+        public long bytes() {
+            try {
+                return FileSize.in(directory).stream()
+                        .filter(file -> !Snapshot.isCache(file.name()))
+                        .mapToLong(FileSize::physical)
+                        .sum();
+            } catch (IOException e) {
+                throw ForkdException.of("look at the files of the snapshot '" + tag + "'", e);
+            }
+        }
+    }
 
     /** Every directory of the store, usable or not; newest first, then by name. */
     public List<Entry> list() {
@@ -94,7 +107,6 @@ public final class SnapshotStore {
                 name,
                 directory,
                 state(name, directory),
-                Trees.size(directory),
                 Files.isRegularFile(memory) ? Files.size(memory) : 0,
                 modified,
                 Files.isRegularFile(directory.resolve("rootfs.ext4")),

@@ -69,34 +69,35 @@ class ChainsTest {
     @Test
     void parent_that_is_the_one_is_found() throws IOException {
         Snapshot base = make("base", 1, Optional.empty());
-        Snapshot child = make("child", 2, parent("base", chains.contentHash(base)));
-        assertThat(chains.resolve(child)).containsExactly(base, child);
-        assertThat(chains.resolve(base)).containsExactly(base);
+        Snapshot child = make("child", 2, parent("base", chains.contentHash(base, new Silence())));
+        assertThat(chains.resolve(child, new Silence())).containsExactly(base, child);
+        assertThat(chains.resolve(base, new Silence())).containsExactly(base);
     }
 
     @Test
     void replaced_parent_is_named() throws IOException {
-        Snapshot child = make("child", 2, parent("base", chains.contentHash(make("base", 1, Optional.empty()))));
+        Snapshot child =
+                make("child", 2, parent("base", chains.contentHash(make("base", 1, Optional.empty()), new Silence())));
         make("base", 9, Optional.empty());
-        assertThatThrownBy(() -> chains.resolve(child))
+        assertThatThrownBy(() -> chains.resolve(child, new Silence()))
                 .hasMessageContaining("the parent 'base' is not what the snapshot 'child' was made of");
         make("base", 1, Optional.empty());
-        assertThat(chains.resolve(child)).hasSize(2);
+        assertThat(chains.resolve(child, new Silence())).hasSize(2);
     }
 
     @Test
     void missing_parent_is_named() throws IOException {
         Snapshot child = make("child", 2, parent("gone", OTHER));
-        assertThatThrownBy(() -> chains.resolve(child))
+        assertThatThrownBy(() -> chains.resolve(child, new Silence()))
                 .hasMessageContaining("the parent 'gone' of the snapshot 'child'");
     }
 
     @Test
     void damaged_parent_is_named() throws IOException {
         Snapshot base = make("base", 1, Optional.empty());
-        Snapshot child = make("child", 2, parent("base", chains.contentHash(base)));
+        Snapshot child = make("child", 2, parent("base", chains.contentHash(base, new Silence())));
         Files.write(base.memory(), new byte[4095]);
-        assertThatThrownBy(() -> chains.resolve(child))
+        assertThatThrownBy(() -> chains.resolve(child, new Silence()))
                 .hasMessageContaining("the parent 'base' of the snapshot 'child'")
                 .hasMessageContaining("memory.bin is damaged");
     }
@@ -105,7 +106,7 @@ class ChainsTest {
     void cycle_is_named() throws IOException {
         Snapshot first = make("first", 1, parent("second", OTHER));
         make("second", 2, parent("first", OTHER));
-        assertThatThrownBy(() -> chains.resolve(first))
+        assertThatThrownBy(() -> chains.resolve(first, new Silence()))
                 .hasMessageContaining("cycle")
                 .hasMessageContaining("'first'");
     }
@@ -116,9 +117,9 @@ class ChainsTest {
         for (int i = 1; i <= 33; i++) {
             make("link-" + i, i, parent("link-" + (i - 1), OTHER));
         }
-        assertThatThrownBy(() -> chains.resolve(store.read(new SnapshotTag("link-33"))))
+        assertThatThrownBy(() -> chains.resolve(store.read(new SnapshotTag("link-33")), new Silence()))
                 .hasMessageContaining("'link-33' has more than 32 ancestors");
-        assertThatThrownBy(() -> chains.resolve(store.read(new SnapshotTag("link-32"))))
+        assertThatThrownBy(() -> chains.resolve(store.read(new SnapshotTag("link-32")), new Silence()))
                 .hasMessageContaining("'link-0' is not what");
     }
 }

@@ -64,7 +64,7 @@ class ContentHashTest {
     }
 
     private String hash(Path... layers) {
-        return ContentHash.calculate(snapshot, snapshot.memory(), List.of(List.of(layers)));
+        return ContentHash.calculate(snapshot, snapshot.memory(), List.of(List.of(layers)), percent -> {});
     }
 
     /** Writes a layer of the pages, each filled with a byte; a zero has no data. */

@@ -106,6 +106,17 @@ class ManifestFileTest {
     }
 
     @Test
+    void image_may_be_older_than_1970_and_nothing_else_negative() throws IOException {
+        assertThat(read(written().replace("\"modified\" : 7", "\"modified\" : -7"))
+                        .disks()
+                        .get(0)
+                        .modified())
+                .hasValue(-7);
+        assertThatThrownBy(() -> read(written().replace("\"memory_bytes\" : 4096", "\"memory_bytes\" : -1")))
+                .hasMessageContaining("\"memory_bytes\" is negative");
+    }
+
+    @Test
     void layer_outside_of_the_snapshot_is_refused() {
         assertThatThrownBy(() -> read(written().replace("disk-0.layer", "../disk-0.layer")))
                 .hasMessageContaining("is not a file name");

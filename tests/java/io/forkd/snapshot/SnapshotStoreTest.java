@@ -1,5 +1,7 @@
 package io.forkd.snapshot;
 
+import static java.nio.file.StandardOpenOption.CREATE_NEW;
+import static java.nio.file.StandardOpenOption.WRITE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -12,8 +14,11 @@ import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Snapshot.State;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.time.Instant;
 import java.util.HashSet;
 import java.util.List;
@@ -159,6 +164,82 @@ class SnapshotStoreTest {
         make(4096, false);
         Files.write(rootfs, new byte[1024]);
         assertThatThrownBy(() -> store.open(TAG)).hasMessageContaining("has changed since");
+    }
+
+    @Test
+    void image_of_another_time_is_refused_older_or_newer() throws IOException {
+        Snapshot snapshot = mounted(rootfs, true);
+        snapshot.requireImages();
+        for (Instant other : List.of(Instant.parse("2020-01-01T00:00:00Z"), Instant.ofEpochMilli(TAKEN + 1))) {
+            Files.setLastModifiedTime(rootfs, FileTime.from(other));
+            assertThatThrownBy(snapshot::requireImages)
+                    .hasMessageContaining(rootfs + " has changed since the snapshot 'py' was taken")
+                    .hasMessageContaining(other.toString());
+        }
+        Files.setLastModifiedTime(rootfs, FileTime.fromMillis(TAKEN));
+        snapshot.requireImages();
+    }
+
+    @Test
+    void volume_is_another_of_the_kind() throws IOException {
+        Path volume = Files.write(data.resolve("v.ext4"), new byte[512]);
+        for (boolean readOnly : List.of(false, true)) {
+            Snapshot snapshot = mounted(volume, readOnly);
+            snapshot.requireImages();
+            Files.setLastModifiedTime(volume, FileTime.fromMillis(TAKEN - 1));
+            assertThatThrownBy(snapshot::requireImages).hasMessageContaining(volume + " has changed since");
+        }
+    }
+
+    @Test
+    void volume_that_is_not_mounted_may_have_another_time_and_is_a_file_system() throws IOException {
+        Path volume = Files.write(data.resolve("v.ext4"), new byte[512]);
+        ManifestDisk disk = new ManifestDisk(volume, false, 512, OptionalLong.empty(), Optional.empty());
+        assertThatThrownBy(with(List.of(root(), disk))::requireImages)
+                .hasMessageContaining("the volume " + volume + " is no ext4 image");
+    }
+
+    private static final long TAKEN = 1_700_000_000_123L;
+
+    private ManifestDisk root() {
+        return new ManifestDisk(rootfs, false, 512, OptionalLong.empty(), Optional.empty());
+    }
+
+    /** With that disk behind the root, or as it. */
+    private Snapshot mounted(Path image, boolean readOnly) throws IOException {
+        Files.setLastModifiedTime(image, FileTime.fromMillis(TAKEN));
+        ManifestDisk disk = new ManifestDisk(image, readOnly, 512, OptionalLong.of(TAKEN), Optional.empty());
+        return with(image.equals(rootfs) ? List.of(disk) : List.of(root(), disk));
+    }
+
+    private Snapshot with(List<ManifestDisk> disks) {
+        Path directory = store.directory(TAG);
+        return new Snapshot(
+                TAG,
+                directory,
+                new Manifest(
+                        directory.resolve("vmstate"),
+                        directory.resolve("memory.bin"),
+                        4096,
+                        List.of(),
+                        rootfs,
+                        Optional.empty(),
+                        disks,
+                        new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                        Instant.EPOCH,
+                        JsonNodeFactory.instance.objectNode()));
+    }
+
+    @Test
+    void listed_is_what_is_on_the_disk_without_caches() throws IOException {
+        make(4096, false);
+        long before = store.list().get(0).bytes();
+        assertThat(before).isBetween(4096L, 64L << 10);
+        try (FileChannel hole = FileChannel.open(store.directory(TAG).resolve("disk-0.layer"), CREATE_NEW, WRITE)) {
+            hole.write(ByteBuffer.wrap(new byte[1]), 1L << 30);
+        }
+        Files.write(store.directory(TAG).resolve(Snapshot.MEMORY_FLAT), new byte[1 << 20]);
+        assertThat(store.list().get(0).bytes() - before).isLessThan(64L << 10);
     }
 
     @Test
