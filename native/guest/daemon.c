@@ -117,6 +117,8 @@ static void listen_for_identity(void)
 {
     static int listener;
     identity.random = open("/dev/random", O_WRONLY | O_CLOEXEC);
+    if (identity.random < 0)
+        identity.random = -errno;
     listener = vsock_listen(GUEST_PORT_IDENTITY);
     if (listener < 0)
         console("no vsock: %s", strerror(-listener));

@@ -47,6 +47,8 @@ int identity_check(const struct guest_identity *identity)
 
 static int add_entropy(int random, const uint8_t seed[64])
 {
+    if (random < 0)
+        return random;
     _Alignas(struct rand_pool_info) uint8_t bytes[sizeof(struct rand_pool_info) + 64];
     struct rand_pool_info *pool = (struct rand_pool_info *)bytes;
     pool->entropy_count = 512;
@@ -199,11 +201,12 @@ void identity_apply(const struct identity_target *target, const struct guest_ide
 {
     *ack = (struct guest_identity_ack){.magic = htole32(GUEST_IDENTITY_MAGIC),
                                        .generation = identity->generation};
-    note(ack, add_entropy(target->random, identity->seed), "entropy");
+    note(ack, add_entropy(target->random, identity->seed), "entropy for /dev/random");
     /* Behind the entropy, which it draws from; beside the rest, which does not need it. */
     warm_reseed_begin(target->warm);
-    note(ack, set_clock(identity), "clock");
-    note(ack, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0, "hostname");
+    note(ack, set_clock(identity), "setting the clock");
+    note(ack, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0,
+         "setting the hostname");
     identity_write_files(target->root, identity);
     mount_volumes(ack);
     note(ack, tcp_end_connections(), "ending the snapshot's TCP connections");
@@ -222,7 +225,8 @@ static void serve_one(const struct identity_target *target, int fd)
     if (status == 0)
         identity_apply(target, &identity, &ack);
     else
-        note(&ack, status, "identity");
+        note(&ack, status,
+             status == -EPROTONOSUPPORT ? "the snapshot's agent is of another version of forkd" : "identity");
     explicit_bzero(&identity, sizeof identity);
     if (ack.status)
         console("identity not taken: %s", ack.message);

@@ -14,7 +14,7 @@
 
 struct identity_target {
     const char *root; /* "" in a guest: what the paths below begin with */
-    int random;       /* /dev/random, open for writing */
+    int random;       /* /dev/random, open for writing, or a negative errno */
     struct warm *warm;
 };
 
