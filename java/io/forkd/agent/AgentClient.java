@@ -10,6 +10,7 @@ import java.time.Duration;
 import java.util.Base64;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Function;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
@@ -63,7 +64,7 @@ public final class AgentClient {
 
     /** The agent's own answer, which may have any fields. */
     public ObjectNode ping() {
-        return ask(JsonNodeFactory.instance.objectNode().put("action", "ping"), PING, Optional.of(PING));
+        return ask(JsonNodeFactory.instance.objectNode().put("action", "ping"), PING, PING);
     }
 
     public int exec(List<String> command, Duration timeout, Output output) {
@@ -170,8 +171,7 @@ public final class AgentClient {
      * @return where those are mounted that are in use and stay so; their disks have everything as well
      */
     public List<String> unmount() {
-        ObjectNode reply =
-                ask(JsonNodeFactory.instance.objectNode().put("action", "unmount"), CONNECT, Optional.of(UNMOUNT));
+        ObjectNode reply = ask(JsonNodeFactory.instance.objectNode().put("action", "unmount"), CONNECT, UNMOUNT);
         text(reply, "error").ifPresent(error -> {
             throw new ForkdException(Kind.FAILED, "the guest could not unmount its volumes: " + error);
         });
@@ -207,7 +207,12 @@ public final class AgentClient {
 
     /** Evaluates an expression in the guest's warm interpreter, which is interrupted after {@code timeout}. */
     public Evaluation eval(String code, Optional<Duration> timeout) {
-        ObjectNode reply = ask(
+        return eval(code, timeout, evaluation -> evaluation);
+    }
+
+    /** The same, when many are asked at a time: until {@code use} is done with it, its answer counts among theirs. */
+    public <T> T eval(String code, Optional<Duration> timeout, Function<Evaluation, T> use) {
+        return ask(
                 limit(
                         JsonNodeFactory.instance
                                 .objectNode()
@@ -215,7 +220,11 @@ public final class AgentClient {
                                 .put("code", code),
                         timeout),
                 CONNECT,
-                timeout.map(GRACE::plus));
+                timeout.map(GRACE::plus),
+                reply -> use.apply(evaluation(reply)));
+    }
+
+    private Evaluation evaluation(ObjectNode reply) {
         Optional<String> error = text(reply, "error");
         if (error.isPresent()) {
             return new Evaluation.Failure(
@@ -231,11 +240,15 @@ public final class AgentClient {
     }
 
     /** One request, one answer. */
-    private ObjectNode ask(ObjectNode request, Duration connect, Optional<Duration> limit) {
+    private ObjectNode ask(ObjectNode request, Duration connect, Duration limit) {
+        return ask(request, connect, Optional.of(limit), reply -> reply);
+    }
+
+    private <T> T ask(ObjectNode request, Duration connect, Optional<Duration> limit, Function<ObjectNode, T> use) {
         try (AgentConnection connection = AgentConnection.open(address, connect)) {
             connection.allow(limit);
             connection.request(Json.bytes(request));
-            return reply(connection);
+            return use.apply(reply(connection));
         } catch (IOException e) {
             throw broken(e);
         }

@@ -8,6 +8,7 @@ import java.io.InputStream;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
 import java.net.StandardProtocolFamily;
+import java.net.StandardSocketOptions;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.CancelledKeyException;
@@ -234,6 +235,11 @@ final class AgentConnection implements AutoCloseable {
         try (selector;
                 channel) {
             input.limit(0);
+            if (address instanceof AgentAddress.Tcp) {
+                // By a reset: the agent cannot tell a mere end from that of the request, and is to end what it does for
+                // us.
+                channel.setOption(StandardSocketOptions.SO_LINGER, 0);
+            }
         } catch (IOException e) {
             // There is nothing that could be lost.
         }

@@ -162,7 +162,7 @@ final class ForkCommand implements Callable<Integer> {
         NamedLines lines = new NamedLines(shell, child.name(), options.json);
         try {
             if (eval.isPresent()) {
-                return report(child, lines, agent.eval(eval.get(), limit));
+                return agent.eval(eval.get(), limit, evaluation -> report(child, lines, evaluation));
             }
             int code = ExecCommand.shellStatus(agent.exec(new GuestCommand(command, limit), lines));
             lines.end();

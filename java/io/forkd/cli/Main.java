@@ -116,8 +116,8 @@ public final class Main {
     /** Runs one command and returns its exit status. */
     static int run(Shell shell, String... arguments) {
         int status = commandLine(shell, arguments).execute(arguments);
-        shell.out().flush();
-        return status;
+        boolean lost = shell.out().checkError(); // flushes
+        return lost && status == 0 ? new Shell.OutputLost().report(shell) : status;
     }
 
     /** All verbs, or the one that is asked for: reading every command's annotations takes time at each start. */

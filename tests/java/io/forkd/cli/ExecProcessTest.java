@@ -46,6 +46,13 @@ class ExecProcessTest {
         void answer(InputStream in, OutputStream out) throws IOException;
     }
 
+    private static Agent answering(String reply) {
+        return (in, out) -> {
+            in.readAllBytes(); // what is left unread would reset the connection, and the answer with it
+            out.write(reply.getBytes(StandardCharsets.UTF_8));
+        };
+    }
+
     /** Whether the client closed the connection before {@code agent} was done with it. */
     private CompletableFuture<Boolean> serve(Agent agent) {
         return CompletableFuture.supplyAsync(() -> {
@@ -66,7 +73,9 @@ class ExecProcessTest {
                 "bash",
                 "-c",
                 script.replace("TARGET", "--target 127.0.0.1:" + port)
-                        .replace("FORKD", "'" + java + "' -XX:TieredStopAtLevel=1 -cp \"$CP\" io.forkd.cli.Main"));
+                        .replace(
+                                "FORKD",
+                                "'" + java + "' -XX:TieredStopAtLevel=1 -Xmx320m -cp \"$CP\" io.forkd.cli.Main"));
         builder.environment().put("CP", System.getProperty("java.class.path"));
         builder.environment().put("XDG_DATA_HOME", directory.toString());
         builder.environment().put("XDG_RUNTIME_DIR", directory.toString());
@@ -161,10 +170,38 @@ class ExecProcessTest {
     }
 
     @Test
+    void a_result_that_cannot_be_written_is_no_success() throws Exception {
+        Process process = shell("FORKD where >/dev/full");
+        assertThat(exit(process)).isEqualTo(1);
+        assertThat(text(process.getErrorStream())).contains("cannot be written to /dev/full");
+    }
+
+    @Test
+    void an_answer_without_end_is_that_guests_error() throws Exception {
+        String part = "x".repeat(1 << 16);
+        CompletableFuture<Boolean> gone = serve((in, out) -> untilGone(out, part));
+        Process process = shell("FORKD eval TARGET -- x");
+        assertThat(exit(process)).isEqualTo(1);
+        assertThat(text(process.getErrorStream()))
+                .startsWith("Error: the agent at 127.0.0.1:")
+                .contains("more than 16 MiB");
+        assertThat(gone.get(60, TimeUnit.SECONDS)).isTrue();
+    }
+
+    /** The longest that is taken, in the heap that the command has. */
+    @Test
+    void a_long_answer_has_room_in_the_heap() throws Exception {
+        String value = "v".repeat((16 << 20) - 100);
+        serve(answering("{\"result\":\"" + value + "\"}\n"));
+        Process process = shell("FORKD eval TARGET -- x | wc -c; exit ${PIPESTATUS[0]}");
+        assertThat(exit(process)).isZero();
+        assertThat(text(process.getInputStream()).strip()).isEqualTo(String.valueOf(value.length() + 1));
+    }
+
+    @Test
     void exec_ends_with_the_status_of_the_failure() throws Exception {
         for (int status : List.of(124, 126, 127)) {
-            serve((in, out) -> out.write(
-                    ("{\"exit_code\":1,\"error\":\"E\",\"code\":" + status + "}\n").getBytes(StandardCharsets.UTF_8)));
+            serve(answering("{\"exit_code\":1,\"error\":\"E\",\"code\":" + status + "}\n"));
             Process process = shell("FORKD exec TARGET -- x");
             assertThat(exit(process)).isEqualTo(status);
             assertThat(text(process.getErrorStream()))
@@ -184,7 +221,7 @@ class ExecProcessTest {
         assertThat(input.get()).endsWith("}\nfrom stdin\n");
         assertThat(text(process.getErrorStream())).isEmpty();
 
-        serve((in, out) -> out.write("{\"exit_code\":0}\n".getBytes(StandardCharsets.UTF_8)));
+        serve(answering("{\"exit_code\":0}\n"));
         process = shell("echo lost >lost; FORKD exec TARGET -- cat <lost".replace("lost", directory + "/lost"));
         assertThat(exit(process)).isZero();
         assertThat(text(process.getErrorStream())).contains("-i passes it on");
