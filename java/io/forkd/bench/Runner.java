@@ -127,7 +127,7 @@ public final class Runner {
         return report(Benchmark.EVAL, 1);
     }
 
-    /** In fresh children, without and with the working set, in turn. If it was not learnt yet, it is by now. */
+    /** In fresh children, without and with the working set, in turn. */
     private void firstEvals(String expression) {
         for (int round = 0; round <= rounds; round++) {
             progress.step("first eval, round " + round + " of " + rounds);

@@ -43,6 +43,7 @@ final class Branches {
     private final Servers servers;
     private final Leases leases;
     private final Chains chains;
+    private final WorkingSets workingSets;
     private final Cancellation cancellation;
 
     Branches(
@@ -52,6 +53,7 @@ final class Branches {
             Servers servers,
             Leases leases,
             Chains chains,
+            WorkingSets workingSets,
             Cancellation cancellation) {
         this.store = store;
         this.runtime = runtime;
@@ -59,6 +61,7 @@ final class Branches {
         this.servers = servers;
         this.leases = leases;
         this.chains = chains;
+        this.workingSets = workingSets;
         this.cancellation = cancellation;
     }
 
@@ -248,7 +251,9 @@ final class Branches {
                 Instant.now(),
                 source.rest());
         try (OwnedDirectory staged = store.stage(tag)) {
+            byte[] known = workingSets.of(base); // before its place is taken: it may be what this replaces
             store.register(staged, tag, manifest, replace);
+            WorkingSets.put(known, directory);
             try {
                 Branch branch = servers.branch(
                         new Snapshot(tag, directory, manifest),

@@ -57,6 +57,7 @@ public final class Engine {
     private final Sandboxes sandboxes;
     private final Chains chains;
     private final Holders holders;
+    private final WorkingSets workingSets;
     private final Leases leases;
 
     public Engine(Map<String, String> environment, Cancellation cancellation) {
@@ -69,6 +70,7 @@ public final class Engine {
         this.chains = new Chains(store);
         this.holders = new Holders(sandboxes, servers, store);
         this.leases = new Leases(store, servers, chains, holders, cancellation);
+        this.workingSets = new WorkingSets(store, cancellation);
     }
 
     public Path dataDirectory() {
@@ -176,7 +178,9 @@ public final class Engine {
 
         try (OwnedDirectory run = runtime.open("snapshot")) {
             try {
-                return snapshot(request, images, commandLine, run.path(), progress);
+                SnapshotResult made = snapshot(request, images, commandLine, run.path(), progress);
+                workingSets.learn(made.tag(), run.path(), progress);
+                return made;
             } finally {
                 if (request.keepWork()) {
                     WorkDirectory.keep(run.path(), "forkd-parent-" + request.tag(), progress);
@@ -381,7 +385,7 @@ public final class Engine {
     }
 
     private Branches branches() {
-        return new Branches(store, runtime, sandboxes, servers, leases, chains, cancellation);
+        return new Branches(store, runtime, sandboxes, servers, leases, chains, workingSets, cancellation);
     }
 
     /** Sets right what is left of what has ended, as far as that is possible. */

@@ -134,7 +134,7 @@ final class Servers implements SnapshotStore.Writers {
             Snapshot snapshot, Path memory, List<Disk> disks, Optional<Path> control, boolean prepare) {
         int parked = control.isPresent() ? setting("FORKD_SERVER_PARKED", 0, MAX_PARKED) : 0;
         Optional<Path> workingSet = prepare ? Optional.of(snapshot.workingSet()) : Optional.empty();
-        return new ServerOptions(memory, snapshot.vmstate(), disks, parked, control, idle(), workingSet);
+        return new ServerOptions(memory, snapshot.vmstate(), disks, parked, control, idle(), workingSet, false);
     }
 
     /** Makes a branch whose other side is found under {@code snapshot}, which it writes. */

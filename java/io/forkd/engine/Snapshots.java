@@ -117,7 +117,9 @@ public final class Snapshots {
                         "the snapshot '" + tag + "' would not restore to the same; it was left as it is",
                         "One of its files, or of its ancestors', has been damaged.");
             }
+            byte[] known = WorkingSets.of(snapshot);
             store.install(staged, tag, flat, true);
+            WorkingSets.put(known, store.directory(tag));
         } catch (IOException e) {
             throw ForkdException.of("make the snapshot '" + tag + "' flat", e);
         }

@@ -35,6 +35,7 @@ public final class ForkServer implements AutoCloseable {
                     .ifPresent(control -> o.control_path(Library.text(control))
                             .idle_timeout_ms(Math.toIntExact(options.idle().toMillis())));
             options.workingSet().ifPresent(file -> o.working_set_path(Library.text(file)));
+            o.flags(options.learn() ? Native.FORKD_LEARN_WORKING_SET : 0);
             Library.check(error -> Native.forkd_server_start(handle, o, error));
         }
         return new ForkServer(handle);

@@ -12,6 +12,7 @@ import java.util.Optional;
  * @param control the Unix socket to make; with it the server is detached, and ends by itself
  * @param idle how long a detached server stays when nobody uses it
  * @param workingSet the file of what a child touches for its first answer; without it nothing is prepared
+ * @param learn whether that file is to be made by the first child that answers; no other may write to it
  */
 public record ServerOptions(
         Path memory,
@@ -20,7 +21,8 @@ public record ServerOptions(
         int parked,
         Optional<Path> control,
         Duration idle,
-        Optional<Path> workingSet) {
+        Optional<Path> workingSet,
+        boolean learn) {
     public ServerOptions {
         disks = List.copyOf(disks);
     }

@@ -1,0 +1,145 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.agent.AgentAddress;
+import io.forkd.agent.AgentClient;
+import io.forkd.agent.AgentClient.Output;
+import io.forkd.sandbox.Origin;
+import io.forkd.sandbox.RuntimeDirectory;
+import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotTag;
+import io.forkd.vmm.ChildOptions;
+import io.forkd.vmm.Disk;
+import io.forkd.vmm.ForkServer;
+import io.forkd.vmm.ServerOptions;
+import io.forkd.vmm.Vm;
+import io.forkd.vmm.VmStatus;
+import io.forkd.vmm.VmStatus.Phase;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Consumer;
+
+/**
+ * What a snapshot's children have ready for their first answer: learnt from a child of forkd's own when the snapshot is
+ * made, and taken over by what is made of it. It is a cache: no failure here is one of the snapshot's.
+ */
+final class WorkingSets {
+    private static final Duration READY = Duration.ofSeconds(120);
+    private static final Duration ANSWER = Duration.ofSeconds(120);
+
+    /** How soon a cancellation is noticed. */
+    private static final Duration SLICE = Duration.ofMillis(100);
+
+    private static final String NAME = "learn";
+
+    /** The first that takes some work is learnt from: there may be no interpreter. */
+    private static final List<Consumer<AgentClient>> QUESTIONS = List.of(
+            agent -> agent.eval("1 + 1", Optional.of(ANSWER)),
+            agent -> agent.exec(
+                    List.of("true"), ANSWER, Output.into(new ByteArrayOutputStream(), new ByteArrayOutputStream())));
+
+    private final SnapshotStore store;
+    private final Cancellation cancellation;
+
+    WorkingSets(SnapshotStore store, Cancellation cancellation) {
+        this.store = store;
+        this.cancellation = cancellation;
+    }
+
+    /** Asks children of a snapshot that was booted; {@code run} is for their sockets. */
+    void learn(SnapshotTag tag, Path run, Progress progress) {
+        progress.step("learning what a child's first answer takes");
+        try {
+            Snapshot snapshot = store.open(tag);
+            try (ForkServer server = ForkServer.start(options(snapshot))) {
+                for (Consumer<AgentClient> question : QUESTIONS) {
+                    if (Files.size(snapshot.workingSet()) == 0) {
+                        ask(server, RuntimeDirectory.socket(run, NAME), question);
+                    }
+                }
+            }
+        } catch (ForkdException | IOException e) {
+            progress.step("learnt nothing: " + e.getMessage());
+        }
+    }
+
+    /** Its disks are its own, volumes too: what it writes goes with it. */
+    private static ServerOptions options(Snapshot snapshot) {
+        List<List<Path>> layers = Chains.layers(List.of(snapshot));
+        List<Disk> disks = new ArrayList<>();
+        for (int i = 0; i < layers.size(); i++) {
+            ManifestDisk disk = snapshot.manifest().disks().get(i);
+            disks.add(new Disk(
+                    snapshot.image(disk),
+                    disk.readOnly() ? Disk.Mode.READ_ONLY : Disk.Mode.PRIVATE,
+                    layers.get(i)));
+        }
+        return new ServerOptions(
+                snapshot.memory(),
+                snapshot.vmstate(),
+                disks,
+                0,
+                Optional.empty(),
+                Duration.ZERO,
+                Optional.of(snapshot.workingSet()),
+                true);
+    }
+
+    private void ask(ForkServer server, Path socket, Consumer<AgentClient> question) {
+        try (Vm child = server.fork(new ChildOptions(
+                NAME, socket, Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty()))) {
+            if (isReady(child)) {
+                cancellation.interruptibly(() -> {
+                    question.accept(new AgentClient(new AgentAddress.Vsock(socket)));
+                    return true;
+                });
+            }
+        }
+    }
+
+    private boolean isReady(Vm child) {
+        long deadline = System.nanoTime() + READY.toNanos();
+        Optional<VmStatus> status = Optional.empty();
+        while (status.isEmpty() && System.nanoTime() < deadline) {
+            cancellation.check();
+            status = child.await(SLICE);
+        }
+        return status.filter(known -> known.phase() == Phase.READY).isPresent();
+    }
+
+    /** What is known of a snapshot; empty when nothing is. */
+    static byte[] of(Snapshot snapshot) {
+        try {
+            return Files.readAllBytes(snapshot.workingSet());
+        } catch (IOException e) {
+            return new byte[0];
+        }
+    }
+
+    /** What is known of the snapshot that a VM is a child of, if that is still there. */
+    byte[] of(Origin base) {
+        try {
+            Snapshot snapshot = store.read(new SnapshotTag(base.tag()));
+            return Servers.origin(snapshot).equals(base) ? of(snapshot) : new byte[0];
+        } catch (ForkdException e) {
+            return new byte[0];
+        }
+    }
+
+    /** Gives a snapshot what is known of the one that it was made of: its guest has the same memory, mostly. */
+    static void put(byte[] known, Path directory) {
+        try {
+            Files.write(directory.resolve(Snapshot.WORKING_SET), known);
+        } catch (IOException e) {
+            // It is done without.
+        }
+    }
+}
