@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A machine that boots a kernel. */
+#include "proc/vm_parts.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* More memory than the host can ever give would only end in the OOM killer. */
+static int check_memory(uint64_t bytes, struct forkd_error *err)
+{
+    uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (bytes <= host)
+        return 0;
+    return error_set(err, ENOMEM, "allocate", "guest memory", "%llu MiB asked for; the host has %llu MiB",
+                     (unsigned long long)(bytes >> 20), (unsigned long long)(host >> 20));
+}
+
+/* A guest with an agent is a Linux, which does not get to starting it where the kernel's code is emulated. */
+static int check_flavour(const struct control_boot *message, struct forkd_error *err)
+{
+    if ((message->flags & FORKD_NO_AGENT) != 0 || kvm_flavour() != HOST_PAGE_TABLES)
+        return 0;
+    return error_set(err, ENOTSUP, "boot", "/dev/kvm",
+                     "it works without VMX or SVM here, and runs no stock Linux kernel; take a host whose "
+                     "processor has them (in /proc/cpuinfo: vmx or svm), or where this is a virtual machine, "
+                     "turn nested virtualisation on");
+}
+
+static int boot(struct vm *vm, const struct control_boot *message, const int *fds, uint32_t fd_count,
+                struct forkd_error *err)
+{
+    uint32_t fixed = 2u + message->has_initrd + message->has_console;
+    if (fd_count < fixed || message->disk_count > FORKD_MAX_DISKS)
+        return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
+    uint32_t next = 2;
+    int initrd = message->has_initrd ? fds[next++] : -1;
+    vm->console_fd = message->has_console ? fds[next++] : -1;
+    struct machine_config config = {.memory_bytes = message->memory_bytes,
+                                    .vcpu_count = message->vcpu_count,
+                                    .disk_count = message->disk_count,
+                                    .has_net = message->has_net != 0,
+                                    .baseline_cpu = message->cpu_template == FORKD_CPU_BASELINE};
+    memcpy(config.disk_modes, message->disk_modes, sizeof config.disk_modes);
+    memcpy(config.mac, message->mac, sizeof config.mac);
+    struct disk *disks[FORKD_MAX_DISKS] = {0};
+    int result = check_memory(config.memory_bytes, err);
+    if (result < 0 || (result = vm_open_disks(disks, message->disk_count, message->disk_modes, NULL,
+                                              fds + next, fd_count - next, fds[1], err)) < 0)
+        return result;
+    void *memory = mmap(NULL, config.memory_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return error_set(err, errno, "mmap", "guest memory", NULL);
+    vm->vsock_host.accept = agent_accept;
+    vm->memory_fd = -1;
+    vm->working_set_fd = -1;
+    struct kvm_host host;
+    if ((result = kvm_host_open(&host, true, err)) < 0 ||
+        (result = machine_init(&vm->machine, &config, memory, disks, vm->console_fd, &vm->vsock_host, err)) <
+            0)
+        return result;
+    vm->machine.host = host;
+    vm->machine.ready = vm_on_guest_ready;
+    vm->machine.ended = vm_on_ended;
+    if ((result = machine_create_vm(&vm->machine, err)) < 0 ||
+        (result = vm_attach_net(vm, message->tap_name, err)) < 0 ||
+        (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0)
+        return result;
+    result = machine_boot(&vm->machine, fds[0], initrd, message->command_line, err);
+    close(fds[0]);
+    if (initrd >= 0)
+        close(initrd);
+    if (result < 0 || (result = check_flavour(message, err)) < 0)
+        return result;
+    return machine_run(&vm->machine, false, err);
+}
+
+_Noreturn void vm_process_boot(int channel, const struct control_boot *message, const int *fds,
+                               uint32_t fd_count)
+{
+    static struct vm vm;
+    vm_set_name("forkd-vm");
+    vm.deadline_watch.fd = -1;
+    vm_init(&vm, channel, message->flags, message->vsock_path);
+    struct forkd_error error;
+    int result = boot(&vm, message, fds, fd_count, &error);
+    /* A machine that is quick to end may already have said so: the reply must be the first message. It is, as
+     * the owner reads STATUS messages while it waits for the reply. */
+    vm_send_reply(channel, result, &error);
+    if (result < 0)
+        vm_leave(&vm);
+    if (vm_start_loop(&vm, &error) < 0)
+        vm_fail_start(&vm, &error);
+    vm_run(&vm);
+}

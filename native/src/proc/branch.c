@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A VM written down: as a snapshot, which ends it, or as a branch, which it does not notice. */
+#include "proc/vm_parts.h"
+
+#include "proc/twin.h"
+#include "snapshot/files.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Shared disks are not part of a snapshot; what the guest wrote to them is to be there when it says so. */
+static int flush_disks(struct vm *vm, struct forkd_error *err)
+{
+    for (uint32_t i = 0; i < vm->machine.config.disk_count; i++) {
+        int result = disk_flush(vm->machine.disks[i]);
+        if (result < 0)
+            return error_set(err, result, "flush", "shared disk", NULL);
+    }
+    return 0;
+}
+
+int vm_check_ready(const struct vm *vm, const char *operation, struct forkd_error *err)
+{
+    if (vm->status.phase == FORKD_VM_READY)
+        return 0;
+    return error_set(err, EAGAIN, operation, "VM", "the guest is not ready yet");
+}
+
+/* What such a guest has on its disks is not what it wrote: nothing to begin others with. */
+static int check_host_full(const struct vm *vm, const char *operation, struct forkd_error *err)
+{
+    if (!vm_is_host_full(vm))
+        return 0;
+    return error_set(
+        err, ENOSPC, operation, "VM",
+        "the host's disk was full when the guest wrote to its own, and its file systems may have "
+        "stopped: make room there, and begin again with a new VM");
+}
+
+static int save_state(struct vm *vm, struct vmstate_writer *writer, struct forkd_error *err)
+{
+    vmstate_writer_init(writer);
+    int result = machine_save(&vm->machine, writer, err);
+    return result == 0 ? vmstate_writer_finish(writer, err) : result;
+}
+
+/* Lock held; the machine stands still for good afterwards. */
+static int write_snapshot(struct vm *vm, int directory, struct forkd_error *err)
+{
+    int result = machine_pause(&vm->machine, err);
+    if (result < 0 || (result = flush_disks(vm, err)) < 0 ||
+        (result = check_host_full(vm, "snapshot", err)) < 0) /* what was under way may have filled it */
+        return result;
+    struct vmstate_writer writer;
+    result = save_state(vm, &writer, err);
+    struct snapshot_source source = {.vmstate = writer.data,
+                                     .vmstate_length = writer.length,
+                                     .memory = vm->machine.memory.host,
+                                     .memory_size = vm->machine.memory.size,
+                                     .memory_base_fd = vm->memory_fd,
+                                     .disks = vm->machine.disks,
+                                     .disk_count = vm->machine.config.disk_count};
+    if (result == 0)
+        result = snapshot_write(&source, directory, err);
+    vmstate_writer_free(&writer);
+    return result;
+}
+
+static void count_fd(void *context, int fd)
+{
+    (void)fd;
+    ++*(uint64_t *)context;
+}
+
+/*
+ * A top that was frozen keeps its descriptor, and a write that finds none left for the next one is an I/O
+ * error to the guest. So disks get three quarters of what the process may have; connections and owners the
+ * rest.
+ */
+static int check_descriptors(const struct vm *vm, struct forkd_error *err)
+{
+    struct rlimit limit;
+    uint64_t used = 0;
+    uint32_t freezes = UINT32_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return error_set(err, errno, "getrlimit", "VM", NULL);
+    for (uint32_t i = 0; i < vm->machine.config.disk_count; i++) {
+        uint32_t left = disk_freezes_left(vm->machine.disks[i]);
+        freezes = left < freezes ? left : freezes;
+        disk_each_fd(vm->machine.disks[i], count_fd, &used);
+    }
+    if (freezes > 0 && used + vm->machine.config.disk_count <= limit.rlim_cur / 4 * 3)
+        return 0;
+    return error_set(
+        err, EMFILE, "branch", "VM",
+        "its disks have %llu files open, one more for each branch: branch a child of its last branch, "
+        "which begins anew, or allow processes more than %llu",
+        (unsigned long long)used, (unsigned long long)limit.rlim_cur);
+}
+
+int vm_snapshot(struct vm *vm, int directory, struct forkd_error *err)
+{
+    uint32_t disk_count = vm->machine.config.disk_count;
+    int result = vm_check_ready(vm, "snapshot", err);
+    if (result < 0 || (result = check_host_full(vm, "snapshot", err)) < 0 ||
+        (result = snapshot_claim(disk_count, directory, err)) < 0)
+        return result;
+    result = write_snapshot(vm, directory, err);
+    if (result < 0)
+        snapshot_remove(disk_count, directory);
+    return result;
+}
+
+static int check_branch(struct vm *vm, const struct control_branch *message, struct forkd_error *err)
+{
+    if ((message->flags & FORKD_BRANCH_LAYER) != 0 && vm->memory_fd < 0)
+        return error_set(err, EINVAL, "branch", "VM",
+                         "it was booted: there is nothing that a layer could be over");
+    int result = vm_check_ready(vm, "branch", err);
+    if (result < 0 || (result = check_host_full(vm, "branch", err)) < 0)
+        return result;
+    return check_descriptors(vm, err);
+}
+
+/*
+ * What happens while the guest stands still: all of it, and nothing else. Lock held, so that no thread is in
+ * the middle of anything when fork(2) leaves the twin with this thread alone.
+ */
+static int fork_twin(struct vm *vm, struct twin *twin, pid_t *pid, struct forkd_branch_result *result,
+                     struct forkd_error *err)
+{
+    int rc = save_state(vm, &twin->state, err);
+    for (uint32_t i = 0; i < vm->machine.config.disk_count && rc == 0; i++)
+        rc = disk_freeze_top(vm->machine.disks[i], err);
+    if (rc < 0)
+        return rc;
+    uint64_t before = vm_now_us();
+    *pid = fork();
+    if (*pid == 0)
+        twin_process(vm, twin);
+    result->fork_us = vm_now_us() - before;
+    return *pid < 0 ? error_set(err, errno, "fork", "VM", NULL) : 0;
+}
+
+/* The guest stands still for the time of fork_twin. */
+static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_result *result,
+                          struct forkd_error *err)
+{
+    signal(SIGCHLD, SIG_IGN); /* twins are nobody's to wait for */
+    uint64_t before = vm_now_us();
+    int rc = machine_pause(&vm->machine, err);
+    pid_t pid = 0;
+    if (rc == 0)
+        rc = check_host_full(vm, "branch", err); /* what was under way may have filled it */
+    if (rc == 0)
+        rc = fork_twin(vm, twin, &pid, result, err);
+    if (vm->machine.end == FORKD_END_NONE)
+        machine_resume(&vm->machine);
+    result->pause_us = vm_now_us() - before;
+    result->pid = pid;
+    vmstate_writer_free(&twin->state);
+    return rc;
+}
+
+/* `fds` as control.h says; they are closed by the caller. */
+int vm_branch(struct vm *vm, const struct control_branch *message, const int *fds,
+              struct forkd_branch_result *result, struct forkd_error *err)
+{
+    uint32_t disk_count = vm->machine.config.disk_count;
+    struct twin twin = {.channel = fds[0],
+                        .directory = fds[1],
+                        .listener = message->has_listener ? fds[2] : -1,
+                        .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0};
+    int rc = check_branch(vm, message, err);
+    if (rc < 0 || (rc = snapshot_claim(disk_count, twin.directory, err)) < 0)
+        return rc;
+    rc = flush_disks(vm, err);
+    if (rc == 0)
+        rc = pause_and_fork(vm, &twin, result, err);
+    if (rc < 0)
+        snapshot_remove(disk_count, twin.directory);
+    return rc;
+}

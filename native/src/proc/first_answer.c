@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a child has ready when it is asked for the first time. */
+#include "proc/vm_parts.h"
+
+#include "snapshot/working_set.h"
+
+#include <unistd.h>
+
+static void done_with_working_set(struct vm *vm)
+{
+    close(vm->working_set_fd);
+    vm->working_set_fd = -1;
+}
+
+/*
+ * Somebody is going to ask the guest something: now, not when it was forked, a child gets the pages that it
+ * will need for the answer, since most that are forked are never asked. The agent's own messages come before
+ * the child is ready.
+ */
+void first_answer_opening(struct vsock_host *host)
+{
+    struct vm *vm = container_of(host, struct vm, vsock_host);
+    if (vm->status.phase != FORKD_VM_READY || vm->working_set_fd < 0 || vm->touched_before != NULL)
+        return;
+    const struct guest_memory *memory = &vm->machine.memory;
+    struct working_set set;
+    if (working_set_read(vm->working_set_fd, memory->size, &set) == 0) {
+        working_set_populate(&set, memory->host);
+        working_set_free(&set);
+    } else {
+        vm->touched_before = working_set_begin(vm->working_set_fd, memory->host, memory->size);
+    }
+    if (vm->touched_before == NULL)
+        done_with_working_set(vm);
+}
+
+/* Before the client has the answer: it may well end the child at once. */
+void first_answer_given(struct vsock_host *host)
+{
+    struct vm *vm = container_of(host, struct vm, vsock_host);
+    if (vm->touched_before == NULL)
+        return;
+    working_set_learn(vm->working_set_fd, vm->touched_before, vm->machine.memory.host,
+                      vm->machine.memory.size);
+    vm->touched_before = NULL;
+    done_with_working_set(vm);
+}
