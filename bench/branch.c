@@ -25,13 +25,13 @@
 #define MEMORY (1536ull << 20)
 #define FIRST (16ull << 20) /* where the guest begins to write, too */
 #define PAGE 4096u
+#define STEP 40487u /* the order in which it does, as in dirty.c */
 #define SETTLE_US 20000
 
 static const int sizes[] = {0, 64, 1024}; /* MiB that have diverged */
 #define SIZE_COUNT (int)(sizeof sizes / sizeof sizes[0])
 #define FIGURE_MIB 256 /* the ratio is of this size, and of so many sources, each with a floor of its own */
 #define FIGURE_SOURCES 3
-#define SCATTERED_BYTES (1280ull << 20)
 
 struct source {
     struct measure_snapshot snapshot;
@@ -106,37 +106,6 @@ static double branch_ms(struct source *source)
     return (double)result.pause_us / 1000;
 }
 
-/* --- the ground -------------------------------------------------------------------------------------------
- */
-
-/*
- * What fork(2) costs depends on where the pages lie: for each it writes to 64 bytes of the kernel's, which is
- * 5 ms for 256 MiB that lie in a row, and 8 for those that lie anywhere. Of the two that are compared one got
- * these and one got those, by luck, and the ratio was anything from 1.0 to 1.5. So first all that is going to
- * be allocated is scattered, as it is on a host that has been up for long: every second page of a large piece
- * is kept, and the others are given back in random order.
- */
-static void scatter_memory(void)
-{
-    uint8_t *map = mmap(NULL, SCATTERED_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    uint32_t count = SCATTERED_BYTES / (2 * PAGE);
-    uint32_t *order = calloc(count, sizeof *order);
-    /* The floor is to be a fork without it. */
-    if (map == MAP_FAILED || order == NULL || madvise(map, SCATTERED_BYTES, MADV_NOHUGEPAGE) < 0 ||
-        madvise(map, SCATTERED_BYTES, MADV_DONTFORK) < 0)
-        err(1, "scatter memory");
-    for (uint64_t at = 0; at < SCATTERED_BYTES; at += PAGE)
-        map[at] = 1;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t other = (uint32_t)random() % (i + 1);
-        order[i] = order[other];
-        order[other] = i;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        madvise(map + 2 * (uint64_t)PAGE * order[i], PAGE, MADV_DONTNEED);
-    free(order);
-}
-
 /* --- the floor --------------------------------------------------------------------------------------------
  */
 
@@ -145,14 +114,21 @@ struct bare {
     int channel; /* a byte asks for one more fork(2), a double answers with its milliseconds */
 };
 
+/*
+ * What fork(2) costs depends on where the pages lie: for each it writes to 64 bytes of the kernel's, which is
+ * 5 ms for 256 MiB that lie in a row, and 8 for those that lie anywhere. Had both written to their pages in
+ * order, it would be the allocator's luck who has which, and the ratio anything from 0.9 to 1.8. So neither
+ * does, and for both neighbours lie apart, as they do in a guest that has been up for long.
+ */
 static _Noreturn void bare_process(int channel, const char *memory, int mib)
 {
     int fd = open(memory, O_RDONLY | O_CLOEXEC);
     uint8_t *map = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
     if (fd < 0 || map == MAP_FAILED)
         err(1, "%s", memory);
-    for (uint64_t at = FIRST; at < FIRST + ((uint64_t)mib << 20); at += PAGE)
-        *(volatile uint32_t *)(map + at) = 1;
+    uint32_t pages = (uint32_t)mib * ((1u << 20) / PAGE);
+    for (uint32_t i = 0, page = 0; i < pages; i++, page = (page + STEP) % pages)
+        *(volatile uint32_t *)(map + FIRST + (uint64_t)page * PAGE) = 1;
     char byte;
     while (read(channel, &byte, 1) == 1) {
         usleep(SETTLE_US);
@@ -283,7 +259,6 @@ int main(int argc, char **argv)
            "last 5");
     for (int i = 0; i < SIZE_COUNT; i++)
         measure_size(argv[1], argv[2], sizes[i], count);
-    scatter_memory();
     for (int i = 0; i < FIGURE_SOURCES; i++)
         ratios[i] = measure_size(argv[1], argv[2], FIGURE_MIB, count);
     measure_slowdown(argv[1], argv[2], 64);

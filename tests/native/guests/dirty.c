@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A guest for benchmarks of branches. Its command line says how many MiB it writes to, one word a page, from
- * 16 MiB up: in every child, between the change of its VM generation id and its second "ready". Then it
- * halts; or, with a letter after the number: b  goes on writing to the same pages, and prints a line a round;
+ * 16 MiB up, in no order, so that neighbours lie apart in the host's memory: in every child, between the
+ * change of its VM generation id and its second "ready". Then it halts; or, with a letter after the number:
+ *   b  goes on writing to the same pages, and prints a line a round;
  *   c  waits for the next generation, in which it writes to the pages after those; from the fourth on it only
  *      says that it is ready.
  *
@@ -12,13 +13,14 @@
 
 #define FIRST 0x1000000u
 #define PAGE 4096u
+#define STEP 40487u     /* from one page to the next; a prime, so that it comes by all of them */
 #define COMMAND_LINE 24 /* offset in hvm_start_info */
 
 static void write_pages(uint32_t first, uint32_t mib, uint32_t value)
 {
-    uint32_t end = first + (mib << 20);
-    for (uint32_t address = first; address < end; address += PAGE)
-        *at(address) = value;
+    uint32_t pages = mib * ((1u << 20) / PAGE);
+    for (uint32_t i = 0, page = 0; i < pages; i++, page = (page + STEP) % pages)
+        *at(first + page * PAGE) = value;
 }
 
 static void wait_for_generation(void)
