@@ -33,27 +33,27 @@ final class ExtraPackages implements AutoCloseable {
      * Arguments: the folder, what to run in it, its arguments. Only mounts it, on what {@link RootfsBuilder#unpack} has
      * made directories: a link of the image leads nowhere yet. The folder then is the root of the namespace, with
      * nothing of the host's in it but the network and devices that say nothing; what runs there has the capabilities
-     * that Docker gives, without making devices.
+     * that Docker gives, without making devices. Nothing of it is written to the host's table of mounts (-n).
      */
     private static final String OUTSIDE = """
             set -eu
             tree=$1 inside=$2
             shift 2
-            mount --bind "$tree" "$tree"
+            mount -n --bind "$tree" "$tree"
             cd "$tree"
-            mount -t tmpfs -o mode=755,nosuid,size=16m dev dev
+            mount -n -t tmpfs -o mode=755,nosuid,size=16m dev dev
             for node in null zero full random urandom tty; do
                 : > "dev/$node"
-                mount --bind "/dev/$node" "dev/$node"
+                mount -n --bind "/dev/$node" "dev/$node"
             done
             mkdir -m 1777 dev/shm
             ln -s /proc/self/fd dev/fd
             ln -s fd/0 dev/stdin
             ln -s fd/1 dev/stdout
             ln -s fd/2 dev/stderr
-            mount -t proc -o nosuid,nodev,noexec proc proc
+            mount -n -t proc -o nosuid,nodev,noexec proc proc
             exec 3< /etc/resolv.conf
-            mount --move . /
+            mount -n --move . /
             exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C \\
                 DEBIAN_FRONTEND=noninteractive ${http_proxy:+http_proxy="$http_proxy"} \\
                 ${https_proxy:+https_proxy="$https_proxy"} \\
