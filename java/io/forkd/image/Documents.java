@@ -92,19 +92,32 @@ final class Documents {
 
     private static Descriptor descriptor(JsonNode node, String what) {
         JsonNode size = node.path("size");
-        if (!node.path("digest").isString() || !size.isIntegralNumber() || size.asLong() < 0) {
+        if (!node.path("digest").isString()
+                || !size.isIntegralNumber()
+                || !size.canConvertToLong()
+                || size.asLong() < 0) {
             throw new ForkdException(Kind.DAMAGED, what + " has an entry without digest or size");
         }
         JsonNode platform = node.path("platform");
         return new Descriptor(
                 node.path("mediaType").asString(""),
-                Digest.parse(node.path("digest").asString()),
+                digest(node.path("digest").asString(), what),
                 size.asLong(),
                 platform.isObject() ? Optional.of(platform(platform)) : Optional.empty(),
                 Optional.of(node.path("annotations")
                                 .path("org.opencontainers.image.ref.name")
                                 .asString(""))
                         .filter(name -> !name.isEmpty()));
+    }
+
+    /** One that somebody else wrote: the request is not wrong when it is. */
+    private static Digest digest(String text, String what) {
+        try {
+            return Digest.parse(text);
+        } catch (ForkdException e) {
+            throw new ForkdException(
+                    Kind.DAMAGED, what + " has " + e.sentence().replaceFirst("^not a digest", "no digest"));
+        }
     }
 
     private static Platform platform(JsonNode node) {
@@ -128,7 +141,7 @@ final class Documents {
                 strings(config.path("Entrypoint")),
                 strings(config.path("Cmd")),
                 platform(document),
-                strings(layers).stream().map(Digest::parse).toList());
+                strings(layers).stream().map(text -> digest(text, what)).toList());
     }
 
     static List<String> strings(JsonNode array) {

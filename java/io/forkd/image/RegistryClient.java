@@ -275,13 +275,27 @@ final class RegistryClient {
                 return connection;
             }
             connection.disconnect();
-            URI next = uri.resolve(location);
-            if (!"https".equals(next.getScheme()) && !("http".equals(next.getScheme()) && plainAllowed())) {
-                throw new IOException("it redirects to " + next.getScheme() + "://, which is not secure");
-            }
+            URI next = secure(location, uri, "it redirects to ");
             uri = next;
         }
         throw new IOException("it redirects too often");
+    }
+
+    /** An address that somebody sends us to. */
+    private URI secure(String address, URI from, String what) throws IOException {
+        URI uri;
+        try {
+            uri = from.resolve(address);
+        } catch (IllegalArgumentException e) {
+            throw new IOException(what + "what is no address", e);
+        }
+        if (uri.getHost() == null) {
+            throw new IOException(what + "what is no address");
+        }
+        if (!"https".equals(uri.getScheme()) && !("http".equals(uri.getScheme()) && plainAllowed())) {
+            throw new IOException(what + uri.getScheme() + "://, which is not secure");
+        }
+        return uri;
     }
 
     private HttpURLConnection connect(URI uri) throws IOException {
@@ -345,10 +359,7 @@ final class RegistryClient {
                 .matcher(challenge)
                 .results()
                 .collect(Collectors.toMap(found -> found.group(1), found -> found.group(2), (first, second) -> first));
-        URI realm = URI.create(asked.getOrDefault("realm", ""));
-        if (!"https".equals(realm.getScheme()) && !plainAllowed()) {
-            throw new IOException("its token server " + realm + " is not secure");
-        }
+        URI realm = secure(asked.getOrDefault("realm", ""), uri(this.scheme, ""), "its token server is ");
         String query = "service=" + encode(asked.getOrDefault("service", "")) + "&scope="
                 + encode(asked.getOrDefault("scope", "repository:" + image.repository() + ":pull"));
         JsonNode answer = Documents.parse(token(realm, query), "the answer of " + realm);
@@ -412,7 +423,10 @@ final class RegistryClient {
                 new ForkdException(
                         Kind.FAILED,
                         "cannot " + doing + ": the registry allows no more pulls now" + why,
-                        "Wait, or log in with: docker login " + image.registry());
+                        "Wait"
+                                + retryAfter(answer)
+                                        .map(millis -> " " + (millis + 999) / 1000 + " seconds")
+                                        .orElse("") + ", or log in with: docker login " + image.registry());
             default -> new ForkdException(Kind.FAILED, "cannot " + doing + ": the registry failed" + why);
         };
     }

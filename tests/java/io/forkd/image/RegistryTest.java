@@ -421,7 +421,8 @@ class RegistryTest {
         busyFor = 3600;
         busy.set(1);
         assertThatThrownBy(() -> pull(reference.replace("py:1", "py:2"), Map.of()))
-                .hasMessageContaining("the registry allows no more pulls now (HTTP 429)");
+                .hasMessageContaining("the registry allows no more pulls now (HTTP 429)")
+                .hasMessageContaining("Wait 3600 seconds");
         assertThat(requests).containsExactly("GET 2");
     }
 
@@ -478,6 +479,33 @@ class RegistryTest {
         } finally {
             thief.stop(0);
         }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"ftp://127.0.0.1/x, ftp://", "'http://:x y', no address", "mailto:x, no address"})
+    void addresses_that_the_registry_sends_us_to_are_checked(String location, String why) throws Exception {
+        String reference = fake((exchange, blob) -> {
+            exchange.getResponseHeaders().set("Location", location);
+            exchange.sendResponseHeaders(307, -1);
+        });
+        assertThatThrownBy(() -> pull(reference, Map.of()))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining(why);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "sha256:[0-9a-f]{64}, sha256:zz, 'has no digest: sha256:zz'",
+        "'\"size\":[0-9]+', '\"size\":10000000000000000000000', without digest or size"
+    })
+    void manifest_of_nonsense_is_damaged_and_not_a_wrong_request(String what, String nonsense, String why)
+            throws Exception {
+        Path index = layout.resolve("index.json");
+        Files.writeString(index, Files.readString(index).replaceFirst(what, nonsense));
+        assertThatThrownBy(() -> pull("oci:" + layout + ":1", Map.of()))
+                .isInstanceOfSatisfying(
+                        ForkdException.class, e -> assertThat(e.kind()).isEqualTo(ForkdException.Kind.DAMAGED))
+                .hasMessageContaining(why);
     }
 
     @Test
