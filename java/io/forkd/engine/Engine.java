@@ -5,7 +5,6 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.files.OwnedDirectory;
-import io.forkd.files.Trees;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.DataDirectory;
@@ -27,7 +26,6 @@ import io.forkd.vmm.VmStatus.Phase;
 import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -116,12 +114,7 @@ public final class Engine {
 
     private List<Leftover> ofStore() {
         return store.leftovers().stream()
-                .map(left -> new Leftover(left, () -> {
-                    store.sweep();
-                    if (Files.exists(left, LinkOption.NOFOLLOW_LINKS)) {
-                        Trees.delete(left);
-                    }
-                }))
+                .map(left -> new Leftover(left, () -> store.setRight(left)))
                 .toList();
     }
 

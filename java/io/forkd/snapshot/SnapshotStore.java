@@ -322,34 +322,35 @@ public final class SnapshotStore {
         }
     }
 
-    /** Sets right what {@link #leftovers} finds. */
+    /** Sets right what {@link #leftovers} finds. What cannot be removed hinders nobody; forkd cleanup says why. */
     public void sweep() {
-        try {
-            if (!Files.isWritable(root) || leftovers().isEmpty()) {
-                return;
+        if (!Files.isWritable(root)) {
+            return;
+        }
+        for (Path leftover : leftovers()) {
+            try {
+                setRight(leftover);
+            } catch (IOException e) {
+                // The next sweep tries again.
             }
-            OwnedDirectory.sweep(root, STAGING);
-            List<Path> trash;
-            try (FileLock all = lock()) {
-                for (Path leftover : leftovers()) {
-                    if (leftover.getFileName().toString().startsWith(REPLACED)) {
-                        restore(leftover);
-                    }
-                }
-                trash = leftovers();
-            }
-            trash.forEach(SnapshotStore::tryToDelete);
-        } catch (IOException e) {
-            throw ForkdException.of("remove what an earlier run left in " + root, e);
         }
     }
 
-    /** What cannot be deleted hinders nobody; forkd cleanup says why it is still there. */
-    private static void tryToDelete(Path leftover) {
-        try {
-            Trees.delete(leftover);
-        } catch (IOException e) {
-            // The next sweep tries again.
+    /** Removes one of {@link #leftovers}, or gives it its name back. */
+    public void setRight(Path leftover) throws IOException {
+        String name = leftover.getFileName().toString();
+        if (name.startsWith(STAGING)) {
+            OwnedDirectory.removeAbandoned(leftover);
+            return;
+        }
+        Optional<Path> trash = Optional.of(leftover);
+        if (name.startsWith(REPLACED)) {
+            try (FileLock all = lock()) {
+                trash = restore(leftover);
+            }
+        }
+        if (trash.isPresent()) {
+            Trees.delete(trash.get());
         }
     }
 
@@ -374,16 +375,24 @@ public final class SnapshotStore {
         return aside;
     }
 
-    /** Between the two renames of a replacement a process may have died, or a branch failed: the old one comes back. */
-    private void restore(Path replaced) throws IOException {
+    /**
+     * Between the two renames of a replacement a process may have died, or a branch failed: the old one comes back.
+     * Returns what is to be deleted.
+     */
+    private Optional<Path> restore(Path replaced) throws IOException {
         Path home = home(replaced);
+        if (!Files.exists(replaced, LinkOption.NOFOLLOW_LINKS) || isAwaited(replaced)) {
+            return Optional.empty();
+        }
+        Optional<Path> failed = Optional.empty();
         if (Files.exists(home, LinkOption.NOFOLLOW_LINKS)) {
             if (state(home.getFileName().toString(), home) != State.FAILED) {
-                return;
+                return Optional.of(replaced);
             }
-            setAside(home, TRASH);
+            failed = Optional.of(setAside(home, TRASH));
         }
         Trees.rename(replaced, home);
+        return failed;
     }
 
     /** Whether it is not known yet what becomes of it. */
