@@ -184,8 +184,7 @@ public final class AgentClient {
 
     /** Has a guest that goes on mount them again. */
     public void mount() {
-        ObjectNode reply =
-                ask(JsonNodeFactory.instance.objectNode().put("action", "mount"), CONNECT, Optional.of(UNMOUNT));
+        ObjectNode reply = ask(JsonNodeFactory.instance.objectNode().put("action", "mount"), CONNECT, UNMOUNT);
         text(reply, "error").ifPresent(error -> {
             throw new ForkdException(Kind.FAILED, "the guest could not mount its volumes: " + error);
         });
