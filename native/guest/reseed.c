@@ -26,7 +26,12 @@
 
 /* Seconds for all others together. What is in the middle of a long call reseeds when that returns. */
 #define OTHERS_TIMEOUT 10
-#define LOOK_MS 20
+
+/*
+ * How often whoever has not answered is asked again. Python looks for signals and then waits in a system
+ * call: one that comes in between would be handled when that returns, which another one sees to.
+ */
+#define AGAIN_MS 100
 #define DYING_MS 2000
 
 #define OTHERS_MAX 4096
@@ -61,13 +66,18 @@ void reseed_close(struct reseed *reseed)
     reseed->answers = -1;
 }
 
+static void ask_interpreter(const struct child *interpreter)
+{
+    syscall(SYS_pidfd_send_signal, interpreter->pidfd, RESEED_SIGNAL, NULL, 0);
+}
+
 void reseed_begin(const struct reseed *reseed, const struct child *interpreter)
 {
     char stale[1024];
     /* NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): O_NONBLOCK */
     while (read(reseed->answers, stale, sizeof stale) > 0)
         ;
-    syscall(SYS_pidfd_send_signal, interpreter->pidfd, RESEED_SIGNAL, NULL, 0);
+    ask_interpreter(interpreter);
 }
 
 /* The next answer, if there is one: 1, 0 when there is none yet, -1 when there will be none any more. */
@@ -94,7 +104,7 @@ static int await_interpreter(const struct reseed *reseed, const struct child *in
             {.fd = reseed->answers, .events = POLLIN},
             {.fd = interpreter->pidfd, .events = POLLIN},
         };
-        int ready = poll(fds, 2, clock_poll_timeout(deadline));
+        int ready = poll(fds, 2, AGAIN_MS);
         pid_t pid;
         bool good;
         int taken;
@@ -108,6 +118,8 @@ static int await_interpreter(const struct reseed *reseed, const struct child *in
             return poll(&fds[1], 1, DYING_MS) > 0 ? 0 : -EPIPE;
         if (clock_now_ms() >= deadline)
             return -ETIMEDOUT;
+        if (ready == 0)
+            ask_interpreter(interpreter);
     }
 }
 
@@ -199,30 +211,21 @@ static void take_answers(const struct reseed *reseed)
     }
 }
 
-/* It may have ended, executed another program or been stopped since it was asked. */
-static bool owes_answer(const struct reseed *reseed, const struct other *other)
-{
-    char status[4096];
-    return holds_pipe(reseed, other->pid) && read_status(other->pid, status, sizeof status) &&
-           !is_stopped(status);
-}
-
 static bool await_others(const struct reseed *reseed, int64_t deadline)
 {
     for (;;) {
+        struct pollfd answers = {.fd = reseed->answers, .events = POLLIN};
+        int ready = poll(&answers, 1, AGAIN_MS);
         bool owed = false;
         take_answers(reseed);
         for (size_t i = 0; i < other_count; i++) {
-            if (others[i].state != ASKED)
-                continue;
-            if (!owes_answer(reseed, &others[i]))
-                others[i].state = DONE;
+            /* It may have ended, executed another program or been stopped since it was asked. */
+            if (others[i].state == ASKED && ready == 0)
+                others[i].state = holds_pipe(reseed, others[i].pid) ? ask(others[i].pid) : DONE;
             owed = owed || others[i].state == ASKED;
         }
         if (!owed || clock_now_ms() >= deadline)
             return !owed;
-        struct pollfd answers = {.fd = reseed->answers, .events = POLLIN};
-        poll(&answers, 1, LOOK_MS);
     }
 }
 
