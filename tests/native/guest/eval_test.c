@@ -298,9 +298,8 @@ static void reseeding_leaves_others_alone(void **state)
 static void a_worker_that_does_not_answer_is_given_up(void **state)
 {
     (void)state;
-    struct served *served =
-        serve_python(WORKERS "workers[0].apply(signal.signal, (40, print))\n"
-                             "workers[0].apply_async(time.sleep, (60,))\n");
+    struct served *served = serve_python(WORKERS "workers[0].apply(signal.signal, (40, print))\n"
+                                                 "workers[0].apply_async(time.sleep, (60,))\n");
     assert_int_equal(reseed(served), 0);
     assert_answer(served, "{\"action\":\"eval\",\"code\":\"workers[1].apply(draw) in sequence\"}",
                   "{\"result\": \"False\", \"exit_code\": 0}\n");
