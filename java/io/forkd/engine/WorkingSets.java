@@ -32,8 +32,8 @@ import java.util.function.Consumer;
  * made, and taken over by what is made of it. It is a cache: no failure here is one of the snapshot's.
  */
 final class WorkingSets {
-    private static final Duration READY = Duration.ofSeconds(120);
-    private static final Duration ANSWER = Duration.ofSeconds(120);
+    private static final Duration READY = Duration.ofMinutes(2);
+    private static final Duration ANSWER = Duration.ofMinutes(2);
 
     /** How soon a cancellation is noticed. */
     private static final Duration SLICE = Duration.ofMillis(100);
