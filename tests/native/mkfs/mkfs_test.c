@@ -299,6 +299,8 @@ static void what_does_not_fit_is_told_a_size_that_suffices(void **state)
             bytes = strtoull(answer + 5, NULL, 10);
             assert_in_range(bytes, sizeof noise, 64 * MIB);
             unlink(image);
+        } else {
+            assert_int_equal(shell("e2fsck -fn \"$1\" >/dev/null 2>&1"), 0);
         }
     }
 }
