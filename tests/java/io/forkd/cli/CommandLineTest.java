@@ -308,7 +308,7 @@ class CommandLineTest {
                     .containsPattern("failed +.*\\.trash-stuck-1")
                     .containsPattern("deleted +.*\\.trash-x-1")
                     .contains("1 deleted");
-            assertThat(err.toString(StandardCharsets.UTF_8)).contains("Error: ").contains("mounted");
+            assertThat(err.toString(StandardCharsets.UTF_8)).contains("Error: ").contains(".trash-stuck-1: ");
             assertThat(foreign).exists();
             assertThat(link).exists();
             assertThat(other).doesNotExist();
