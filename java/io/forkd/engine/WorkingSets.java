@@ -78,9 +78,7 @@ final class WorkingSets {
         for (int i = 0; i < layers.size(); i++) {
             ManifestDisk disk = snapshot.manifest().disks().get(i);
             disks.add(new Disk(
-                    snapshot.image(disk),
-                    disk.readOnly() ? Disk.Mode.READ_ONLY : Disk.Mode.PRIVATE,
-                    layers.get(i)));
+                    snapshot.image(disk), disk.readOnly() ? Disk.Mode.READ_ONLY : Disk.Mode.PRIVATE, layers.get(i)));
         }
         return new ServerOptions(
                 snapshot.memory(),
