@@ -74,8 +74,9 @@ final class Leases {
         List<Path> written = written(snapshot, Chains.layers(chain), count, conflict);
         List<Disk> disks = disks(snapshot, Chains.layers(chain), written);
         try {
+            // One that only has a view of a volume would keep its next writer out for as long as it is kept.
             return new Source(
-                    kept && written.isEmpty()
+                    kept && !volumes
                             ? servers.start(snapshot, memory, disks)
                             : servers.startOwn(snapshot, memory, disks, prepare),
                     written);
