@@ -88,10 +88,16 @@ final class Holders {
     private Optional<Sandbox> sandbox(Path image, Held held) {
         return sandboxes
                 .known()
-                .filter(sandbox -> held.writes()
-                        ? sandbox.volumes().contains(image)
-                        : Manifest.read(Sandbox.manifest(sandbox.directory())).has(image))
+                .filter(sandbox -> held.writes() ? sandbox.volumes().contains(image) : reads(sandbox, image))
                 .findFirst();
+    }
+
+    private static boolean reads(Sandbox sandbox, Path image) {
+        try {
+            return Manifest.read(Sandbox.manifest(sandbox.directory())).has(image);
+        } catch (ForkdException e) {
+            return false; // It ended meanwhile, or its file is damaged.
+        }
     }
 
     private Optional<String> server(Path image) {
