@@ -22,13 +22,26 @@ sys.argv = [""]
 pid = os.getpid()
 evaluating = False
 interrupted = False
+reseeding = False
 
 
 def on_reseed(signum, frame):
     """Runs between two bytecodes, so it also reaches an interpreter that is in the middle of an eval.
 
-    A process that is forked from this one, such as a worker of multiprocessing, has inherited it.
+    A process that is forked from this one, such as a worker of multiprocessing, has inherited it. Whoever takes long is
+    asked again, in the midst of it: beginning anew each time, it would never be done.
     """
+    global reseeding
+    if reseeding:
+        return
+    reseeding = True
+    try:
+        reseed()
+    finally:
+        reseeding = False
+
+
+def reseed():
     verdict = b"-"
     try:
         if "random" in sys.modules:

@@ -268,6 +268,24 @@ static void reseeding_reaches_daemons(void **state)
                   "{\"result\": \"True\", \"exit_code\": 0}\n");
 }
 
+/* It is asked again meanwhile; the last time perhaps just when it is done. */
+static void a_slow_reseeding_is_not_begun_again(void **state)
+{
+    (void)state;
+    struct served *served = serve_python("import random, time\n"
+                                         "count = 0\n"
+                                         "def slow(*_, seed=random.seed):\n"
+                                         "    global count\n"
+                                         "    time.sleep(1)\n"
+                                         "    count += 1\n"
+                                         "    seed()\n"
+                                         "random.seed = slow\n");
+    assert_int_equal(served->status, 0);
+    assert_int_equal(reseed(served), 0);
+    assert_answer(served, "{\"action\":\"eval\",\"code\":\"count in (1, 2)\"}",
+                  "{\"result\": \"True\", \"exit_code\": 0}\n");
+}
+
 /* Other programs, what is stopped, what does not want the signal: each lives on, and none is waited for long.
  */
 static void reseeding_leaves_others_alone(void **state)
@@ -346,6 +364,7 @@ int main(void)
         cmocka_unit_test_setup(reseeding_reaches_an_eval_that_runs, start),
         cmocka_unit_test(reseeding_reaches_workers),
         cmocka_unit_test(reseeding_reaches_daemons),
+        cmocka_unit_test(a_slow_reseeding_is_not_begun_again),
         cmocka_unit_test(reseeding_leaves_others_alone),
         cmocka_unit_test(a_worker_that_does_not_answer_is_given_up),
         cmocka_unit_test(a_warm_up_that_fails_is_reported_and_served),
