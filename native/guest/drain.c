@@ -22,9 +22,13 @@ static void *run(void *unused)
 {
     (void)unused;
     struct epoll_event event;
-    for (;;)
-        if (epoll_wait(adopted, &event, 1, -1) == 1 && !empty(event.data.fd))
-            close(event.data.fd); /* nobody else has it open, so this takes it out */
+    for (;;) {
+        if (epoll_wait(adopted, &event, 1, -1) != 1 || empty(event.data.fd))
+            continue;
+        /* Closing alone does not take it out: what another thread has just forked has it open until exec. */
+        epoll_ctl(adopted, EPOLL_CTL_DEL, event.data.fd, NULL);
+        close(event.data.fd);
+    }
     return NULL;
 }
 
