@@ -100,13 +100,14 @@ void listener_unlink(int listener)
     if (getsockname(listener, (struct sockaddr *)&address, &length) < 0 || address.sun_path[0] == '\0' ||
         getsockopt(listener, SOL_SOCKET, SO_TYPE, &type, &type_length) < 0)
         return;
-    /* The path is ours when who knocks there is heard here. */
-    while (take_own(listener) >= 0)
+    /* The path is ours when who knocks there is heard here. Others may go on knocking as fast as they are
+     * taken, but no more than the backlog are before us. */
+    for (int i = 0; i <= BACKLOG && take_own(listener) >= 0; i++)
         ;
     if (try_connect(&address, type) < 0)
         return;
     int own = 0;
-    while (own == 0)
+    for (int i = 0; i <= BACKLOG + 1 && own == 0; i++)
         own = take_own(listener);
     if (own == 1)
         unlink(address.sun_path);
