@@ -200,15 +200,18 @@ static size_t ask_others(const struct reseed *reseed, pid_t interpreter)
     return other_count - before;
 }
 
-static void take_answers(const struct reseed *reseed)
+/* Whether there may be more. */
+static bool take_answers(const struct reseed *reseed)
 {
     pid_t pid;
     bool good;
-    while (take_answer(reseed, &pid, &good) > 0) {
+    int taken;
+    while ((taken = take_answer(reseed, &pid, &good)) > 0) {
         struct other *other = find(pid);
         if (other)
             other->state = good ? DONE : UNREACHABLE;
     }
+    return taken == 0;
 }
 
 static bool await_others(const struct reseed *reseed, int64_t deadline)
@@ -217,11 +220,14 @@ static bool await_others(const struct reseed *reseed, int64_t deadline)
         struct pollfd answers = {.fd = reseed->answers, .events = POLLIN};
         int ready = poll(&answers, 1, AGAIN_MS);
         bool owed = false;
-        take_answers(reseed);
+        bool more = take_answers(reseed);
         for (size_t i = 0; i < other_count; i++) {
             /* It may have ended, executed another program or been stopped since it was asked. */
-            if (others[i].state == ASKED && ready == 0)
+            if (others[i].state == ASKED && (ready == 0 || !more))
                 others[i].state = holds_pipe(reseed, others[i].pid) ? ask(others[i].pid) : DONE;
+            /* The pipe has ended, with the last of them, or what comes through it is no answer. */
+            if (others[i].state == ASKED && !more)
+                others[i].state = UNREACHABLE;
             owed = owed || others[i].state == ASKED;
         }
         if (!owed || clock_now_ms() >= deadline)
