@@ -25,33 +25,43 @@
 #define INTERRUPT_GRACE 5 /* less than what forkd's own client has beyond a time limit */
 #define READY_MAX ((uint64_t)1 << 20)
 
-static bool write_all(int fd, const void *data, size_t length)
+/*
+ * All to the interpreter: 1, 0 when it has died, -1 at the deadline, if it does not read. Its end is looked
+ * for apart from the channel, which a process that it forked may keep open.
+ */
+static int send_all(const struct warm *warm, const void *data, size_t length, int64_t deadline)
 {
     const char *at = data;
-    if (fd < 0)
-        return false;
     while (length > 0) {
-        ssize_t sent = send(fd, at, length, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR)
+        ssize_t sent = send(warm->channel, at, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0) {
+            at += sent;
+            length -= (size_t)sent;
             continue;
-        if (sent <= 0)
-            return false;
-        at += sent;
-        length -= (size_t)sent;
+        }
+        if (sent == 0 || (errno != EAGAIN && errno != EINTR))
+            return 0;
+        struct pollfd fds[2] = {
+            {.fd = warm->channel, .events = POLLOUT},
+            {.fd = warm->child.pidfd, .events = POLLIN},
+        };
+        int ready = poll(fds, 2, clock_poll_timeout(deadline));
+        if (ready > 0 && fds[1].revents)
+            return 0;
+        if (ready == 0 && clock_now_ms() >= deadline)
+            return -1;
     }
-    return true;
+    return 1;
 }
 
-static bool send_frame(int fd, const char *data, size_t length)
+static int send_frame(const struct warm *warm, const char *data, size_t length, int64_t deadline)
 {
     uint64_t header = htole64(length);
-    return write_all(fd, &header, sizeof header) && write_all(fd, data, length);
+    int sent = send_all(warm, &header, sizeof header, deadline);
+    return sent > 0 ? send_all(warm, data, length, deadline) : sent;
 }
 
-/*
- * Up to `length` bytes from the interpreter: how many, 0 when it has died, -1 at the deadline. Its end is
- * looked for apart from the channel, which a process that it forked may keep open.
- */
+/* Up to `length` bytes from it: how many, 0 and -1 as above. */
 static ssize_t receive(const struct warm *warm, void *out, size_t length, int64_t deadline)
 {
     for (;;) {
@@ -196,8 +206,8 @@ static int warm_up(struct warm *warm, char *why, size_t why_size)
 {
     const char *code = warm->code ? warm->code : "";
     uint64_t length = 0;
-    if (!send_frame(warm->channel, code, strlen(code)) || receive_header(warm, &length, CLOCK_NEVER) <= 0 ||
-        length > READY_MAX) {
+    if (send_frame(warm, code, strlen(code), CLOCK_NEVER) <= 0 ||
+        receive_header(warm, &length, CLOCK_NEVER) <= 0 || length > READY_MAX) {
         bury(warm, why, why_size);
         return -ECHILD;
     }
@@ -311,8 +321,8 @@ static void evaluate(struct warm *warm, const struct request *request, int64_t d
 {
     char error[256];
     uint64_t length = 0;
-    int got = 0;
-    if (send_frame(warm->channel, request->code.data, request->code.length)) {
+    int got = send_frame(warm, request->code.data, request->code.length, deadline);
+    if (got > 0) {
         enum outcome outcome = await_answer(warm, writer->fd, deadline);
         if (outcome != ANSWERED) {
             syscall(SYS_pidfd_send_signal, warm->child.pidfd, SIGINT, NULL, 0);
