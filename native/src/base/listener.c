@@ -56,7 +56,10 @@ int listener_accept(int listener)
         if (fd >= 0)
             close(fd);
         fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (fd > STDIN_FILENO) {
+        /* With no file left on the host, the number is kept by one that is open: a socket must not get it. */
+        if (fd < 0) {
+            dup2(STDERR_FILENO, STDIN_FILENO);
+        } else if (fd > STDIN_FILENO) {
             dup2(fd, STDIN_FILENO);
             close(fd);
         }
