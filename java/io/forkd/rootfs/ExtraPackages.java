@@ -33,7 +33,9 @@ final class ExtraPackages implements AutoCloseable {
      * Arguments: the folder, what to run in it, its arguments. Only mounts it, on what {@link RootfsBuilder#unpack} has
      * made directories: a link of the image leads nowhere yet. The folder then is the root of the namespace, with
      * nothing of the host's in it but the network and devices that say nothing; what runs there has the capabilities
-     * that Docker gives, without making devices. Nothing of it is written to the host's table of mounts (-n).
+     * that Docker gives, without making devices. Root needs none to write to /proc/sys and /proc/sysrq-trigger, which are
+     * the host's, so that it may only read there; and the terminal is not theirs, who could type there (TIOCSTI).
+     * Nothing of it is written to the host's table of mounts (-n).
      */
     private static final String OUTSIDE = """
             set -eu
@@ -51,13 +53,13 @@ final class ExtraPackages implements AutoCloseable {
             ln -s fd/0 dev/stdin
             ln -s fd/1 dev/stdout
             ln -s fd/2 dev/stderr
-            mount -n -t proc -o nosuid,nodev,noexec proc proc
+            mount -n -t proc -o ro,nosuid,nodev,noexec proc proc
             exec 3< /etc/resolv.conf
             mount -n --move . /
             exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C \\
                 DEBIAN_FRONTEND=noninteractive ${http_proxy:+http_proxy="$http_proxy"} \\
                 ${https_proxy:+https_proxy="$https_proxy"} \\
-                setpriv --inh-caps=-all --bounding-set=-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,\
+                setsid setpriv --inh-caps=-all --bounding-set=-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,\
             +setpcap,+net_bind_service,+net_raw,+sys_chroot,+audit_write,+setfcap \\
                 chroot . /bin/sh -c "$inside" sh "$@"
             """;

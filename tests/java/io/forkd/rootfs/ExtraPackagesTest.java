@@ -80,12 +80,15 @@ class ExtraPackagesTest {
                         done
                         mount -t tmpfs none /mnt && echo mounted >> /seen
                         umount / && echo unmounted >> /seen
+                        cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern && echo "made sysctl" >> /seen
+                        [ "$(cut -d ' ' -f 6 /proc/self/stat)" = 0 ] && echo "made no session" >> /seen
                         mkdir /out
                         chroot /out /bin/sh -c : 2> /dev/null
                         cd / && ls ../../.. >> /seen
                         """.replace("$SCRATCH", scratch.toString())
                         .getBytes(StandardCharsets.UTF_8));
-        for (String name : List.of("sh", "ls", "rm", "mv", "cat", "mkdir", "mknod", "mount", "umount", "chroot")) {
+        for (String name :
+                List.of("sh", "ls", "rm", "mv", "cat", "mkdir", "mknod", "mount", "umount", "chroot", "cut")) {
             members.symlink("bin/" + name, "busybox");
         }
         String reference = new OciImage(Files.createDirectory(scratch.resolve("image")))
