@@ -10,7 +10,6 @@ import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Snapshot;
-import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.Disk;
@@ -214,10 +213,6 @@ public final class Snapshots {
 
     /** What is left of branches that failed. */
     public List<SnapshotTag> failed() {
-        return store.list().stream()
-                .filter(entry -> entry.state() == State.FAILED
-                        && Files.exists(entry.directory().resolve(Snapshot.MANIFEST)))
-                .map(entry -> new SnapshotTag(entry.tag()))
-                .toList();
+        return store.failed();
     }
 }

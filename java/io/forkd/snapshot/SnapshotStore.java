@@ -137,6 +137,16 @@ public final class SnapshotStore {
         return snapshot.isComplete() ? State.COMPLETE : State.FAILED;
     }
 
+    /** Branches that failed; what cannot be read is none, for all that is known. */
+    public List<SnapshotTag> failed() {
+        return list().stream()
+                .filter(entry -> entry.state() == State.FAILED
+                        && Files.exists(entry.directory().resolve(Snapshot.MANIFEST))
+                        && known(entry.directory()).equals(Optional.of(State.FAILED)))
+                .map(entry -> new SnapshotTag(entry.tag()))
+                .toList();
+    }
+
     private State state(String name, Path directory) {
         try {
             return state(Snapshot.read(new SnapshotTag(name), directory));
@@ -386,7 +396,7 @@ public final class SnapshotStore {
         }
         Optional<Path> failed = Optional.empty();
         if (Files.exists(home, LinkOption.NOFOLLOW_LINKS)) {
-            if (state(home.getFileName().toString(), home) != State.FAILED) {
+            if (!known(home).equals(Optional.of(State.FAILED))) {
                 return Optional.of(replaced);
             }
             failed = Optional.of(setAside(home, TRASH));
@@ -397,8 +407,20 @@ public final class SnapshotStore {
 
     /** Whether it is not known yet what becomes of it. */
     private boolean isAwaited(Path replaced) {
-        Path home = home(replaced);
-        return state(home.getFileName().toString(), home) == State.WRITING;
+        return known(home(replaced)).map(state -> state == State.WRITING).orElse(true);
+    }
+
+    /**
+     * Empty when its manifest cannot be read: another version may have written it, or the locale lack the characters of a
+     * path in it. That is no reason to remove anything.
+     */
+    private Optional<State> known(Path home) {
+        try {
+            return Optional.of(
+                    state(Snapshot.read(new SnapshotTag(home.getFileName().toString()), home)));
+        } catch (ForkdException e) {
+            return e.kind() == Kind.NOT_FOUND ? Optional.of(State.FAILED) : Optional.empty();
+        }
     }
 
     private Path home(Path replaced) {

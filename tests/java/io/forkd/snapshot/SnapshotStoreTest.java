@@ -349,6 +349,21 @@ class SnapshotStoreTest {
         assertThat(names()).containsExactly("py");
     }
 
+    /** It may be another version's: neither cleanup nor a sweep may take it for a branch that failed. */
+    @Test
+    void what_cannot_be_read_is_not_removed_as_failed() throws IOException {
+        make(4096, false);
+        register(TAG, true).release();
+        complete(TAG);
+        Path manifest = store.directory(TAG).resolve(Snapshot.MANIFEST);
+        Files.writeString(manifest, Files.readString(manifest).replaceFirst("\"format\" : [0-9]+", "\"format\" : 999"));
+        store.sweep();
+        assertThat(store.failed()).isEmpty();
+        assertThat(store.leftovers()).isEmpty();
+        assertThat(store.directory(TAG).resolve(Snapshot.VMSTATE)).exists();
+        assertThatThrownBy(() -> store.read(TAG)).hasMessageContaining("has format 999");
+    }
+
     @Test
     void branch_that_could_not_be_made_leaves_what_was_there() throws IOException {
         make(4096, false);
