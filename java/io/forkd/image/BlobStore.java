@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.security.DigestInputStream;
 import java.security.MessageDigest;
 import java.util.ArrayList;
 import java.util.List;
@@ -51,6 +52,10 @@ public final class BlobStore {
     boolean has(Descriptor blob) {
         try {
             long size = Files.size(path(blob.digest()));
+            if (size != blob.size() && !isWhole(blob.digest())) {
+                forget(blob.digest()); // a crash of the host cut it short
+                return false;
+            }
             if (size != blob.size()) {
                 throw new ForkdException(
                         Kind.DAMAGED,
@@ -63,6 +68,14 @@ public final class BlobStore {
         } catch (IOException e) {
             throw ForkdException.of("read " + path(blob.digest()), e);
         }
+    }
+
+    private boolean isWhole(Digest digest) throws IOException {
+        MessageDigest hasher = digest.hasher();
+        try (InputStream in = new DigestInputStream(open(digest), hasher)) {
+            in.transferTo(OutputStream.nullOutputStream());
+        }
+        return digest.matches(hasher);
     }
 
     InputStream open(Digest digest) throws IOException {

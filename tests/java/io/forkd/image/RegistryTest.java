@@ -801,6 +801,16 @@ class RegistryTest {
     }
 
     @Test
+    void blob_that_a_crash_of_the_host_cut_short_is_fetched_anew() throws Exception {
+        String reference = fake(RegistryTest::all);
+        byte[] whole = pull(reference, Map.of());
+        for (BlobStore.Stored blob : new BlobStore(scratch.resolve("cache")).list()) {
+            Files.write(blob.file(), new byte[0]);
+        }
+        assertThat(pull(reference, Map.of())).isEqualTo(whole);
+    }
+
+    @Test
     void blob_that_is_too_long_is_refused() throws Exception {
         String reference = fake((exchange, blob) -> {
             exchange.sendResponseHeaders(200, 0);
