@@ -54,6 +54,9 @@ final class RegistryClient {
     /** Who is told to wait longer than that is better told so. */
     private static final long MAX_PAUSE_MILLIS = 60_000;
 
+    private static final String PROXY_REMEDY =
+            "Give it a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT";
+
     private static final int TOO_MANY_REQUESTS = 429;
     private static final int CHECK_MILLIS = 100;
     private static final Map<String, String> ACCEPT = Map.of("Accept", String.join(", ", Documents.ACCEPTED));
@@ -65,6 +68,15 @@ final class RegistryClient {
 
         NoAnswerException(ForkdException why) {
             super(why.kind(), why.sentence(), why.remedy());
+        }
+    }
+
+    /** An answer that we do not go after, and that asking again would not change. */
+    private static final class RefusedException extends IOException {
+        private static final long serialVersionUID = 1;
+
+        RefusedException(String why) {
+            super(why);
         }
     }
 
@@ -169,7 +181,7 @@ final class RegistryClient {
                 }
                 passes = status == HttpURLConnection.HTTP_CLIENT_TIMEOUT
                         || status == TOO_MANY_REQUESTS
-                        || status / 100 == 5;
+                        || (status / 100 == 5 && status != HttpURLConnection.HTTP_NOT_IMPLEMENTED);
                 answered = !passes;
                 if (passes) {
                     long least = status == TOO_MANY_REQUESTS ? FIRST_PAUSE_AT_LIMIT_MILLIS << (attempt - 1) : pause;
@@ -183,8 +195,9 @@ final class RegistryClient {
                                         + ", where the registry sends us, refuses it (HTTP " + status + ")");
             } catch (IOException e) {
                 wrongScheme = !plain && speaksNoTls(e);
-                passes = passes(e);
-                answered = e instanceof SSLException;
+                boolean refused = e instanceof RefusedException || isProxysRefusal(e);
+                passes = !refused && passes(e);
+                answered = refused || e instanceof SSLException;
                 failure = unreachable(doing, e);
             }
             if (wrongScheme && otherScheme(tried)) {
@@ -243,6 +256,12 @@ final class RegistryClient {
         return !(e instanceof UnknownHostException || e instanceof ConnectException || e instanceof SSLException);
     }
 
+    /** Java tells only so that a proxy wants another password before it lets TLS through. */
+    private static boolean isProxysRefusal(IOException e) {
+        String message = Optional.ofNullable(e.getMessage()).orElse("");
+        return message.startsWith("Unable to tunnel through proxy") && message.contains(" 407");
+    }
+
     private void pause(long millis) {
         if (millis > 2 * FIRST_PAUSE_AT_LIMIT_MILLIS) {
             work.say(image.registry() + " wants to be asked again in " + (millis + 999) / 1000 + " seconds");
@@ -278,7 +297,7 @@ final class RegistryClient {
             URI next = secure(location, uri, "it redirects to ");
             uri = next;
         }
-        throw new IOException("it redirects too often");
+        throw new RefusedException("it redirects too often");
     }
 
     /** An address that somebody sends us to. */
@@ -287,13 +306,13 @@ final class RegistryClient {
         try {
             uri = from.resolve(address);
         } catch (IllegalArgumentException e) {
-            throw new IOException(what + "what is no address", e);
+            throw new RefusedException(what + "what is no address");
         }
         if (uri.getHost() == null) {
-            throw new IOException(what + "what is no address");
+            throw new RefusedException(what + "what is no address");
         }
         if (!"https".equals(uri.getScheme()) && !("http".equals(uri.getScheme()) && plainAllowed())) {
-            throw new IOException(what + uri.getScheme() + "://, which is not secure");
+            throw new RefusedException(what + uri.getScheme() + "://, which is not secure");
         }
         return uri;
     }
@@ -415,10 +434,7 @@ final class RegistryClient {
                         "cannot " + doing + ": the registry does not have it" + why,
                         "Check the name and the tag.");
             case HttpURLConnection.HTTP_PROXY_AUTH ->
-                new ForkdException(
-                        Kind.FAILED,
-                        "cannot " + doing + ": the proxy refuses access" + why,
-                        "Give it a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT");
+                new ForkdException(Kind.FAILED, "cannot " + doing + ": the proxy refuses access" + why, PROXY_REMEDY);
             case TOO_MANY_REQUESTS ->
                 new ForkdException(
                         Kind.FAILED,
@@ -458,7 +474,9 @@ final class RegistryClient {
             reason = image.registry() + " does not answer: " + reason;
         }
         String remedy = "";
-        if (e instanceof SSLException) {
+        if (isProxysRefusal(e)) {
+            remedy = PROXY_REMEDY;
+        } else if (e instanceof SSLException) {
             remedy = speaksNoTls(e)
                     ? "A registry that speaks plain HTTP needs --insecure-registry."
                     : "Name the file with the certificate of its authority: SSL_CERT_FILE=FILE";
