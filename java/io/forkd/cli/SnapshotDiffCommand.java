@@ -61,6 +61,8 @@ final class SnapshotDiffCommand implements Callable<Integer> {
     @Option(names = "--json", description = "Print the result as JSON.")
     boolean json;
 
+    private boolean midLine;
+
     SnapshotDiffCommand(Shell shell) {
         this.shell = shell;
     }
@@ -81,6 +83,8 @@ final class SnapshotDiffCommand implements Callable<Integer> {
                             shell);
         } catch (Shell.OutputLost e) {
             return e.report(shell);
+        } finally {
+            endLine();
         }
         shell.clear();
         BranchReport report = new BranchReport(shell, result, System.nanoTime() - start);
@@ -108,8 +112,16 @@ final class SnapshotDiffCommand implements Callable<Integer> {
             private void write(PrintStream to, byte[] bytes) {
                 shell.clear();
                 shell.write(to, bytes);
+                midLine = bytes.length > 0 ? bytes[bytes.length - 1] != '\n' : midLine;
             }
         };
+    }
+
+    /** What follows on stderr, an error in JSON for example, has a line of its own. */
+    private void endLine() {
+        if (json && midLine) {
+            shell.err().println();
+        }
     }
 
     /** Splits at blanks; quotes keep them, and there are no escapes. */
