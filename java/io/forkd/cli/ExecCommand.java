@@ -71,14 +71,23 @@ final class ExecCommand implements Callable<Integer> {
                 directory,
                 user,
                 interactive ? Optional.of(System.in) : Optional.empty());
-        if (!interactive && Shell.hasInput()) {
-            shell.warn("the command does not get what is on stdin (-i passes it on)");
-        }
+        boolean warned = warnOfInput();
         int status = run(shell, target.agent(shell), what);
+        if (!warned) {
+            warnOfInput(); // of what came later
+        }
         if (status != 0) {
             target.explainFailure(shell);
         }
         return status;
+    }
+
+    private boolean warnOfInput() {
+        boolean lost = !interactive && Shell.hasInput();
+        if (lost) {
+            shell.warn("the command does not get what is on stdin (-i passes it on)");
+        }
+        return lost;
     }
 
     static void requireCommand(List<String> command) {

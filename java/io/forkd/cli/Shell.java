@@ -108,7 +108,8 @@ record Shell(
     static boolean hasInput() {
         String target = descriptor(0);
         try {
-            return (target.startsWith("pipe:") || Files.isRegularFile(Path.of(target))) && System.in.available() > 0;
+            return (target.startsWith("pipe:") || target.startsWith("socket:") || Files.isRegularFile(Path.of(target)))
+                    && System.in.available() > 0;
         } catch (IOException | InvalidPathException e) {
             return false;
         }
