@@ -6,6 +6,7 @@ import io.forkd.engine.Leftover;
 import io.forkd.files.Trees;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.IOException;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
@@ -153,7 +154,7 @@ final class CleanupCommand implements Callable<Integer> {
                 for (Path descriptor : descriptors) {
                     open.add(Files.readSymbolicLink(descriptor));
                 }
-            } catch (IOException e) {
+            } catch (IOException | DirectoryIteratorException e) {
                 // It ended, or is not ours to look into.
             }
         });
