@@ -115,7 +115,8 @@ public final class Sandboxes {
     /** Ends a sandbox, when its volumes have what was written to them, and removes what belongs to it. */
     public void kill(Found found, Progress progress) {
         List<Path> volumes = found instanceof Known known ? known.sandbox().volumes() : List.of();
-        if (found instanceof Running) {
+        // Agents of all versions can do that.
+        if (found instanceof Running || found instanceof OtherVersion) {
             WrittenVolumes.flush(
                     new AgentClient(new AgentAddress.Vsock(Sandbox.vsock(found.directory()))), volumes, progress);
         } else if (!volumes.isEmpty()) {
@@ -187,10 +188,20 @@ public final class Sandboxes {
     /** Sandboxes that live and of which nobody can tell any more what they are. */
     List<Leftover> damaged() {
         return survey().stream()
-                .filter(Damaged.class::isInstance)
+                .filter(found -> found instanceof Damaged && isDamaged(found.directory()))
                 .map(found ->
                         new Leftover(found.directory(), "a damaged sandbox, which runs", () -> endAndRemove(found)))
                 .toList();
+    }
+
+    /** As against one whose file cannot be read now, or in this locale. */
+    private static boolean isDamaged(Path directory) {
+        try {
+            Sandbox.read(directory);
+            return false;
+        } catch (ForkdException e) {
+            return e.kind() == Kind.DAMAGED;
+        }
     }
 
     private static Leftover leftover(Path directory) {

@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -67,15 +68,27 @@ record RuntimeFile(Path file, ObjectNode root) {
         return value.isString() ? Optional.of(value.stringValue()) : Optional.empty();
     }
 
-    List<String> array(String field) {
-        List<String> found = new ArrayList<>();
-        root.path(field).forEach(value -> found.add(value.asString()));
+    List<Path> paths(String field) {
+        List<Path> found = new ArrayList<>();
+        for (JsonNode value : root.path(field)) {
+            if (!value.isString() || value.stringValue().indexOf('\0') >= 0) {
+                throw damaged(file);
+            }
+            try {
+                found.add(Path.of(value.stringValue()));
+            } catch (InvalidPathException e) {
+                throw new ForkdException(
+                        Kind.FAILED,
+                        file + " names " + value.stringValue() + ", which this locale cannot express",
+                        "Set LC_ALL=C.UTF-8.");
+            }
+        }
         return found;
     }
 
     int number(String field) {
         JsonNode value = root.path(field);
-        if (!value.canConvertToInt()) {
+        if (!value.isIntegralNumber() || !value.canConvertToInt()) {
             throw damaged(file);
         }
         return value.intValue();
@@ -83,7 +96,9 @@ record RuntimeFile(Path file, ObjectNode root) {
 
     OptionalLong count(String field) {
         JsonNode value = root.path(field);
-        return value.canConvertToLong() ? OptionalLong.of(value.longValue()) : OptionalLong.empty();
+        return value.isIntegralNumber() && value.canConvertToLong()
+                ? OptionalLong.of(value.longValue())
+                : OptionalLong.empty();
     }
 
     Instant instant(String field) {

@@ -73,20 +73,18 @@ public record Sandbox(
 
     /** Empty when there is no such file: the sandbox is being made, or its maker died. */
     public static Optional<Sandbox> read(Path directory) {
-        return RuntimeFile.read(file(directory)).map(json -> {
-            List<Path> volumes = json.array("volumes").stream().map(Path::of).toList();
-            return new Sandbox(
-                    String.valueOf(directory.getFileName()),
-                    directory,
-                    json.origin("snapshot"),
-                    json.origin("base"),
-                    json.number("pid"),
-                    json.count("start_time"),
-                    json.text("netns"),
-                    volumes,
-                    json.instant("created_at"),
-                    json.number("branches"));
-        });
+        return RuntimeFile.read(file(directory))
+                .map(json -> new Sandbox(
+                        String.valueOf(directory.getFileName()),
+                        directory,
+                        json.origin("snapshot"),
+                        json.origin("base"),
+                        json.number("pid"),
+                        json.count("start_time"),
+                        json.text("netns"),
+                        json.paths("volumes"),
+                        json.instant("created_at"),
+                        json.number("branches")));
     }
 
     /** Puts the file in place, or replaces it. */

@@ -56,6 +56,15 @@ class SandboxTest {
     }
 
     @ParameterizedTest
+    @ValueSource(strings = {"{}", "\"\\u0000\"", "7"})
+    void damaged_volume_is_no_fault_of_forkd(String volume) throws IOException {
+        example().write();
+        Path file = example().directory().resolve("sandbox.json");
+        Files.writeString(file, Files.readString(file).replace("\"/v.ext4\"", volume));
+        assertThatThrownBy(() -> Sandbox.read(example().directory())).hasMessageContaining(file + " is damaged");
+    }
+
+    @ParameterizedTest
     @ValueSource(strings = {"", "sb-", "sb-0123456", "sb-012345678", "sb-0123456G", "../sb-01234567", "py-1"})
     void other_text_is_no_id(String text) {
         assertThat(Sandbox.isId(text)).isFalse();
