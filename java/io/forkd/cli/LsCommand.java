@@ -49,6 +49,12 @@ final class LsCommand implements Callable<Integer> {
             table.print(shell);
             shell.print(found.size() + (found.size() == 1 ? " sandbox" : " sandboxes"));
         }
+        // By another name, as that of a session is not taken for root.
+        shell.engine()
+                .runtime()
+                .earlier()
+                .ifPresent(path -> shell.warn("an earlier version left sandboxes in " + path
+                        + ": XDG_RUNTIME_DIR=/var/run/user/0 forkd ls, or kill"));
         return 0;
     }
 

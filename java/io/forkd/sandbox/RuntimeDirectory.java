@@ -14,6 +14,7 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 
 /**
@@ -31,6 +32,7 @@ public final class RuntimeDirectory {
     /** A run's directory belongs to its process; the others have names without a dash. */
     private static final List<String> RUNS = List.of("fork-", "snapshot-");
 
+    private static final Path OF_ROOT = Path.of("/run/forkd");
     private static final Path SESSIONS = Path.of("/run/user");
     private static final Path LINGERING = Path.of("/var/lib/systemd/linger");
 
@@ -52,7 +54,7 @@ public final class RuntimeDirectory {
             if (!given.isEmpty() && !(uid == 0 && Path.of(given).startsWith(SESSIONS))) {
                 return new RuntimeDirectory(Path.of(given, "forkd").toAbsolutePath());
             }
-            return new RuntimeDirectory(uid == 0 ? Path.of("/run/forkd") : Path.of("/tmp/forkd-" + uid));
+            return new RuntimeDirectory(uid == 0 ? OF_ROOT : Path.of("/tmp/forkd-" + uid));
         } catch (IOException e) {
             throw ForkdException.of("look at /proc/self", e);
         }
@@ -61,6 +63,18 @@ public final class RuntimeDirectory {
     /** Whether the system removes it when the user has logged out, though processes go on. */
     public boolean endsWithSession() {
         return root.startsWith(SESSIONS) && !Files.exists(LINGERING.resolve(System.getProperty("user.name", "")));
+    }
+
+    /** Where earlier versions had root's sandboxes, if there are any: its sessions' folder. */
+    public Optional<Path> earlier() {
+        Path old = SESSIONS.resolve("0/forkd");
+        try {
+            return root.equals(OF_ROOT) && !Trees.list(old.resolve("sandboxes")).isEmpty()
+                    ? Optional.of(old)
+                    : Optional.empty();
+        } catch (IOException e) {
+            return Optional.empty();
+        }
     }
 
     public Path root() {
