@@ -42,6 +42,13 @@ final class CleanupCommand implements Callable<Integer> {
         this.shell = shell;
     }
 
+    /** Unless another snapshot has got its name since it was found. */
+    private void removeFailed(SnapshotTag tag) {
+        if (shell.engine().snapshots().failed().contains(tag)) {
+            shell.engine().snapshots().remove(tag, false, false, removed -> {});
+        }
+    }
+
     /** What became of one of them. */
     private enum Outcome {
         FOUND("found    "),
@@ -62,9 +69,7 @@ final class CleanupCommand implements Callable<Integer> {
         List<Leftover> found = new ArrayList<>(shell.engine().leftovers());
         for (SnapshotTag tag : shell.engine().snapshots().failed()) {
             found.add(new Leftover(
-                    shell.engine().store().directory(tag),
-                    "a branch that failed",
-                    () -> shell.engine().snapshots().remove(tag, false, false, removed -> {})));
+                    shell.engine().store().directory(tag), "a branch that failed", () -> removeFailed(tag)));
         }
         found.addAll(keptWork());
         Map<Outcome, Integer> count = new EnumMap<>(Outcome.class);
