@@ -54,19 +54,20 @@ static void append(const struct serial *serial, const void *text, size_t length)
     (void)ignored;
 }
 
-/* The log is full: of what it has, the newer half stays, from the start of a line. So the last words of a
- * guest are there with what led to them, and one that talks for ever fills nobody's memory (the log may lie
- * in a tmpfs). */
+/* The log is full: of what it has, the newer half stays, from the start of a line where there is one soon. So
+ * the last words of a guest are there with what led to them, and one that talks for ever fills nobody's
+ * memory (the log may lie in a tmpfs). */
 static void cut_log(const struct serial *serial, int64_t end)
 {
     static const char note[] = "[forkd: the log was full; what came before was left out]\n";
     char *newer = malloc(CONSOLE_KEPT);
     size_t length = 0;
-    const char *start = NULL;
-    if (newer != NULL && io_pread(serial->log_fd, newer, CONSOLE_KEPT, (uint64_t)(end - CONSOLE_KEPT)) == 0)
-        start = memchr(newer, '\n', CONSOLE_KEPT);
-    if (start != NULL)
-        length = CONSOLE_KEPT - (size_t)(++start - newer);
+    const char *start = newer;
+    if (newer != NULL && io_pread(serial->log_fd, newer, CONSOLE_KEPT, (uint64_t)(end - CONSOLE_KEPT)) == 0) {
+        const char *newline = memchr(newer, '\n', CONSOLE_KEPT / 2);
+        start = newline != NULL ? newline + 1 : newer;
+        length = CONSOLE_KEPT - (size_t)(start - newer);
+    }
     if (ftruncate(serial->log_fd, serial->log_start) == 0) {
         append(serial, note, sizeof note - 1);
         append(serial, start, length);
