@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -17,6 +18,9 @@
 
 static struct cmdline_mount volumes[VOLUMES_MAX];
 static size_t volume_count;
+
+/* Requests come from several threads, and getmntent(3) is not for more than one. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 void volumes_init(const char *cmdline)
 {
@@ -70,6 +74,7 @@ static int mount_one(const struct cmdline_mount *volume)
 int volumes_mount(const char **failed)
 {
     int status = 0;
+    pthread_mutex_lock(&turn);
     for (size_t i = 0; i < volume_count; i++) {
         int mounted = is_mounted(&volumes[i]) ? 0 : mount_one(&volumes[i]);
         if (status < 0 || mounted == 0)
@@ -77,6 +82,7 @@ int volumes_mount(const char **failed)
         status = mounted;
         *failed = volumes[i].target;
     }
+    pthread_mutex_unlock(&turn);
     return status;
 }
 
@@ -92,6 +98,7 @@ static void write_out(const char *target)
 void volumes_unmount(struct volumes_busy *busy)
 {
     busy->count = 0;
+    pthread_mutex_lock(&turn);
     /* The last first: one may be mounted inside another. */
     for (size_t i = volume_count; i-- > 0;)
         if (!volumes[i].read_only && is_mounted(&volumes[i]) && umount2(volumes[i].target, 0) < 0) {
@@ -99,4 +106,5 @@ void volumes_unmount(struct volumes_busy *busy)
             write_out(volumes[i].target);
             busy->targets[busy->count++] = volumes[i].target;
         }
+    pthread_mutex_unlock(&turn);
 }
