@@ -23,7 +23,9 @@ public final class AgentClient {
     private static final Duration CONNECT = Duration.ofSeconds(30);
 
     private static final Duration PING = Duration.ofSeconds(3);
-    private static final Duration UNMOUNT = Duration.ofSeconds(10);
+
+    /** It writes out what the guest has not yet, through a disk that may be slow. */
+    private static final Duration UNMOUNT = Duration.ofMinutes(1);
 
     /** What the agent has beyond a time limit, to end what exceeds it and to say so. */
     private static final Duration GRACE = Duration.ofSeconds(10);
