@@ -66,8 +66,9 @@ final class TrainingRegistry {
                         + "\",\"config\":{\"Env\":[\"A=1\"]},\"rootfs\":{\"diff_ids\":[\"" + Digest.sha256(layer)
                         + "\"]}}")
                 .getBytes(StandardCharsets.UTF_8);
-        String manifest =
-                "{\"schemaVersion\":2,\"config\":" + keep(config) + ",\"layers\":[" + keep(packed.toByteArray()) + "]}";
+        String manifest = "{\"schemaVersion\":2,\"config\":" + keep(config, "application/vnd.oci.image.config.v1+json")
+                + ",\"layers\":[" + keep(packed.toByteArray(), "application/vnd.oci.image.layer.v1.tar+gzip")
+                + "]}";
         documents.put("latest", manifest.getBytes(StandardCharsets.UTF_8));
     }
 
@@ -84,24 +85,28 @@ final class TrainingRegistry {
     }
 
     /** Keeps a blob, and returns its descriptor. */
-    private String keep(byte[] blob) {
+    private String keep(byte[] blob, String mediaType) {
         String digest = Digest.sha256(blob).toString();
         documents.put(digest, blob);
-        return "{\"digest\":\"" + digest + "\",\"size\":" + blob.length + "}";
+        return "{\"mediaType\":\"" + mediaType + "\",\"digest\":\"" + digest + "\",\"size\":" + blob.length + "}";
     }
 
+    /** What it is asked for and has not ends the connection. */
     private void answer(Socket client) throws IOException {
-        BufferedReader requests =
-                new BufferedReader(new InputStreamReader(client.getInputStream(), StandardCharsets.ISO_8859_1));
-        for (String line = requests.readLine(); line != null; line = requests.readLine()) {
-            if (line.startsWith("GET ")) {
-                String path = line.split(" ", 3)[1];
-                byte[] body = Optional.ofNullable(documents.get(path.substring(path.lastIndexOf('/') + 1)))
-                        .orElseThrow(() -> new IOException("no " + path));
-                OutputStream out = client.getOutputStream();
-                out.write(("HTTP/1.1 200 OK\r\nContent-Length: " + body.length + "\r\n\r\n")
-                        .getBytes(StandardCharsets.ISO_8859_1));
-                out.write(body);
+        try (client) {
+            BufferedReader requests =
+                    new BufferedReader(new InputStreamReader(client.getInputStream(), StandardCharsets.ISO_8859_1));
+            for (String line = requests.readLine(); line != null; line = requests.readLine()) {
+                if (line.startsWith("GET ") || line.startsWith("HEAD ")) {
+                    String path = line.split(" ", 3)[1];
+                    byte[] body = Optional.ofNullable(documents.get(path.substring(path.lastIndexOf('/') + 1)))
+                            .orElseThrow(() -> new IOException("no " + path));
+                    OutputStream out = client.getOutputStream();
+                    out.write(("HTTP/1.1 200 OK\r\nContent-Length: " + body.length + "\r\nDocker-Content-Digest: "
+                                    + Digest.sha256(body) + "\r\n\r\n")
+                            .getBytes(StandardCharsets.ISO_8859_1));
+                    out.write(line.startsWith("GET ") ? body : new byte[0]);
+                }
             }
         }
     }
