@@ -32,6 +32,8 @@
 static int send_all(const struct warm *warm, const void *data, size_t length, int64_t deadline)
 {
     const char *at = data;
+    if (warm->channel < 0)
+        return 0;
     while (length > 0) {
         ssize_t sent = send(warm->channel, at, length, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent > 0) {
