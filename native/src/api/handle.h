@@ -98,7 +98,5 @@ int receive_reply(int channel, int timeout_ms, uint32_t *unanswered, struct fork
 int no_answer(const char *control_path, struct forkd_error *err);
 /* Tell the server, if that is still to be done: late, so that its wake-up does not delay the child. */
 void tell_taken(struct forkd_vm *vm);
-/* Milliseconds of a clock that only goes forward. */
-int64_t now_ms(void);
 
 #endif

@@ -2,6 +2,8 @@
 #include "api/handle.h"
 
 #include "base/channel.h"
+#include "base/clock.h"
+#include "base/io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +16,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 int fd_list_open(struct fd_list *list, const char *path, int flags, const char *what, struct forkd_error *err)
@@ -197,12 +198,7 @@ int process_open(pid_t process, int channel)
 
 static bool is_gone(int pidfd)
 {
-    int64_t deadline = now_ms() + PROCESS_AWAIT_MS;
-    struct pollfd polled = {.fd = pidfd, .events = POLLIN};
-    int64_t left = PROCESS_AWAIT_MS;
-    while (poll(&polled, 1, (int)left) < 0 && errno == EINTR && left > 0)
-        left = deadline > now_ms() ? deadline - now_ms() : 0;
-    return polled.revents != 0;
+    return io_wait(pidfd, POLLIN, clock_now_ms() + PROCESS_AWAIT_MS) == 0;
 }
 
 bool process_await(int pidfd)
@@ -241,13 +237,6 @@ void process_let_end(int channel, pid_t process)
     close(channel);
 }
 
-int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 int no_answer(const char *control_path, struct forkd_error *err)
 {
     return error_set(err, ETIMEDOUT, "attach to", control_path,
@@ -258,12 +247,12 @@ int no_answer(const char *control_path, struct forkd_error *err)
 int receive_reply(int channel, int timeout_ms, uint32_t *unanswered, struct forkd_vm_status *status,
                   struct forkd_branch_result *branch, struct forkd_error *err)
 {
-    int64_t deadline = now_ms() + timeout_ms;
+    int64_t deadline = clock_now_ms() + timeout_ms;
     for (;;) {
         union control_message message;
         size_t length = 0;
         uint32_t no_fds = 0;
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - clock_now_ms();
         int got = channel_receive(channel, left < 1 ? 1 : (int)left, &message, sizeof message, &length, NULL,
                                   &no_fds, err);
         if (got < 0)

@@ -2,6 +2,7 @@
 #include "api/handle.h"
 
 #include "base/channel.h"
+#include "base/clock.h"
 #include "base/listener.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_READY_TIMEOUT_MS 120000
@@ -208,9 +208,9 @@ API int forkd_server_get_status(struct forkd_server *server, struct forkd_server
 
 API int forkd_server_wait_written(struct forkd_server *server, int32_t timeout_ms, struct forkd_error *err)
 {
-    int64_t deadline = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
+    int64_t deadline = timeout_ms < 0 ? 0 : clock_now_ms() + timeout_ms;
     while (server->status.write_state == FORKD_WRITING) {
-        int64_t left = timeout_ms < 0 ? -1 : deadline - now_ms();
+        int64_t left = timeout_ms < 0 ? -1 : deadline - clock_now_ms();
         struct pollfd polled = {.fd = server->channel, .events = POLLIN};
         if (poll(&polled, 1, left < 0 && timeout_ms >= 0 ? 0 : (int)left) == 0)
             return error_set(err, ETIMEDOUT, "wait", "branch", "not written after %d ms", timeout_ms);
@@ -231,9 +231,7 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
                              struct fd_list *list, struct forkd_error *err)
 {
     message->header = (struct control_header){CONTROL_MAGIC, CONTROL_FORK};
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    message->started_us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+    message->started_us = clock_now_us();
     message->flags = options->flags;
     message->ready_timeout_ms =
         options->ready_timeout_ms == 0 ? DEFAULT_READY_TIMEOUT_MS : options->ready_timeout_ms;

@@ -2,6 +2,7 @@
 #include "api/handle.h"
 
 #include "base/channel.h"
+#include "base/clock.h"
 #include "base/guest_memory.h"
 #include "base/listener.h"
 #include "base/process.h"
@@ -16,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_MEMORY (512ull << 20)
@@ -160,11 +160,11 @@ static bool receive_status(struct forkd_vm *vm)
 static int wait_phase(struct forkd_vm *vm, uint32_t phase, int32_t timeout_ms, struct forkd_vm_status *out,
                       struct forkd_error *err)
 {
-    int64_t deadline = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
+    int64_t deadline = timeout_ms < 0 ? 0 : clock_now_ms() + timeout_ms;
     while (vm->status.phase < phase) {
         if (receive_status(vm))
             continue;
-        int64_t left = timeout_ms < 0 ? -1 : deadline - now_ms();
+        int64_t left = timeout_ms < 0 ? -1 : deadline - clock_now_ms();
         struct pollfd polled = {.fd = vm->channel, .events = POLLIN};
         if ((timeout_ms >= 0 && left <= 0) || poll(&polled, 1, (int)left) == 0) {
             return error_set(err, ETIMEDOUT, "wait", "VM", "not %s after %d ms",
@@ -208,10 +208,10 @@ API int forkd_vm_wait_any(struct forkd_vm *const *vms, uint32_t count, int32_t t
         return error_set(err, ENOMEM, "allocate", "descriptors", NULL);
     for (uint32_t i = 0; i < count; i++)
         polled[i] = (struct pollfd){.fd = vms[i]->channel, .events = POLLIN};
-    int64_t deadline = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
+    int64_t deadline = timeout_ms < 0 ? 0 : clock_now_ms() + timeout_ms;
     int result = 0;
     while (result == 0 && (*out = find_ready(vms, count)) == count) {
-        int64_t left = timeout_ms < 0 ? -1 : deadline - now_ms();
+        int64_t left = timeout_ms < 0 ? -1 : deadline - clock_now_ms();
         if ((timeout_ms >= 0 && left <= 0) || poll(polled, count, (int)left) == 0)
             result = error_set(err, ETIMEDOUT, "wait", "VMs", "none ready after %d ms", timeout_ms);
     }
@@ -354,8 +354,8 @@ API void forkd_vm_kill(struct forkd_vm *vm)
         struct control_header question = {CONTROL_MAGIC, CONTROL_STATUS};
         channel_send(vm->channel, CHANNEL_NOW, &question, sizeof question, NULL, 0, NULL);
     }
-    int64_t deadline = now_ms() + PROCESS_AWAIT_MS;
-    while (vm->status.pid == 0 && vm->status.phase != FORKD_VM_ENDED && now_ms() < deadline) {
+    int64_t deadline = clock_now_ms() + PROCESS_AWAIT_MS;
+    while (vm->status.pid == 0 && vm->status.phase != FORKD_VM_ENDED && clock_now_ms() < deadline) {
         struct pollfd polled = {.fd = vm->channel, .events = POLLIN};
         poll(&polled, 1, PROCESS_AWAIT_MS);
         receive_status(vm);

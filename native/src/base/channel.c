@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/channel.h"
 
+#include "base/clock.h"
+#include "base/io.h"
 #include "base/listener.h"
 
 #include <errno.h>
@@ -9,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define OBJECT "control channel"
@@ -43,13 +44,6 @@ int channel_listen(const char *path, struct forkd_error *err)
     return listener_open(path, SOCK_SEQPACKET, 0600, err);
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static int no_answer(const char *operation, const char *object, int timeout_ms, struct forkd_error *err)
 {
     if (timeout_ms == CHANNEL_NOW)
@@ -57,22 +51,6 @@ static int no_answer(const char *operation, const char *object, int timeout_ms, 
     return error_set(err, ETIMEDOUT, operation, object,
                      "the forkd-vmm process is stopped, or has too much to do: no answer in %d ms",
                      timeout_ms);
-}
-
-/* 0, or the errno of a channel that is not ready in time, which is EAGAIN. */
-static int wait_until(int channel, short events, int64_t deadline)
-{
-    struct pollfd polled = {.fd = channel, .events = events};
-    for (;;) {
-        int64_t left = deadline - now_ms();
-        int ready = poll(&polled, 1, left < 0 ? 0 : (int)left);
-        if (ready > 0)
-            return 0;
-        if (ready == 0 && left <= 0)
-            return EAGAIN;
-        if (ready < 0 && errno != EINTR)
-            return errno;
-    }
 }
 
 int channel_connect(const char *path, int timeout_ms, struct forkd_error *err)
@@ -112,14 +90,14 @@ int channel_send(int channel, int timeout_ms, const void *message, size_t length
         rights->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
         memcpy(CMSG_DATA(rights), fds, fd_count * sizeof(int));
     }
-    int64_t deadline = timeout_ms > 0 ? now_ms() + timeout_ms : 0;
+    int64_t deadline = timeout_ms > 0 ? clock_now_ms() + timeout_ms : 0;
     int code = 0;
     while (code == 0) {
         if (sendmsg(channel, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
             return 0;
         code = errno == EINTR ? 0 : errno;
         if (code == EAGAIN && timeout_ms > 0)
-            code = wait_until(channel, POLLOUT, deadline);
+            code = -io_wait(channel, POLLOUT, deadline);
     }
     if (code == EAGAIN)
         return no_answer("sendmsg", OBJECT, timeout_ms, err);
@@ -142,7 +120,7 @@ int channel_receive(int channel, int timeout_ms, void *message, size_t length, s
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.data, .msg_controllen = sizeof control.data};
     uint32_t capacity = *fd_count;
     *fd_count = 0;
-    if (timeout_ms > 0 && wait_until(channel, POLLIN, now_ms() + timeout_ms) == EAGAIN)
+    if (timeout_ms > 0 && io_wait(channel, POLLIN, clock_now_ms() + timeout_ms) == -EAGAIN)
         return no_answer("recvmsg", OBJECT, timeout_ms, err);
     ssize_t got;
     do {

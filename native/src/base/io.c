@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/io.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -155,4 +158,19 @@ bool io_is_zero(const void *data, size_t length)
             return false;
     }
     return true;
+}
+
+int io_wait(int fd, short events, int64_t deadline_ms)
+{
+    struct pollfd polled = {.fd = fd, .events = events};
+    for (;;) {
+        int64_t left = deadline_ms - clock_now_ms();
+        int ready = poll(&polled, 1, left < 0 ? 0 : (int)left);
+        if (ready > 0)
+            return 0;
+        if (ready == 0 && left <= 0)
+            return -EAGAIN;
+        if (ready < 0 && errno != EINTR)
+            return -errno;
+    }
 }

@@ -31,4 +31,7 @@ int io_zero(int fd, uint64_t offset, uint64_t length);
 /* Whether `length` bytes are all zero; fast on page-sized input. */
 bool io_is_zero(const void *data, size_t length);
 
+/* Until poll(2) tells of the events, or of an end: 0; -EAGAIN when that is not by a time of clock_now_ms. */
+int io_wait(int fd, short events, int64_t deadline_ms);
+
 #endif

@@ -2,6 +2,7 @@
 /* A VM written down: as a snapshot, which ends it, or as a branch, which it does not notice. */
 #include "proc/vm_parts.h"
 
+#include "base/clock.h"
 #include "proc/twin.h"
 #include "snapshot/files.h"
 
@@ -136,11 +137,11 @@ static int fork_twin(struct vm *vm, struct twin *twin, pid_t *pid, struct forkd_
         rc = disk_freeze_top(vm->machine.disks[i], err);
     if (rc < 0)
         return rc;
-    uint64_t before = vm_now_us();
+    uint64_t before = clock_now_us();
     *pid = fork();
     if (*pid == 0)
         twin_process(vm, twin);
-    result->fork_us = vm_now_us() - before;
+    result->fork_us = clock_now_us() - before;
     return *pid < 0 ? error_set(err, errno, "fork", "VM", NULL) : 0;
 }
 
@@ -149,7 +150,7 @@ static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_
                           struct forkd_error *err)
 {
     signal(SIGCHLD, SIG_IGN); /* twins are nobody's to wait for */
-    uint64_t before = vm_now_us();
+    uint64_t before = clock_now_us();
     int rc = machine_pause(&vm->machine, err);
     pid_t pid = 0;
     if (rc == 0)
@@ -158,7 +159,7 @@ static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_
         rc = fork_twin(vm, twin, &pid, result, err);
     if (vm->machine.end == FORKD_END_NONE)
         machine_resume(&vm->machine);
-    result->pause_us = vm_now_us() - before;
+    result->pause_us = clock_now_us() - before;
     result->pid = pid;
     vmstate_writer_free(&twin->state);
     return rc;

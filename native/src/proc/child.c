@@ -2,6 +2,7 @@
 /* A child, from fork(2) until it runs. */
 #include "proc/vm_parts.h"
 
+#include "base/clock.h"
 #include "base/process.h"
 
 #include <errno.h>
@@ -49,7 +50,7 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
     pthread_mutex_lock(&vm->machine.lock);
     if ((message->flags & FORKD_NO_AGENT) == 0)
         result = agent_start_identity(vm, message->hostname, err);
-    vm->status.fork_us = vm_now_us() - vm->started_us;
+    vm->status.fork_us = clock_now_us() - vm->started_us;
     if (result == 0)
         machine_resume(&vm->machine);
     pthread_mutex_unlock(&vm->machine.lock);
@@ -77,7 +78,7 @@ void vm_rehearse(struct vm *vm)
 {
     if (vm->prepare_error.code == 0)
         machine_rehearse(&vm->machine);
-    vm_now_us(); /* the kernel's page of the clock */
+    clock_now_us(); /* the kernel's page of the clock */
 }
 
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,

@@ -3,6 +3,7 @@
 
 #include "base/array.h"
 #include "base/channel.h"
+#include "base/clock.h"
 #include "base/listener.h"
 #include "snapshot/files.h"
 #include "snapshot/working_set.h"
@@ -504,7 +505,7 @@ static int check_idle(struct server *server)
         server->idle_since_us = 0;
         return -1;
     }
-    uint64_t now = vm_now_us();
+    uint64_t now = clock_now_us();
     if (server->idle_since_us == 0)
         server->idle_since_us = now;
     uint64_t limit_us = server->listener < 0 ? 0 : server->idle_timeout_ms * 1000ull;

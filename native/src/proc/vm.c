@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proc/vm_parts.h"
 
+#include "base/clock.h"
 #include "base/listener.h"
 #include "proc/tap.h"
 
@@ -14,13 +15,6 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
-
-uint64_t vm_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
 
 static struct vm *of_machine(struct machine *machine)
 {
@@ -88,7 +82,7 @@ void vm_become_ready(struct vm *vm)
         net_hold(vm->machine.net, false);
     vm->status.phase = FORKD_VM_READY;
     if (vm->started_us != 0)
-        vm->status.ready_us = vm_now_us() - vm->started_us;
+        vm->status.ready_us = clock_now_us() - vm->started_us;
     peers_publish(vm);
 }
 

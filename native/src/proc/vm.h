@@ -59,8 +59,6 @@ struct vm {
     int vsock_fd; /* the socket that has that path, which is the device's; -1: not yet */
 };
 
-uint64_t vm_now_us(void);
-
 /* Answer a request of the owner: done, or, with a negative result, *error. */
 void vm_send_reply(int channel, int result, const struct forkd_error *error);
 
