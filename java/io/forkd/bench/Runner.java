@@ -5,10 +5,10 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
+import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
-import io.forkd.engine.Progress;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.ByteArrayOutputStream;
@@ -29,7 +29,7 @@ public final class Runner {
     private static final String KIB = "KiB";
 
     private final Engine engine;
-    private final Progress progress;
+    private final Call call;
     private final SnapshotTag tag;
     private final int rounds;
 
@@ -38,9 +38,9 @@ public final class Runner {
 
     private final Map<String, String> units = new LinkedHashMap<>();
 
-    public Runner(Engine engine, Progress progress, SnapshotTag tag, int rounds) {
+    public Runner(Engine engine, Call call, SnapshotTag tag, int rounds) {
         this.engine = engine;
-        this.progress = progress;
+        this.call = call;
         this.tag = tag;
         this.rounds = rounds;
     }
@@ -113,7 +113,7 @@ public final class Runner {
             List<String> command =
                     List.of("python3", "-c", (setup.isEmpty() ? "" : setup + "\n") + "print(repr(" + expression + "))");
             for (int round = 0; round <= rounds; round++) {
-                progress.step("round " + round + " of " + rounds);
+                call.step("round " + round + " of " + rounds);
                 double warm = time(() -> evaluate(agent, expression));
                 double fresh = time(() -> execute(agent, command));
                 if (round > 0) { // the first is a warm-up
@@ -130,7 +130,7 @@ public final class Runner {
     /** In fresh children, without and with the working set, in turn. */
     private void firstEvals(String expression) {
         for (int round = 0; round <= rounds; round++) {
-            progress.step("first eval, round " + round + " of " + rounds);
+            call.step("first eval, round " + round + " of " + rounds);
             for (boolean prepare : new boolean[] {false, true}) {
                 try (Fork fork = start(1, prepare)) {
                     Fork.Child child = only(fork);
@@ -191,7 +191,7 @@ public final class Runner {
     private Fork start(int count, boolean prepare) {
         return engine.fork(
                 new ForkRequest(tag, count, false, OptionalLong.empty(), VolumeConflict.PRIVATE, false, prepare, false),
-                progress);
+                call);
     }
 
     private void add(String series, String unit, double value) {

@@ -92,7 +92,7 @@ final class BenchCommand implements Callable<Integer> {
         int children = count.orElse(DEFAULT_CHILDREN);
         MachineOptions.requireRange("-n", children, 1, ForkOptions.MAX_CHILDREN);
         MachineOptions.requireRange("--rounds", rounds, 1, 100_000);
-        Runner runner = new Runner(shell.engine(), shell, tag.orElseGet(this::newest), rounds);
+        Runner runner = new Runner(shell.engine(), shell.call(), tag.orElseGet(this::newest), rounds);
         Report report = switch (benchmark) {
             case FORK -> runner.fork(children);
             case RESTORE -> runner.restore();

@@ -38,7 +38,7 @@ record BranchReport(Shell shell, BranchResult result, long nanos) {
     }
 
     private long bytes() {
-        return shell.engine().snapshots().info(result.tag(), shell).files().stream()
+        return shell.engine().snapshots().info(result.tag(), shell.call()).files().stream()
                 .filter(file -> !Snapshot.isCache(file.name()))
                 .mapToLong(FileSize::physical)
                 .sum();

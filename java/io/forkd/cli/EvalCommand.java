@@ -42,7 +42,7 @@ final class EvalCommand implements Callable<Integer> {
         }
         Optional<Duration> limit = TimeLimit.of(timeoutSecs);
         AgentClient agent = target.agent(shell);
-        Evaluation result = shell.cancellation().interruptibly(() -> agent.eval(String.join(" ", expression), limit));
+        Evaluation result = shell.call().interruptibly(() -> agent.eval(String.join(" ", expression), limit));
         if (result instanceof Evaluation.Failure failure) {
             shell.note("Error: " + failure.error());
             if (!failure.trace().isEmpty()) {

@@ -111,7 +111,7 @@ final class ExecCommand implements Callable<Integer> {
     /** Returns what a shell would: a command that a signal ended has 128 and the signal's number. */
     static int run(Shell shell, AgentClient agent, GuestCommand command) {
         try {
-            return shellStatus(shell.cancellation()
+            return shellStatus(shell.call()
                     .interruptibly(() -> agent.exec(command, new AgentClient.Output() {
                         @Override
                         public void stdout(byte[] bytes) {

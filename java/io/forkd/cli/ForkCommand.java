@@ -116,7 +116,7 @@ final class ForkCommand implements Callable<Integer> {
         ExecutorService workers = Executors.newFixedThreadPool(Math.min(count, MAX_PARALLEL), ForkCommand::worker);
         CompletionService<Boolean> results = new ExecutorCompletionService<>(workers);
         AtomicInteger working = new AtomicInteger();
-        try (Fork fork = shell.engine().fork(request, shell)) {
+        try (Fork fork = shell.engine().fork(request, shell.call())) {
             fork.awaitReady(
                     child -> {
                         report(child, fork.elapsed());
@@ -127,7 +127,7 @@ final class ForkCommand implements Callable<Integer> {
                     },
                     allOrNothing ? Fork::failAll : this::report);
             reportTimes(fork);
-            boolean success = shell.cancellation().interruptibly(() -> await(results, working.get()));
+            boolean success = shell.call().interruptibly(() -> await(results, working.get()));
             fork.settle(Duration.ofSeconds(settleSecs.orElse(work ? 0L : 2L)));
             int alive = fork.alive();
             reportEnd(alive);
@@ -211,7 +211,7 @@ final class ForkCommand implements Callable<Integer> {
     }
 
     private void complain(Fork.Child child, String what) {
-        if (!shell.cancellation().isCancelled()) {
+        if (!shell.call().isCancelled()) {
             shell.note(child.name() + ": " + what);
         }
     }

@@ -79,7 +79,7 @@ final class FromImageCommand implements Callable<Integer> {
         if (!shell.terminal()) {
             shell.note("Booting the guest and writing the snapshot");
         }
-        SnapshotResult result = shell.engine().snapshot(snapshotOf(name, rootfs.file()), shell);
+        SnapshotResult result = shell.engine().snapshot(snapshotOf(name, rootfs.file()), shell.call());
         shell.clear();
         if (json) {
             shell.print(Shell.json()

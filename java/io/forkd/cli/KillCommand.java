@@ -73,7 +73,7 @@ final class KillCommand implements Callable<Integer> {
     }
 
     private void kill(Found found) {
-        shell.engine().sandboxes().kill(found, shell);
+        shell.engine().sandboxes().kill(found, shell.call());
         shell.print("killed " + found.id());
     }
 

@@ -103,7 +103,7 @@ public final class Main {
 
     /** On SIGINT and SIGTERM: lets the command release what it holds, and waits for it. */
     private static void unwind(Shell shell, CountDownLatch ended) {
-        shell.cancellation().cancel();
+        shell.call().cancel();
         try {
             if (!ended.await(UNWIND_SECONDS, TimeUnit.SECONDS)) {
                 shell.note("forkd: did not end in time; what is left is removed at the next start");
@@ -200,7 +200,7 @@ public final class Main {
         }
 
         private int report(ForkdException e) {
-            if (!shell.cancellation().isCancelled()) {
+            if (!shell.call().isCancelled()) {
                 shell.fail(e, json);
             }
             if (shell.environment().containsKey("FORKD_DEBUG")) {

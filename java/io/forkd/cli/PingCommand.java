@@ -22,7 +22,7 @@ final class PingCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         AgentClient agent = target.agent(shell);
-        shell.print(shell.cancellation().interruptibly(agent::ping).toPrettyString());
+        shell.print(shell.call().interruptibly(agent::ping).toPrettyString());
         return 0;
     }
 }

@@ -65,10 +65,11 @@ final class RunCommand implements Callable<Integer> {
         }
         SnapshotTag tag = tag(rootfs);
         shell.engine()
-                .snapshot(machine.request(shell, tag, rootfs, false, List.of(), VolumeConflict.FAIL, true), shell);
+                .snapshot(
+                        machine.request(shell, tag, rootfs, false, List.of(), VolumeConflict.FAIL, true), shell.call());
         ForkRequest request = new ForkRequest(
                 tag, 1, false, OptionalLong.empty(), VolumeConflict.FAIL, false, false, machine.keepWorkdir);
-        try (Fork fork = shell.engine().fork(request, shell)) {
+        try (Fork fork = shell.engine().fork(request, shell.call())) {
             List<Fork.Child> children = new ArrayList<>();
             fork.awaitReady(children::add);
             shell.clear();

@@ -3,9 +3,8 @@ package io.forkd.cli;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
-import io.forkd.engine.Cancellation;
+import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
-import io.forkd.engine.Progress;
 import java.io.BufferedOutputStream;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -18,6 +17,7 @@ import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -29,15 +29,7 @@ import tools.jackson.databind.node.ObjectNode;
  * @param terminal whether {@code err} is read by a person now
  */
 record Shell(
-        PrintStream out,
-        PrintStream err,
-        boolean terminal,
-        Map<String, String> environment,
-        Cancellation cancellation,
-        Engine engine)
-        implements Progress {
-
-    private static final String ERASE_LINE = "\r\u001b[K";
+        PrintStream out, PrintStream err, boolean terminal, Map<String, String> environment, Call call, Engine engine) {
 
     static Shell ofProcess() {
         return of(
@@ -58,8 +50,8 @@ record Shell(
     }
 
     static Shell of(PrintStream out, PrintStream err, boolean terminal, Map<String, String> environment) {
-        Cancellation cancellation = new Cancellation();
-        return new Shell(out, err, terminal, environment, cancellation, new Engine(environment, cancellation));
+        Call call = new Call(new Screen(err, terminal), Optional.empty());
+        return new Shell(out, err, terminal, environment, call, Engine.of(environment));
     }
 
     private static boolean isTerminal() {
@@ -132,8 +124,7 @@ record Shell(
 
     /** A line for the person at the terminal or for the log. */
     void note(String line) {
-        clear();
-        err.println(line);
+        screen().note(line);
     }
 
     /** What went wrong: a sentence and the remedy for people, one line of JSON for programs. */
@@ -158,23 +149,20 @@ record Shell(
         }
     }
 
-    @Override
-    public void step(String what) {
-        if (terminal) {
-            err.print(ERASE_LINE + what + "...");
-        }
+    void step(String what) {
+        screen().step(what);
     }
 
-    @Override
-    public void warn(String what) {
-        note("forkd: " + what);
+    void warn(String what) {
+        screen().warn(what);
     }
 
     /** Takes the last step off the screen. */
     void clear() {
-        if (terminal) {
-            err.print(ERASE_LINE);
-        }
-        err.flush();
+        screen().clear();
+    }
+
+    private Screen screen() {
+        return new Screen(err, terminal);
     }
 }

@@ -98,7 +98,8 @@ final class SnapshotCommand implements Callable<Integer> {
 
     private int branch(String sandbox) {
         long start = System.nanoTime();
-        BranchResult result = shell.engine().branch(new BranchRequest(sandbox, tag, diff, force, !noWait), shell);
+        BranchResult result =
+                shell.engine().branch(new BranchRequest(sandbox, tag, diff, force, !noWait), shell.call());
         shell.clear();
         BranchReport report = new BranchReport(shell, result, System.nanoTime() - start);
         if (json) {
@@ -119,7 +120,7 @@ final class SnapshotCommand implements Callable<Integer> {
             throw new ForkdException(Kind.USAGE, parsed.size() + " volumes are too many: the most is " + Volume.MAX);
         }
         SnapshotResult result = shell.engine()
-                .snapshot(machine.request(shell, name, root, readWrite, parsed, volumeConflict, force), shell);
+                .snapshot(machine.request(shell, name, root, readWrite, parsed, volumeConflict, force), shell.call());
         shell.clear();
         if (json) {
             shell.print(Shell.json()

@@ -22,7 +22,7 @@ final class SnapshotCompactCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        shell.engine().snapshots().compact(tag, shell);
+        shell.engine().snapshots().compact(tag, shell.call());
         shell.clear();
         shell.print("tag:  " + tag);
         shell.print("dir:  " + shell.engine().store().directory(tag));

@@ -80,7 +80,7 @@ final class SnapshotDiffCommand implements Callable<Integer> {
                     .diff(
                             new DiffRequest(
                                     from, tag, words(exec), Duration.ofSeconds(execTimeoutSecs), output(), force),
-                            shell);
+                            shell.call());
         } catch (Shell.OutputLost e) {
             return e.report(shell);
         } finally {

@@ -34,7 +34,7 @@ final class SnapshotInfoCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        SnapshotInfo info = shell.engine().snapshots().info(tag, shell);
+        SnapshotInfo info = shell.engine().snapshots().info(tag, shell.call());
         shell.clear();
         if (json) {
             printJson(info);

@@ -46,7 +46,7 @@ final class SpawnCommand implements Callable<Integer> {
         options.check(count);
         SpawnRequest request =
                 new SpawnRequest(options.tag, count, perChildNetns, options.memoryLimit(), options.volumeConflict);
-        List<Sandbox> made = shell.engine().spawn(request, shell);
+        List<Sandbox> made = shell.engine().spawn(request, shell.call());
         shell.clear();
         if (options.json) {
             ArrayNode array = JsonNodeFactory.instance.arrayNode();

@@ -65,7 +65,7 @@ final class WorkDisplay implements Work {
 
     @Override
     public void check() {
-        if (shell.cancellation().isCancelled()) {
+        if (shell.call().isCancelled()) {
             throw new ForkdException(Kind.FAILED, "interrupted");
         }
     }

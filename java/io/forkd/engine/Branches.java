@@ -20,6 +20,7 @@ import io.forkd.vmm.Branch;
 import io.forkd.vmm.BranchOptions;
 import io.forkd.vmm.ForkServer;
 import io.forkd.vmm.Vm;
+import io.forkd.vmm.Vmm;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.security.SecureRandom;
@@ -37,6 +38,7 @@ final class Branches {
     private static final Duration SLICE = Duration.ofMillis(100);
     private static final SecureRandom RANDOM = new SecureRandom();
 
+    private final Vmm vmm;
     private final SnapshotStore store;
     private final RuntimeDirectory runtime;
     private final Sandboxes sandboxes;
@@ -44,17 +46,17 @@ final class Branches {
     private final Leases leases;
     private final Chains chains;
     private final WorkingSets workingSets;
-    private final Cancellation cancellation;
 
     Branches(
+            Vmm vmm,
             SnapshotStore store,
             RuntimeDirectory runtime,
             Sandboxes sandboxes,
             Servers servers,
             Leases leases,
             Chains chains,
-            WorkingSets workingSets,
-            Cancellation cancellation) {
+            WorkingSets workingSets) {
+        this.vmm = vmm;
         this.store = store;
         this.runtime = runtime;
         this.sandboxes = sandboxes;
@@ -62,27 +64,25 @@ final class Branches {
         this.leases = leases;
         this.chains = chains;
         this.workingSets = workingSets;
-        this.cancellation = cancellation;
     }
 
-    BranchResult branch(BranchRequest request, Progress progress) {
+    BranchResult branch(BranchRequest request, Call call) {
         Sandbox sandbox = sandboxes.find(request.sandbox());
         SnapshotTag tag = request.tag().orElseGet(() -> defaultTag(sandbox.id()));
         if (!request.replace()) {
             store.requireFree(tag);
         }
         Manifest source = Manifest.read(Sandbox.manifest(sandbox.directory()));
-        Optional<Parent> parent =
-                request.layer() ? Optional.of(parent(tag, base(sandbox), progress)) : Optional.empty();
-        try (Vm vm = Vm.attach(sandbox.control());
+        Optional<Parent> parent = request.layer() ? Optional.of(parent(tag, base(sandbox), call)) : Optional.empty();
+        try (Vm vm = vmm.attach(sandbox.control());
                 Made made = withoutVolumes(
                         sandbox,
                         source,
                         unmounted -> make(vm, tag, source, unmounted, parent, sandbox.base(), request.replace()),
-                        progress)) {
+                        call)) {
             sandboxes.countBranch(sandbox);
             if (request.untilWritten()) {
-                await(made, progress);
+                await(made, call);
             }
             return result(tag, made, parent, request.untilWritten());
         }
@@ -93,35 +93,31 @@ final class Branches {
      * what was written since. The guest has it back whatever comes of the branch.
      */
     private static Made withoutVolumes(
-            Sandbox sandbox, Manifest source, Function<Set<Integer>, Made> branch, Progress progress) {
+            Sandbox sandbox, Manifest source, Function<Set<Integer>, Made> branch, Call call) {
         if (sandbox.volumes().isEmpty()) {
             return branch.apply(Set.of());
         }
         // Another branch would mount them again before this one is made.
         try (FileLock alone = FileLock.exclusive(sandbox.directory().resolve(".volumes"))) {
             return withoutVolumes(
-                    sandbox, new AgentClient(new AgentAddress.Vsock(sandbox.vsock())), source, branch, progress);
+                    sandbox, new AgentClient(new AgentAddress.Vsock(sandbox.vsock())), source, branch, call);
         } catch (IOException e) {
             throw ForkdException.of("lock the volumes of " + sandbox.id(), e);
         }
     }
 
     private static Made withoutVolumes(
-            Sandbox sandbox,
-            AgentClient agent,
-            Manifest source,
-            Function<Set<Integer>, Made> branch,
-            Progress progress) {
+            Sandbox sandbox, AgentClient agent, Manifest source, Function<Set<Integer>, Made> branch, Call call) {
         long start = System.nanoTime();
         Made made;
         try {
             made = branch.apply(
-                    WrittenVolumes.unmount(agent, source.volumes(), source.disks(), sandbox.volumes(), progress));
+                    WrittenVolumes.unmount(agent, source.volumes(), source.disks(), sandbox.volumes(), call));
         } catch (RuntimeException e) {
             try {
                 agent.mount();
             } catch (ForkdException second) {
-                progress.warn("the volumes of " + sandbox.id() + " are not mounted any more: " + second.sentence());
+                call.warn("the volumes of " + sandbox.id() + " are not mounted any more: " + second.sentence());
             }
             throw e;
         }
@@ -138,16 +134,16 @@ final class Branches {
         return made.away(Duration.ofNanos(System.nanoTime() - start));
     }
 
-    BranchResult diff(DiffRequest request, Progress progress) {
+    BranchResult diff(DiffRequest request, Call call) {
         if (!request.replace()) {
             store.requireFree(request.tag());
         }
         Snapshot from = store.open(request.from());
-        Parent parent = parent(request.tag(), from, progress);
+        Parent parent = parent(request.tag(), from, call);
         try (OwnedDirectory run = runtime.open("fork");
                 FileLock use = from.use().orElse(null);
-                Source source = leases.lease(from, 1, false, true, VolumeConflict.FAIL, progress);
-                Children children = new Children(Optional.empty(), cancellation)) {
+                Source source = leases.lease(from, 1, false, true, VolumeConflict.FAIL, call);
+                Children children = new Children(vmm, Optional.empty(), call)) {
             Path socket = RuntimeDirectory.socket(run.path(), "diff");
             Path console = run.path().resolve("console.log");
             children.fork(
@@ -155,11 +151,11 @@ final class Branches {
                     new Place("diff", socket, Optional.empty(), Optional.of(console), Optional.empty()),
                     from.manifest().machine().tap());
             children.awaitReady(child -> {}, Fork::failAll);
-            progress.step("running " + String.join(" ", request.command()));
+            call.step("running " + String.join(" ", request.command()));
             AgentClient agent = new AgentClient(new AgentAddress.Vsock(socket));
-            run(request, agent, children.first(), console);
+            run(request, agent, children.first(), console, call);
             Set<Integer> unmounted = WrittenVolumes.unmount(
-                    agent, from.manifest().volumes(), from.manifest().disks(), source.written(), progress);
+                    agent, from.manifest().volumes(), from.manifest().disks(), source.written(), call);
             try (Made made = make(
                     children.first(),
                     request.tag(),
@@ -168,16 +164,16 @@ final class Branches {
                     Optional.of(parent),
                     Servers.origin(from),
                     request.replace())) {
-                await(made, progress);
+                await(made, call);
                 return result(request.tag(), made, Optional.of(parent), true);
             }
         }
     }
 
-    private void run(DiffRequest request, AgentClient agent, Vm vm, Path console) {
+    private static void run(DiffRequest request, AgentClient agent, Vm vm, Path console, Call call) {
         int code;
         try {
-            code = cancellation.interruptibly(() -> agent.exec(request.command(), request.timeout(), request.output()));
+            code = call.interruptibly(() -> agent.exec(request.command(), request.timeout(), request.output()));
         } catch (ForkdException e) {
             // The end of a VM is known a little later than that of its connections.
             throw vm.awaitEnd(Duration.ofSeconds(1))
@@ -209,9 +205,9 @@ final class Branches {
                         "Branch it without --diff: all of it is written then."));
     }
 
-    private Parent parent(SnapshotTag tag, Snapshot parent, Progress progress) {
-        Chains.requireDepth(tag, chains.resolve(parent, progress).size());
-        return new Parent(parent.tag(), chains.contentHash(parent, progress));
+    private Parent parent(SnapshotTag tag, Snapshot parent, Call call) {
+        Chains.requireDepth(tag, chains.resolve(parent, call).size());
+        return new Parent(parent.tag(), chains.contentHash(parent, call));
     }
 
     /**
@@ -282,11 +278,11 @@ final class Branches {
         return disks;
     }
 
-    private void await(Made made, Progress progress) {
-        progress.step("writing " + made.directory());
+    private void await(Made made, Call call) {
+        call.step("writing " + made.directory());
         ForkServer server = made.branch().server();
         while (!server.awaitWritten(SLICE)) {
-            cancellation.check();
+            call.check();
         }
         store.sweep(); // What it replaced can go.
     }

@@ -9,7 +9,7 @@ import io.forkd.snapshot.Manifest.Parent;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
-import io.forkd.vmm.Layers;
+import io.forkd.vmm.Vmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -24,9 +24,11 @@ final class Chains {
     /** Links over the first one. */
     static final int MAX_DEPTH = 32;
 
+    private final Vmm vmm;
     private final SnapshotStore store;
 
-    Chains(SnapshotStore store) {
+    Chains(Vmm vmm, SnapshotStore store) {
+        this.vmm = vmm;
         this.store = store;
     }
 
@@ -120,7 +122,7 @@ final class Chains {
                     for (; chain.get(first).isLayer() && first > 0; first--) {
                         layers.add(0, chain.get(first).memory());
                     }
-                    Layers.flattenMemory(chain.get(first).memory(), layers, staged);
+                    vmm.flattenMemory(chain.get(first).memory(), layers, staged);
                     Trees.rename(staged, flat);
                 }
                 return flat;

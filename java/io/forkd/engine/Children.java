@@ -7,6 +7,7 @@ import io.forkd.vmm.ForkServer;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.VmStatus;
 import io.forkd.vmm.VmStatus.Phase;
+import io.forkd.vmm.Vmm;
 import io.forkd.vmm.VmmException;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -33,8 +34,9 @@ final class Children implements AutoCloseable {
     /** How soon a cancellation is noticed. */
     private static final Duration SLICE = Duration.ofMillis(20);
 
+    private final Vmm vmm;
     private final Optional<MemoryLimit> limit;
-    private final Cancellation cancellation;
+    private final Call call;
     private final Deque<Asked> asked = new ArrayDeque<>();
     private final List<Vm> all = new ArrayList<>();
 
@@ -42,9 +44,10 @@ final class Children implements AutoCloseable {
 
     private record Asked(ForkServer server, Place place, Optional<String> tap) {}
 
-    Children(Optional<MemoryLimit> limit, Cancellation cancellation) {
+    Children(Vmm vmm, Optional<MemoryLimit> limit, Call call) {
+        this.vmm = vmm;
         this.limit = limit;
-        this.cancellation = cancellation;
+        this.call = call;
     }
 
     /** Asks for a child, which is forked when its turn comes in {@link #awaitReady}. */
@@ -59,8 +62,8 @@ final class Children implements AutoCloseable {
         startMore(starting, atOnce, onFailure);
         long heard = System.nanoTime();
         while (!starting.isEmpty()) {
-            cancellation.check();
-            Optional<Vm> known = Vm.awaitAny(List.copyOf(starting.keySet()), SLICE);
+            call.check();
+            Optional<Vm> known = vmm.awaitAny(List.copyOf(starting.keySet()), SLICE);
             if (known.isPresent()) {
                 Place place = Objects.requireNonNull(starting.remove(known.get()));
                 atOnce = AT_ONCE;

@@ -8,6 +8,7 @@ import io.forkd.engine.Leases.Source;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Snapshot;
+import io.forkd.vmm.Vmm;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -32,8 +33,7 @@ public final class Fork implements AutoCloseable {
 
     private final ForkRequest request;
     private final OwnedDirectory run;
-    private final Cancellation cancellation;
-    private final Progress progress;
+    private final Call call;
     private final long started = System.nanoTime();
 
     /** What to release, the last first. */
@@ -42,27 +42,21 @@ public final class Fork implements AutoCloseable {
     private final Children children;
     private Duration serverUp = Duration.ZERO;
 
-    private Fork(ForkRequest request, OwnedDirectory run, Cancellation cancellation, Progress progress) {
+    private Fork(ForkRequest request, OwnedDirectory run, Vmm vmm, Call call) {
         this.request = request;
         this.run = run;
-        this.cancellation = cancellation;
-        this.progress = progress;
+        this.call = call;
         Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
-                ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), progress))
+                ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
                 : Optional.empty();
         limit.ifPresent(held::push);
-        this.children = new Children(limit, cancellation);
+        this.children = new Children(vmm, limit, call);
         held.push(children);
     }
 
     static Fork start(
-            ForkRequest request,
-            Snapshot snapshot,
-            Leases leases,
-            RuntimeDirectory runtime,
-            Cancellation cancellation,
-            Progress progress) {
-        Fork fork = new Fork(request, runtime.open("fork"), cancellation, progress);
+            ForkRequest request, Snapshot snapshot, Leases leases, RuntimeDirectory runtime, Vmm vmm, Call call) {
+        Fork fork = new Fork(request, runtime.open("fork"), vmm, call);
         try {
             fork.start(snapshot, leases);
             return fork;
@@ -74,14 +68,14 @@ public final class Fork implements AutoCloseable {
 
     private void start(Snapshot snapshot, Leases leases) {
         snapshot.use().ifPresent(held::push);
-        Optional<String> tap = tap(snapshot, request.ownNetworks(), request.count(), progress);
+        Optional<String> tap = tap(snapshot, request.ownNetworks(), request.count(), call);
         if (request.ownNetworks()) {
             for (int i = 1; i <= request.count(); i++) {
                 requireNamespace(Place.ownNamespace(i));
             }
         }
         Source source = leases.lease(
-                snapshot, request.count(), request.keepServer(), request.prepare(), request.volumeConflict(), progress);
+                snapshot, request.count(), request.keepServer(), request.prepare(), request.volumeConflict(), call);
         held.push(source);
         // The children go before the server: a kept one does not take them along.
         held.remove(children);
@@ -89,7 +83,7 @@ public final class Fork implements AutoCloseable {
         held.push(() -> flush(source.written()));
         serverUp = elapsed();
 
-        progress.step("forking " + request.count() + " children");
+        call.step("forking " + request.count() + " children");
         for (int i = 1; i <= request.count(); i++) {
             children.fork(source.lease().server(), place(i), tap);
         }
@@ -98,7 +92,7 @@ public final class Fork implements AutoCloseable {
     /** A volume that is written to has one child. */
     private void flush(List<Path> volumes) {
         if (children.anyAlive()) {
-            WrittenVolumes.flush(new AgentClient(new AgentAddress.Vsock(place(1).socket())), volumes, progress);
+            WrittenVolumes.flush(new AgentClient(new AgentAddress.Vsock(place(1).socket())), volumes, call);
         }
     }
 
@@ -159,12 +153,12 @@ public final class Fork implements AutoCloseable {
     public void settle(Duration time) {
         long end = System.nanoTime() + time.toNanos();
         while (System.nanoTime() < end && children.anyAlive()) {
-            cancellation.check();
+            call.check();
             try {
                 Thread.sleep(Math.min(20, Math.max(1, (end - System.nanoTime()) / 1_000_000)));
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
-                cancellation.check();
+                call.check();
                 return;
             }
         }
@@ -189,7 +183,7 @@ public final class Fork implements AutoCloseable {
     @Override
     public void close() {
         if (request.keepWork()) {
-            WorkDirectory.keep(run.path(), "forkd-fork-" + request.tag(), progress);
+            WorkDirectory.keep(run.path(), "forkd-fork-" + request.tag(), call);
         }
         for (AutoCloseable resource : held) {
             try {

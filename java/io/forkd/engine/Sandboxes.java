@@ -21,6 +21,7 @@ import io.forkd.sandbox.Sandbox;
 import io.forkd.vmm.NativeError;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.VmStatus;
+import io.forkd.vmm.Vmm;
 import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -34,9 +35,11 @@ import java.util.stream.Stream;
 
 /** The VMs that outlive their commands: listed, found, ended, and what is left of the dead removed. */
 public final class Sandboxes {
+    private final Vmm vmm;
     private final RuntimeDirectory runtime;
 
-    Sandboxes(RuntimeDirectory runtime) {
+    Sandboxes(Vmm vmm, RuntimeDirectory runtime) {
+        this.vmm = vmm;
         this.runtime = runtime;
     }
 
@@ -93,7 +96,7 @@ public final class Sandboxes {
         if (!Sandbox.isId(id)) {
             return false;
         }
-        try (Vm vm = Vm.attach(RuntimeDirectory.control(root().resolve(id)))) {
+        try (Vm vm = vmm.attach(RuntimeDirectory.control(root().resolve(id)))) {
             return vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false);
         } catch (VmmException e) {
             return false;
@@ -126,7 +129,7 @@ public final class Sandboxes {
         MemoryLimit.sweep();
     }
 
-    private static void endAndRemove(Found found) {
+    private void endAndRemove(Found found) {
         end(found.directory(), found instanceof Known known ? Optional.of(known.sandbox()) : Optional.empty());
         try {
             OwnedDirectory.removeAbandoned(found.directory());
@@ -136,11 +139,11 @@ public final class Sandboxes {
     }
 
     /** Over its channel, and when nobody answers there by its process. */
-    private static void end(Path directory, Optional<Sandbox> sandbox) {
+    private void end(Path directory, Optional<Sandbox> sandbox) {
         Path control = RuntimeDirectory.control(directory);
         Optional<ProcessId> process = sandbox.flatMap(Sandbox::process).filter(ProcessId::isStopped);
         if (process.isEmpty()) {
-            try (Vm vm = Vm.attach(control)) {
+            try (Vm vm = vmm.attach(control)) {
                 vm.kill();
                 return;
             } catch (VmmException e) {
@@ -153,7 +156,7 @@ public final class Sandboxes {
                 }
             }
         }
-        Vm.kill(process.get().pid(), process.get().startTime());
+        vmm.kill(process.get().pid(), process.get().startTime());
     }
 
     /** Those that use a snapshot: that were forked from it, or have their memory mapped from its files. */
@@ -204,7 +207,7 @@ public final class Sandboxes {
         }
     }
 
-    private static Leftover leftover(Path directory) {
+    private Leftover leftover(Path directory) {
         return new Leftover(directory, () -> {
             Optional<OwnedDirectory> claimed = OwnedDirectory.claim(directory);
             if (claimed.isEmpty()) {
@@ -226,9 +229,9 @@ public final class Sandboxes {
         return Sandbox.isId(String.valueOf(directory.getFileName()));
     }
 
-    private static boolean isGone(Path directory) {
+    private boolean isGone(Path directory) {
         try {
-            Vm.attach(RuntimeDirectory.control(directory)).close();
+            vmm.attach(RuntimeDirectory.control(directory)).close();
             return false;
         } catch (VmmException e) {
             return e.nobodyThere();
@@ -236,7 +239,7 @@ public final class Sandboxes {
     }
 
     private List<Found> survey() {
-        return Parallel.map(directories(), Sandboxes::look);
+        return Parallel.map(directories(), this::look);
     }
 
     private List<Path> directories() {
@@ -249,7 +252,7 @@ public final class Sandboxes {
         return runtime.root().resolve("sandboxes");
     }
 
-    private static Found look(Path directory) {
+    private Found look(Path directory) {
         if (!isWhole(directory)) {
             return unlisted(directory);
         }
@@ -266,7 +269,7 @@ public final class Sandboxes {
                 && sandbox.get().process().filter(ProcessId::isStopped).isPresent()) {
             return new Stopped(sandbox.get());
         }
-        try (Vm vm = Vm.attach(sandbox.get().control())) {
+        try (Vm vm = vmm.attach(sandbox.get().control())) {
             return new Running(
                     sandbox.get(),
                     vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false));

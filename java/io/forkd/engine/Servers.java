@@ -12,13 +12,11 @@ import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.vmm.Branch;
-import io.forkd.vmm.Disk;
 import io.forkd.vmm.ForkServer;
-import io.forkd.vmm.NativeFiles;
 import io.forkd.vmm.ServerOptions;
 import io.forkd.vmm.ServerStatus;
 import io.forkd.vmm.ServerStatus.Written;
-import io.forkd.vmm.Vm;
+import io.forkd.vmm.Vmm;
 import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -43,10 +41,12 @@ final class Servers implements SnapshotStore.Writers {
     private static final int MAX_PARKED = 128;
     private static final int MAX_IDLE_SECS = 1_000_000;
 
+    private final Vmm vmm;
     private final RuntimeDirectory runtime;
     private final Map<String, String> environment;
 
-    Servers(RuntimeDirectory runtime, Map<String, String> environment) {
+    Servers(Vmm vmm, RuntimeDirectory runtime, Map<String, String> environment) {
+        this.vmm = vmm;
         this.runtime = runtime;
         this.environment = environment;
     }
@@ -100,21 +100,21 @@ final class Servers implements SnapshotStore.Writers {
     }
 
     /** Starts a server that is kept, unless somebody else was faster, or one that is stopped has the place. */
-    Lease start(Snapshot snapshot, Path memory, List<Disk> disks) {
+    Lease start(Launch launch) {
         return guarded(() -> {
-            Path directory = directory(snapshot);
+            Path directory = directory(launch.snapshot());
             Seen other = look(directory);
             if (other instanceof Seen.Answers answers) {
                 return answers.lease();
             }
             if (other instanceof Seen.Silent) {
-                return startOwn(snapshot, memory, disks, true);
+                return startOwn(launch, true);
             }
-            Origin origin = origin(snapshot);
+            Origin origin = origin(launch.snapshot());
             RunningServer server = new RunningServer(directory, origin, origin, Instant.now(), Optional.empty());
             Path control = enter(server);
             try {
-                ForkServer started = ForkServer.start(options(snapshot, memory, disks, Optional.of(control), true));
+                ForkServer started = vmm.serve(options(launch, Optional.of(control), true));
                 note(server, started);
                 return new Lease(started, origin, true);
             } catch (RuntimeException e) {
@@ -125,16 +125,16 @@ final class Servers implements SnapshotStore.Writers {
     }
 
     /** Starts a server that ends with the lease. */
-    Lease startOwn(Snapshot snapshot, Path memory, List<Disk> disks, boolean prepare) {
-        return new Lease(
-                ForkServer.start(options(snapshot, memory, disks, Optional.empty(), prepare)), origin(snapshot), false);
+    Lease startOwn(Launch launch, boolean prepare) {
+        return new Lease(vmm.serve(options(launch, Optional.empty(), prepare)), origin(launch.snapshot()), false);
     }
 
-    private ServerOptions options(
-            Snapshot snapshot, Path memory, List<Disk> disks, Optional<Path> control, boolean prepare) {
+    private ServerOptions options(Launch launch, Optional<Path> control, boolean prepare) {
+        Snapshot snapshot = launch.snapshot();
         int parked = control.isPresent() ? setting("FORKD_SERVER_PARKED", 0, MAX_PARKED) : 0;
         Optional<Path> workingSet = prepare ? Optional.of(snapshot.workingSet()) : Optional.empty();
-        return new ServerOptions(memory, snapshot.vmstate(), disks, parked, control, idle(), workingSet, false);
+        return new ServerOptions(
+                launch.memory(), snapshot.vmstate(), launch.disks(), parked, control, idle(), workingSet, false);
     }
 
     /** Makes a branch whose other side is found under {@code snapshot}, which it writes. */
@@ -179,12 +179,12 @@ final class Servers implements SnapshotStore.Writers {
 
     /** Every server that lives. */
     List<ServerInfo> list() {
-        return Parallel.map(directories(), Servers::info).stream()
+        return Parallel.map(directories(), this::info).stream()
                 .flatMap(Optional::stream)
                 .toList();
     }
 
-    private static Optional<ServerInfo> info(Path directory) {
+    private Optional<ServerInfo> info(Path directory) {
         Seen seen = look(directory);
         if (seen instanceof Seen.Silent) {
             return Optional.of(silent(directory));
@@ -276,7 +276,7 @@ final class Servers implements SnapshotStore.Writers {
                 requireUnused(snapshot, status);
             }
             if (status.children() == 0 || writing) {
-                ProcessId.of(status.pid()).ifPresent(Servers::kill);
+                ProcessId.of(status.pid()).ifPresent(this::kill);
                 sweep();
             }
         } catch (VmmException e) {
@@ -296,12 +296,12 @@ final class Servers implements SnapshotStore.Writers {
                             + " does not answer, and may have children",
                     "kill -CONT lets one that was stopped go on; --force ends it.");
         }
-        process.ifPresent(Servers::kill);
+        process.ifPresent(this::kill);
         sweep();
     }
 
-    private static void kill(ProcessId process) {
-        Vm.kill(process.pid(), process.startTime());
+    private void kill(ProcessId process) {
+        vmm.kill(process.pid(), process.startTime());
     }
 
     /** What is left of servers that are no more. */
@@ -326,7 +326,7 @@ final class Servers implements SnapshotStore.Writers {
         });
     }
 
-    private static boolean isGone(Path directory) {
+    private boolean isGone(Path directory) {
         Seen seen = look(directory);
         if (seen instanceof Seen.Answers answers) {
             answers.lease().close();
@@ -345,7 +345,7 @@ final class Servers implements SnapshotStore.Writers {
     private Path directory(Snapshot snapshot) {
         String key = snapshot.directory().toAbsolutePath().normalize() + "\n"
                 + snapshot.manifest().createdAt() + "\n"
-                + NativeFiles.installed().version();
+                + vmm.version();
         try {
             byte[] hash = MessageDigest.getInstance("SHA-256").digest(key.getBytes(StandardCharsets.UTF_8));
             return runtime.root().resolve("servers").resolve(HexFormat.of().formatHex(hash, 0, 8));
@@ -354,7 +354,7 @@ final class Servers implements SnapshotStore.Writers {
         }
     }
 
-    private static Seen look(Path directory) {
+    private Seen look(Path directory) {
         if (!Files.isDirectory(directory)) {
             return new Seen.Gone();
         }
@@ -363,7 +363,7 @@ final class Servers implements SnapshotStore.Writers {
             return new Seen.Silent(directory);
         }
         try {
-            ForkServer attached = ForkServer.attach(RuntimeDirectory.control(directory));
+            ForkServer attached = vmm.attachServer(RuntimeDirectory.control(directory));
             if (server.isPresent()) {
                 return new Seen.Answers(new Lease(attached, server.get().base(), true));
             }

@@ -13,7 +13,7 @@ import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.Disk;
-import io.forkd.vmm.Layers;
+import io.forkd.vmm.Vmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -27,12 +27,14 @@ import java.util.function.Consumer;
 
 /** Tells of snapshots, makes them flat and removes them, with regard to what depends on them. */
 public final class Snapshots {
+    private final Vmm vmm;
     private final SnapshotStore store;
     private final Chains chains;
     private final Servers servers;
     private final Sandboxes sandboxes;
 
-    Snapshots(SnapshotStore store, Chains chains, Servers servers, Sandboxes sandboxes) {
+    Snapshots(Vmm vmm, SnapshotStore store, Chains chains, Servers servers, Sandboxes sandboxes) {
+        this.vmm = vmm;
         this.store = store;
         this.chains = chains;
         this.servers = servers;
@@ -98,7 +100,7 @@ public final class Snapshots {
                 if (!layers.isEmpty()) {
                     Path out = staged.path().resolve(Snapshot.layerName(i));
                     progress.step("merging the layers of disk " + i);
-                    Layers.flattenDisk(new Disk(snapshot.image(disk), Disk.Mode.PRIVATE, layers), out);
+                    vmm.flattenDisk(new Disk(snapshot.image(disk), Disk.Mode.PRIVATE, layers), out);
                     layer = Optional.of(new Layer(Snapshot.layerName(i), Files.size(out)));
                     merged.set(i, List.of(out));
                 }

@@ -8,6 +8,7 @@ import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Snapshot;
+import io.forkd.vmm.Vmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -23,41 +24,40 @@ import java.util.Set;
 
 /** Makes sandboxes: all of them, or none. */
 final class Spawn {
+    private final Vmm vmm;
     private final RuntimeDirectory runtime;
     private final Sandboxes sandboxes;
     private final Leases leases;
-    private final Cancellation cancellation;
 
-    Spawn(RuntimeDirectory runtime, Sandboxes sandboxes, Leases leases, Cancellation cancellation) {
+    Spawn(Vmm vmm, RuntimeDirectory runtime, Sandboxes sandboxes, Leases leases) {
+        this.vmm = vmm;
         this.runtime = runtime;
         this.sandboxes = sandboxes;
         this.leases = leases;
-        this.cancellation = cancellation;
     }
 
-    List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Progress progress) {
+    List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Call call) {
         Path root = runtime.sandboxes();
         // Those who choose namespaces do so one after the other: one that is chosen is free until its sandbox runs.
         try (FileLock use = snapshot.use().orElse(null);
                 FileLock choice = request.ownNetworks() ? FileLock.exclusive(root.resolve(".netns")) : null) {
-            return run(request, snapshot, root, progress);
+            return run(request, snapshot, root, call);
         } catch (IOException e) {
             throw ForkdException.of("make sandboxes in " + root, e);
         }
     }
 
-    private List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Path root, Progress progress)
-            throws IOException {
+    private List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Path root, Call call) throws IOException {
         List<String> namespaces = request.ownNetworks() ? freeNamespaces(request.count()) : List.of();
-        Optional<String> tap = Fork.tap(snapshot, request.ownNetworks(), request.count(), progress);
+        Optional<String> tap = Fork.tap(snapshot, request.ownNetworks(), request.count(), call);
         Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
-                ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), progress))
+                ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
                 : Optional.empty();
         List<Sandbox> made = new ArrayList<>();
         Map<String, OwnedDirectory> directories = new HashMap<>();
-        try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), progress);
-                Children children = new Children(limit, cancellation)) {
-            progress.step("forking " + request.count() + " sandboxes");
+        try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), call);
+                Children children = new Children(vmm, limit, call)) {
+            call.step("forking " + request.count() + " sandboxes");
             for (int i = 0; i < request.count(); i++) {
                 OwnedDirectory directory = OwnedDirectory.create(root, Sandbox.PREFIX);
                 String id = String.valueOf(directory.path().getFileName());

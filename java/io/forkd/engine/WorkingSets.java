@@ -17,6 +17,7 @@ import io.forkd.vmm.ServerOptions;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.VmStatus;
 import io.forkd.vmm.VmStatus.Phase;
+import io.forkd.vmm.Vmm;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -46,28 +47,28 @@ final class WorkingSets {
             agent -> agent.exec(
                     List.of("true"), ANSWER, Output.into(new ByteArrayOutputStream(), new ByteArrayOutputStream())));
 
+    private final Vmm vmm;
     private final SnapshotStore store;
-    private final Cancellation cancellation;
 
-    WorkingSets(SnapshotStore store, Cancellation cancellation) {
+    WorkingSets(Vmm vmm, SnapshotStore store) {
+        this.vmm = vmm;
         this.store = store;
-        this.cancellation = cancellation;
     }
 
     /** Asks children of a snapshot that was booted; {@code run} is for their sockets. */
-    void learn(SnapshotTag tag, Path run, Progress progress) {
-        progress.step("learning what a child's first answer takes");
+    void learn(SnapshotTag tag, Path run, Call call) {
+        call.step("learning what a child's first answer takes");
         try {
             Snapshot snapshot = store.open(tag);
-            try (ForkServer server = ForkServer.start(options(snapshot))) {
+            try (ForkServer server = vmm.serve(options(snapshot))) {
                 for (Consumer<AgentClient> question : QUESTIONS) {
                     if (Files.size(snapshot.workingSet()) == 0) {
-                        ask(server, RuntimeDirectory.socket(run, NAME), question);
+                        ask(server, RuntimeDirectory.socket(run, NAME), question, call);
                     }
                 }
             }
         } catch (ForkdException | IOException e) {
-            progress.step("learnt nothing: " + e.getMessage());
+            call.step("learnt nothing: " + e.getMessage());
         }
     }
 
@@ -91,11 +92,11 @@ final class WorkingSets {
                 true);
     }
 
-    private void ask(ForkServer server, Path socket, Consumer<AgentClient> question) {
+    private static void ask(ForkServer server, Path socket, Consumer<AgentClient> question, Call call) {
         try (Vm child = server.fork(new ChildOptions(
                 NAME, socket, Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty()))) {
-            if (isReady(child)) {
-                cancellation.interruptibly(() -> {
+            if (isReady(child, call)) {
+                call.interruptibly(() -> {
                     question.accept(new AgentClient(new AgentAddress.Vsock(socket)));
                     return true;
                 });
@@ -103,11 +104,11 @@ final class WorkingSets {
         }
     }
 
-    private boolean isReady(Vm child) {
+    private static boolean isReady(Vm child, Call call) {
         long deadline = System.nanoTime() + READY.toNanos();
         Optional<VmStatus> status = Optional.empty();
         while (status.isEmpty() && System.nanoTime() < deadline) {
-            cancellation.check();
+            call.check();
             status = child.await(SLICE);
         }
         return status.filter(known -> known.phase() == Phase.READY).isPresent();

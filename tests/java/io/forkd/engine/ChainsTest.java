@@ -10,6 +10,7 @@ import io.forkd.snapshot.Manifest.Parent;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
+import io.forkd.vmm.NativeVmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -33,7 +34,7 @@ class ChainsTest {
     @BeforeEach
     void makeStore() {
         store = new SnapshotStore(data, snapshot -> false);
-        chains = new Chains(store);
+        chains = new Chains(new NativeVmm(), store);
     }
 
     private Snapshot make(String name, int content, Optional<Parent> parent) throws IOException {

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.forkd.engine.Holders.Held;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.SnapshotStore;
+import io.forkd.vmm.NativeVmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -24,8 +25,8 @@ class HoldersTest {
     @BeforeEach
     void makeImage() throws IOException {
         RuntimeDirectory runtime = new RuntimeDirectory(directory);
-        Servers servers = new Servers(runtime, Map.of());
-        holders = new Holders(new Sandboxes(runtime), servers, new SnapshotStore(directory, servers));
+        Servers servers = new Servers(new NativeVmm(), runtime, Map.of());
+        holders = new Holders(new Sandboxes(new NativeVmm(), runtime), servers, new SnapshotStore(directory, servers));
         image = Files.write(directory.resolve("image"), new byte[512]);
     }
 

@@ -36,8 +36,7 @@ class SnapshotsTest {
 
     @BeforeEach
     void makeChain() throws IOException {
-        Engine engine = new Engine(
-                Map.of("XDG_DATA_HOME", data.toString(), "XDG_RUNTIME_DIR", data.toString()), new Cancellation());
+        Engine engine = Engine.of(Map.of("XDG_DATA_HOME", data.toString(), "XDG_RUNTIME_DIR", data.toString()));
         snapshots = engine.snapshots();
         store = engine.store();
         make("c1", Optional.empty());

@@ -35,7 +35,7 @@ public final class TestVms implements AutoCloseable {
             options.memory_bytes(64 << 20).vcpu_count(1).flags(Native.FORKD_NO_AGENT);
             Library.check(error -> Native.forkd_vm_boot(handle, options, error));
         }
-        try (Vm vm = new Vm(handle)) {
+        try (Vm vm = new NativeVm(handle)) {
             assertThat(vm.await(Duration.ofSeconds(20))).isPresent();
             vm.snapshot(directory);
         }
@@ -68,7 +68,7 @@ public final class TestVms implements AutoCloseable {
 
     /** A server of the snapshot, which outlives its handle when it has a control socket. */
     public ServerStatus server(Optional<Path> control) {
-        ForkServer server = new ForkServer(start(control));
+        ForkServer server = new NativeForkServer(start(control));
         servers.add(server);
         return server.status();
     }
@@ -96,8 +96,8 @@ public final class TestVms implements AutoCloseable {
             options.flags(Native.FORKD_NO_AGENT).control_path(Library.text(control));
             Library.check(error -> Native.forkd_server_fork(server, options, handle, error));
         }
-        try (Vm vm = new Vm(handle);
-                ForkServer closed = new ForkServer(server)) {
+        try (Vm vm = new NativeVm(handle);
+                ForkServer closed = new NativeForkServer(server)) {
             return vm.await(Duration.ofSeconds(20)).orElseThrow();
         }
     }

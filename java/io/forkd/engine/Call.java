@@ -2,19 +2,33 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import java.time.Duration;
 import java.util.HashSet;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 
-/** Tells a job that the user wants it to end. The job unwinds, and releases what it holds, on its own thread. */
-public final class Cancellation {
+/**
+ * One operation of the engine as the one who asked sees it: how long it may take, whether it is still wanted, and who hears
+ * how it goes on. The operation looks at it wherever it waits, unwinds, and releases what it holds, on its own thread.
+ */
+public final class Call implements Progress {
+    private final Progress progress;
+    private final Optional<Duration> limit;
+    private final long started = System.nanoTime();
     private final AtomicBoolean cancelled = new AtomicBoolean();
     private final AtomicLong process = new AtomicLong();
     private final Set<Thread> interruptible = new HashSet<>();
 
-    /** Called from any thread. Ends the process, too, that the job may be waiting for in a native call. */
+    /** @param limit from now on; empty: none */
+    public Call(Progress progress, Optional<Duration> limit) {
+        this.progress = progress;
+        this.limit = limit;
+    }
+
+    /** Tells the operation to end. Called from any thread. Ends the process, too, that a native call waits for. */
     public void cancel() {
         synchronized (interruptible) {
             cancelled.set(true);
@@ -47,9 +61,14 @@ public final class Cancellation {
         }
     }
 
+    /** Throws when nobody waits for the operation any more, or it has taken longer than it may. */
     void check() {
         if (cancelled.get()) {
             throw new ForkdException(Kind.FAILED, "interrupted");
+        }
+        if (limit.isPresent() && System.nanoTime() - started > limit.get().toNanos()) {
+            throw new ForkdException(
+                    Kind.FAILED, "it took longer than " + limit.get().toSeconds() + " s");
         }
     }
 
@@ -57,5 +76,15 @@ public final class Cancellation {
     void blockedBy(long pid) {
         process.set(pid);
         check();
+    }
+
+    @Override
+    public void step(String what) {
+        progress.step(what);
+    }
+
+    @Override
+    public void warn(String what) {
+        progress.warn(what);
     }
 }

@@ -1,0 +1,39 @@
+package io.forkd.cli;
+
+import io.forkd.engine.Progress;
+import java.io.PrintStream;
+
+/**
+ * Where a person reads how a job goes on.
+ *
+ * @param terminal whether that is now: then steps are shown, each in place of the one before
+ */
+record Screen(PrintStream err, boolean terminal) implements Progress {
+    private static final String ERASE_LINE = "\r\u001b[K";
+
+    @Override
+    public void step(String what) {
+        if (terminal) {
+            err.print(ERASE_LINE + what + "...");
+        }
+    }
+
+    @Override
+    public void warn(String what) {
+        note("forkd: " + what);
+    }
+
+    /** A whole line. */
+    void note(String line) {
+        clear();
+        err.println(line);
+    }
+
+    /** Takes the last step off the screen. */
+    void clear() {
+        if (terminal) {
+            err.print(ERASE_LINE);
+        }
+        err.flush();
+    }
+}
