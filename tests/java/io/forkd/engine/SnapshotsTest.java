@@ -97,9 +97,10 @@ class SnapshotsTest {
     }
 
     @Test
-    void cascade_removes_the_last_first() {
+    void cascade_removes_the_last_first() throws IOException {
+        make("c4", Optional.of("c3"));
         assertThat(remove("c2", true, false)).isEmpty();
-        assertThat(removed).containsExactly("c3", "other", "c2");
+        assertThat(removed).containsExactly("c4", "c3", "other", "c2");
         assertThat(left()).containsExactly("c1");
     }
 

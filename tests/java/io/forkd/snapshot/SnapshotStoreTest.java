@@ -361,6 +361,7 @@ class SnapshotStoreTest {
         assertThat(store.failed()).isEmpty();
         assertThat(store.leftovers()).isEmpty();
         assertThat(store.directory(TAG).resolve(Snapshot.VMSTATE)).exists();
+        assertThat(names()).as("with the replaced one").hasSize(2);
         assertThatThrownBy(() -> store.read(TAG)).hasMessageContaining("has format 999");
     }
 

@@ -85,6 +85,14 @@ class VolumeImagesTest {
     }
 
     @Test
+    void image_of_another_magic_is_named() throws Exception {
+        Path image = image("ext4");
+        put(image, 1024 + 0x38, (byte) 0x54);
+        assertThatThrownBy(() -> VolumeImages.requireMountable(image, false))
+                .hasMessageContaining("the volume " + image + " is no ext4 image");
+    }
+
+    @Test
     void squashfs_is_taken() throws IOException {
         assertThatCode(() -> VolumeImages.requireMountable(filled("hsqs and more".getBytes("ascii")), true))
                 .doesNotThrowAnyException();
