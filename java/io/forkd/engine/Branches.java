@@ -78,7 +78,7 @@ final class Branches {
                 Made made = withoutVolumes(
                         sandbox,
                         source,
-                        unmounted -> make(vm, tag, source, unmounted, parent, sandbox.base(), request.replace()),
+                        unmounted -> make(vm, tag, source, unmounted, parent, sandbox.base(), request.replace(), call),
                         call)) {
             sandboxes.countBranch(sandbox);
             if (request.untilWritten()) {
@@ -98,7 +98,8 @@ final class Branches {
             return branch.apply(Set.of());
         }
         // Another branch would mount them again before this one is made.
-        try (FileLock alone = FileLock.exclusive(sandbox.directory().resolve(".volumes"))) {
+        try (FileLock alone =
+                FileLock.exclusive(sandbox.directory().resolve(".volumes"), "the volumes of " + sandbox.id(), call)) {
             return withoutVolumes(
                     sandbox, new AgentClient(new AgentAddress.Vsock(sandbox.vsock())), source, branch, call);
         } catch (IOException e) {
@@ -163,7 +164,8 @@ final class Branches {
                     unmounted,
                     Optional.of(parent),
                     Servers.origin(from),
-                    request.replace())) {
+                    request.replace(),
+                    call)) {
                 await(made, call);
                 return result(request.tag(), made, Optional.of(parent), true);
             }
@@ -233,7 +235,8 @@ final class Branches {
             Set<Integer> unmounted,
             Optional<Parent> parent,
             Origin base,
-            boolean replace) {
+            boolean replace,
+            Call call) {
         Path directory = store.directory(tag);
         Manifest manifest = new Manifest(
                 directory.resolve(Snapshot.VMSTATE),
@@ -254,7 +257,8 @@ final class Branches {
                 Branch branch = servers.branch(
                         new Snapshot(tag, directory, manifest),
                         base,
-                        control -> vm.branch(new BranchOptions(directory, Optional.of(control), parent.isPresent())));
+                        control -> vm.branch(new BranchOptions(directory, Optional.of(control), parent.isPresent())),
+                        call);
                 staged.release();
                 return new Made(directory, branch, Optional.empty());
             } catch (RuntimeException e) {

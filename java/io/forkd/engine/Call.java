@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.files.Waiter;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.Optional;
@@ -14,7 +15,7 @@ import java.util.function.Supplier;
  * One operation of the engine as the one who asked sees it: how long it may take, whether it is still wanted, and who hears
  * how it goes on. The operation looks at it wherever it waits, unwinds, and releases what it holds, on its own thread.
  */
-public final class Call implements Progress {
+public final class Call implements Progress, Waiter {
     private final Progress progress;
     private final Optional<Duration> limit;
     private final long started = System.nanoTime();
@@ -62,7 +63,8 @@ public final class Call implements Progress {
     }
 
     /** Throws when nobody waits for the operation any more, or it has taken longer than it may. */
-    void check() {
+    @Override
+    public void check() {
         if (cancelled.get()) {
             throw new ForkdException(Kind.FAILED, "interrupted");
         }
@@ -81,6 +83,11 @@ public final class Call implements Progress {
     @Override
     public void step(String what) {
         progress.step(what);
+    }
+
+    @Override
+    public void say(String line) {
+        progress.step(line);
     }
 
     @Override

@@ -33,7 +33,7 @@ final class Chains {
     }
 
     /** The snapshot's ancestors and itself. Every parent is there, and is the one that its child was made of. */
-    List<Snapshot> resolve(Snapshot head, Progress progress) {
+    List<Snapshot> resolve(Snapshot head, Call call) {
         List<Snapshot> chain = new ArrayList<>(List.of(head));
         Set<SnapshotTag> seen = new HashSet<>(Set.of(head.tag()));
         Optional<Parent> parent = head.manifest().parent();
@@ -52,7 +52,7 @@ final class Chains {
             parent = link.manifest().parent();
         }
         for (int i = 1; i < chain.size(); i++) {
-            requireSame(chain.get(i - 1), chain.get(i), progress);
+            requireSame(chain.get(i - 1), chain.get(i), call);
         }
         return chain;
     }
@@ -77,9 +77,9 @@ final class Chains {
         }
     }
 
-    private void requireSame(Snapshot parent, Snapshot child, Progress progress) {
+    private void requireSame(Snapshot parent, Snapshot child, Call call) {
         String expected = child.manifest().parent().map(Parent::contentHash).orElse("");
-        String found = contentHash(parent, progress);
+        String found = contentHash(parent, call);
         if (!found.equals(expected)) {
             throw new ForkdException(
                     Kind.DAMAGED,
@@ -91,19 +91,19 @@ final class Chains {
     }
 
     /** Of what the snapshot restores to. Calculated the first time that a child is made of it, which takes a while. */
-    String contentHash(Snapshot snapshot, Progress progress) {
+    String contentHash(Snapshot snapshot, Call call) {
         return ContentHash.noted(snapshot).orElseGet(() -> {
-            List<Snapshot> chain = resolve(snapshot, progress);
+            List<Snapshot> chain = resolve(snapshot, call);
             return ContentHash.calculate(
                     snapshot,
-                    memory(chain),
+                    memory(chain, call),
                     layers(chain),
-                    percent -> progress.step("hashing " + snapshot.tag() + ": " + percent + " %"));
+                    percent -> call.step("hashing " + snapshot.tag() + ": " + percent + " %"));
         });
     }
 
     /** One file that is the memory of the whole chain; made when there is none. */
-    Path memory(List<Snapshot> chain) {
+    Path memory(List<Snapshot> chain, Call call) {
         Snapshot head = chain.get(chain.size() - 1);
         if (!head.isLayer()) {
             return head.memory();
@@ -113,7 +113,8 @@ final class Chains {
             if (Files.exists(flat)) {
                 return flat;
             }
-            try (FileLock lock = FileLock.exclusive(head.directory().resolve(".flatten"))) {
+            try (FileLock lock =
+                    FileLock.exclusive(head.directory().resolve(".flatten"), "the memory of " + head.tag(), call)) {
                 if (!Files.exists(flat)) {
                     Path staged = head.directory().resolve("." + Snapshot.MEMORY_FLAT);
                     Files.deleteIfExists(staged);

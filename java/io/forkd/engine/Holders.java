@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.files.LockHolder;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.SnapshotStore;
@@ -9,13 +10,9 @@ import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.Disk;
 import io.forkd.vmm.NativeError;
 import io.forkd.vmm.VmmException;
-import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
-import java.util.stream.Stream;
 
 /** Who has an image attached, in words: any number of VMs may read one, or one may write to it. */
 final class Holders {
@@ -27,17 +24,6 @@ final class Holders {
         this.sandboxes = sandboxes;
         this.servers = servers;
         this.store = store;
-    }
-
-    /** What the kernel says of a lock on an image: the process that took it may have handed it on, and be gone. */
-    record Held(long pid, boolean writes) {
-        /** The locks of that file in {@code /proc/locks}. */
-        static Stream<Held> of(List<String> locks, String file) {
-            return locks.stream()
-                    .map(line -> line.trim().split(" +", -1))
-                    .filter(words -> words.length > 5 && words[1].equals("FLOCK") && words[5].equals(file))
-                    .map(words -> new Held(Long.parseLong(words[4]), words[3].equals("WRITE")));
-        }
     }
 
     /** The error for a person, when the library could not have one of the disks because somebody else has it. */
@@ -65,27 +51,18 @@ final class Holders {
                     image + " is attached " + (held.writes() ? "for writing " : "") + "by "
                             + sandbox.map(one -> "the sandbox " + one.id() + " (pid " + one.pid() + ")")
                                     .or(() -> server(image))
-                                    .orElseGet(() -> process(held)),
+                                    .orElseGet(() -> held.toString()),
                     held.writes() ? end : end + " Or give --volume-conflict=private for a copy-on-write view.");
         });
     }
 
-    private static Optional<Held> held(Path image, boolean toWrite) {
-        try {
-            long device = (Long) Files.getAttribute(image, "unix:dev");
-            String file = String.format(
-                    "%02x:%02x:%d",
-                    (device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00), (Long)
-                            Files.getAttribute(image, "unix:ino"));
-            return Held.of(Files.readAllLines(Path.of("/proc/locks")), file)
-                    .filter(held -> toWrite || held.writes())
-                    .findFirst();
-        } catch (IOException | UnsupportedOperationException e) {
-            return Optional.empty();
-        }
+    private static Optional<LockHolder> held(Path image, boolean toWrite) {
+        return LockHolder.of(image, LockHolder.Family.FLOCK).stream()
+                .filter(held -> toWrite || held.writes())
+                .findFirst();
     }
 
-    private Optional<Sandbox> sandbox(Path image, Held held) {
+    private Optional<Sandbox> sandbox(Path image, LockHolder held) {
         return sandboxes
                 .known()
                 .filter(sandbox -> held.writes() ? sandbox.volumes().contains(image) : reads(sandbox, image))
@@ -115,16 +92,6 @@ final class Holders {
             return store.read(new SnapshotTag(tag)).manifest().has(image);
         } catch (ForkdException e) {
             return false; // It was removed meanwhile.
-        }
-    }
-
-    private static String process(Held held) {
-        try {
-            String name = Files.readString(Path.of("/proc", Long.toString(held.pid()), "comm"), StandardCharsets.UTF_8)
-                    .strip();
-            return "the process " + held.pid() + " (" + name + ")";
-        } catch (IOException e) {
-            return "another VM";
         }
     }
 }

@@ -27,7 +27,7 @@ final class Launches {
         if (snapshot.isLayer()) {
             call.step("putting the memory of " + snapshot.tag() + " together");
         }
-        Path memory = chains.memory(chain);
+        Path memory = chains.memory(chain, call);
         List<List<Path>> layers = Chains.layers(chain);
         List<Path> written = written(snapshot, layers, count, conflict);
         return new Launch(snapshot, memory, disks(snapshot, layers, written), written);

@@ -60,7 +60,7 @@ final class Leases {
         Launch launch = launches.of(snapshot, count, conflict, call);
         call.step("starting the fork server");
         try {
-            return new Source(kept ? servers.start(launch) : servers.startOwn(launch, prepare), launch.written());
+            return new Source(kept ? servers.start(launch, call) : servers.startOwn(launch, prepare), launch.written());
         } catch (VmmException e) {
             throw holders.explain(e, launch.disks());
         }

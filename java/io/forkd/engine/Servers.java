@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
+import io.forkd.files.Waiter;
 import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.ProcessId;
 import io.forkd.sandbox.RunningServer;
@@ -100,8 +101,8 @@ final class Servers implements SnapshotStore.Writers {
     }
 
     /** Starts a server that is kept, unless somebody else was faster, or one that is stopped has the place. */
-    Lease start(Launch launch) {
-        return guarded(() -> {
+    Lease start(Launch launch, Waiter waiter) {
+        return guarded(Optional.of(waiter), () -> {
             Path directory = directory(launch.snapshot());
             Seen other = look(directory);
             if (other instanceof Seen.Answers answers) {
@@ -138,8 +139,8 @@ final class Servers implements SnapshotStore.Writers {
     }
 
     /** Makes a branch whose other side is found under {@code snapshot}, which it writes. */
-    Branch branch(Snapshot snapshot, Origin base, Function<Path, Branch> branch) {
-        return guarded(() -> {
+    Branch branch(Snapshot snapshot, Origin base, Function<Path, Branch> branch, Waiter waiter) {
+        return guarded(Optional.of(waiter), () -> {
             Path directory = directory(snapshot);
             RunningServer server =
                     new RunningServer(directory, origin(snapshot), base, Instant.now(), Optional.empty());
@@ -318,7 +319,7 @@ final class Servers implements SnapshotStore.Writers {
 
     /** Under the lock, since one that is being started is in its directory before it answers. */
     private void remove(Path directory) {
-        guarded(() -> {
+        guarded(Optional.empty(), () -> {
             if (isGone(directory)) {
                 Trees.delete(directory);
             }
@@ -388,9 +389,11 @@ final class Servers implements SnapshotStore.Writers {
     }
 
     /** One command at a time starts servers or removes what is left of them. */
-    private <T> T guarded(Job<T> job) {
+    private <T> T guarded(Optional<Waiter> waiter, Job<T> job) {
         Path lock = runtime.servers().resolve(OwnedDirectory.LOCK);
-        try (FileLock held = FileLock.exclusive(lock)) {
+        try (FileLock held = waiter.isPresent()
+                ? FileLock.exclusive(lock, "the fork servers", waiter.get())
+                : FileLock.exclusive(lock)) {
             return job.run();
         } catch (IOException e) {
             throw ForkdException.of("start or remove a fork server in " + runtime.root(), e);

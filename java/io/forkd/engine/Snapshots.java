@@ -41,12 +41,12 @@ public final class Snapshots {
         this.sandboxes = sandboxes;
     }
 
-    public SnapshotInfo info(SnapshotTag tag, Progress progress) {
+    public SnapshotInfo info(SnapshotTag tag, Call call) {
         Snapshot snapshot = store.read(tag);
         List<SnapshotTag> ancestors = new ArrayList<>();
         Optional<String> problem = Optional.empty();
         try {
-            List<Snapshot> chain = chains.resolve(store.open(tag), progress);
+            List<Snapshot> chain = chains.resolve(store.open(tag), call);
             chain.subList(0, chain.size() - 1).forEach(link -> ancestors.add(link.tag()));
             snapshot.requireImages();
         } catch (ForkdException e) {
@@ -76,16 +76,16 @@ public final class Snapshots {
      * Makes a snapshot that is a layer whole, so that it needs its ancestors no more. It restores to the same, which is
      * verified before it takes the other's place; those that depend on it go on doing so.
      */
-    public void compact(SnapshotTag tag, Progress progress) {
+    public void compact(SnapshotTag tag, Call call) {
         store.sweep();
         Snapshot snapshot = store.open(tag);
         if (snapshot.manifest().parent().isEmpty()) {
             throw new ForkdException(Kind.CONFLICT, "the snapshot '" + tag + "' is flat already");
         }
-        List<Snapshot> chain = chains.resolve(snapshot, progress);
-        String before = chains.contentHash(snapshot, progress);
-        progress.step("putting the memory of " + tag + " together");
-        Path memory = chains.memory(chain);
+        List<Snapshot> chain = chains.resolve(snapshot, call);
+        String before = chains.contentHash(snapshot, call);
+        call.step("putting the memory of " + tag + " together");
+        Path memory = chains.memory(chain, call);
         try (OwnedDirectory staged = store.stage(tag)) {
             // The same files under other names: nobody writes to them.
             Files.createLink(staged.path().resolve(Snapshot.MEMORY), memory);
@@ -99,7 +99,7 @@ public final class Snapshots {
                 merged.add(List.of());
                 if (!layers.isEmpty()) {
                     Path out = staged.path().resolve(Snapshot.layerName(i));
-                    progress.step("merging the layers of disk " + i);
+                    call.step("merging the layers of disk " + i);
                     vmm.flattenDisk(new Disk(snapshot.image(disk), Disk.Mode.PRIVATE, layers), out);
                     layer = Optional.of(new Layer(Snapshot.layerName(i), Files.size(out)));
                     merged.set(i, List.of(out));
@@ -111,7 +111,7 @@ public final class Snapshots {
                     new Snapshot(tag, staged.path(), flat),
                     staged.path().resolve(Snapshot.MEMORY),
                     merged,
-                    percent -> progress.step("comparing with what it was: " + percent + " %"));
+                    percent -> call.step("comparing with what it was: " + percent + " %"));
             if (!after.equals(before)) {
                 throw new ForkdException(
                         Kind.DAMAGED,

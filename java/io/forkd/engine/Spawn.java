@@ -40,7 +40,9 @@ final class Spawn {
         Path root = runtime.sandboxes();
         // Those who choose namespaces do so one after the other: one that is chosen is free until its sandbox runs.
         try (FileLock use = snapshot.use().orElse(null);
-                FileLock choice = request.ownNetworks() ? FileLock.exclusive(root.resolve(".netns")) : null) {
+                FileLock choice = request.ownNetworks()
+                        ? FileLock.exclusive(root.resolve(".netns"), "the choice of network namespaces", call)
+                        : null) {
             return run(request, snapshot, root, call);
         } catch (IOException e) {
             throw ForkdException.of("make sandboxes in " + root, e);

@@ -36,11 +36,7 @@ public final class OwnedDirectory implements AutoCloseable {
         while (true) {
             Path path = Files.createDirectory(parent.resolve(prefix + random()), Trees.PRIVATE);
             try {
-                FileLock lock = FileLock.exclusive(path.resolve(LOCK));
-                if (lock.isOf(path.resolve(LOCK))) {
-                    return new OwnedDirectory(path, lock);
-                }
-                lock.close();
+                return new OwnedDirectory(path, FileLock.exclusive(path.resolve(LOCK)));
             } catch (NoSuchFileException e) {
                 // It was swept.
             }
@@ -51,8 +47,8 @@ public final class OwnedDirectory implements AutoCloseable {
      * As {@link #create}, in a directory that others {@link #closeIfUnused close}: waits while it is closed, for which it
      * needs a file {@code .lock} there.
      */
-    public static OwnedDirectory createUnlessClosed(Path parent, String prefix) throws IOException {
-        try (FileLock all = FileLock.exclusive(parent.resolve(LOCK))) {
+    public static OwnedDirectory createUnlessClosed(Path parent, String prefix, Waiter waiter) throws IOException {
+        try (FileLock all = FileLock.exclusive(parent.resolve(LOCK), parent.toString(), waiter)) {
             return create(parent, prefix);
         }
     }
@@ -64,12 +60,7 @@ public final class OwnedDirectory implements AutoCloseable {
             if (!Trees.isOurDirectory(directory)) {
                 return Optional.empty();
             }
-            Optional<FileLock> lock = FileLock.tryExclusive(lockFile);
-            if (lock.isPresent() && !lock.get().isOf(lockFile)) {
-                lock.get().close();
-                return Optional.empty();
-            }
-            return lock.map(held -> new OwnedDirectory(directory, held));
+            return FileLock.tryExclusive(lockFile).map(held -> new OwnedDirectory(directory, held));
         } catch (NoSuchFileException e) {
             return Optional.empty();
         }
@@ -87,8 +78,8 @@ public final class OwnedDirectory implements AutoCloseable {
         if (!Files.isRegularFile(lockFile, LinkOption.NOFOLLOW_LINKS)) {
             return false;
         }
-        try (FileLock all = FileLock.tryExclusive(lockFile).orElse(null)) {
-            return all == null;
+        try {
+            return FileLock.isHeld(lockFile);
         } catch (NoSuchFileException e) {
             return false;
         }

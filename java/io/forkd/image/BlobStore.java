@@ -164,22 +164,29 @@ public final class BlobStore {
         Digest digest = blob.digest();
         try {
             prepare(digest);
-            try (FileLock mine = FileLock.exclusive(root.resolve(digest.hex() + ".lock"))) {
-                if (has(blob)) {
-                    work.advance(blob.size());
-                    return;
+            Path lock = root.resolve(digest.hex() + ".lock");
+            try (FileLock mine = FileLock.exclusive(lock, what, work)) {
+                try {
+                    fetchAlone(blob, source, what, work);
+                } finally {
+                    Files.deleteIfExists(lock); // While it is held: later, it would be the next one's.
                 }
-                OwnedDirectory.sweep(root, STAGING);
-                try (OwnedDirectory staging = OwnedDirectory.create(root, STAGING)) {
-                    Path file = staging.path().resolve("blob");
-                    download(blob, source, file, what, work);
-                    install(file, digest);
-                }
-            } finally {
-                Files.deleteIfExists(root.resolve(digest.hex() + ".lock"));
             }
         } catch (IOException e) {
             throw ForkdException.of("write " + path(digest), e);
+        }
+    }
+
+    private void fetchAlone(Descriptor blob, Source source, String what, Work work) throws IOException {
+        if (has(blob)) {
+            work.advance(blob.size());
+            return;
+        }
+        OwnedDirectory.sweep(root, STAGING);
+        try (OwnedDirectory staging = OwnedDirectory.create(root, STAGING)) {
+            Path file = staging.path().resolve("blob");
+            download(blob, source, file, what, work);
+            install(file, blob.digest());
         }
     }
 

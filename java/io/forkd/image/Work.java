@@ -1,7 +1,9 @@
 package io.forkd.image;
 
+import io.forkd.files.Waiter;
+
 /** Hears how a long job goes on, and may end it. Called from any thread. */
-public interface Work {
+public interface Work extends Waiter {
     /** A step begins; {@code bytes} is how much there is to do, 0 when that is not known. */
     void begin(String what, long bytes);
 
@@ -9,8 +11,10 @@ public interface Work {
     void advance(long bytes);
 
     /** Something worth a line. */
+    @Override
     void say(String line);
 
     /** Throws when the user wants the job to end. */
+    @Override
     void check();
 }

@@ -113,7 +113,8 @@ public final class RootfsCache implements AutoCloseable {
             byte[] identity = identity(image, request.options());
             String key = HexFormat.of().formatHex(identity, 0, 20);
             Path file = directory.resolve("images").resolve(key + EXT4);
-            try (FileLock lock = lock(key, request.reference())) {
+            try (FileLock lock = FileLock.exclusive(
+                    directory.resolve("locks").resolve(key), "the image of " + request.reference(), work)) {
                 boolean cached = Files.isRegularFile(file);
                 long used = cached ? 0 : build(request, image, identity, file);
                 Files.setLastModifiedTime(metadata(file), FileTime.from(Instant.now()));
@@ -170,7 +171,7 @@ public final class RootfsCache implements AutoCloseable {
             OwnedDirectory.sweep(directory, STAGING);
             OwnedDirectory.sweep(directory, USING);
             if (using.isEmpty()) {
-                using = Optional.of(OwnedDirectory.createUnlessClosed(directory, USING));
+                using = Optional.of(OwnedDirectory.createUnlessClosed(directory, USING, work));
             }
         } catch (IOException e) {
             ForkdException failure = ForkdException.of("use the cache " + directory, e);
@@ -193,28 +194,6 @@ public final class RootfsCache implements AutoCloseable {
                 Digest.sha256(Files.readAllBytes(guestBinary)).toString());
         return HexFormat.of()
                 .parseHex(Digest.sha256(all.getBytes(StandardCharsets.UTF_8)).hex());
-    }
-
-    private FileLock lock(String key, String reference) throws IOException {
-        Path file = directory.resolve("locks").resolve(key);
-        boolean said = false;
-        while (true) {
-            Optional<FileLock> lock = FileLock.tryExclusive(file);
-            if (lock.isPresent()) {
-                return lock.get();
-            }
-            work.check();
-            if (!said) {
-                work.say("Waiting: " + reference + " is being built by another process");
-                said = true;
-            }
-            try {
-                Thread.sleep(50);
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-                throw new ForkdException(Kind.FAILED, "interrupted");
-            }
-        }
     }
 
     private long build(Request request, Image image, byte[] identity, Path file) throws IOException {

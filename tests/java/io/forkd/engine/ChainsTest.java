@@ -25,6 +25,8 @@ import tools.jackson.databind.node.JsonNodeFactory;
 class ChainsTest {
     private static final String OTHER = "0".repeat(64);
 
+    private final Call call = new Call(new Silence(), Optional.empty());
+
     @TempDir
     Path data;
 
@@ -70,35 +72,34 @@ class ChainsTest {
     @Test
     void parent_that_is_the_one_is_found() throws IOException {
         Snapshot base = make("base", 1, Optional.empty());
-        Snapshot child = make("child", 2, parent("base", chains.contentHash(base, new Silence())));
-        assertThat(chains.resolve(child, new Silence())).containsExactly(base, child);
-        assertThat(chains.resolve(base, new Silence())).containsExactly(base);
+        Snapshot child = make("child", 2, parent("base", chains.contentHash(base, call)));
+        assertThat(chains.resolve(child, call)).containsExactly(base, child);
+        assertThat(chains.resolve(base, call)).containsExactly(base);
     }
 
     @Test
     void replaced_parent_is_named() throws IOException {
-        Snapshot child =
-                make("child", 2, parent("base", chains.contentHash(make("base", 1, Optional.empty()), new Silence())));
+        Snapshot child = make("child", 2, parent("base", chains.contentHash(make("base", 1, Optional.empty()), call)));
         make("base", 9, Optional.empty());
-        assertThatThrownBy(() -> chains.resolve(child, new Silence()))
+        assertThatThrownBy(() -> chains.resolve(child, call))
                 .hasMessageContaining("the parent 'base' is not what the snapshot 'child' was made of");
         make("base", 1, Optional.empty());
-        assertThat(chains.resolve(child, new Silence())).hasSize(2);
+        assertThat(chains.resolve(child, call)).hasSize(2);
     }
 
     @Test
     void missing_parent_is_named() throws IOException {
         Snapshot child = make("child", 2, parent("gone", OTHER));
-        assertThatThrownBy(() -> chains.resolve(child, new Silence()))
+        assertThatThrownBy(() -> chains.resolve(child, call))
                 .hasMessageContaining("the parent 'gone' of the snapshot 'child'");
     }
 
     @Test
     void damaged_parent_is_named() throws IOException {
         Snapshot base = make("base", 1, Optional.empty());
-        Snapshot child = make("child", 2, parent("base", chains.contentHash(base, new Silence())));
+        Snapshot child = make("child", 2, parent("base", chains.contentHash(base, call)));
         Files.write(base.memory(), new byte[4095]);
-        assertThatThrownBy(() -> chains.resolve(child, new Silence()))
+        assertThatThrownBy(() -> chains.resolve(child, call))
                 .hasMessageContaining("the parent 'base' of the snapshot 'child'")
                 .hasMessageContaining("memory.bin is damaged");
     }
@@ -107,7 +108,7 @@ class ChainsTest {
     void cycle_is_named() throws IOException {
         Snapshot first = make("first", 1, parent("second", OTHER));
         make("second", 2, parent("first", OTHER));
-        assertThatThrownBy(() -> chains.resolve(first, new Silence()))
+        assertThatThrownBy(() -> chains.resolve(first, call))
                 .hasMessageContaining("cycle")
                 .hasMessageContaining("'first'");
     }
@@ -118,9 +119,9 @@ class ChainsTest {
         for (int i = 1; i <= 33; i++) {
             make("link-" + i, i, parent("link-" + (i - 1), OTHER));
         }
-        assertThatThrownBy(() -> chains.resolve(store.read(new SnapshotTag("link-33")), new Silence()))
+        assertThatThrownBy(() -> chains.resolve(store.read(new SnapshotTag("link-33")), call))
                 .hasMessageContaining("'link-33' has more than 32 ancestors");
-        assertThatThrownBy(() -> chains.resolve(store.read(new SnapshotTag("link-32")), new Silence()))
+        assertThatThrownBy(() -> chains.resolve(store.read(new SnapshotTag("link-32")), call))
                 .hasMessageContaining("'link-0' is not what");
     }
 }

@@ -2,7 +2,6 @@ package io.forkd.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.forkd.engine.Holders.Held;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.vmm.NativeVmm;
@@ -28,18 +27,6 @@ class HoldersTest {
         Servers servers = new Servers(new NativeVmm(), runtime, Map.of());
         holders = new Holders(new Sandboxes(new NativeVmm(), runtime), servers, new SnapshotStore(directory, servers));
         image = Files.write(directory.resolve("image"), new byte[512]);
-    }
-
-    @Test
-    void locks_of_the_file_are_those_that_are_held_by_flock() {
-        List<String> locks = List.of(
-                "1: FLOCK  ADVISORY  WRITE 100 fd:01:7 0 EOF",
-                "1: -> FLOCK  ADVISORY  WRITE 101 fd:01:7 0 EOF",
-                "2: POSIX  ADVISORY  WRITE 102 fd:01:7 0 EOF",
-                "3: FLOCK  ADVISORY  READ  103 fd:01:7 0 EOF",
-                "4: FLOCK  ADVISORY  WRITE 104 fd:01:77 0 EOF",
-                "5: FLOCK");
-        assertThat(Held.of(locks, "fd:01:7")).containsExactly(new Held(100, true), new Held(103, false));
     }
 
     /** Runs {@code test} while flock(1) holds the image. */
