@@ -77,7 +77,7 @@ final class LsCommand implements Callable<Integer> {
 
     private static String state(Found found) {
         if (found instanceof Running running) {
-            return running.hostFull() ? "full" : "running";
+            return running.hostFull() ? "full" : running.volumesAway() ? "unmounted" : "running";
         }
         if (found instanceof Stopped) {
             return "stopped";

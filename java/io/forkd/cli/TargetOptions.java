@@ -26,6 +26,7 @@ final class TargetOptions {
     }
 
     AgentClient agent(Shell shell) {
+        choice.child.ifPresent(shell.engine().sandboxes()::giveVolumesBack);
         return new AgentClient(choice.child
                 .<AgentAddress>map(
                         name -> new AgentAddress.Vsock(shell.engine().runtime().find(name)))

@@ -78,61 +78,88 @@ final class Branches {
                 Made made = withoutVolumes(
                         sandbox,
                         source,
-                        unmounted -> make(vm, tag, source, unmounted, parent, sandbox.base(), request.replace(), call),
+                        volumes -> make(vm, tag, source, volumes, parent, sandbox.base(), request.replace(), call),
                         call)) {
             sandboxes.countBranch(sandbox);
             if (request.untilWritten()) {
                 await(made, call);
             }
-            return result(tag, made, parent, request.untilWritten());
+            return result(
+                    tag,
+                    made,
+                    parent,
+                    sandbox.volumes().isEmpty() ? Optional.empty() : Optional.of(made.away()),
+                    request.untilWritten());
         }
+    }
+
+    /** What a guest writes through to, which it has to be without at the instant of a branch. */
+    private interface Volumes {
+        /** Their images. */
+        List<Path> images();
+
+        /** Has the guest unmount them; returns the numbers of the disks that are not mounted any more. */
+        Set<Integer> unmount();
+
+        void mount();
     }
 
     /**
      * Makes a branch of a guest that has unmounted what it writes through to, so that each child mounts it anew, with
      * what was written since. The guest has it back whatever comes of the branch.
      */
-    private static Made withoutVolumes(
-            Sandbox sandbox, Manifest source, Function<Set<Integer>, Made> branch, Call call) {
+    private static Made withoutVolumes(Sandbox sandbox, Manifest source, Function<Volumes, Made> branch, Call call) {
         if (sandbox.volumes().isEmpty()) {
-            return branch.apply(Set.of());
+            return branch.apply(gone(List.of(), Set.of()));
         }
-        // Another branch would mount them again before this one is made.
-        try (FileLock alone =
-                FileLock.exclusive(sandbox.directory().resolve(".volumes"), "the volumes of " + sandbox.id(), call)) {
-            return withoutVolumes(
-                    sandbox, new AgentClient(new AgentAddress.Vsock(sandbox.vsock())), source, branch, call);
+        SandboxVolumes volumes = new SandboxVolumes(sandbox);
+        try (FileLock alone = volumes.lock(call)) {
+            return branch.apply(new Volumes() {
+                @Override
+                public List<Path> images() {
+                    return sandbox.volumes();
+                }
+
+                @Override
+                public Set<Integer> unmount() {
+                    return volumes.takeAway(() -> WrittenVolumes.unmount(
+                            volumes.agent(), source.volumes(), source.disks(), sandbox.volumes(), call));
+                }
+
+                @Override
+                public void mount() {
+                    try {
+                        volumes.giveBack();
+                    } catch (ForkdException e) {
+                        throw new ForkdException(
+                                Kind.FAILED,
+                                "the volumes of " + sandbox.id() + " are not mounted any more: " + e.sentence(),
+                                "forkd ls tries again. forkd exec --child " + sandbox.id()
+                                        + " -- mount, and dmesg, tell more.");
+                    }
+                }
+            });
         } catch (IOException e) {
             throw ForkdException.of("lock the volumes of " + sandbox.id(), e);
         }
     }
 
-    private static Made withoutVolumes(
-            Sandbox sandbox, AgentClient agent, Manifest source, Function<Set<Integer>, Made> branch, Call call) {
-        long start = System.nanoTime();
-        Made made;
-        try {
-            made = branch.apply(
-                    WrittenVolumes.unmount(agent, source.volumes(), source.disks(), sandbox.volumes(), call));
-        } catch (RuntimeException e) {
-            try {
-                agent.mount();
-            } catch (ForkdException second) {
-                call.warn("the volumes of " + sandbox.id() + " are not mounted any more: " + second.sentence());
+    /** Those of a guest that goes on without them. */
+    private static Volumes gone(List<Path> images, Set<Integer> unmounted) {
+        return new Volumes() {
+            @Override
+            public List<Path> images() {
+                return images;
             }
-            throw e;
-        }
-        try {
-            agent.mount();
-        } catch (RuntimeException e) {
-            made.close();
-            throw new ForkdException(
-                    Kind.FAILED,
-                    "the branch was made, but the volumes of " + sandbox.id() + " are not mounted any more: "
-                            + (e instanceof ForkdException known ? known.sentence() : e.toString()),
-                    "forkd exec --child " + sandbox.id() + " -- mount, and dmesg, tell more.");
-        }
-        return made.away(Duration.ofNanos(System.nanoTime() - start));
+
+            @Override
+            public Set<Integer> unmount() {
+                return unmounted;
+            }
+
+            @Override
+            public void mount() {}
+        };
     }
 
     BranchResult diff(DiffRequest request, Call call) {
@@ -161,13 +188,13 @@ final class Branches {
                     children.first(),
                     request.tag(),
                     from.manifest(),
-                    unmounted,
+                    gone(source.written(), unmounted),
                     Optional.of(parent),
                     Servers.origin(from),
                     request.replace(),
                     call)) {
                 await(made, call);
-                return result(request.tag(), made, Optional.of(parent), true);
+                return result(request.tag(), made, Optional.of(parent), Optional.empty(), true);
             }
         }
     }
@@ -217,11 +244,7 @@ final class Branches {
      *
      * @param away how long the source was without its volumes
      */
-    private record Made(Path directory, Branch branch, Optional<Duration> away) implements AutoCloseable {
-        Made away(Duration time) {
-            return new Made(directory, branch, Optional.of(time));
-        }
-
+    private record Made(Path directory, Branch branch, Duration away) implements AutoCloseable {
         @Override
         public void close() {
             branch.server().close();
@@ -232,12 +255,13 @@ final class Branches {
             Vm vm,
             SnapshotTag tag,
             Manifest source,
-            Set<Integer> unmounted,
+            Volumes volumes,
             Optional<Parent> parent,
             Origin base,
             boolean replace,
             Call call) {
         Path directory = store.directory(tag);
+        Set<Integer> written = WrittenVolumes.numbers(source.volumes(), source.disks(), volumes.images());
         Manifest manifest = new Manifest(
                 directory.resolve(Snapshot.VMSTATE),
                 directory.resolve(parent.isPresent() ? Snapshot.MEMORY_LAYER : Snapshot.MEMORY),
@@ -245,7 +269,7 @@ final class Branches {
                 source.volumes(),
                 source.rootfs(),
                 parent,
-                disks(source, unmounted),
+                disks(source, written),
                 source.machine(),
                 Instant.now(),
                 source.rest());
@@ -253,18 +277,36 @@ final class Branches {
             byte[] known = workingSets.of(base); // before its place is taken: it may be what this replaces
             store.register(staged, tag, manifest, replace);
             WorkingSets.put(known, directory);
+            // What has to be on the disk is: the guest is without its volumes for as short as it can be.
+            long start = System.nanoTime();
+            Branch branch;
             try {
-                Branch branch = servers.branch(
+                Set<Integer> unmounted = volumes.unmount();
+                if (!unmounted.equals(written)) {
+                    store.rewrite(tag, manifest.withDisks(disks(source, unmounted)));
+                }
+                branch = servers.branch(
                         new Snapshot(tag, directory, manifest),
                         base,
                         control -> vm.branch(new BranchOptions(directory, Optional.of(control), parent.isPresent())),
                         call);
-                staged.release();
-                return new Made(directory, branch, Optional.empty());
             } catch (RuntimeException e) {
+                try {
+                    volumes.mount();
+                } catch (ForkdException second) {
+                    call.warn(second.sentence());
+                }
                 store.unregister(staged, tag);
                 throw e;
             }
+            staged.release();
+            try {
+                volumes.mount();
+            } catch (ForkdException e) {
+                branch.server().close();
+                throw new ForkdException(e.kind(), "the branch was made, but " + e.sentence(), e.remedy());
+            }
+            return new Made(directory, branch, Duration.ofNanos(System.nanoTime() - start));
         }
     }
 
@@ -291,9 +333,10 @@ final class Branches {
         store.sweep(); // What it replaced can go.
     }
 
-    private static BranchResult result(SnapshotTag tag, Made made, Optional<Parent> parent, boolean written) {
+    private static BranchResult result(
+            SnapshotTag tag, Made made, Optional<Parent> parent, Optional<Duration> away, boolean written) {
         return new BranchResult(
-                tag, made.directory(), parent.map(Parent::tag), made.branch().pause(), made.away(), written);
+                tag, made.directory(), parent.map(Parent::tag), made.branch().pause(), away, written);
     }
 
     private static SnapshotTag defaultTag(String id) {

@@ -55,7 +55,24 @@ public final class Sandboxes {
                 .filter(Ended.class::isInstance)
                 .forEach(found -> leftover(found.directory()).tryToRemove());
         MemoryLimit.sweep();
-        return living(all);
+        return living(all).stream().map(Sandboxes::withVolumes).toList();
+    }
+
+    /** A forkd that was killed while it branched the sandbox has left its guest without its volumes. */
+    private static Found withVolumes(Found found) {
+        if (!(found instanceof Running running && running.volumesAway())) {
+            return found;
+        }
+        new SandboxVolumes(running.sandbox()).giveBackIfLeft();
+        return new Running(running.sandbox(), SandboxVolumes.areAway(found.directory()), running.hostFull());
+    }
+
+    /** As {@link #sweep} does, for the sandbox of that id alone; nothing when there is none. */
+    public void giveVolumesBack(String id) {
+        Path directory = root().resolve(id);
+        if (Sandbox.isId(id) && SandboxVolumes.areAway(directory)) {
+            withVolumes(look(directory));
+        }
     }
 
     private static List<Found> living(List<Found> all) {
@@ -272,6 +289,7 @@ public final class Sandboxes {
         try (Vm vm = vmm.attach(sandbox.get().control())) {
             return new Running(
                     sandbox.get(),
+                    SandboxVolumes.areAway(directory),
                     vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false));
         } catch (VmmException e) {
             if (e.nobodyThere()) {

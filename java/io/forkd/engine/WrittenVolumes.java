@@ -16,6 +16,17 @@ import java.util.Set;
 final class WrittenVolumes {
     private WrittenVolumes() {}
 
+    /** The numbers of the disks that a guest writes through to. */
+    static Set<Integer> numbers(List<Volume> volumes, List<ManifestDisk> disks, List<Path> written) {
+        Set<Integer> found = new HashSet<>();
+        for (int i = 1; i <= volumes.size(); i++) {
+            if (written.contains(disks.get(i).image())) {
+                found.add(i);
+            }
+        }
+        return found;
+    }
+
     /**
      * Has a guest unmount them, which it then has to mount again, unless it ends.
      *
@@ -29,19 +40,16 @@ final class WrittenVolumes {
         }
         List<String> busy = agent.unmount();
         Set<Integer> unmounted = new HashSet<>();
-        for (int i = 0; i < volumes.size(); i++) {
-            Volume volume = volumes.get(i);
-            Path image = disks.get(i + 1).image();
-            if (!written.contains(image)) {
-                continue;
-            }
+        for (int number : numbers(volumes, disks, written)) {
+            Volume volume = volumes.get(number - 1);
+            Path image = disks.get(number).image();
             if (busy.contains(volume.guestPath())) {
                 progress.warn("a program in the guest has a file on " + volume.guestPath()
                         + " open, so that it stays mounted: the snapshot gives no child any more once somebody, this"
                         + " guest too, has written to " + image + ". Take it again when no file is open; or give the"
                         + " guest a view of its own (--volume-conflict=private): a branch has that as of its instant");
             } else {
-                unmounted.add(i + 1);
+                unmounted.add(number);
             }
         }
         return unmounted;

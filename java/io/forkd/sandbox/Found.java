@@ -23,9 +23,10 @@ public sealed interface Found {
     /**
      * It answers.
      *
+     * @param volumesAway whether its guest is without its volumes: it is being branched, or who branched it was killed
      * @param hostFull whether a write of its to a private disk has failed, since the host had no room for it
      */
-    record Running(Sandbox sandbox, boolean hostFull) implements Known {}
+    record Running(Sandbox sandbox, boolean volumesAway, boolean hostFull) implements Known {}
 
     /** Its process lives and does not answer: it was stopped, or its cgroup frozen, or it waits for a device. */
     record Stopped(Sandbox sandbox) implements Known {}

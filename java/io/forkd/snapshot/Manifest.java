@@ -70,6 +70,10 @@ public record Manifest(
         return new ManifestFile(file).read();
     }
 
+    public Manifest withDisks(List<ManifestDisk> others) {
+        return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parent, others, machine, createdAt, rest);
+    }
+
     /** As it is written. */
     public byte[] encode() {
         return ManifestFile.encode(this);

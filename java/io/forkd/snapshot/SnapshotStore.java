@@ -260,6 +260,18 @@ public final class SnapshotStore {
         }
     }
 
+    /** Puts another manifest in the place of what was {@link #register registered}. */
+    public void rewrite(SnapshotTag tag, Manifest manifest) {
+        Path directory = directory(tag);
+        Path staged = directory.resolve("." + Snapshot.MANIFEST);
+        try {
+            Trees.writeNew(staged, manifest.encode());
+            Trees.rename(staged, directory.resolve(Snapshot.MANIFEST));
+        } catch (IOException e) {
+            throw ForkdException.of("write " + staged, e);
+        }
+    }
+
     /** Takes back what {@link #register} did, after the branch could not be made. */
     public void unregister(OwnedDirectory registered, SnapshotTag tag) {
         try {

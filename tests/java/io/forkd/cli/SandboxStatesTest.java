@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.files.FileLock;
 import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.ProcessId;
 import io.forkd.sandbox.RunningServer;
@@ -109,6 +110,33 @@ class SandboxStatesTest {
                                 ProcessId.of((int) process.pid()).orElseThrow().startTime()));
     }
 
+    /** Answers every request to the agent of a sandbox with this line, and writes the requests to a file. */
+    private Path agent(Sandbox sandbox, String answer) throws IOException {
+        Path asked = scratch.resolve("asked");
+        Process process = new ProcessBuilder(
+                        "python3",
+                        "-c",
+                        "import os, socket, sys\n"
+                                + "if os.path.exists(sys.argv[1]): os.unlink(sys.argv[1])\n"
+                                + "s = socket.socket(socket.AF_UNIX)\n"
+                                + "s.bind(sys.argv[1]); s.listen(100); print(flush=True)\n"
+                                + "while True:\n"
+                                + "    one = s.accept()[0]\n"
+                                + "    lines = one.makefile('rw')\n"
+                                + "    lines.readline(); lines.write('OK 1\\n'); lines.flush()\n"
+                                + "    open(sys.argv[2], 'a').write(lines.readline())\n"
+                                + "    lines.write(sys.argv[3] + '\\n'); lines.flush()\n"
+                                + "    lines.close(); one.close()\n",
+                        Sandbox.vsock(sandbox.directory()).toString(),
+                        asked.toString(),
+                        answer)
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start();
+        started.add(process.toHandle());
+        assertThat(process.getInputStream().read()).isEqualTo('\n');
+        return asked;
+    }
+
     private static void stop(int pid) throws Exception {
         new ProcessBuilder("kill", "-STOP", Integer.toString(pid)).start().waitFor();
         ProcessId process = ProcessId.of(pid).orElseThrow();
@@ -155,6 +183,35 @@ class SandboxStatesTest {
         Sandbox sandbox = sandbox("sb-00000001");
         assertListed(sandbox.id(), "running");
         assertKilled(sandbox);
+    }
+
+    @Test
+    void volumes_of_one_whose_branch_was_killed_are_mounted_again() throws Exception {
+        Sandbox sandbox = sandbox("sb-00000001");
+        Path away = Files.createFile(sandbox.directory().resolve("volumes.away"));
+        agent(sandbox, "{\"error\":\"/data: no such device\"}");
+        assertListed(sandbox.id(), "unmounted");
+        assertThat(away).exists();
+
+        Path asked = agent(sandbox, "{\"mounted\":true}");
+        try (FileLock branches = FileLock.exclusive(sandbox.directory().resolve(".volumes"))) {
+            Files.delete(asked);
+            assertListed(sandbox.id(), "unmounted");
+            assertThat(asked).doesNotExist();
+        }
+        assertListed(sandbox.id(), "running");
+        assertThat(asked).content().contains("\"mount\"");
+        assertThat(away).doesNotExist();
+    }
+
+    @Test
+    void command_in_one_whose_branch_was_killed_finds_its_volumes() throws Exception {
+        Sandbox sandbox = sandbox("sb-00000001");
+        Path away = Files.createFile(sandbox.directory().resolve("volumes.away"));
+        Path asked = agent(sandbox, "{\"pong\":true}");
+        run("ping", "--child", sandbox.id());
+        assertThat(Files.readAllLines(asked).get(0)).contains("\"mount\"");
+        assertThat(away).doesNotExist();
     }
 
     @Test
