@@ -221,6 +221,30 @@ int forkd_vm_attach(struct forkd_vm **out, const char *control_path, struct fork
  */
 int forkd_process_kill(int32_t pid, uint64_t start_time, struct forkd_error *err);
 
+/*
+ * Tells when processes end: those of any number of detached VMs, say, with one thread. The one handle that
+ * several threads may use at a time: one waits, any others add.
+ */
+struct forkd_watch;
+
+/* Errors: -ENOMEM; -EMFILE. */
+int forkd_watch_new(struct forkd_watch **out, struct forkd_error *err);
+
+/*
+ * From now on forkd_watch_wait tells `token` (any number) when that process has ended, once. pid and
+ * start_time as for forkd_process_kill. It takes a descriptor until then. Errors: -ESRCH there is no such
+ * process (any more); -EMFILE; -ENOMEM.
+ */
+int forkd_watch_add(struct forkd_watch *watch, int32_t pid, uint64_t start_time, uint64_t token,
+                    struct forkd_error *err);
+
+/* Wait for timeout_ms (-1: no limit) until one of them has ended; *token is what it was added with. Errors:
+ * -ETIMEDOUT. */
+int forkd_watch_wait(struct forkd_watch *watch, int32_t timeout_ms, uint64_t *token, struct forkd_error *err);
+
+/* No thread may be waiting. NULL is allowed. */
+void forkd_watch_free(struct forkd_watch *watch);
+
 #define FORKD_MAX_PARKED 128
 
 /* forkd_server_options.flags */
