@@ -83,21 +83,29 @@ class SandboxStatesTest {
         return write(id, status.pid(), OptionalLong.of(status.startTime()));
     }
 
-    /** Something else that listens at the control socket, and says this to everybody. */
+    /** Something else that listens at the control socket, says this to everybody, and notes how many ask at once. */
     private Sandbox stranger(String id, String says, OptionalLong startTime) throws IOException {
         Path folder = Files.createDirectories(folder(id));
         Process process = new ProcessBuilder(
                         "python3",
                         "-c",
-                        "import socket, sys, time\n"
+                        "import os, socket, sys\n"
                                 + "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
                                 + "s.bind(sys.argv[1]); s.listen(100); print(flush=True)\n"
-                                + "held = []\n"
+                                + "asked = sys.argv[3] + '/' + str(os.getpid())\n"
                                 + "while True:\n"
-                                + "    held.append(s.accept()[0])\n"
-                                + "    if sys.argv[2]: held[-1].send(sys.argv[2].encode())\n",
+                                + "    c = s.accept()[0]\n"
+                                + "    open(asked, 'w').close()\n"
+                                + "    open(sys.argv[3] + '-together', 'a')"
+                                + ".write('x' * len(os.listdir(sys.argv[3])) + '\\n')\n"
+                                + "    if sys.argv[2]: c.send(sys.argv[2].encode())\n"
+                                + "    try:\n"
+                                + "        while c.recv(1): pass\n"
+                                + "    except ConnectionResetError: pass\n"
+                                + "    os.unlink(asked)\n",
                         RuntimeDirectory.control(folder).toString(),
-                        says)
+                        says,
+                        Files.createDirectories(scratch.resolve("asked")).toString())
                 .start();
         started.add(process.toHandle());
         assertThat(process.getInputStream().read()).isEqualTo('\n');
@@ -287,6 +295,10 @@ class SandboxStatesTest {
         }
         assertThat(run("ls")).isZero();
         assertThat(printed().lines().filter(line -> line.endsWith("  stopped"))).hasSize(all.size());
+        assertThat(scratch.resolve("asked-together"))
+                .content()
+                .as("how many at once")
+                .contains("x".repeat(all.size() / 2));
         assertThat(run("kill", "--all")).isZero();
         assertThat(printed().lines()).hasSize(all.size()).allMatch(line -> line.startsWith("killed sb-"));
         all.forEach(SandboxStatesTest::assertGone);
