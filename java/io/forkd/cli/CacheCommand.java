@@ -113,7 +113,8 @@ final class CacheCommand implements Runnable {
     /** {@code forkd cache prune}. */
     @Command(
             name = "prune",
-            description = "Removes disk images that no snapshot of this user uses, and everything that was pulled.",
+            description =
+                    "Removes disk images that no snapshot or sandbox of this user uses, and everything that was pulled.",
             sortOptions = false)
     static final class Prune implements Callable<Integer> {
         private final Shell shell;

@@ -1,15 +1,18 @@
 package io.forkd.engine;
 
 import io.forkd.files.OwnedDirectory;
+import io.forkd.sandbox.Found;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.DataDirectory;
+import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.NativeFiles;
 import io.forkd.vmm.NativeVmm;
 import io.forkd.vmm.Vmm;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -119,13 +122,19 @@ public final class Engine {
         return NativeFiles.installed().mktree();
     }
 
-    /** The disk images that snapshots of this user need. A snapshot that cannot be read stops this. */
+    /** The disk images that snapshots and sandboxes of this user need. One that cannot be read stops this. */
     public Set<Path> diskImagesInUse() {
         Set<Path> used = new HashSet<>();
         for (SnapshotStore.Entry entry : store.list()) {
             for (ManifestDisk disk :
                     store.read(new SnapshotTag(entry.tag())).manifest().disks()) {
                 used.add(disk.image());
+            }
+        }
+        for (Found found : sandboxes.list()) {
+            Path manifest = Sandbox.manifest(found.directory());
+            if (Files.exists(manifest)) {
+                Manifest.read(manifest).disks().forEach(disk -> used.add(disk.image()));
             }
         }
         return used;

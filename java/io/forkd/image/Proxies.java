@@ -59,8 +59,15 @@ final class Proxies {
     private static URI parse(String variable, String given) {
         try {
             URI proxy = URI.create(given.contains("://") ? given : "http://" + given);
-            if (proxy.getHost() != null) {
+            if (proxy.getHost() != null && proxy.getScheme().equalsIgnoreCase("http")) {
                 return proxy;
+            }
+            if (proxy.getHost() != null) {
+                throw new ForkdException(
+                        Kind.USAGE,
+                        variable + " names a proxy that speaks " + proxy.getScheme()
+                                + ", and forkd speaks only HTTP to one",
+                        "Name one that speaks HTTP, which TLS goes through as well: " + variable + "=http://HOST:PORT");
             }
         } catch (IllegalArgumentException e) {
             // Said below, without what may be a password.

@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.image.ImageReference.InRegistry;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.net.ConnectException;
 import java.net.HttpURLConnection;
 import java.net.SocketTimeoutException;
@@ -77,6 +78,17 @@ final class RegistryClient {
 
         RefusedException(String why) {
             super(why);
+        }
+    }
+
+    /** The token server cannot answer now. */
+    private static final class BusyException extends IOException {
+        private static final long serialVersionUID = 1;
+        private final transient HttpURLConnection answer;
+
+        BusyException(HttpURLConnection answer) {
+            super("it is busy");
+            this.answer = answer;
         }
     }
 
@@ -179,20 +191,21 @@ final class RegistryClient {
                     schemeKnown = true;
                     return answer;
                 }
-                passes = status == HttpURLConnection.HTTP_CLIENT_TIMEOUT
-                        || status == TOO_MANY_REQUESTS
-                        || (status / 100 == 5 && status != HttpURLConnection.HTTP_NOT_IMPLEMENTED);
+                passes = passes(status);
                 answered = !passes;
-                if (passes) {
-                    long least = status == TOO_MANY_REQUESTS ? FIRST_PAUSE_AT_LIMIT_MILLIS << (attempt - 1) : pause;
-                    pause = retryAfter(answer).orElse(least);
-                }
+                pause = passes ? pause(answer, attempt) : pause;
                 failure = isOf(uri(tried, path), answer)
                         ? refused(doing, status, answer)
                         : new ForkdException(
                                 Kind.FAILED,
                                 "cannot " + doing + ": " + answer.getURL().getAuthority()
                                         + ", where the registry sends us, refuses it (HTTP " + status + ")");
+            } catch (BusyException e) {
+                wrongScheme = false;
+                passes = true;
+                answered = false;
+                pause = pause(e.answer, attempt);
+                failure = refused("log in for " + image, status(e.answer), e.answer);
             } catch (IOException e) {
                 wrongScheme = !plain && speaksNoTls(e);
                 boolean refused = e instanceof RefusedException || isProxysRefusal(e);
@@ -207,6 +220,27 @@ final class RegistryClient {
                 throw answered ? failure : new NoAnswerException(failure);
             }
             pause(pause);
+        }
+    }
+
+    /** Whether an answer is one that asking again may change. */
+    private static boolean passes(int status) {
+        return status == HttpURLConnection.HTTP_CLIENT_TIMEOUT
+                || status == TOO_MANY_REQUESTS
+                || (status / 100 == 5 && status != HttpURLConnection.HTTP_NOT_IMPLEMENTED);
+    }
+
+    private static long pause(HttpURLConnection answer, int attempt) {
+        long first = status(answer) == TOO_MANY_REQUESTS ? FIRST_PAUSE_AT_LIMIT_MILLIS : FIRST_PAUSE_MILLIS;
+        return retryAfter(answer).orElse(first << (attempt - 1));
+    }
+
+    /** Of an answer that is there. */
+    private static int status(HttpURLConnection answer) {
+        try {
+            return answer.getResponseCode();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
     }
 
@@ -403,6 +437,9 @@ final class RegistryClient {
             String joint = realm.getRawQuery() == null ? "?" : "&";
             connection = connect(URI.create(realm + joint + query));
             login.ifPresent(known -> connection.setRequestProperty("Authorization", known.basic()));
+        }
+        if (passes(connection.getResponseCode())) {
+            throw new BusyException(connection);
         }
         if (connection.getResponseCode() / 100 != 2) {
             throw refused("log in for " + image, connection.getResponseCode(), connection);

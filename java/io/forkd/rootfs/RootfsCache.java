@@ -304,9 +304,9 @@ public final class RootfsCache implements AutoCloseable {
     public record Pruned(List<Cached> images, List<Path> blobs, long bytes) {}
 
     /**
-     * Removes disk images that no snapshot uses, and then everything that was pulled.
+     * Removes disk images that nobody uses, and then everything that was pulled.
      *
-     * @param inUse finds the files that snapshots need; asked when no new ones can come
+     * @param inUse finds the files that snapshots and sandboxes need; asked when no new ones can come
      */
     public Pruned prune(Supplier<Set<Path>> inUse, boolean dryRun) {
         if (!isCache()) {

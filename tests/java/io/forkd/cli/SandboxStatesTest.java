@@ -2,12 +2,17 @@ package io.forkd.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.engine.Engine;
 import io.forkd.files.FileLock;
 import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.ProcessId;
 import io.forkd.sandbox.RunningServer;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Manifest;
+import io.forkd.snapshot.Manifest.Machine;
+import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.vmm.NativeVmm;
 import io.forkd.vmm.TestVms;
 import io.forkd.vmm.VmStatus;
 import java.io.ByteArrayOutputStream;
@@ -26,6 +31,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.node.JsonNodeFactory;
 
 /** Sandboxes that are not as they should be: VM processes on this machine's /dev/kvm, and others in their place. */
 class SandboxStatesTest {
@@ -220,6 +226,29 @@ class SandboxStatesTest {
         run("ping", "--child", sandbox.id());
         assertThat(Files.readAllLines(asked).get(0)).contains("\"mount\"");
         assertThat(away).doesNotExist();
+    }
+
+    @Test
+    void image_of_one_whose_snapshot_was_removed_is_in_use() throws Exception {
+        Sandbox sandbox = sandbox("sb-00000001");
+        Path image = scratch.resolve("image.ext4");
+        Manifest manifest = new Manifest(
+                scratch.resolve("vmstate"),
+                scratch.resolve("memory.bin"),
+                4096,
+                List.of(),
+                image,
+                Optional.empty(),
+                List.of(new ManifestDisk(image, false, 512, OptionalLong.of(0), Optional.empty())),
+                new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                Instant.EPOCH,
+                JsonNodeFactory.instance.objectNode());
+        Files.write(Sandbox.manifest(sandbox.directory()), manifest.encode());
+        Engine engine = new Engine(
+                new NativeVmm(), Map.of("XDG_DATA_HOME", scratch.toString(), "XDG_RUNTIME_DIR", scratch.toString()));
+        assertThat(engine.diskImagesInUse()).containsExactly(image);
+        assertKilled(sandbox);
+        assertThat(engine.diskImagesInUse()).isEmpty();
     }
 
     @Test

@@ -402,6 +402,37 @@ class RegistryTest {
         assertThat(pull(reference, Map.of())).hasSizeGreaterThan(NOISE.length);
     }
 
+    @ParameterizedTest
+    @CsvSource({"429, the registry allows no more pulls now", "503, the registry failed"})
+    void busy_token_server_is_asked_again(int status, String why) throws Exception {
+        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        String host = "127.0.0.1:" + server.getAddress().getPort();
+        busy.set(100);
+        server.createContext("/token", exchange -> {
+            try (exchange) {
+                byte[] body = "{\"token\":\"t\"}".getBytes(StandardCharsets.US_ASCII);
+                boolean now = busy.getAndDecrement() <= 0;
+                exchange.getResponseHeaders().set("Retry-After", "0");
+                exchange.sendResponseHeaders(now ? 200 : status, body.length);
+                exchange.getResponseBody().write(body);
+            }
+        });
+        server.createContext("/v2/", exchange -> {
+            try (exchange) {
+                boolean allowed =
+                        List.of("Bearer t").equals(exchange.getRequestHeaders().get("Authorization"));
+                exchange.getResponseHeaders().set("WWW-Authenticate", "Bearer realm=\"http://" + host + "/token\"");
+                exchange.sendResponseHeaders(allowed ? 404 : 401, -1);
+            }
+        });
+        server.start();
+        fake = Optional.of(server);
+        assertThatThrownBy(() -> pull(host + "/py:1", Map.of())).hasMessageContaining(why + " (HTTP " + status + ")");
+        assertThat(busy.get()).isEqualTo(96);
+        busy.set(2);
+        assertThatThrownBy(() -> pull(host + "/py:1", Map.of())).hasMessageContaining("the registry does not have it");
+    }
+
     @Test
     void registry_that_limits_pulls_is_asked_when_it_says() throws Exception {
         busyStatus = 429;
@@ -603,6 +634,17 @@ class RegistryTest {
         } catch (IOException e) {
             // The other side went away.
         }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"socks5://user:secret@127.0.0.1:1080, socks5", "https://127.0.0.1, https"})
+    void proxy_that_does_not_speak_http_is_refused(String proxy, String scheme) {
+        assertThatThrownBy(() ->
+                        new Proxies(Map.of("HTTPS_PROXY", proxy)).open(java.net.URI.create("https://registry.test/")))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("names a proxy that speaks " + scheme + ",")
+                .hasMessageContaining("https_proxy=http://HOST:PORT")
+                .hasMessageNotContaining("secret");
     }
 
     @ParameterizedTest
