@@ -53,11 +53,16 @@ public final class FileLock implements AutoCloseable {
     private static final class Held {
         private final FileChannel channel;
         private final boolean shared;
-        private int holders = 1;
+        private int holders;
 
         private Held(FileChannel channel, boolean shared) {
             this.channel = channel;
             this.shared = shared;
+        }
+
+        private FileLock share(Object key) {
+            holders++;
+            return new FileLock(key, this);
         }
     }
 
@@ -183,56 +188,70 @@ public final class FileLock implements AutoCloseable {
     private static Optional<FileLock> tryLock(Path file, boolean shared) throws IOException {
         synchronized (HELD) {
             while (true) {
-                Object key = keyOrMade(file);
-                Held held = HELD.get(key);
-                if (held != null) {
-                    if (!shared || !held.shared) {
-                        return Optional.empty();
-                    }
-                    held.holders++;
-                    return Optional.of(new FileLock(key, held));
-                }
-                FileChannel channel = FileChannel.open(file, READ, WRITE, LinkOption.NOFOLLOW_LINKS);
-                boolean keep = false;
+                make(file);
                 try {
-                    if (channel.tryLock(0, Long.MAX_VALUE, shared) == null) {
-                        return Optional.empty();
+                    Object key = key(file);
+                    Held held = HELD.get(key);
+                    if (held != null) {
+                        return held.shared && shared ? Optional.of(held.share(key)) : Optional.empty();
                     }
-                    if (key(file).equals(key)) {
-                        keep = true;
-                        FileLock lock = new FileLock(key, new Held(channel, shared));
-                        HELD.put(key, lock.held);
-                        return Optional.of(lock);
+                    Optional<FileLock> lock = open(file, key, shared);
+                    if (lock.isEmpty() || isNamed(file, key)) {
+                        return lock;
                     }
-                } catch (OverlappingFileLockException e) {
-                    keep = true;
-                    NEVER_CLOSED.add(channel);
-                } finally {
-                    if (!keep) {
-                        channel.close();
-                    }
+                    lock.get().close();
+                } catch (NoSuchFileException | OverlappingFileLockException e) {
+                    // It was removed, or is another one now: again.
                 }
             }
         }
     }
 
-    /** A file that is made is nobody's yet, so that its descriptor can be closed again. */
-    private static Object keyOrMade(Path file) throws IOException {
+    /** Locks a file that this process has not locked; empty when another has. */
+    private static Optional<FileLock> open(Path file, Object key, boolean shared) throws IOException {
+        FileChannel channel = FileChannel.open(file, READ, WRITE, LinkOption.NOFOLLOW_LINKS);
+        boolean keep = false;
         try {
-            return key(file);
-        } catch (NoSuchFileException e) {
+            keep = channel.tryLock(0, Long.MAX_VALUE, shared) != null;
+            if (!keep) {
+                return Optional.empty();
+            }
+            Held held = new Held(channel, shared);
+            HELD.put(key, held);
+            return Optional.of(held.share(key));
+        } catch (OverlappingFileLockException e) {
+            keep = true;
+            NEVER_CLOSED.add(channel);
+            throw e;
+        } finally {
+            if (!keep) {
+                channel.close();
+            }
+        }
+    }
+
+    /** A file that is made is nobody's yet, so that its descriptor can be closed again. */
+    private static void make(Path file) throws IOException {
+        if (!Files.exists(file, LinkOption.NOFOLLOW_LINKS)) {
             try {
                 Files.createFile(file);
-            } catch (FileAlreadyExistsException other) {
+            } catch (FileAlreadyExistsException e) {
                 // As good as ours.
             }
-            return key(file);
         }
     }
 
     private static Object key(Path file) throws IOException {
         return Files.readAttributes(file, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS)
                 .fileKey();
+    }
+
+    private static boolean isNamed(Path file, Object key) throws IOException {
+        try {
+            return key(file).equals(key);
+        } catch (NoSuchFileException e) {
+            return false;
+        }
     }
 
     private static boolean isStopped(Path file) {
