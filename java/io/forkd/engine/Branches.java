@@ -80,7 +80,7 @@ final class Branches {
                         source,
                         volumes -> make(vm, tag, source, volumes, parent, sandbox.base(), request.replace(), call),
                         call)) {
-            sandboxes.countBranch(sandbox);
+            sandboxes.countBranch(sandbox, made.directory());
             if (request.untilWritten()) {
                 await(made, call);
             }

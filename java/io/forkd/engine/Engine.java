@@ -14,12 +14,14 @@ import io.forkd.vmm.NativeVmm;
 import io.forkd.vmm.Vmm;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * The jobs that forkd does, for whoever asks. Safe for use by several threads, and beside other processes on the same
@@ -31,6 +33,9 @@ public final class Engine {
                     Engine.class.getPackage().getImplementationVersion())
             .orElse("development");
 
+    /** How often a process that has many operations looks for what is left of others. */
+    private static final Duration SWEEP = Duration.ofMinutes(5);
+
     private final Vmm vmm;
     private final Path dataDirectory;
     private final SnapshotStore store;
@@ -41,6 +46,7 @@ public final class Engine {
     private final Holders holders;
     private final WorkingSets workingSets;
     private final Leases leases;
+    private final AtomicLong swept = new AtomicLong(Long.MIN_VALUE);
 
     public Engine(Vmm vmm, Map<String, String> environment) {
         this.vmm = vmm;
@@ -142,31 +148,31 @@ public final class Engine {
 
     /** Boots a parent, waits until its guest is ready, and writes it down. The parent ends. */
     public SnapshotResult snapshot(SnapshotRequest request, Call call) {
-        sweep();
+        sweepNowAndThen();
         return new Parents(vmm, store, runtime, holders, workingSets).snapshot(request, call);
     }
 
     /** Asks the fork server of a snapshot for children; they become ready while the caller looks on. */
     public Fork fork(ForkRequest request, Call call) {
-        sweep();
+        sweepNowAndThen();
         return Fork.start(request, store.read(request.tag()), leases, runtime, vmm, call);
     }
 
     /** Makes sandboxes of a snapshot, all or none. */
     public List<Sandbox> spawn(SpawnRequest request, Call call) {
-        sweep();
+        sweepNowAndThen();
         return new Spawn(vmm, runtime, sandboxes, leases).run(request, store.read(request.tag()), call);
     }
 
     /** Makes a snapshot of a running sandbox, which goes on. */
     public BranchResult branch(BranchRequest request, Call call) {
-        sweep();
+        sweepNowAndThen();
         return branches().branch(request, call);
     }
 
     /** Makes a snapshot of what a command changes in a child of another. */
     public BranchResult diff(DiffRequest request, Call call) {
-        sweep();
+        sweepNowAndThen();
         return branches().diff(request, call);
     }
 
@@ -174,8 +180,28 @@ public final class Engine {
         return new Branches(vmm, store, runtime, sandboxes, servers, leases, chains, workingSets);
     }
 
+    /**
+     * What a service does at its start: sets right what is left of what has ended, and from then on knows the sandboxes
+     * that live, until this is closed.
+     */
+    public AutoCloseable follow() {
+        AutoCloseable following = sandboxes.follow();
+        sweep();
+        return following;
+    }
+
+    /** As {@link #sweep}, for operations: it looks at all that there is, which each of many need not do. */
+    private void sweepNowAndThen() {
+        long now = System.nanoTime();
+        long last = swept.get();
+        if (last == Long.MIN_VALUE || now - last > SWEEP.toNanos()) {
+            sweep();
+        }
+    }
+
     /** Sets right what is left of what has ended, as far as that is possible. */
     public void sweep() {
+        swept.set(System.nanoTime());
         ofRuns().forEach(Leftover::tryToRemove);
         ofStore().forEach(Leftover::tryToRemove);
         sandboxes.sweep();

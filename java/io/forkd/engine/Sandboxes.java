@@ -29,18 +29,39 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Comparator;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /** The VMs that outlive their commands: listed, found, ended, and what is left of the dead removed. */
 public final class Sandboxes {
     private final Vmm vmm;
     private final RuntimeDirectory runtime;
+    private volatile Optional<Live> live = Optional.empty();
 
     Sandboxes(Vmm vmm, RuntimeDirectory runtime) {
         this.vmm = vmm;
         this.runtime = runtime;
+    }
+
+    /** From now on each is looked at once, and what is left of it removed when it has ended; until this is closed. */
+    AutoCloseable follow() {
+        Live following = new Live(vmm.watch(), directory -> {
+            leftover(directory).tryToRemove();
+            MemoryLimit.sweep();
+        });
+        live = Optional.of(following);
+        return () -> {
+            live = Optional.empty();
+            following.close();
+        };
+    }
+
+    /** One that answers. */
+    void answered(Sandbox sandbox) {
+        live.ifPresent(known -> known.add(sandbox));
     }
 
     /** Those that live, by age, whatever state they are in. */
@@ -97,9 +118,7 @@ public final class Sandboxes {
 
     /** The sandbox with that id, which lives, whatever state it is in. */
     public Found findAny(String id) {
-        Optional<Found> found = Sandbox.isId(id) && directories().stream().anyMatch(entry -> entry.endsWith(id))
-                ? Optional.of(look(root().resolve(id)))
-                : Optional.empty();
+        Optional<Found> found = Sandbox.isId(id) ? runtime.find("sandboxes", id).map(this::look) : Optional.empty();
         boolean ended = found.isPresent() && found.get() instanceof Ended;
         return found.filter(there -> !ended && !(there instanceof BeingMade))
                 .orElseThrow(() -> new ForkdException(
@@ -176,6 +195,22 @@ public final class Sandboxes {
         vmm.kill(process.get().pid(), process.get().startTime());
     }
 
+    /** The network namespaces of those that live or are being made. */
+    Set<String> namespaces() {
+        Set<String> used = new HashSet<>();
+        for (Path directory : directories()) {
+            try {
+                if (Files.exists(Sandbox.namespace(directory)) && !(look(directory) instanceof Ended)) {
+                    used.add(Files.readString(Sandbox.namespace(directory)));
+                }
+            } catch (IOException e) {
+                // It ended meanwhile.
+            }
+        }
+        known().forEach(sandbox -> sandbox.netns().ifPresent(used::add)); // those of earlier versions, too
+        return used;
+    }
+
     /** Those that use a snapshot: that were forked from it, or have their memory mapped from its files. */
     List<Sandbox> of(Origin snapshot) {
         return known().filter(sandbox ->
@@ -188,10 +223,10 @@ public final class Sandboxes {
         return list().stream().filter(Known.class::isInstance).map(found -> ((Known) found).sandbox());
     }
 
-    void countBranch(Sandbox sandbox) {
+    void countBranch(Sandbox sandbox, Path branch) {
         try (FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
             Sandbox.read(sandbox.directory())
-                    .ifPresent(now -> now.withOneMoreBranch().write());
+                    .ifPresent(now -> now.withOneMoreBranch(branch).write());
         } catch (IOException e) {
             throw ForkdException.of("change what is in " + root(), e);
         }
@@ -273,7 +308,12 @@ public final class Sandboxes {
         if (!isWhole(directory)) {
             return unlisted(directory);
         }
-        Optional<Sandbox> sandbox;
+        Optional<Sandbox> sandbox = live.flatMap(known -> known.find(directory));
+        if (sandbox.isPresent()) {
+            return sandbox.get().process().filter(ProcessId::isStopped).isPresent()
+                    ? new Stopped(sandbox.get())
+                    : new Running(sandbox.get(), SandboxVolumes.areAway(directory), false);
+        }
         try {
             sandbox = Sandbox.read(directory);
             if (sandbox.isEmpty()) {
@@ -287,6 +327,7 @@ public final class Sandboxes {
             return new Stopped(sandbox.get());
         }
         try (Vm vm = vmm.attach(sandbox.get().control())) {
+            answered(sandbox.get());
             return new Running(
                     sandbox.get(),
                     SandboxVolumes.areAway(directory),

@@ -102,8 +102,8 @@ final class Servers implements SnapshotStore.Writers {
 
     /** Starts a server that is kept, unless somebody else was faster, or one that is stopped has the place. */
     Lease start(Launch launch, Waiter waiter) {
-        return guarded(Optional.of(waiter), () -> {
-            Path directory = directory(launch.snapshot());
+        Path directory = directory(launch.snapshot());
+        return guarded(directory, Optional.of(waiter), () -> {
             Seen other = look(directory);
             if (other instanceof Seen.Answers answers) {
                 return answers.lease();
@@ -140,8 +140,8 @@ final class Servers implements SnapshotStore.Writers {
 
     /** Makes a branch whose other side is found under {@code snapshot}, which it writes. */
     Branch branch(Snapshot snapshot, Origin base, Function<Path, Branch> branch, Waiter waiter) {
-        return guarded(Optional.of(waiter), () -> {
-            Path directory = directory(snapshot);
+        Path directory = directory(snapshot);
+        return guarded(directory, Optional.of(waiter), () -> {
             RunningServer server =
                     new RunningServer(directory, origin(snapshot), base, Instant.now(), Optional.empty());
             Path control = enter(server);
@@ -319,9 +319,10 @@ final class Servers implements SnapshotStore.Writers {
 
     /** Under the lock, since one that is being started is in its directory before it answers. */
     private void remove(Path directory) {
-        guarded(Optional.empty(), () -> {
+        guarded(directory, Optional.empty(), () -> {
             if (isGone(directory)) {
                 Trees.delete(directory);
+                Files.deleteIfExists(lock(directory));
             }
             return true;
         });
@@ -388,11 +389,16 @@ final class Servers implements SnapshotStore.Writers {
         T run() throws IOException;
     }
 
-    /** One command at a time starts servers or removes what is left of them. */
-    private <T> T guarded(Optional<Waiter> waiter, Job<T> job) {
-        Path lock = runtime.servers().resolve(OwnedDirectory.LOCK);
+    private static Path lock(Path directory) {
+        return directory.resolveSibling(OwnedDirectory.LOCK + "-" + directory.getFileName());
+    }
+
+    /** One at a time starts the server of that folder, or removes what is left of it. */
+    private <T> T guarded(Path directory, Optional<Waiter> waiter, Job<T> job) {
+        runtime.servers();
+        Path lock = lock(directory);
         try (FileLock held = waiter.isPresent()
-                ? FileLock.exclusive(lock, "the fork servers", waiter.get())
+                ? FileLock.exclusive(lock, "the fork server", waiter.get())
                 : FileLock.exclusive(lock)) {
             return job.run();
         } catch (IOException e) {

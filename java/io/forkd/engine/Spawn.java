@@ -14,8 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.HashMap;
-import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -37,48 +36,37 @@ final class Spawn {
     }
 
     List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Call call) {
-        Path root = runtime.sandboxes();
-        // Those who choose namespaces do so one after the other: one that is chosen is free until its sandbox runs.
-        try (FileLock use = snapshot.use().orElse(null);
-                FileLock choice = request.ownNetworks()
-                        ? FileLock.exclusive(root.resolve(".netns"), "the choice of network namespaces", call)
-                        : null) {
-            return run(request, snapshot, root, call);
+        Map<String, OwnedDirectory> directories = new LinkedHashMap<>();
+        try (FileLock use = snapshot.use().orElse(null)) {
+            return run(request, snapshot, directories, call);
         } catch (IOException e) {
-            throw ForkdException.of("make sandboxes in " + root, e);
+            throw ForkdException.of("make sandboxes in " + runtime.root(), e);
+        } finally {
+            directories.values().forEach(OwnedDirectory::close);
         }
     }
 
-    private List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Path root, Call call) throws IOException {
-        List<String> namespaces = request.ownNetworks() ? freeNamespaces(request.count()) : List.of();
+    private List<Sandbox> run(
+            SpawnRequest request, Snapshot snapshot, Map<String, OwnedDirectory> directories, Call call)
+            throws IOException {
         Optional<String> tap = Fork.tap(snapshot, request.ownNetworks(), request.count(), call);
         Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
                 ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
                 : Optional.empty();
+        List<Place> places = places(request, directories);
         List<Sandbox> made = new ArrayList<>();
-        Map<String, OwnedDirectory> directories = new HashMap<>();
         try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), call);
                 Children children = new Children(vmm, limit, call)) {
             call.step("forking " + request.count() + " sandboxes");
-            for (int i = 0; i < request.count(); i++) {
-                OwnedDirectory directory = OwnedDirectory.create(root, Sandbox.PREFIX);
-                String id = String.valueOf(directory.path().getFileName());
-                directories.put(id, directory);
-                Files.write(
-                        Sandbox.manifest(directory.path()), snapshot.manifest().encode());
-                children.fork(
-                        source.lease().server(),
-                        new Place(
-                                id,
-                                Sandbox.vsock(directory.path()),
-                                Optional.of(RuntimeDirectory.control(directory.path())),
-                                Optional.empty(),
-                                request.ownNetworks() ? Optional.of(namespaces.get(i)) : Optional.empty()),
-                        tap);
+            byte[] manifest = snapshot.manifest().encode();
+            for (Place place : places) {
+                Files.write(Sandbox.manifest(directory(directories, place.name())), manifest);
+                children.fork(source.lease().server(), place, tap);
             }
             children.awaitReady(
                     child -> {
-                        Sandbox sandbox = sandbox(child, directories, snapshot, source);
+                        Sandbox sandbox =
+                                sandbox(child, directory(directories, child.name()), request, snapshot, source);
                         sandbox.write();
                         made.add(sandbox);
                     },
@@ -86,34 +74,63 @@ final class Spawn {
             children.keep();
             directories.values().forEach(OwnedDirectory::release);
             directories.clear();
+            made.forEach(sandboxes::answered);
             return made;
-        } finally {
-            directories.values().forEach(OwnedDirectory::close);
         }
     }
 
-    private static Sandbox sandbox(
-            Child child, Map<String, OwnedDirectory> directories, Snapshot snapshot, Source source) {
-        OwnedDirectory directory = directories.get(child.name());
-        if (directory == null) {
-            throw new IllegalStateException(child.name() + " was never asked for");
+    /** Folders for all of them. A namespace that is chosen is taken as soon as its folder names it. */
+    private List<Place> places(SpawnRequest request, Map<String, OwnedDirectory> directories) throws IOException {
+        Path root = runtime.sandboxes();
+        List<Place> places = new ArrayList<>();
+        try (FileLock choice = request.ownNetworks() ? FileLock.exclusive(root.resolve(".netns")) : null) {
+            List<String> namespaces = request.ownNetworks() ? freeNamespaces(request.count()) : List.of();
+            for (int i = 0; i < request.count(); i++) {
+                OwnedDirectory directory = OwnedDirectory.create(root, Sandbox.prefix(Instant.now()));
+                String id = String.valueOf(directory.path().getFileName());
+                directories.put(id, directory);
+                Optional<String> netns = request.ownNetworks() ? Optional.of(namespaces.get(i)) : Optional.empty();
+                if (netns.isPresent()) {
+                    Files.writeString(Sandbox.namespace(directory.path()), netns.get());
+                }
+                places.add(new Place(
+                        id,
+                        Sandbox.vsock(directory.path()),
+                        Optional.of(RuntimeDirectory.control(directory.path())),
+                        Optional.empty(),
+                        netns));
+            }
         }
+        return places;
+    }
+
+    private static Path directory(Map<String, OwnedDirectory> directories, String id) {
+        OwnedDirectory directory = directories.get(id);
+        if (directory == null) {
+            throw new IllegalStateException(id + " was never asked for");
+        }
+        return directory.path();
+    }
+
+    private static Sandbox sandbox(
+            Child child, Path directory, SpawnRequest request, Snapshot snapshot, Source source) {
         return new Sandbox(
                 child.name(),
-                directory.path(),
+                directory,
                 Servers.origin(snapshot),
                 source.lease().base(),
                 child.pid(),
                 OptionalLong.of(child.startTime()),
                 child.netns(),
+                request.memoryLimitMib(),
                 source.written(),
                 Instant.now(),
-                0);
+                0,
+                Optional.empty());
     }
 
     private List<String> freeNamespaces(int count) {
-        Set<String> used = new HashSet<>();
-        sandboxes.known().forEach(sandbox -> sandbox.netns().ifPresent(used::add));
+        Set<String> used = sandboxes.namespaces();
         List<String> free = new ArrayList<>();
         for (int i = 1; free.size() < count; i++) {
             String name = Place.ownNamespace(i);

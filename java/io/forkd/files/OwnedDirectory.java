@@ -142,7 +142,7 @@ public final class OwnedDirectory implements AutoCloseable {
      */
     public void remove() throws IOException {
         try (FileLock held = lock) {
-            Path gone = path.resolveSibling(path.getFileName() + "-" + random());
+            Path gone = path.resolveSibling(path.getFileName() + "." + random());
             Files.move(path, gone);
             Trees.delete(gone);
         } catch (NoSuchFileException e) {

@@ -148,6 +148,18 @@ public final class RuntimeDirectory {
         }
     }
 
+    /** What is in {@code sandboxes} or {@code servers} under that name. */
+    public Optional<Path> find(String name, String entry) {
+        Path path = root.resolve(name).resolve(entry);
+        try {
+            return exists() && Files.isDirectory(path, LinkOption.NOFOLLOW_LINKS)
+                    ? Optional.of(path)
+                    : Optional.empty();
+        } catch (IOException e) {
+            throw ForkdException.of("look at " + path, e);
+        }
+    }
+
     private boolean exists() throws IOException {
         boolean exists = Files.exists(root, LinkOption.NOFOLLOW_LINKS);
         if (exists) {

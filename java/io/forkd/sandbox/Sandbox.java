@@ -17,8 +17,10 @@ import tools.jackson.databind.node.ObjectNode;
  * @param base the snapshot whose files its memory is mapped from; another one when it was forked from a branch that was
  *     not on disk yet
  * @param startTime of its process; earlier versions did not write it down
+ * @param memoryLimitMib of its cgroup
  * @param volumes images that it has attached for writing
  * @param branches how many have been made of it
+ * @param lastBranch the folder of the last one
  */
 public record Sandbox(
         String id,
@@ -28,15 +30,23 @@ public record Sandbox(
         int pid,
         OptionalLong startTime,
         Optional<String> netns,
+        OptionalLong memoryLimitMib,
         List<Path> volumes,
         Instant createdAt,
-        int branches) {
+        int branches,
+        Optional<Path> lastBranch) {
     public static final String PREFIX = "sb-";
 
-    private static final Pattern ID = Pattern.compile(PREFIX + "[0-9a-f]{8}");
+    /** When it was made, in hexadecimal seconds, and something that tells it from others; earlier versions had no time. */
+    private static final Pattern ID = Pattern.compile(PREFIX + "[0-9a-f]{8}(-[0-9a-f]{8})?");
 
     public Sandbox {
         volumes = List.copyOf(volumes);
+    }
+
+    /** What the name of a new one's folder begins with. */
+    public static String prefix(Instant now) {
+        return PREFIX + Long.toHexString(now.getEpochSecond()) + "-";
     }
 
     public static boolean isId(String text) {
@@ -67,8 +77,25 @@ public record Sandbox(
         return directory.resolve("snapshot.json");
     }
 
-    public Sandbox withOneMoreBranch() {
-        return new Sandbox(id, directory, snapshot, base, pid, startTime, netns, volumes, createdAt, branches + 1);
+    /** Which network namespace it has, from before it is made; without one there is no such file. */
+    public static Path namespace(Path directory) {
+        return directory.resolve("netns");
+    }
+
+    public Sandbox withOneMoreBranch(Path branch) {
+        return new Sandbox(
+                id,
+                directory,
+                snapshot,
+                base,
+                pid,
+                startTime,
+                netns,
+                memoryLimitMib,
+                volumes,
+                createdAt,
+                branches + 1,
+                Optional.of(branch));
     }
 
     /** Empty when there is no such file: the sandbox is being made, or its maker died. */
@@ -82,9 +109,11 @@ public record Sandbox(
                         json.number("pid"),
                         json.count("start_time"),
                         json.text("netns"),
+                        json.count("memory_limit_mib"),
                         json.paths("volumes"),
                         json.instant("created_at"),
-                        json.number("branches")));
+                        json.number("branches"),
+                        json.text("last_branch").map(Path::of)));
     }
 
     /** Puts the file in place, or replaces it. */
@@ -95,9 +124,11 @@ public record Sandbox(
         node.put("pid", pid);
         startTime.ifPresent(ticks -> node.put("start_time", ticks));
         netns.ifPresent(name -> node.put("netns", name));
+        memoryLimitMib.ifPresent(mib -> node.put("memory_limit_mib", mib));
         ArrayNode array = node.putArray("volumes");
         volumes.forEach(volume -> array.add(volume.toString()));
         node.put("created_at", createdAt.toString()).put("branches", branches);
+        lastBranch.ifPresent(branch -> node.put("last_branch", branch.toString()));
         RuntimeFile.write(file(directory), node);
     }
 

@@ -4,6 +4,7 @@ import io.forkd.vmm.Native.forkd_boot_options;
 import io.forkd.vmm.Native.forkd_server;
 import io.forkd.vmm.Native.forkd_server_options;
 import io.forkd.vmm.Native.forkd_vm;
+import io.forkd.vmm.Native.forkd_watch;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -73,6 +74,14 @@ public final class NativeVmm implements Vmm {
             throw new VmmException(error.get());
         }
         return error.isEmpty();
+    }
+
+    @Override
+    public ProcessWatch watch() {
+        Library.files();
+        forkd_watch handle = new forkd_watch();
+        Library.check(error -> Native.forkd_watch_new(handle, error));
+        return new NativeWatch(handle);
     }
 
     @Override

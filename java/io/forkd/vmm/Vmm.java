@@ -33,6 +33,9 @@ public interface Vmm {
      */
     boolean kill(int pid, long startTime);
 
+    /** A watch over processes. */
+    ProcessWatch watch();
+
     /** Starts the fork server of a snapshot. */
     ForkServer serve(ServerOptions options);
 

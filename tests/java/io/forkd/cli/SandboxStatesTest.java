@@ -78,7 +78,18 @@ class SandboxStatesTest {
     private Sandbox write(String id, int pid, OptionalLong startTime) {
         Origin origin = new Origin("py", Instant.EPOCH);
         Sandbox sandbox = new Sandbox(
-                id, folder(id), origin, origin, pid, startTime, Optional.empty(), List.of(), Instant.EPOCH, 0);
+                id,
+                folder(id),
+                origin,
+                origin,
+                pid,
+                startTime,
+                Optional.empty(),
+                OptionalLong.empty(),
+                List.of(),
+                Instant.EPOCH,
+                0,
+                Optional.empty());
         sandbox.write();
         return sandbox;
     }

@@ -30,17 +30,21 @@ class SandboxTest {
                 42,
                 OptionalLong.of(7),
                 Optional.of("forkd-child-1"),
+                OptionalLong.of(64),
                 List.of(Path.of("/v.ext4")),
                 Instant.EPOCH,
-                3);
+                3,
+                Optional.empty());
     }
 
     @Test
     void what_was_written_is_read() throws IOException {
         example().write();
         assertThat(Sandbox.read(example().directory())).contains(example());
-        example().withOneMoreBranch().write();
-        assertThat(Sandbox.read(example().directory()).orElseThrow().branches()).isEqualTo(4);
+        Sandbox branched = example().withOneMoreBranch(Path.of("/snapshots/b"));
+        branched.write();
+        assertThat(Sandbox.read(example().directory())).contains(branched);
+        assertThat(branched.branches()).isEqualTo(4);
     }
 
     @Test

@@ -1,0 +1,114 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.sandbox.Sandbox;
+import io.forkd.vmm.ProcessWatch;
+import io.forkd.vmm.VmmException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Consumer;
+
+/**
+ * What a service knows of the sandboxes that live: each is looked at once, and the kernel tells when its process has ended.
+ * Their files remain the truth: what others write there is read again, and what others make is found when it is asked for.
+ */
+final class Live implements AutoCloseable {
+    private static final Duration SLICE = Duration.ofMillis(200);
+
+    private final ProcessWatch watch;
+    private final Consumer<Path> onEnd;
+    private final Map<Path, Entry> entries = new ConcurrentHashMap<>();
+    private final Map<Long, Path> tokens = new ConcurrentHashMap<>();
+    private final AtomicLong next = new AtomicLong();
+    private final Thread waiter = new Thread(this::await, "sandboxes");
+    private volatile boolean closed;
+
+    /** @param modified of the file that the sandbox was read from */
+    private record Entry(Sandbox sandbox, FileTime modified, long token) {}
+
+    /** @param onEnd hears of the folder of each that has ended, on a thread of its own */
+    Live(ProcessWatch watch, Consumer<Path> onEnd) {
+        this.watch = watch;
+        this.onEnd = onEnd;
+        waiter.setDaemon(true);
+        waiter.start();
+    }
+
+    /** One that was seen to answer. It is not kept when it has ended meanwhile, or nothing tells which process it is. */
+    void add(Sandbox sandbox) {
+        if (closed || sandbox.startTime().isEmpty() || entries.containsKey(sandbox.directory())) {
+            return;
+        }
+        try {
+            Entry entry = new Entry(sandbox, modified(sandbox.directory()), next.getAndIncrement());
+            tokens.put(entry.token(), sandbox.directory());
+            // Before its end can be told, which takes it out again.
+            if (entries.putIfAbsent(sandbox.directory(), entry) != null
+                    || !watch.add(sandbox.pid(), sandbox.startTime().getAsLong(), entry.token())) {
+                forget(entry);
+            }
+        } catch (IOException | VmmException e) {
+            // It is looked at each time.
+        }
+    }
+
+    private void forget(Entry entry) {
+        tokens.remove(entry.token());
+        entries.remove(entry.sandbox().directory(), entry);
+    }
+
+    /** As its file says now; empty when it is not known to live. */
+    Optional<Sandbox> find(Path directory) {
+        Entry known = entries.get(directory);
+        if (known == null) {
+            return Optional.empty();
+        }
+        try {
+            FileTime modified = modified(directory);
+            if (modified.equals(known.modified())) {
+                return Optional.of(known.sandbox());
+            }
+            Optional<Sandbox> now = Sandbox.read(directory);
+            now.ifPresent(sandbox -> entries.replace(directory, known, new Entry(sandbox, modified, known.token())));
+            return now;
+        } catch (IOException | ForkdException e) {
+            return Optional.empty(); // It is looked at as one that nobody knows.
+        }
+    }
+
+    private static FileTime modified(Path directory) throws IOException {
+        return Files.getLastModifiedTime(Sandbox.file(directory));
+    }
+
+    private void await() {
+        while (!closed) {
+            OptionalLong ended = watch.await(SLICE);
+            if (ended.isPresent()) {
+                Path directory = tokens.remove(ended.getAsLong());
+                if (directory != null) {
+                    entries.remove(directory);
+                    onEnd.accept(directory);
+                }
+            }
+        }
+    }
+
+    @Override
+    public void close() {
+        closed = true;
+        try {
+            waiter.join();
+            watch.close();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt(); // The waiter still has it.
+        }
+    }
+}
