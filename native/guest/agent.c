@@ -40,23 +40,22 @@ void agent_init(struct agent *agent, const struct agent_options *options)
     warm_init(&agent->warm, options->image, options->pythons, options->warm_code);
 }
 
-int agent_warm_up(struct agent *agent, char *why, size_t why_size)
+int agent_warm_up(struct agent *agent, struct forkd_error *err)
 {
     const struct agent_options *options = &agent->options;
     int status = 0;
-    *why = '\0';
     if (options->warmup_command) {
         bool evals = strcmp(options->language, "node") == 0;
-        status = bridge_start(&agent->bridge, options->warmup_command, evals, why, why_size);
+        status = bridge_start(&agent->bridge, options->warmup_command, evals, err);
     }
-    char warm_why[384];
-    int warm_status = warm_start(&agent->warm, warm_why, sizeof warm_why);
+    struct forkd_error warm_err;
+    int warm_status = warm_start(&agent->warm, &warm_err);
     if (warm_status < 0)
-        console("%s", warm_why);
+        console_error(&warm_err);
     /* A Python that does not start, in an image that was never asked to warm it, only costs its evals. */
     if (warm_status < 0 && options->warm_code && status == 0) {
         status = warm_status;
-        snprintf(why, why_size, "%s", warm_why);
+        *err = warm_err;
     }
     return status;
 }

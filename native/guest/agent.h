@@ -34,10 +34,10 @@ struct agent {
 void agent_init(struct agent *agent, const struct agent_options *options);
 
 /*
- * Does all warm-up. On failure returns a negative errno and says why; the agent can be served all the same,
- * and answers what can be answered.
+ * Does all warm-up: 0 or a negative errno. The agent can be served all the same, and answers what can be
+ * answered.
  */
-int agent_warm_up(struct agent *agent, char *why, size_t why_size);
+int agent_warm_up(struct agent *agent, struct forkd_error *err);
 
 int agent_listen_tcp(uint32_t address, uint16_t port); /* host byte order; a descriptor or a negative errno */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base64.h"
 
+#include <errno.h>
 #include <stdint.h>
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -45,15 +46,15 @@ ssize_t base64_decode(const char *text, size_t length, unsigned char *out)
         padding++;
     }
     if (padding > 0 && (length + padding) % 4 != 0)
-        return -1;
+        return -EINVAL;
     if (length % 4 == 1)
-        return -1;
+        return -EINVAL;
     unsigned char *start = out;
     uint32_t bits = 0;
     for (size_t i = 0; i < length; i++) {
         int value = value_of(text[i]);
         if (value < 0)
-            return -1;
+            return -EINVAL;
         bits = bits << 6 | (uint32_t)value;
         switch (i % 4) {
         case 1:
@@ -70,6 +71,6 @@ ssize_t base64_decode(const char *text, size_t length, unsigned char *out)
         }
     }
     if ((length % 4 == 2 && (bits & 15)) || (length % 4 == 3 && (bits & 3)))
-        return -1;
+        return -EINVAL;
     return out - start;
 }

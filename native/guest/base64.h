@@ -13,7 +13,7 @@ void base64_encode(const unsigned char *data, size_t length, char *out);
 
 /*
  * `out` may be `text`: decoding never overtakes. Padding may be missing; white space, other alphabets and
- * stray bits are refused. Returns the number of bytes, or -1.
+ * stray bits are refused. Returns the number of bytes, or -EINVAL.
  */
 ssize_t base64_decode(const char *text, size_t length, unsigned char *out);
 

@@ -50,7 +50,7 @@ static void close_pair(const int pair[2])
         close(pair[1]);
 }
 
-static int launch(struct bridge *bridge, char *const *argv, const char **culprit)
+static int launch(struct bridge *bridge, char *const *argv, struct forkd_error *err)
 {
     int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
     int status = 0;
@@ -66,8 +66,10 @@ static int launch(struct bridge *bridge, char *const *argv, const char **culprit
     bridge->input = malloc(sizeof *bridge->input);
     if (!bridge->input)
         status = -ENOMEM;
-    if (status == 0)
-        status = spawn(&options, &bridge->child, culprit);
+    if (status < 0)
+        spawn_error(err, status, SPAWN_PROGRAM, argv[0]);
+    else
+        status = spawn(&options, &bridge->child, err);
     if (status < 0) {
         for (int i = 0; i < 3; i++)
             close_pair(pipes[i]);
@@ -101,36 +103,38 @@ static bool is_ready(struct line *line)
     return ready;
 }
 
-int bridge_start(struct bridge *bridge, const char *command, bool evals, char *why, size_t why_size)
+static int await_ready(struct bridge *bridge, const char *command, struct forkd_error *err)
+{
+    char said[201];
+    if (line_read(&bridge->output) <= 0)
+        return error_say(err, EPROTO, "run", command, "the warm-up ended before it was ready: %s", command);
+    /* It is decoded in place. */
+    snprintf(said, sizeof said, "%s", bridge->output.data);
+    bridge->ready = is_ready(&bridge->output);
+    if (bridge->ready)
+        return 0;
+    return error_say(err, EPROTO, "run", command,
+                     "the first line of the warm-up was not {\"ready\":true}: %s", said);
+}
+
+int bridge_start(struct bridge *bridge, const char *command, bool evals, struct forkd_error *err)
 {
     char *line = strdup(command);
     char **argv = line ? words_split(line) : NULL;
-    const char *culprit = argv ? argv[0] : NULL;
-    int status = culprit ? launch(bridge, argv, &culprit) : -EINVAL;
-    if (status < 0 && culprit)
-        spawn_error_text(-status, culprit, why, why_size);
-    else if (status < 0)
-        snprintf(why, why_size, "FORKD_WARMUP_CMD cannot be split into words: %s", command);
+    int status = argv && argv[0] ? launch(bridge, argv, err)
+                                 : error_say(err, EINVAL, "split", "FORKD_WARMUP_CMD",
+                                             "FORKD_WARMUP_CMD cannot be split into words: %s", command);
     free(argv);
     free(line);
     if (status < 0)
         return status;
 
-    int got = line_read(&bridge->output);
-    if (got > 0) {
-        snprintf(why, why_size, "the first line of the warm-up was not {\"ready\":true}: %.200s",
-                 bridge->output.data);
-        bridge->ready = is_ready(&bridge->output);
-        if (bridge->ready)
-            *why = '\0';
-    } else {
-        snprintf(why, why_size, "the warm-up ended before it was ready: %s", command);
-    }
+    status = await_ready(bridge, command, err);
     if (evals)
         fcntl(bridge->output.fd, F_SETFL, O_NONBLOCK);
     else
         forward_to_console(&bridge->output.fd);
-    return bridge->ready ? 0 : -EPROTO;
+    return status;
 }
 
 static void reply_plain(struct writer *writer, const char *error, enum reply_code code)

@@ -32,9 +32,9 @@ void bridge_init(struct bridge *bridge, const struct image *image);
 
 /*
  * Starts the command and waits for its first line. `evals` tells whether it will be asked anything; if not,
- * what it prints later goes to the console. Returns a negative errno and says why when it is not ready.
+ * what it prints later goes to the console. Returns 0, or a negative errno when it is not ready.
  */
-int bridge_start(struct bridge *bridge, const char *command, bool evals, char *why, size_t why_size);
+int bridge_start(struct bridge *bridge, const char *command, bool evals, struct forkd_error *err);
 
 /*
  * Writes the reply line; it may not be flushed. When its time is over, or its client goes away, the command

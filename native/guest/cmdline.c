@@ -2,6 +2,7 @@
 #include "cmdline.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,7 +62,7 @@ bool cmdline_has(const char *cmdline, const char *word)
     return cmdline_value(cmdline, word, ignored, sizeof ignored);
 }
 
-int cmdline_next_mount(const char **list, struct cmdline_mount *out)
+int cmdline_next_mount(const char **list, struct cmdline_mount *out, struct forkd_error *err)
 {
     if (!**list)
         return 0;
@@ -86,8 +87,7 @@ int cmdline_next_mount(const char **list, struct cmdline_mount *out)
             return 1;
         }
     }
-    snprintf(out->target, sizeof out->target, "%s", entry);
-    return -1;
+    return error_say(err, EINVAL, "parse", entry, "forkd.mounts: malformed entry: %s", entry);
 }
 
 bool cmdline_network(const char *text, struct cmdline_network *out)

@@ -3,6 +3,8 @@
 #ifndef FORKD_GUEST_CMDLINE_H
 #define FORKD_GUEST_CMDLINE_H
 
+#include "base/error.h"
+
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,10 +26,10 @@ struct cmdline_mount {
 };
 
 /*
- * Takes the next entry from *list and moves *list behind it. Returns 1, 0 at the end, or -1 for an entry that
- * is malformed, whose text is then in out->target.
+ * Takes the next entry from *list and moves *list behind it. Returns 1, 0 at the end, or -EINVAL for an entry
+ * that is malformed.
  */
-int cmdline_next_mount(const char **list, struct cmdline_mount *out);
+int cmdline_next_mount(const char **list, struct cmdline_mount *out, struct forkd_error *err);
 
 /* ip=<client>::<gateway>:<netmask>::<device>:off */
 struct cmdline_network {

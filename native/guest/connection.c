@@ -51,15 +51,11 @@ static void unmount_volumes(struct writer *writer)
 
 static void mount_volumes(struct writer *writer)
 {
-    const char *failed = "";
-    char error[320];
-    int status = volumes_mount(&failed);
-    if (status == 0) {
+    struct forkd_error err;
+    if (volumes_mount(&err) < 0)
+        reply_error(writer, err.text, REPLY_NO_CODE);
+    else
         writer_text(writer, "{\"mounted\":true}\n");
-        return;
-    }
-    snprintf(error, sizeof error, "volume on %s: %s", failed, strerror(-status));
-    reply_error(writer, error, REPLY_NO_CODE);
 }
 
 static void answer(struct agent *agent, const struct request *request, struct writer *writer)
@@ -111,28 +107,29 @@ static void finish(int fd)
     close(fd);
 }
 
-/* Returns the action that was served, or -1. */
-static int handle(struct agent *agent, struct line *line, struct writer *writer)
+/* Whether an action was served; if so, *action tells which. */
+static bool handle(struct agent *agent, struct line *line, struct writer *writer, enum request_action *action)
 {
-    char error[REQUEST_ERROR_SIZE];
+    struct forkd_error err;
     struct request request;
-    int action = -1;
+    bool served = false;
     int got = line_read(line);
     if (got == -EMSGSIZE) {
         reply_error(writer, "ValueError: the request is longer than 64 MiB", REPLY_NO_CODE);
     } else if (got == -ENOMEM) {
         reply_error(writer, "MemoryError: the request does not fit into memory", REPLY_NO_CODE);
-    } else if (got > 0 && !request_parse(line->data, line->length, &request, error)) {
-        reply_error(writer, error, REPLY_NO_CODE);
+    } else if (got > 0 && request_parse(line->data, line->length, &request, &err) < 0) {
+        reply_error(writer, err.text, REPLY_NO_CODE);
     } else if (got > 0) {
         if (request.input_follows)
             request.input = (const unsigned char *)line_rest(line, &request.input_length);
         answer(agent, &request, writer);
         request_free(&request);
-        action = (int)request.action;
+        *action = request.action;
+        served = true;
     }
     writer_flush(writer);
-    return action;
+    return served;
 }
 
 void connection_serve(struct agent *agent, int fd)
@@ -140,16 +137,17 @@ void connection_serve(struct agent *agent, int fd)
     struct line line;
     line_init(&line, fd);
     struct writer *writer = malloc(sizeof *writer);
-    int action = -1;
+    enum request_action action;
+    bool served = false;
     if (writer) {
         writer_init(writer, fd);
-        action = handle(agent, &line, writer);
+        served = handle(agent, &line, writer, &action);
     }
     free(writer);
     line_free(&line);
     finish(fd);
-    if (action == REQUEST_EVAL && !is_node(agent))
+    if (served && action == REQUEST_EVAL && !is_node(agent))
         warm_revive(&agent->warm);
-    if (action == REQUEST_SHUTDOWN && agent->options.shutdown)
+    if (served && action == REQUEST_SHUTDOWN && agent->options.shutdown)
         agent->options.shutdown();
 }

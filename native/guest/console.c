@@ -24,3 +24,15 @@ void console(const char *format, ...)
     (void)!write(STDERR_FILENO, line, (size_t)used + 1);
     errno = saved;
 }
+
+void console_error(const struct forkd_error *err)
+{
+    console("%s", err->text);
+}
+
+void console_failure(int code, const char *operation, const char *object)
+{
+    struct forkd_error err;
+    error_set(&err, code, operation, object, NULL);
+    console_error(&err);
+}

@@ -37,7 +37,7 @@ static char *read_recipe(void)
     char *text = calloc(1, RECIPE_MAX + 1);
     int fd = open(RECIPE, O_RDONLY | O_CLOEXEC);
     if (text && fd >= 0 && read(fd, text, RECIPE_MAX) < 0)
-        console(RECIPE ": %s", strerror(errno));
+        console_failure(errno, "", RECIPE);
     if (fd >= 0)
         close(fd);
     return text;
@@ -81,7 +81,7 @@ static void protect_from_oom(void)
 {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "-1000", 5) < 0)
-        console("oom_score_adj: %s", strerror(errno));
+        console_failure(errno, "", "oom_score_adj");
     if (fd >= 0)
         close(fd);
 }
@@ -97,7 +97,7 @@ static void start_thread(void *(*run)(void *), void *argument)
     pthread_t thread;
     int error = pthread_create(&thread, NULL, run, argument);
     if (error)
-        console("a thread cannot be started: %s", strerror(error));
+        console_failure(error, "", "a thread cannot be started");
     else
         pthread_detach(thread);
 }
@@ -121,16 +121,16 @@ static void listen_for_identity(void)
         identity.random = -errno;
     listener = vsock_listen(GUEST_PORT_IDENTITY);
     if (listener < 0)
-        console("no vsock: %s", strerror(-listener));
+        console_failure(listener, "", "no vsock");
     else
         start_thread(run_identity, &listener);
 }
 
 /* A program that should not run as root never does: without its user there is no agent. */
-_Noreturn static void refuse_image(int status, const char *why)
+_Noreturn static void refuse_image(const struct forkd_error *err)
 {
-    console("%s", why);
-    hello_send(-status, why);
+    console_error(err);
+    hello_send(err);
     for (;;)
         pause();
 }
@@ -139,11 +139,11 @@ void daemon_run(const char *cmdline)
 {
     static int vsock;
     static int tcp;
-    char why[384];
+    struct forkd_error err;
     protect_from_oom();
-    int found = image_load("", &image, why);
+    int found = image_load("", &image, &err);
     if (found < 0)
-        refuse_image(found, why);
+        refuse_image(&err);
     const char *recipe = read_recipe();
     struct agent_options options = {
         .image = found ? &image : NULL,
@@ -158,9 +158,9 @@ void daemon_run(const char *cmdline)
         options.warmup_command = NULL;
     agent_init(&agent, &options);
     listen_for_identity();
-    int status = agent_warm_up(&agent, why, sizeof why);
+    int status = agent_warm_up(&agent, &err);
     if (status < 0)
-        console("warm-up failed: %s", why);
+        console("warm-up failed: %s", err.text);
     else if (options.warm_code || options.warmup_command)
         console("warmup ready");
 
@@ -174,12 +174,12 @@ void daemon_run(const char *cmdline)
         tcp = agent_listen_tcp(INADDR_ANY, GUEST_PORT_AGENT);
     }
     if (tcp < 0)
-        console("no TCP: %s", strerror(-tcp));
+        console_failure(tcp, "", "no TCP");
     if (tcp < 0 && vsock < 0)
         exit(1); /* init starts another */
     console("agent listening on port %u (%s%s%s)", GUEST_PORT_AGENT, vsock >= 0 ? "vsock" : "",
             vsock >= 0 && tcp >= 0 ? ", " : "", tcp >= 0 ? "tcp" : "");
-    hello_send(-status, why);
+    hello_send(status < 0 ? &err : NULL);
     if (tcp >= 0)
         agent_serve(&agent, tcp);
     agent_serve(&agent, vsock);

@@ -66,20 +66,25 @@ static int make_pipes(int pipes[3][2])
     return 0;
 }
 
-static int start(struct execution *run, const char **culprit)
+static int start(struct execution *run, struct forkd_error *err)
 {
+    const struct request *request = run->request;
+    if (!run->chunk || (request->input_follows && !run->input_chunk))
+        return spawn_error(err, ENOMEM, SPAWN_PROGRAM, request->argv[0]);
     int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
     int status = make_pipes(pipes);
-    if (status == 0) {
+    if (status < 0) {
+        spawn_error(err, status, SPAWN_PROGRAM, request->argv[0]);
+    } else {
         struct spawn_options options = {
             .image = run->image,
-            .argv = run->request->argv,
-            .environment = run->request->environment,
-            .cwd = run->request->cwd,
+            .argv = request->argv,
+            .environment = request->environment,
+            .cwd = request->cwd,
             .stdio = {pipes[0][0], pipes[1][1], pipes[2][1]},
             .keep = {-1, -1},
         };
-        status = spawn(&options, &run->child, culprit);
+        status = spawn(&options, &run->child, err);
     }
     close_fd(&pipes[0][0]);
     close_fd(&pipes[1][1]);
@@ -260,7 +265,7 @@ static void reply_end(struct execution *run, int code)
             status = spool_write_string(&run->spool[ERR], writer);
         /* Too late for an error reply: a line that does not end cannot be taken for a whole answer. */
         if (status < 0) {
-            writer->error = -status;
+            writer->error = status;
             return;
         }
         writer_text(writer, ",");
@@ -293,17 +298,14 @@ static void run_to_end(struct execution *run)
 
 static void start_and_run(struct execution *run)
 {
-    const struct request *request = run->request;
-    const char *culprit = request->argv[0];
-    char error[512];
-    int status = run->chunk && (!request->input_follows || run->input_chunk) ? start(run, &culprit) : -ENOMEM;
+    struct forkd_error err;
+    int status = start(run, &err);
     if (status == 0) {
         run_to_end(run);
         return;
     }
-    spawn_error_text(-status, culprit, error, sizeof error);
-    bool missing = status == -ENOENT && culprit == request->argv[0];
-    reply_failure(run, error, missing ? REPLY_NOT_FOUND : REPLY_CANNOT_RUN);
+    bool missing = status == -ENOENT && strcmp(err.operation, SPAWN_PROGRAM) == 0;
+    reply_failure(run, err.text, missing ? REPLY_NOT_FOUND : REPLY_CANNOT_RUN);
 }
 
 /* Its jobs go on with a pipe that is read. */
@@ -329,12 +331,12 @@ void exec_serve(const struct request *request, const struct image *image, struct
         .input_chunk = request->input_follows ? malloc(EXEC_CHUNK) : NULL,
     };
     struct image as_user = {0};
-    char why[IMAGE_WHY_SIZE];
+    struct forkd_error err;
     spool_init(&run.spool[OUT]);
     spool_init(&run.spool[ERR]);
-    if (request->user && image_with_user("", image, request->user, &as_user, why) < 0) {
-        char error[IMAGE_WHY_SIZE + 16];
-        snprintf(error, sizeof error, "LookupError: %s", why);
+    if (request->user && image_with_user("", image, request->user, &as_user, &err) < 0) {
+        char error[sizeof err.text + 16];
+        snprintf(error, sizeof error, "LookupError: %s", err.text);
         reply_failure(&run, error, REPLY_CANNOT_RUN);
     } else {
         if (request->user)

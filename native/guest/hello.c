@@ -7,21 +7,21 @@
 
 #include <endian.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-void hello_send(int status, const char *message)
+void hello_send(const struct forkd_error *err)
 {
     struct guest_hello hello = {
         .magic = htole32(GUEST_HELLO_MAGIC),
         .version = htole32(GUEST_PROTOCOL_VERSION),
-        .status = htole32((uint32_t)status),
+        .status = htole32(err ? (uint32_t)-err->code : 0),
     };
-    snprintf(hello.message, sizeof hello.message, "%s", message);
+    snprintf(hello.message, sizeof hello.message, "%.*s", (int)sizeof hello.message - 1,
+             err ? err->text : "");
     int fd = vsock_connect_host(GUEST_PORT_HELLO);
     if (fd < 0) {
-        console("no hello on vsock: %s", strerror(-fd));
+        console_failure(fd, "", "no hello on vsock");
         return;
     }
     if (send(fd, &hello, sizeof hello, MSG_NOSIGNAL) != sizeof hello)

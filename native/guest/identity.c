@@ -32,16 +32,18 @@
 #define MAX_AGE_MS 600000u
 #define NANOSECONDS 1000000000ull
 
-int identity_check(const struct guest_identity *identity)
+int identity_check(const struct guest_identity *identity, struct forkd_error *err)
 {
     if (le32toh(identity->magic) != GUEST_IDENTITY_MAGIC)
-        return -EBADMSG;
+        return error_set(err, EBADMSG, "", "identity", NULL);
     if (le32toh(identity->version) != GUEST_PROTOCOL_VERSION)
-        return -EPROTONOSUPPORT;
+        return error_say(err, EPROTONOSUPPORT, "check", "identity",
+                         "the snapshot's agent is of another version of forkd: %s",
+                         strerror(EPROTONOSUPPORT));
     size_t length = strnlen(identity->hostname, sizeof identity->hostname);
     /* A slash or a newline would end up in /etc/hostname. */
     if (length == 0 || length == sizeof identity->hostname || strpbrk(identity->hostname, "/\n"))
-        return -EINVAL;
+        return error_set(err, EINVAL, "", "identity", NULL);
     return 0;
 }
 
@@ -175,42 +177,44 @@ void identity_begin(const char *root)
     /* It has to be unique, not secret: no waiting for entropy. */
     if (!read_machine_id(root, identity.machine_id) &&
         getrandom(identity.machine_id, sizeof identity.machine_id, GRND_INSECURE) < 0)
-        console("machine-id: %s", strerror(errno));
+        console_failure(errno, "", "machine-id");
     identity_write_files(root, &identity);
 }
 
-static void note(struct guest_identity_ack *ack, int status, const char *step)
+/* Only the first step that fails is told. */
+static void note(int *first, int status, const char *step, struct forkd_error *err)
 {
-    if (status >= 0 || ack->status != 0)
-        return;
-    ack->status = htole32((uint32_t)-status);
-    snprintf(ack->message, sizeof ack->message, "%s: %s", step, strerror(-status));
+    if (status < 0 && *first == 0)
+        *first = error_set(err, status, "", step, NULL);
 }
 
-static void mount_volumes(struct guest_identity_ack *ack)
+static void mount_volumes(int *first, struct forkd_error *err)
 {
-    const char *failed = "";
+    struct forkd_error failed;
     char step[80];
     int status = volumes_mount(&failed);
-    snprintf(step, sizeof step, "volume on %.64s", failed);
-    note(ack, status, step);
+    if (status < 0) {
+        /* An acknowledgement has room for so much of a path beside the reason. */
+        snprintf(step, sizeof step, "volume on %.64s", failed.object);
+        note(first, status, step, err);
+    }
 }
 
-void identity_apply(const struct identity_target *target, const struct guest_identity *identity,
-                    struct guest_identity_ack *ack)
+int identity_apply(const struct identity_target *target, const struct guest_identity *identity,
+                   struct forkd_error *err)
 {
-    *ack = (struct guest_identity_ack){.magic = htole32(GUEST_IDENTITY_MAGIC),
-                                       .generation = identity->generation};
-    note(ack, add_entropy(target->random, identity->seed), "entropy for /dev/random");
+    int first = 0;
+    note(&first, add_entropy(target->random, identity->seed), "entropy for /dev/random", err);
     /* Behind the entropy, which it draws from; beside the rest, which does not need it. */
     warm_reseed_begin(target->warm);
-    note(ack, set_clock(identity), "setting the clock");
-    note(ack, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0,
-         "setting the hostname");
+    note(&first, set_clock(identity), "setting the clock", err);
+    note(&first, sethostname(identity->hostname, strlen(identity->hostname)) < 0 ? -errno : 0,
+         "setting the hostname", err);
     identity_write_files(target->root, identity);
-    mount_volumes(ack);
-    note(ack, tcp_end_connections(), "ending the snapshot's TCP connections");
-    note(ack, warm_reseed_finish(target->warm), "reseeding the warm interpreter");
+    mount_volumes(&first, err);
+    note(&first, tcp_end_connections(), "ending the snapshot's TCP connections", err);
+    note(&first, warm_reseed_finish(target->warm), "reseeding the warm interpreter", err);
+    return first;
 }
 
 static void serve_one(const struct identity_target *target, int fd)
@@ -221,15 +225,18 @@ static void serve_one(const struct identity_target *target, int fd)
     struct guest_identity_ack ack = {.magic = htole32(GUEST_IDENTITY_MAGIC)};
     if (recv(fd, &identity, sizeof identity, MSG_WAITALL) != sizeof identity)
         return;
-    int status = identity_check(&identity);
-    if (status == 0)
-        identity_apply(target, &identity, &ack);
-    else
-        note(&ack, status,
-             status == -EPROTONOSUPPORT ? "the snapshot's agent is of another version of forkd" : "identity");
+    struct forkd_error err;
+    int status = identity_check(&identity, &err);
+    if (status == 0) {
+        ack.generation = identity.generation;
+        status = identity_apply(target, &identity, &err);
+    }
     explicit_bzero(&identity, sizeof identity);
-    if (ack.status)
+    if (status < 0) {
+        ack.status = htole32((uint32_t)-status);
+        snprintf(ack.message, sizeof ack.message, "%.*s", (int)sizeof ack.message - 1, err.text);
         console("identity not taken: %s", ack.message);
+    }
     (void)!send(fd, &ack, sizeof ack, MSG_NOSIGNAL);
 }
 

@@ -9,6 +9,7 @@
 #ifndef FORKD_GUEST_IDENTITY_H
 #define FORKD_GUEST_IDENTITY_H
 
+#include "base/error.h"
 #include "protocol.h"
 #include "warm.h"
 
@@ -19,7 +20,7 @@ struct identity_target {
 };
 
 /* 0, or a negative errno: what came is no identity. */
-int identity_check(const struct guest_identity *identity);
+int identity_check(const struct guest_identity *identity, struct forkd_error *err);
 
 /* The files: /etc/hostname, /etc/machine-id, /etc/hosts, /run/forkd/generation. Having no /etc is no error.
  */
@@ -31,9 +32,10 @@ void identity_write_files(const char *root, const struct guest_identity *identit
  */
 void identity_begin(const char *root);
 
-/* Applies all of a checked identity and fills in the acknowledgement. */
-void identity_apply(const struct identity_target *target, const struct guest_identity *identity,
-                    struct guest_identity_ack *ack);
+/* Applies all of a checked identity, also when a step fails: 0, or the negative errno of the first that did.
+ */
+int identity_apply(const struct identity_target *target, const struct guest_identity *identity,
+                   struct forkd_error *err);
 
 /* Serves one connection after the other, for ever. Only the host is listened to. */
 _Noreturn void identity_serve(const struct identity_target *target, int listener);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,18 +39,9 @@ struct user {
     struct span home;
 };
 
-__attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *format, ...)
+static int no_memory(struct forkd_error *err)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(why, IMAGE_WHY_SIZE, format, arguments);
-    va_end(arguments);
-    return -EINVAL;
-}
-
-static int no_memory(char *why)
-{
-    refuse(why, IMAGE_JSON ": no memory");
+    error_say(err, ENOMEM, "read", IMAGE_JSON, IMAGE_JSON ": no memory");
     return -ENOMEM;
 }
 
@@ -96,7 +86,8 @@ static bool next_entry(struct span *rest, struct span fields[ENTRY_FIELDS])
 }
 
 /* The first line wins. A user that is a number need not be there: then the group is 0, as in Docker. */
-static int find_user(const char *passwd, struct span wanted, struct image *out, struct user *user, char *why)
+static int find_user(const char *passwd, struct span wanted, struct image *out, struct user *user,
+                     struct forkd_error *err)
 {
     struct span rest = {passwd, strlen(passwd)};
     struct span fields[ENTRY_FIELDS];
@@ -116,13 +107,14 @@ static int find_user(const char *passwd, struct span wanted, struct image *out, 
         return 0;
     }
     if (!numeric)
-        return refuse(why, "the image's user '%.*s' is not in its /etc/passwd",
-                      (int)(wanted.length < 64 ? wanted.length : 64), wanted.start);
+        return error_say(err, EINVAL, "find user in", "/etc/passwd",
+                         "the image's user '%.*s' is not in its /etc/passwd",
+                         (int)(wanted.length < 64 ? wanted.length : 64), wanted.start);
     out->uid = number;
     return 0;
 }
 
-static int find_group(const char *group, struct span wanted, struct image *out, char *why)
+static int find_group(const char *group, struct span wanted, struct image *out, struct forkd_error *err)
 {
     struct span rest = {group, strlen(group)};
     struct span fields[ENTRY_FIELDS];
@@ -133,8 +125,9 @@ static int find_group(const char *group, struct span wanted, struct image *out, 
             memcmp(fields[ENTRY_NAME].start, wanted.start, wanted.length) == 0 &&
             parse_id(fields[ENTRY_ID], &out->gid))
             return 0;
-    return refuse(why, "the image's group '%.*s' is not in its /etc/group",
-                  (int)(wanted.length < 64 ? wanted.length : 64), wanted.start);
+    return error_say(err, EINVAL, "find group in", "/etc/group",
+                     "the image's group '%.*s' is not in its /etc/group",
+                     (int)(wanted.length < 64 ? wanted.length : 64), wanted.start);
 }
 
 static bool is_member(struct span members, struct span name)
@@ -147,7 +140,7 @@ static bool is_member(struct span members, struct span name)
     return false;
 }
 
-static int find_supplementary(const char *group, struct span name, struct image *out, char *why)
+static int find_supplementary(const char *group, struct span name, struct image *out, struct forkd_error *err)
 {
     struct span rest = {group, strlen(group)};
     struct span fields[ENTRY_FIELDS];
@@ -162,7 +155,7 @@ static int find_supplementary(const char *group, struct span name, struct image 
             size_t capacity = out->group_count ? out->group_count * 2 : 1;
             gid_t *grown = realloc(out->groups, capacity * sizeof *grown);
             if (!grown)
-                return no_memory(why);
+                return no_memory(err);
             out->groups = grown;
         }
         out->groups[out->group_count++] = gid;
@@ -171,15 +164,15 @@ static int find_supplementary(const char *group, struct span name, struct image 
 }
 
 static int take_user(const char *text, const char *passwd, const char *group, struct image *out,
-                     struct user *user, char *why)
+                     struct user *user, struct forkd_error *err)
 {
     struct span rest = {text, strlen(text)};
     struct span name = split(&rest, ':');
-    int status = find_user(passwd, name, out, user, why);
+    int status = find_user(passwd, name, out, user, err);
     if (status < 0)
         return status;
-    return rest.length > 0 ? find_group(group, rest, out, why)
-                           : find_supplementary(group, user->name, out, why);
+    return rest.length > 0 ? find_group(group, rest, out, err)
+                           : find_supplementary(group, user->name, out, err);
 }
 
 /* A string that goes into a system call. */
@@ -208,34 +201,34 @@ static int add_home(const struct user *user, char **slot)
 }
 
 static int take_environment(const struct json_value *list, const struct user *user, struct image *out,
-                            char *why)
+                            struct forkd_error *err)
 {
     struct json_walk walk = {0};
     struct json_value item;
     size_t count = 0;
     if (!list->start || list->kind != JSON_ARRAY)
-        return refuse(why, IMAGE_JSON ": env is not a list");
+        return error_say(err, EINVAL, "check", IMAGE_JSON, IMAGE_JSON ": env is not a list");
     while (json_next_item(list, &walk, &item))
         count++;
     out->environment = calloc(count + 2, sizeof *out->environment);
     if (!out->environment)
-        return no_memory(why);
+        return no_memory(err);
     char **slot = out->environment;
     walk = (struct json_walk){0};
     while (json_next_item(list, &walk, &item)) {
         const char *variable = c_string(&item);
         if (!variable)
-            return refuse(why, IMAGE_JSON ": env is not a list of strings");
+            return error_say(err, EINVAL, "check", IMAGE_JSON, IMAGE_JSON ": env is not a list of strings");
         /* What is no assignment means nothing to a program. */
         if (!strchr(variable, '=') || *variable == '=')
             continue;
         *slot = strdup(variable);
         if (!*slot++)
-            return no_memory(why);
+            return no_memory(err);
     }
     out->own_home = find_variable(out->environment, "HOME") != NULL;
     if (!out->own_home && add_home(user, slot) < 0)
-        return no_memory(why);
+        return no_memory(err);
     return 0;
 }
 
@@ -265,44 +258,46 @@ static void collect(const struct json_value *object, struct members *out)
 }
 
 static int take(const struct members *members, const char *passwd, const char *group, struct image *out,
-                char *why)
+                struct forkd_error *err)
 {
     double version = 0;
     if (!members->version.start || members->version.kind != JSON_NUMBER ||
         !json_number(&members->version, &version) || version != IMAGE_VERSION)
-        return refuse(why, IMAGE_JSON ": not of version %d; make the image again", IMAGE_VERSION);
+        return error_say(err, EINVAL, "check", IMAGE_JSON,
+                         IMAGE_JSON ": not of version %d; make the image again", IMAGE_VERSION);
     const char *cwd = c_string(&members->cwd);
     const char *user_text = c_string(&members->user);
     if (!cwd || !user_text)
-        return refuse(why, IMAGE_JSON ": working_dir or user is no string");
+        return error_say(err, EINVAL, "check", IMAGE_JSON, IMAGE_JSON ": working_dir or user is no string");
     out->cwd = strdup(*cwd ? cwd : "/");
     if (!out->cwd)
-        return no_memory(why);
+        return no_memory(err);
     struct user user = {{"", 0}, {"", 0}};
-    int status = take_user(user_text, passwd, group, out, &user, why);
-    return status < 0 ? status : take_environment(&members->environment, &user, out, why);
+    int status = take_user(user_text, passwd, group, out, &user, err);
+    return status < 0 ? status : take_environment(&members->environment, &user, out, err);
 }
 
 int image_parse(char *text, size_t length, const char *passwd, const char *group, struct image *out,
-                char *why)
+                struct forkd_error *err)
 {
     struct json_value document;
     struct json_problem problem;
     struct members members = {0};
     *out = (struct image){0};
     if (!json_parse(text, length, &document, &problem))
-        return refuse(why, IMAGE_JSON ": %s (char %zu)", problem.what, problem.offset);
+        return error_say(err, EINVAL, "check", IMAGE_JSON, IMAGE_JSON ": %s (char %zu)", problem.what,
+                         problem.offset);
     if (document.kind != JSON_OBJECT)
-        return refuse(why, IMAGE_JSON ": not an object");
+        return error_say(err, EINVAL, "check", IMAGE_JSON, IMAGE_JSON ": not an object");
     collect(&document, &members);
-    int status = take(&members, passwd, group, out, why);
+    int status = take(&members, passwd, group, out, err);
     if (status < 0)
         image_free(out);
     return status;
 }
 
 /* Of `size` bytes and a NUL. No waiting for what is no file. */
-static int read_file(const char *root, const char *name, char **out, size_t *size, char *why)
+static int read_file(const char *root, const char *name, char **out, size_t *size, struct forkd_error *err)
 {
     char path[PATH_MAX];
     struct stat now;
@@ -332,79 +327,80 @@ static int read_file(const char *root, const char *name, char **out, size_t *siz
     }
     free(*out);
     *out = NULL;
-    refuse(why, "%s: %s", name, strerror(-status));
+    error_set(err, status, "", name, NULL);
     return status;
 }
 
 /* An image may do without users; numbers are enough. */
-static int read_if_there(const char *root, const char *name, char **out, char *why)
+static int read_if_there(const char *root, const char *name, char **out, struct forkd_error *err)
 {
     size_t size;
-    int status = read_file(root, name, out, &size, why);
+    int status = read_file(root, name, out, &size, err);
     if (status != -ENOENT && status != -ENOTDIR)
         return status;
     *out = calloc(1, 1);
-    return *out ? 0 : no_memory(why);
+    return *out ? 0 : no_memory(err);
 }
 
-int image_load(const char *root, struct image *out, char *why)
+int image_load(const char *root, struct image *out, struct forkd_error *err)
 {
     char *text = NULL;
     char *passwd = NULL;
     char *group = NULL;
     size_t size = 0;
     *out = (struct image){0};
-    int status = read_file(root, IMAGE_JSON, &text, &size, why);
+    int status = read_file(root, IMAGE_JSON, &text, &size, err);
     if (status == -ENOENT || status == -ENOTDIR)
         return 0;
     if (status == 0)
-        status = read_if_there(root, "/etc/passwd", &passwd, why);
+        status = read_if_there(root, "/etc/passwd", &passwd, err);
     if (status == 0)
-        status = read_if_there(root, "/etc/group", &group, why);
+        status = read_if_there(root, "/etc/group", &group, err);
     if (status == 0)
-        status = image_parse(text, size, passwd, group, out, why);
+        status = image_parse(text, size, passwd, group, out, err);
     free(group);
     free(passwd);
     free(text);
     return status < 0 ? status : 1;
 }
 
-static int copy_environment(const struct image *image, const struct user *user, struct image *out, char *why)
+static int copy_environment(const struct image *image, const struct user *user, struct image *out,
+                            struct forkd_error *err)
 {
     size_t count = 0;
     while (image && image->environment[count])
         count++;
     out->environment = calloc(count + 2, sizeof *out->environment);
     if (!out->environment)
-        return no_memory(why);
+        return no_memory(err);
     char **slot = out->environment;
     for (size_t i = 0; i < count; i++) {
         if (!image->own_home && strncmp(image->environment[i], "HOME=", 5) == 0)
             continue;
         *slot = strdup(image->environment[i]);
         if (!*slot++)
-            return no_memory(why);
+            return no_memory(err);
     }
     out->own_home = image && image->own_home;
-    return !out->own_home && add_home(user, slot) < 0 ? no_memory(why) : 0;
+    return !out->own_home && add_home(user, slot) < 0 ? no_memory(err) : 0;
 }
 
 int image_with_user(const char *root, const struct image *image, const char *user, struct image *out,
-                    char *why)
+                    struct forkd_error *err)
 {
     char *passwd = NULL;
     char *group = NULL;
     struct user found = {{"", 0}, {"", 0}};
     *out = (struct image){0};
-    int status = read_if_there(root, "/etc/passwd", &passwd, why);
+    int status = read_if_there(root, "/etc/passwd", &passwd, err);
     if (status == 0)
-        status = read_if_there(root, "/etc/group", &group, why);
+        status = read_if_there(root, "/etc/group", &group, err);
     if (status == 0)
-        status = take_user(user, passwd, group, out, &found, why);
+        status = take_user(user, passwd, group, out, &found, err);
     if (status == 0)
-        status = copy_environment(image, &found, out, why);
+        status = copy_environment(image, &found, out, err);
     if (status == 0 && image && !(out->cwd = strdup(image->cwd)))
-        status = no_memory(why);
+        status = no_memory(err);
     free(group);
     free(passwd);
     if (status < 0)

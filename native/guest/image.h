@@ -6,6 +6,8 @@
 #ifndef FORKD_GUEST_IMAGE_H
 #define FORKD_GUEST_IMAGE_H
 
+#include "base/error.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -21,25 +23,23 @@ struct image {
     size_t group_count;
 };
 
-#define IMAGE_WHY_SIZE 256
-
 /*
  * `text` is decoded in place; `passwd` and `group` are the image's own, empty where it has none. The user is
  * understood as Docker does: NAME or UID, with :GROUP or :GID; only without a group of its own does the user
- * get the supplementary groups. Returns 0, or a negative errno and says why; nothing needs to be freed then.
+ * get the supplementary groups. Returns 0 or a negative errno; nothing needs to be freed then.
  */
 int image_parse(char *text, size_t length, const char *passwd, const char *group, struct image *out,
-                char *why);
+                struct forkd_error *err);
 
 /* Reads the three files below `root` ("" is "/"). Returns 1, 0 when there is no image.json, or as above. */
-int image_load(const char *root, struct image *out, char *why);
+int image_load(const char *root, struct image *out, struct forkd_error *err);
 
 /*
- * The same for another user, understood as above and looked for below `root`; `image` may be NULL. Returns 0,
- * or a negative errno and says why.
+ * The same for another user, understood as above and looked for below `root`; `image` may be NULL. Returns 0
+ * or a negative errno.
  */
 int image_with_user(const char *root, const struct image *image, const char *user, struct image *out,
-                    char *why);
+                    struct forkd_error *err);
 
 void image_free(struct image *image);
 

@@ -67,7 +67,7 @@ static void set_limits(void)
     const struct rlimit files = {FILES_MAX, FILES_MAX};
     const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
     if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_NPROC, &none) < 0)
-        console("limits: %s", strerror(errno));
+        console_failure(errno, "", "limits");
 }
 
 static void set_environment(void)
@@ -93,7 +93,7 @@ static void set_hostname(void)
     if (!*name)
         snprintf(name, sizeof name, "localhost");
     if (sethostname(name, strlen(name)) < 0)
-        console("hostname %s: %s", name, strerror(errno));
+        console_failure(errno, "hostname", name);
 }
 
 static void set_network(void)
@@ -122,22 +122,19 @@ _Noreturn static void power_off(void)
 }
 
 /* There is no shell to drop into. The monitor is told, in case it can be. */
-_Noreturn static void give_up(int status, const char *why)
+_Noreturn static void give_up(const struct forkd_error *err)
 {
-    console("%s", why);
-    hello_send(-status, why);
+    console_error(err);
+    hello_send(err);
     power_off();
 }
 
 /* What cannot be mounted now cannot be in a child either, all of which would end. */
 static void mount_volumes(void)
 {
-    const char *failed = "";
-    char why[320];
-    int status = volumes_mount(&failed);
-    snprintf(why, sizeof why, "volume on %s: %s", failed, strerror(-status));
-    if (status < 0)
-        give_up(status, why);
+    struct forkd_error err;
+    if (volumes_mount(&err) < 0)
+        give_up(&err);
 }
 
 static void set_up(void)
@@ -147,11 +144,10 @@ static void set_up(void)
     open_console();
     read_cmdline();
     if (root_is_initramfs()) {
-        char why[256];
+        struct forkd_error err;
         modules_load(MODULE_LIST);
-        int status = root_switch(cmdline, why, sizeof why);
-        if (status < 0)
-            give_up(status, why);
+        if (root_switch(cmdline, &err) < 0)
+            give_up(&err);
     }
     mounts_all();
     set_limits();
@@ -190,7 +186,7 @@ static pid_t start_agent(const sigset_t *usual)
     pid_t pid = fork();
     if (pid != 0) {
         if (pid < 0)
-            console("the agent cannot be started: %s", strerror(errno));
+            console_failure(errno, "", "the agent cannot be started");
         return pid;
     }
     setsid();

@@ -14,9 +14,9 @@
 static void load(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    long status = fd < 0 ? -1 : syscall(SYS_finit_module, fd, "", 0);
-    if (status < 0 && errno != EEXIST) /* EEXIST: built in, or loaded already */
-        console("module %s: %s", path, strerror(errno));
+    /* EEXIST: built in, or loaded already */
+    if ((fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0) && errno != EEXIST)
+        console_failure(errno, "module", path);
     if (fd >= 0)
         close(fd);
 }

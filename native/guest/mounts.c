@@ -28,8 +28,11 @@ static bool is_mounted(const char *path)
 static void attach(const char *type, const char *target, unsigned long flags, const char *options)
 {
     mkdir(target, 0755);
-    if (!is_mounted(target) && mount(type, target, type, flags, options) < 0 && errno != EBUSY)
-        console("%s on %s: %s", type, target, strerror(errno));
+    if (!is_mounted(target) && mount(type, target, type, flags, options) < 0 && errno != EBUSY) {
+        struct forkd_error err;
+        error_say(&err, errno, "mount", target, "%s on %s: %s", type, target, strerror(errno));
+        console_error(&err);
+    }
 }
 
 void mounts_early(void)
@@ -51,7 +54,7 @@ static void cover(const char *target)
         beneath.st_dev != above.st_dev) {
         int status = tree_copy(from, to);
         if (status < 0)
-            console("the image's files in %s: %s", target, strerror(-status));
+            console_failure(status, "the image's files in", target);
     }
     if (from >= 0)
         close(from);
@@ -92,7 +95,7 @@ static void make_writable(void)
         else if (errno == EROFS || errno == ELOOP) {
             int status = lay_copy_over(path, copy);
             if (status < 0)
-                console("%s: %s", path, strerror(-status));
+                console_failure(status, "", path);
         }
     }
 }
@@ -162,8 +165,12 @@ void mounts_close(void)
     FILE *table = setmntent("/proc/self/mounts", "re");
     for (struct mntent *entry = table ? getmntent(table) : NULL; entry; entry = getmntent(table))
         if (strncmp(entry->mnt_fsname, "/dev/", 5) == 0 &&
-            mount(NULL, entry->mnt_dir, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
-            console("%s could not be made read-only: %s", entry->mnt_dir, strerror(errno));
+            mount(NULL, entry->mnt_dir, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0) {
+            struct forkd_error err;
+            error_say(&err, errno, "remount", entry->mnt_dir, "%s could not be made read-only: %s",
+                      entry->mnt_dir, strerror(errno));
+            console_error(&err);
+        }
     if (table)
         endmntent(table);
 }

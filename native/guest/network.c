@@ -43,7 +43,7 @@ void network_loopback_up(void)
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int status = fd < 0 ? -errno : bring_up(fd, "lo");
     if (status < 0)
-        console("lo: %s", strerror(-status));
+        console_failure(status, "", "lo");
     if (fd >= 0)
         close(fd);
 }
@@ -98,7 +98,7 @@ void network_set_up(const struct cmdline_network *network)
 {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
-        console("network: %s", strerror(errno));
+        console_failure(errno, "", "network");
         return;
     }
     int status = wait_for_device(fd, network->device) ? 0 : -ENODEV;
@@ -109,7 +109,7 @@ void network_set_up(const struct cmdline_network *network)
     if (status == 0)
         status = add_default_route(fd, network);
     if (status < 0)
-        console("%s: %s", network->device, strerror(-status));
+        console_failure(status, "", network->device);
     else
         inet_ntop(AF_INET, &network->address, own_address, sizeof own_address);
     close(fd);
@@ -124,7 +124,7 @@ static void set(const char *path, const char *value)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, value, strlen(value)) < 0)
-        console("%s: %s", path, strerror(errno));
+        console_failure(errno, "", path);
     if (fd >= 0)
         close(fd);
 }
@@ -146,7 +146,7 @@ void network_write_resolvers(void)
         unlink(path); /* points to nothing, or to something empty that its owner is not here to fill */
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0 || write(fd, text, sizeof text - 1) < 0)
-        console("%s: %s", path, strerror(errno));
+        console_failure(errno, "", path);
     if (fd >= 0)
         close(fd);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the monitor and the guest's agent say to each other. The only header that both sides share. All
- * integers are little-endian, structs have no padding.
+ * What the monitor and the guest's agent say to each other. Both sides share this header, and base/error.h.
+ * All integers are little-endian, structs have no padding.
  *
  * Boot: when the agent is up (mounts done, warm-up done, ports open) it connects to host port
  * GUEST_PORT_HELLO and sends one struct guest_hello, then closes.

@@ -3,8 +3,8 @@
 
 #include "base64.h"
 
+#include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,25 +56,19 @@ static void collect(const struct json_value *object, struct members *out)
                 memcpy((char *)out + fields[i].offset, &value, sizeof value);
 }
 
-__attribute__((format(printf, 2, 3))) static bool refuse(char *error, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, REQUEST_ERROR_SIZE, format, arguments);
-    va_end(arguments);
-    return false;
-}
+/* The sentence is the client's to read. */
+#define refuse(err, code, ...) error_say(err, code, "parse", "request", __VA_ARGS__)
 
 /* A string that goes into a system call. */
-static bool c_string(const struct json_value *value, const char *name, char **out, char *error)
+static int c_string(const struct json_value *value, const char *name, char **out, struct forkd_error *err)
 {
     if (value->kind != JSON_STRING)
-        return refuse(error, "TypeError: %s: expected a string", name);
+        return refuse(err, EINVAL, "TypeError: %s: expected a string", name);
     struct json_text text = json_string(value);
     if (strlen(text.data) != text.length)
-        return refuse(error, "ValueError: embedded null byte");
+        return refuse(err, EINVAL, "ValueError: embedded null byte");
     *out = text.data;
-    return true;
+    return 0;
 }
 
 static size_t count_items(const struct json_value *container)
@@ -87,70 +81,73 @@ static size_t count_items(const struct json_value *container)
     return count;
 }
 
-static bool take_args(const struct json_value *args, struct request *out, char *error)
+static int take_args(const struct json_value *args, struct request *out, struct forkd_error *err)
 {
     if (!args->start)
-        return refuse(error, "KeyError: 'args'");
+        return refuse(err, EINVAL, "KeyError: 'args'");
     if (args->kind != JSON_ARRAY)
-        return refuse(error, "TypeError: args: expected a list of strings");
+        return refuse(err, EINVAL, "TypeError: args: expected a list of strings");
     size_t count = count_items(args);
     if (count == 0)
-        return refuse(error, "IndexError: list index out of range");
+        return refuse(err, EINVAL, "IndexError: list index out of range");
     if (count > LIST_MAX)
-        return refuse(error, "OSError: [Errno 7] Argument list too long");
+        return refuse(err, E2BIG, "OSError: [Errno 7] Argument list too long");
     out->argv = calloc(count + 1, sizeof *out->argv);
     if (!out->argv)
-        return refuse(error, "MemoryError: too many arguments");
+        return refuse(err, ENOMEM, "MemoryError: too many arguments");
     struct json_walk walk = {0};
     struct json_value item;
-    for (size_t i = 0; json_next_item(args, &walk, &item); i++)
-        if (!c_string(&item, "args", &out->argv[i], error))
-            return false;
-    return true;
+    int status = 0;
+    for (size_t i = 0; status == 0 && json_next_item(args, &walk, &item); i++)
+        status = c_string(&item, "args", &out->argv[i], err);
+    return status;
 }
 
-static bool take_variable(const struct json_text *key, const struct json_value *value, char **out,
-                          char *error)
+static int take_variable(const struct json_text *key, const struct json_value *value, char **out,
+                         struct forkd_error *err)
 {
     char *text;
-    if (!c_string(value, "env", &text, error))
-        return false;
+    int status = c_string(value, "env", &text, err);
+    if (status < 0)
+        return status;
     if (key->length == 0 || strlen(key->data) != key->length || strchr(key->data, '='))
-        return refuse(error, "ValueError: illegal environment variable name");
+        return refuse(err, EINVAL, "ValueError: illegal environment variable name");
     size_t size = key->length + strlen(text) + 2;
     *out = malloc(size);
     if (!*out)
-        return refuse(error, "MemoryError: environment too large");
+        return refuse(err, ENOMEM, "MemoryError: environment too large");
     snprintf(*out, size, "%s=%s", key->data, text);
-    return true;
+    return 0;
 }
 
-static bool take_environment(const struct json_value *environment, struct request *out, char *error)
+static int take_environment(const struct json_value *environment, struct request *out,
+                            struct forkd_error *err)
 {
     if (!environment->start || environment->kind == JSON_NULL)
-        return true;
+        return 0;
     if (environment->kind != JSON_OBJECT)
-        return refuse(error, "TypeError: env: expected an object of strings");
+        return refuse(err, EINVAL, "TypeError: env: expected an object of strings");
     struct json_text key;
     struct json_value value;
     size_t count = 0;
     size_t capacity = 0;
     for (struct json_walk walk = {0}; json_next_member(environment, &walk, &key, &value); count++) {
         if (count == LIST_MAX)
-            return refuse(error, "OSError: [Errno 7] Argument list too long");
+            return refuse(err, E2BIG, "OSError: [Errno 7] Argument list too long");
         if (count + 1 >= capacity) {
             capacity = capacity ? capacity * 2 : 16;
             char **grown = realloc(out->environment, capacity * sizeof *grown);
             if (!grown)
-                return refuse(error, "MemoryError: environment too large");
+                return refuse(err, ENOMEM, "MemoryError: environment too large");
             out->environment = grown;
         }
         out->environment[count + 1] = NULL;
         out->environment[count] = NULL;
-        if (!take_variable(&key, &value, &out->environment[count], error))
-            return false;
+        int status = take_variable(&key, &value, &out->environment[count], err);
+        if (status < 0)
+            return status;
     }
-    return true;
+    return 0;
 }
 
 /* Other texts are no error: a published client may have a field of this name that means nothing here. */
@@ -159,116 +156,121 @@ static bool follows(const struct json_value *value)
     return value->start && value->kind == JSON_STRING && strcmp(json_string(value).data, "follows") == 0;
 }
 
-static bool take_input(const struct json_value *input, struct request *out, char *error)
+static int take_input(const struct json_value *input, struct request *out, struct forkd_error *err)
 {
     if (!input->start || input->kind == JSON_NULL)
-        return true;
+        return 0;
     if (input->kind != JSON_STRING)
-        return refuse(error, "TypeError: stdin_base64: expected a string");
+        return refuse(err, EINVAL, "TypeError: stdin_base64: expected a string");
     struct json_text text = json_string(input);
     ssize_t length = base64_decode(text.data, text.length, (unsigned char *)text.data);
     if (length < 0)
-        return refuse(error, "ValueError: stdin_base64: not base64");
+        return refuse(err, EINVAL, "ValueError: stdin_base64: not base64");
     out->input = (unsigned char *)text.data;
     out->input_length = (size_t)length;
-    return true;
+    return 0;
 }
 
-static bool take_timeout(const struct json_value *timeout, struct request *out, char *error)
+static int take_timeout(const struct json_value *timeout, struct request *out, struct forkd_error *err)
 {
     if (!timeout->start)
-        return true;
+        return 0;
     if (timeout->kind == JSON_NULL) {
         out->timeout = INFINITY;
-        return true;
+        return 0;
     }
     if (timeout->kind != JSON_NUMBER || !json_number(timeout, &out->timeout))
-        return refuse(error, "TypeError: timeout: expected a number");
-    return true;
+        return refuse(err, EINVAL, "TypeError: timeout: expected a number");
+    return 0;
 }
 
 /* NULL when there is none. */
-static bool take_text(const struct json_value *value, const char *name, const char **out, char *error)
+static int take_text(const struct json_value *value, const char *name, const char **out,
+                     struct forkd_error *err)
 {
     char *text = NULL;
-    if (value->start && value->kind != JSON_NULL && !c_string(value, name, &text, error))
-        return false;
+    int status = value->start && value->kind != JSON_NULL ? c_string(value, name, &text, err) : 0;
     *out = text;
-    return true;
+    return status;
 }
 
-static bool take_exec(const struct members *members, struct request *out, char *error)
+static int take_exec(const struct members *members, struct request *out, struct forkd_error *err)
 {
     out->timeout = DEFAULT_EXEC_TIMEOUT;
-    if (!take_text(&members->cwd, "cwd", &out->cwd, error) ||
-        !take_text(&members->user, "user", &out->user, error))
-        return false;
     out->input_follows = follows(&members->follows);
     out->stream = members->stream.start && members->stream.kind == JSON_TRUE;
-    return take_timeout(&members->timeout, out, error) && take_args(&members->args, out, error) &&
-           take_environment(&members->environment, out, error) && take_input(&members->input, out, error);
+    int status = take_text(&members->cwd, "cwd", &out->cwd, err);
+    if (status == 0)
+        status = take_text(&members->user, "user", &out->user, err);
+    if (status == 0)
+        status = take_timeout(&members->timeout, out, err);
+    if (status == 0)
+        status = take_args(&members->args, out, err);
+    if (status == 0)
+        status = take_environment(&members->environment, out, err);
+    return status == 0 ? take_input(&members->input, out, err) : status;
 }
 
-static bool take_eval(const struct members *members, struct request *out, char *error)
+static int take_eval(const struct members *members, struct request *out, struct forkd_error *err)
 {
     out->timeout = INFINITY;
     if (!members->code.start)
-        return refuse(error, "KeyError: 'code'");
+        return refuse(err, EINVAL, "KeyError: 'code'");
     if (members->code.kind != JSON_STRING)
-        return refuse(error, "TypeError: code: expected a string");
+        return refuse(err, EINVAL, "TypeError: code: expected a string");
     out->code = json_string(&members->code);
-    return take_timeout(&members->timeout, out, error);
+    return take_timeout(&members->timeout, out, err);
 }
 
-static bool take_action(const struct members *members, struct request *out, char *error)
+static int take_action(const struct members *members, struct request *out, struct forkd_error *err)
 {
     if (!members->action.start || members->action.kind == JSON_NULL)
-        return refuse(error, "unknown action: None");
+        return refuse(err, EINVAL, "unknown action: None");
     if (members->action.kind != JSON_STRING)
-        return refuse(error, "unknown action: not a string");
+        return refuse(err, EINVAL, "unknown action: not a string");
     const char *action = json_string(&members->action).data;
     if (strcmp(action, "ping") == 0) {
         out->action = REQUEST_PING;
-        return true;
+        return 0;
     }
     if (strcmp(action, "exec") == 0) {
         out->action = REQUEST_EXEC;
-        return take_exec(members, out, error);
+        return take_exec(members, out, err);
     }
     if (strcmp(action, "eval") == 0) {
         out->action = REQUEST_EVAL;
-        return take_eval(members, out, error);
+        return take_eval(members, out, err);
     }
     if (strcmp(action, "unmount") == 0) {
         out->action = REQUEST_UNMOUNT;
-        return true;
+        return 0;
     }
     if (strcmp(action, "mount") == 0) {
         out->action = REQUEST_MOUNT;
-        return true;
+        return 0;
     }
     if (strcmp(action, "shutdown") == 0) {
         out->action = REQUEST_SHUTDOWN;
-        return true;
+        return 0;
     }
-    return refuse(error, "unknown action: '%.100s'", action);
+    return refuse(err, EINVAL, "unknown action: '%.100s'", action);
 }
 
-bool request_parse(char *text, size_t length, struct request *out, char error[REQUEST_ERROR_SIZE])
+int request_parse(char *text, size_t length, struct request *out, struct forkd_error *err)
 {
     *out = (struct request){0};
     struct json_value document;
     struct json_problem problem;
     if (!json_parse(text, length, &document, &problem))
-        return refuse(error, "JSONDecodeError: %s (char %zu)", problem.what, problem.offset);
+        return refuse(err, EINVAL, "JSONDecodeError: %s (char %zu)", problem.what, problem.offset);
     if (document.kind != JSON_OBJECT)
-        return refuse(error, "TypeError: expected an object");
+        return refuse(err, EINVAL, "TypeError: expected an object");
     struct members members = {0};
     collect(&document, &members);
-    if (take_action(&members, out, error))
-        return true;
-    request_free(out);
-    return false;
+    int status = take_action(&members, out, err);
+    if (status < 0)
+        request_free(out);
+    return status;
 }
 
 void request_free(struct request *request)

@@ -6,6 +6,7 @@
 #ifndef FORKD_GUEST_REQUEST_H
 #define FORKD_GUEST_REQUEST_H
 
+#include "base/error.h"
 #include "json.h"
 
 #include <stdbool.h>
@@ -36,13 +37,11 @@ struct request {
     struct json_text code;
 };
 
-#define REQUEST_ERROR_SIZE 256
-
 /*
- * `text` is decoded in place and must live as long as the request. On failure returns false and puts an error
- * in Python's form ("KeyError: 'args'") into `error`; nothing needs to be freed then.
+ * `text` is decoded in place and must live as long as the request. Returns 0 or a negative errno, with a
+ * sentence in Python's form ("KeyError: 'args'"); nothing needs to be freed then.
  */
-bool request_parse(char *text, size_t length, struct request *out, char error[REQUEST_ERROR_SIZE]);
+int request_parse(char *text, size_t length, struct request *out, struct forkd_error *err);
 void request_free(struct request *request);
 
 #endif

@@ -80,7 +80,7 @@ void reseed_begin(const struct reseed *reseed, const struct child *interpreter)
     ask_interpreter(interpreter);
 }
 
-/* The next answer, if there is one: 1, 0 when there is none yet, -1 when there will be none any more. */
+/* The next answer, if there is one: 1, 0 when there is none yet, -EPIPE when there will be none any more. */
 static int take_answer(const struct reseed *reseed, pid_t *pid, bool *good)
 {
     unsigned char record[RESEED_RECORD];
@@ -88,7 +88,7 @@ static int take_answer(const struct reseed *reseed, pid_t *pid, bool *good)
     if (got < 0)
         return 0;
     if (got < (ssize_t)sizeof record)
-        return -1;
+        return -EPIPE;
     uint32_t number;
     memcpy(&number, record, sizeof number);
     *pid = (pid_t)le32toh(number);
@@ -115,7 +115,7 @@ static int await_interpreter(const struct reseed *reseed, const struct child *in
         if (ready > 0 && fds[1].revents)
             return 0;
         if (taken < 0) /* it is dying, or has closed its end, and cannot answer */
-            return poll(&fds[1], 1, DYING_MS) > 0 ? 0 : -EPIPE;
+            return poll(&fds[1], 1, DYING_MS) > 0 ? 0 : taken;
         if (clock_now_ms() >= deadline)
             return -ETIMEDOUT;
         if (ready == 0)

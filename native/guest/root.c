@@ -83,29 +83,22 @@ static int enter(void)
     return 0;
 }
 
-int root_switch(const char *cmdline, char *why, size_t size)
+int root_switch(const char *cmdline, struct forkd_error *err)
 {
     char device[128];
     char type[32];
     if (!cmdline_value(cmdline, "root", device, sizeof device))
         snprintf(device, sizeof device, "/dev/vda");
     bool typed = cmdline_value(cmdline, "rootfstype", type, sizeof type);
-    if (strncmp(device, "/dev/", 5) != 0) {
-        snprintf(why, size, "root=%s: only names in /dev are understood", device);
-        return -EINVAL;
-    }
-    for (int64_t end = clock_now_ms() + DEVICE_WAIT_MS; access(device, F_OK) < 0; clock_sleep_ms(10)) {
-        if (clock_now_ms() >= end) {
-            snprintf(why, size, "root device %s did not appear", device);
-            return -ENODEV;
-        }
-    }
+    if (strncmp(device, "/dev/", 5) != 0)
+        return error_say(err, EINVAL, "check", device, "root=%s: only names in /dev are understood", device);
+    for (int64_t end = clock_now_ms() + DEVICE_WAIT_MS; access(device, F_OK) < 0; clock_sleep_ms(10))
+        if (clock_now_ms() >= end)
+            return error_say(err, ENODEV, "open", device, "root device %s did not appear", device);
     mkdir(NEW_ROOT, 0755);
     bool read_only = cmdline_has(cmdline, "ro") && !cmdline_has(cmdline, "rw");
     int status = mounts_device(device, NEW_ROOT, typed ? type : NULL, read_only);
     if (status == 0)
         status = enter();
-    if (status < 0)
-        snprintf(why, size, "root device %s: %s", device, strerror(-status));
-    return status;
+    return status < 0 ? error_set(err, status, "root device", device, NULL) : 0;
 }

@@ -22,7 +22,7 @@ struct plan {
 };
 
 struct failure {
-    int error;
+    int status; /* negative errno */
     enum { OF_PROGRAM, OF_FOLDER, OF_USER } of;
 };
 
@@ -100,13 +100,13 @@ static char *list_candidates(const char *name, const char *path)
 static int try_exec(const struct plan *plan)
 {
     bool searched = !strchr(plan->options->argv[0], '/');
-    int reason = ENOENT;
+    int status = -ENOENT;
     for (char *path = plan->candidates; *path; path += strlen(path) + 1) {
         execve(path, plan->options->argv, plan->environment);
-        if (reason == ENOENT && (errno != ENOTDIR || !searched))
-            reason = errno;
+        if (status == -ENOENT && (errno != ENOTDIR || !searched))
+            status = -errno;
     }
-    return reason;
+    return status;
 }
 
 static int set_up_child(const struct plan *plan)
@@ -115,10 +115,10 @@ static int set_up_child(const struct plan *plan)
     setsid();
     for (int i = 0; i < 3; i++)
         if (dup2(options->stdio[i], i) < 0)
-            return errno;
+            return -errno;
     for (int i = 0; i < 2; i++)
         if (options->keep[i] >= 0 && fcntl(options->keep[i], F_SETFD, 0) < 0)
-            return errno;
+            return -errno;
     /* The agent is protected from the OOM killer; what it starts must not be. May fail outside a guest. */
     int adjust = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (adjust >= 0)
@@ -156,7 +156,7 @@ static int become(const struct image *image)
     if (syscall(SYS_setgroups, image->group_count, image->groups) < 0 ||
         syscall(SYS_setresgid, image->gid, image->gid, image->gid) < 0 ||
         syscall(SYS_setresuid, image->uid, image->uid, image->uid) < 0)
-        return errno;
+        return -errno;
     return 0;
 }
 
@@ -164,23 +164,47 @@ _Noreturn static void run_child(const struct plan *plan)
 {
     const struct image *image = plan->options->image;
     const char *folder = folder_of(plan->options);
-    struct failure failure = {.error = set_up_child(plan)};
+    struct failure failure = {.status = set_up_child(plan)};
     /* Before the user changes, as Docker does it: the folder may be below one that is not the user's. */
-    if (!failure.error && folder && chdir(folder) < 0)
-        failure = (struct failure){.error = errno, .of = OF_FOLDER};
-    if (!failure.error && image)
-        failure = (struct failure){.error = become(image), .of = OF_USER};
-    if (!failure.error)
-        failure = (struct failure){.error = try_exec(plan), .of = OF_PROGRAM};
+    if (failure.status == 0 && folder && chdir(folder) < 0)
+        failure = (struct failure){.status = -errno, .of = OF_FOLDER};
+    if (failure.status == 0 && image)
+        failure = (struct failure){.status = become(image), .of = OF_USER};
+    if (failure.status == 0)
+        failure = (struct failure){.status = try_exec(plan), .of = OF_PROGRAM};
     (void)!write(plan->report, &failure, sizeof failure);
     _exit(127);
 }
 
-static int start(struct plan *plan, struct child *out, const char **culprit)
+int spawn_error(struct forkd_error *err, int code, const char *operation, const char *object)
 {
+    int error = code < 0 ? -code : code;
+    const char *type = "OSError";
+    if (error == ENOENT)
+        type = "FileNotFoundError";
+    else if (error == EACCES || error == EPERM)
+        type = "PermissionError";
+    else if (error == ENOTDIR)
+        type = "NotADirectoryError";
+    return error_say(err, error, operation, object, "%s: [Errno %d] %s: '%.200s'", type, error,
+                     strerror(error), object);
+}
+
+static int say_failure(const struct plan *plan, const struct failure *failure, struct forkd_error *err)
+{
+    if (failure->of == OF_FOLDER)
+        return spawn_error(err, failure->status, "enter", folder_of(plan->options));
+    if (failure->of == OF_USER)
+        return spawn_error(err, failure->status, "become", "the user of the image");
+    return spawn_error(err, failure->status, SPAWN_PROGRAM, plan->options->argv[0]);
+}
+
+static int start(struct plan *plan, struct child *out, struct forkd_error *err)
+{
+    const char *name = plan->options->argv[0];
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0)
-        return -errno;
+        return spawn_error(err, errno, SPAWN_PROGRAM, name);
     plan->report = report[1];
     pid_t pid = fork();
     if (pid == 0)
@@ -189,7 +213,7 @@ static int start(struct plan *plan, struct child *out, const char **culprit)
     close(report[1]);
     if (pid < 0) {
         close(report[0]);
-        return -error;
+        return spawn_error(err, error, SPAWN_PROGRAM, name);
     }
     struct failure failure;
     ssize_t got;
@@ -200,29 +224,25 @@ static int start(struct plan *plan, struct child *out, const char **culprit)
     *out = (struct child){.pid = pid, .pidfd = -1};
     if (got == sizeof failure) {
         child_reap(out);
-        if (failure.of == OF_FOLDER)
-            *culprit = folder_of(plan->options);
-        else if (failure.of == OF_USER)
-            *culprit = "the user of the image";
-        return -failure.error;
+        return say_failure(plan, &failure, err);
     }
     out->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (out->pidfd < 0) {
         error = errno;
         child_kill(out);
         child_reap(out);
-        return -error;
+        return spawn_error(err, error, SPAWN_PROGRAM, name);
     }
     return 0;
 }
 
-int spawn(const struct spawn_options *options, struct child *out, const char **culprit)
+int spawn(const struct spawn_options *options, struct child *out, struct forkd_error *err)
 {
-    *culprit = options->argv[0];
     struct plan plan = {.options = options, .environment = merge_environment(options)};
     if (plan.environment)
         plan.candidates = list_candidates(options->argv[0], find_path(plan.environment));
-    int status = plan.candidates ? start(&plan, out, culprit) : -ENOMEM;
+    int status =
+        plan.candidates ? start(&plan, out, err) : spawn_error(err, ENOMEM, SPAWN_PROGRAM, options->argv[0]);
     free(plan.candidates);
     free(plan.environment);
     return status;
@@ -243,16 +263,4 @@ int child_reap(struct child *child)
         close(child->pidfd);
     *child = (struct child){.pidfd = -1};
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-void spawn_error_text(int error, const char *name, char *out, size_t size)
-{
-    const char *type = "OSError";
-    if (error == ENOENT)
-        type = "FileNotFoundError";
-    else if (error == EACCES || error == EPERM)
-        type = "PermissionError";
-    else if (error == ENOTDIR)
-        type = "NotADirectoryError";
-    snprintf(out, size, "%s: [Errno %d] %s: '%.200s'", type, error, strerror(error), name);
 }

@@ -3,9 +3,9 @@
 #ifndef FORKD_GUEST_SPAWN_H
 #define FORKD_GUEST_SPAWN_H
 
+#include "base/error.h"
 #include "image.h"
 
-#include <stddef.h>
 #include <sys/types.h>
 
 struct spawn_options {
@@ -23,19 +23,19 @@ struct child {
     int pidfd; /* readable when it has ended */
 };
 
-/*
- * Returns 0 once the program runs, or a negative errno. *culprit is then the name of what it is about: of
- * the program, unless the folder or the user was the reason.
- */
-int spawn(const struct spawn_options *options, struct child *out, const char **culprit);
+/* The operation of an error whose object is the program, and not its folder or user. */
+#define SPAWN_PROGRAM "execute"
+
+/* Returns 0 once the program runs, or a negative errno, with a sentence as spawn_error makes it. */
+int spawn(const struct spawn_options *options, struct child *out, struct forkd_error *err);
+
+/* An error in Python's words: "FileNotFoundError: [Errno 2] No such file or directory: 'object'". */
+int spawn_error(struct forkd_error *err, int code, const char *operation, const char *object);
 
 /* The process group gets SIGKILL. Safe until child_reap: the zombie keeps its number taken. */
 void child_kill(const struct child *child);
 
 /* Waits for the end. Returns the exit status, or minus the number of the signal. */
 int child_reap(struct child *child);
-
-/* In Python's words: "FileNotFoundError: [Errno 2] No such file or directory: 'name'". */
-void spawn_error_text(int error, const char *name, char *out, size_t size);
 
 #endif

@@ -29,11 +29,12 @@ void volumes_init(const char *cmdline)
         return;
     const char *rest = list;
     while (volume_count < VOLUMES_MAX) {
-        int found = cmdline_next_mount(&rest, &volumes[volume_count]);
+        struct forkd_error err;
+        int found = cmdline_next_mount(&rest, &volumes[volume_count], &err);
         if (found == 0)
             return;
         if (found < 0)
-            console("forkd.mounts: malformed entry: %s", volumes[volume_count].target);
+            console_error(&err);
         else
             volume_count++;
     }
@@ -66,21 +67,23 @@ static int mount_one(const struct cmdline_mount *volume)
     for (int64_t end = clock_now_ms() + DEVICE_WAIT_MS; access(device, F_OK) < 0 && clock_now_ms() < end;)
         clock_sleep_ms(10);
     int status = mounts_device(device, volume->target, NULL, volume->read_only);
-    if (status < 0)
-        console("volume %s on %s: %s", device, volume->target, strerror(-status));
+    if (status < 0) {
+        struct forkd_error err;
+        error_say(&err, status, "mount", device, "volume %s on %s: %s", device, volume->target,
+                  strerror(-status));
+        console_error(&err);
+    }
     return status;
 }
 
-int volumes_mount(const char **failed)
+int volumes_mount(struct forkd_error *err)
 {
     int status = 0;
     pthread_mutex_lock(&turn);
     for (size_t i = 0; i < volume_count; i++) {
         int mounted = is_mounted(&volumes[i]) ? 0 : mount_one(&volumes[i]);
-        if (status < 0 || mounted == 0)
-            continue;
-        status = mounted;
-        *failed = volumes[i].target;
+        if (mounted < 0 && status == 0)
+            status = error_set(err, mounted, "volume on", volumes[i].target, NULL);
     }
     pthread_mutex_unlock(&turn);
     return status;
@@ -90,7 +93,7 @@ static void write_out(const char *target)
 {
     int fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || syncfs(fd) < 0)
-        console("volume on %s: %s", target, strerror(errno));
+        console_failure(errno, "volume on", target);
     if (fd >= 0)
         close(fd);
 }
@@ -102,7 +105,10 @@ void volumes_unmount(struct volumes_busy *busy)
     /* The last first: one may be mounted inside another. */
     for (size_t i = volume_count; i-- > 0;)
         if (!volumes[i].read_only && is_mounted(&volumes[i]) && umount2(volumes[i].target, 0) < 0) {
-            console("volume on %s stays mounted: %s", volumes[i].target, strerror(errno));
+            struct forkd_error err;
+            error_say(&err, errno, "unmount", volumes[i].target, "volume on %s stays mounted: %s",
+                      volumes[i].target, strerror(errno));
+            console_error(&err);
             write_out(volumes[i].target);
             busy->targets[busy->count++] = volumes[i].target;
         }

@@ -15,10 +15,10 @@
 void volumes_init(const char *cmdline);
 
 /*
- * Mounts those that are not. 0, or the negative errno of the first that failed, and where that belongs; the
- * console has them all.
+ * Mounts those that are not. 0, or a negative errno: of the first that failed, whose place is the object of
+ * the error. The console has them all.
  */
-int volumes_mount(const char **failed);
+int volumes_mount(struct forkd_error *err);
 
 struct volumes_busy {
     size_t count;

@@ -25,9 +25,12 @@
 #define INTERRUPT_GRACE 5 /* less than what forkd's own client has beyond a time limit */
 #define READY_MAX ((uint64_t)1 << 20)
 
+/* Of a traceback, what a hello has room for. */
+#define TRACEBACK_MAX ((size_t)383)
+
 /*
- * All to the interpreter: 1, 0 when it has died, -1 at the deadline, if it does not read. Its end is looked
- * for apart from the channel, which a process that it forked may keep open.
+ * All to the interpreter: 1, 0 when it has died, -ETIMEDOUT if it does not read. Its end is looked for apart
+ * from the channel, which a process that it forked may keep open.
  */
 static int send_all(const struct warm *warm, const void *data, size_t length, int64_t deadline)
 {
@@ -51,7 +54,7 @@ static int send_all(const struct warm *warm, const void *data, size_t length, in
         if (ready > 0 && fds[1].revents)
             return 0;
         if (ready == 0 && clock_now_ms() >= deadline)
-            return -1;
+            return -ETIMEDOUT;
     }
     return 1;
 }
@@ -63,7 +66,7 @@ static int send_frame(const struct warm *warm, const char *data, size_t length, 
     return sent > 0 ? send_all(warm, data, length, deadline) : sent;
 }
 
-/* Up to `length` bytes from it: how many, 0 and -1 as above. */
+/* Up to `length` bytes from it: how many, or 0 and -ETIMEDOUT as above. */
 static ssize_t receive(const struct warm *warm, void *out, size_t length, int64_t deadline)
 {
     for (;;) {
@@ -73,7 +76,7 @@ static ssize_t receive(const struct warm *warm, void *out, size_t length, int64_
         };
         int ready = poll(fds, 2, clock_poll_timeout(deadline));
         if (ready == 0 && clock_now_ms() >= deadline)
-            return -1;
+            return -ETIMEDOUT;
         if (ready <= 0)
             continue;
         /* NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): it does not wait */
@@ -102,8 +105,8 @@ static int receive_header(const struct warm *warm, uint64_t *length, int64_t dea
     return 1;
 }
 
-/* Ends the interpreter, whatever it does, and tells how it ended. */
-static void end(struct warm *warm, char *how, size_t size)
+/* Ends the interpreter, whatever it does: -ECHILD, and how it ended. */
+static int end(struct warm *warm, struct forkd_error *err)
 {
     pthread_mutex_lock(&warm->life);
     child_kill(&warm->child);
@@ -113,42 +116,48 @@ static void end(struct warm *warm, char *how, size_t size)
     close(warm->channel);
     warm->channel = -1;
     if (code < 0)
-        snprintf(how, size, "the interpreter was killed by signal %d", -code);
-    else
-        snprintf(how, size, "the interpreter ended with exit status %d", code);
+        return error_say(err, ECHILD, "run", warm->python, "the interpreter was killed by signal %d", -code);
+    return error_say(err, ECHILD, "run", warm->python, "the interpreter ended with exit status %d", code);
 }
 
 /* ... after it died by itself. The status is its own: a zombie cannot be killed again. */
-static void bury(struct warm *warm, char *how, size_t size)
+static int bury(struct warm *warm, struct forkd_error *err)
 {
     struct pollfd dead = {.fd = warm->child.pidfd, .events = POLLIN};
     poll(&dead, 1, INTERRUPT_GRACE * 1000); /* it may have closed the channel and be about to exit */
-    end(warm, how, size);
-    console("%s", how);
+    int status = end(warm, err);
+    console_error(err);
+    return status;
 }
 
-/* On stdin the script is no file in the image and no long argument in the list of processes. */
+/*
+ * On stdin the script is no file in the image and no long argument in the list of processes. A descriptor, or
+ * a negative errno.
+ */
 static int open_script(void)
 {
     int fd = memfd_create("forkd-warm", MFD_CLOEXEC);
-    if (fd >= 0 && (write(fd, warm_py, sizeof warm_py - 1) < 0 || lseek(fd, 0, SEEK_SET) < 0)) {
+    if (fd < 0)
+        return -errno;
+    if (write(fd, warm_py, sizeof warm_py - 1) < 0 || lseek(fd, 0, SEEK_SET) < 0) {
+        int error = errno;
         close(fd);
-        return -1;
+        return -error;
     }
     return fd;
 }
 
-static int launch(struct warm *warm, const char **culprit)
+static int launch(struct warm *warm, struct forkd_error *err)
 {
     int channel[2];
     struct reseed reseed;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) < 0)
-        return -errno;
+        return spawn_error(err, errno, SPAWN_PROGRAM, warm->python);
     int answers = reseed_open(&reseed);
     if (answers < 0) {
         close(channel[0]);
         close(channel[1]);
-        return answers;
+        return spawn_error(err, answers, SPAWN_PROGRAM, warm->python);
     }
     int input = open_script();
     int output = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -164,7 +173,8 @@ static int launch(struct warm *warm, const char **culprit)
         .blocked_signal = RESEED_SIGNAL, /* until its handler is there; its default would be death */
     };
     pthread_mutex_lock(&warm->life);
-    int status = spawn(&options, &warm->child, culprit);
+    int status =
+        input < 0 ? spawn_error(err, input, SPAWN_PROGRAM, warm->python) : spawn(&options, &warm->child, err);
     warm->reseed = reseed;
     pthread_mutex_unlock(&warm->life);
     if (input >= 0)
@@ -181,38 +191,40 @@ static int launch(struct warm *warm, const char **culprit)
     return 0;
 }
 
-static void take_ready(struct warm *warm, char *text, size_t length, char *why, size_t why_size)
+/* What the interpreter says when it is warm; of two equal names the last counts. */
+static int take_ready(struct warm *warm, char *text, size_t length, struct forkd_error *err)
 {
     struct json_value ready;
     struct json_problem problem;
     struct json_walk walk = {0};
     struct json_text key;
     struct json_value value;
+    struct json_text error = {.data = ""};
     if (!json_parse(text, length, &ready, &problem) || ready.kind != JSON_OBJECT)
-        return;
+        return 0;
     while (json_next_member(&ready, &walk, &key, &value)) {
         if (value.kind != JSON_STRING)
             continue;
         struct json_text string = json_string(&value);
         if (strcmp(key.data, "numpy_version") == 0)
             snprintf(warm->numpy_version, sizeof warm->numpy_version, "%s", string.data);
-        /* The end of a traceback says most. */
-        size_t skip = string.length < why_size ? 0 : string.length - why_size + 1;
         if (strcmp(key.data, "error") == 0)
-            snprintf(why, why_size, "%s", string.data + skip);
+            error = string;
     }
+    /* The end of a traceback says most. */
+    size_t skip = error.length > TRACEBACK_MAX ? error.length - TRACEBACK_MAX : 0;
+    const char *said = error.data + skip;
+    return *said ? error_say(err, EINVAL, "warm up", warm->python, "%s", said) : 0;
 }
 
 /* Waits for the end of the warm-up, as long as it takes: whoever boots the VM has a bound on that. */
-static int warm_up(struct warm *warm, char *why, size_t why_size)
+static int warm_up(struct warm *warm, struct forkd_error *err)
 {
     const char *code = warm->code ? warm->code : "";
     uint64_t length = 0;
     if (send_frame(warm, code, strlen(code), CLOCK_NEVER) <= 0 ||
-        receive_header(warm, &length, CLOCK_NEVER) <= 0 || length > READY_MAX) {
-        bury(warm, why, why_size);
-        return -ECHILD;
-    }
+        receive_header(warm, &length, CLOCK_NEVER) <= 0 || length > READY_MAX)
+        return bury(warm, err);
     char *text = calloc(1, length + 1);
     size_t used = 0;
     while (text && used < length) {
@@ -223,26 +235,19 @@ static int warm_up(struct warm *warm, char *why, size_t why_size)
     }
     if (used < length) {
         free(text);
-        bury(warm, why, why_size);
-        return -ECHILD;
+        return bury(warm, err);
     }
     pthread_mutex_lock(&warm->life);
-    take_ready(warm, text, used, why, why_size);
+    int status = take_ready(warm, text, used, err);
     pthread_mutex_unlock(&warm->life);
     free(text);
-    return *why ? -EINVAL : 0;
+    return status;
 }
 
-static int bring_up(struct warm *warm, char *why, size_t why_size)
+static int bring_up(struct warm *warm, struct forkd_error *err)
 {
-    *why = '\0';
-    const char *culprit = warm->python;
-    int status = launch(warm, &culprit);
-    if (status < 0) {
-        spawn_error_text(-status, culprit, why, why_size);
-        return status;
-    }
-    return warm_up(warm, why, why_size);
+    int status = launch(warm, err);
+    return status < 0 ? status : warm_up(warm, err);
 }
 
 void warm_init(struct warm *warm, const struct image *image, const char *const *pythons, const char *code)
@@ -260,14 +265,14 @@ void warm_init(struct warm *warm, const struct image *image, const char *const *
             warm->python = *pythons;
 }
 
-int warm_start(struct warm *warm, char *why, size_t why_size)
+int warm_start(struct warm *warm, struct forkd_error *err)
 {
-    if (!warm->python) {
-        snprintf(why, why_size, "%s", warm->code ? "there is warm-up code, but no Python in the image" : "");
-        return warm->code ? -ENOENT : 0;
-    }
+    if (!warm->python && !warm->code)
+        return 0;
+    if (!warm->python)
+        return error_say(err, ENOENT, "find", "python3", "there is warm-up code, but no Python in the image");
     turn_take(&warm->turn, -1, CLOCK_NEVER);
-    int status = bring_up(warm, why, why_size);
+    int status = bring_up(warm, err);
     turn_give(&warm->turn);
     return status;
 }
@@ -321,7 +326,8 @@ static enum outcome await_answer(const struct warm *warm, int client, int64_t de
 static void evaluate(struct warm *warm, const struct request *request, int64_t deadline,
                      struct writer *writer)
 {
-    char error[256];
+    struct forkd_error err;
+    char error[sizeof err.text + 16];
     uint64_t length = 0;
     int got = send_frame(warm, request->code.data, request->code.length, deadline);
     if (got > 0) {
@@ -330,43 +336,43 @@ static void evaluate(struct warm *warm, const struct request *request, int64_t d
             syscall(SYS_pidfd_send_signal, warm->child.pidfd, SIGINT, NULL, 0);
             outcome = await_answer(warm, -1, clock_deadline(INTERRUPT_GRACE));
         }
-        got = outcome == ANSWERED ? receive_header(warm, &length, CLOCK_NEVER) : -1;
+        got = outcome == ANSWERED ? receive_header(warm, &length, CLOCK_NEVER) : -ETIMEDOUT;
     }
     if (got < 0) {
-        end(warm, error, sizeof error);
+        end(warm, NULL);
         snprintf(error, sizeof error,
                  "TimeoutExpired: eval timed out after %g seconds; the interpreter had to be killed",
                  request->timeout);
         reply_error(writer, error, REPLY_TIMED_OUT);
     } else if (got == 0) {
-        memcpy(error, "RuntimeError: ", 15);
-        bury(warm, error + 14, sizeof error - 14);
+        bury(warm, &err);
+        snprintf(error, sizeof error, "RuntimeError: %s", err.text);
         reply_error(writer, error, REPLY_NO_CODE);
     } else if (!pass_on(warm, length, writer)) {
-        bury(warm, error, sizeof error);
-        writer->error = EPIPE; /* a reply that was begun cannot become another one */
+        bury(warm, &err);
+        writer->error = -EPIPE; /* a reply that was begun cannot become another one */
     }
 }
 
 static void wait_and_evaluate(struct warm *warm, const struct request *request, struct writer *writer)
 {
-    char why[256];
+    struct forkd_error err;
+    char error[sizeof err.text + 64];
     int64_t deadline = clock_deadline(request->timeout);
     int status = turn_take(&warm->turn, writer->fd, deadline);
     if (status < 0) {
-        snprintf(why, sizeof why, "TimeoutExpired: another eval was not done after %g seconds",
+        snprintf(error, sizeof error, "TimeoutExpired: another eval was not done after %g seconds",
                  request->timeout);
-        reply_error(writer, why, REPLY_TIMED_OUT);
+        reply_error(writer, error, REPLY_TIMED_OUT);
         return;
     }
     if (warm->channel < 0)
-        bring_up(warm, why, sizeof why);
+        bring_up(warm, &err);
     if (warm->channel >= 0) {
         evaluate(warm, request, deadline, writer);
         writer_flush(writer);
     } else {
-        char error[320];
-        snprintf(error, sizeof error, "RuntimeError: the interpreter does not start: %s", why);
+        snprintf(error, sizeof error, "RuntimeError: the interpreter does not start: %s", err.text);
         reply_error(writer, error, REPLY_NO_CODE);
     }
     turn_give(&warm->turn);
@@ -382,12 +388,12 @@ void warm_eval(struct warm *warm, const struct request *request, struct writer *
 
 void warm_revive(struct warm *warm)
 {
-    char why[256];
+    struct forkd_error err;
     if (!warm->python)
         return;
     turn_take(&warm->turn, -1, CLOCK_NEVER);
-    if (warm->channel < 0 && bring_up(warm, why, sizeof why) < 0)
-        console("warm-up after a restart: %s", why);
+    if (warm->channel < 0 && bring_up(warm, &err) < 0)
+        console("warm-up after a restart: %s", err.text);
     turn_give(&warm->turn);
 }
 

@@ -36,9 +36,9 @@ void warm_init(struct warm *warm, const struct image *image, const char *const *
 
 /*
  * Starts the interpreter and waits for its warm-up. Having none is no error, unless there is `code` to run.
- * On failure returns a negative errno and says why; if the interpreter itself runs, it serves all the same.
+ * Returns 0 or a negative errno; if the interpreter itself runs, it serves all the same.
  */
-int warm_start(struct warm *warm, char *why, size_t why_size);
+int warm_start(struct warm *warm, struct forkd_error *err);
 
 /*
  * Writes the reply line; it may not be flushed. When its time is over, or its client goes away, the

@@ -27,7 +27,7 @@ int writer_flush(struct writer *writer)
         if (sent > 0)
             writer->start += (size_t)sent;
         else if (sent == 0 || errno != EINTR)
-            writer->error = sent == 0 ? EIO : errno;
+            writer->error = sent == 0 ? -EIO : -errno;
     }
     writer->start = 0;
     writer->used = 0;
@@ -44,7 +44,7 @@ void writer_push(struct writer *writer)
         else if (sent < 0 && errno == EAGAIN)
             return;
         else if (sent == 0 || errno != EINTR)
-            writer->error = sent == 0 ? EIO : errno;
+            writer->error = sent == 0 ? -EIO : -errno;
     }
     writer->start = 0;
     writer->used = 0;

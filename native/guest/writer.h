@@ -14,7 +14,7 @@
 
 struct writer {
     int fd;
-    int error;    /* positive errno */
+    int error;    /* 0 or a negative errno */
     size_t start; /* what is before it has been sent */
     size_t used;
     char data[WRITER_SIZE];
@@ -38,7 +38,7 @@ void writer_string(struct writer *writer, const void *data, size_t length);
 /* The same in base64. */
 void writer_base64(struct writer *writer, const void *data, size_t length);
 
-/* Writes everything out, however long it takes. Returns 0 or a positive errno. */
+/* Writes everything out, however long it takes. Returns 0 or a negative errno. */
 int writer_flush(struct writer *writer);
 
 /* Sends what a socket takes without waiting. */

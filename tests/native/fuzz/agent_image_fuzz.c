@@ -31,7 +31,7 @@ static char *next_text(const uint8_t **data, size_t *size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct image image;
-    char why[IMAGE_WHY_SIZE] = "";
+    struct forkd_error err = {0};
     char *passwd = next_text(&data, &size);
     char *group = next_text(&data, &size);
     char *json = malloc(size + 1);
@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0)
         memcpy(json, data, size);
     json[size] = '\0';
-    if (image_parse(json, size, passwd, group, &image, why) == 0) {
+    if (image_parse(json, size, passwd, group, &image, &err) == 0) {
         if (image.uid > INT32_MAX || image.gid > INT32_MAX || !*image.cwd)
             abort();
         for (char **variable = image.environment; *variable; variable++)
@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 abort();
         free(image_find_program(&image, "x"));
         image_free(&image);
-    } else if (!*why || !memchr(why, '\0', sizeof why)) {
+    } else if (err.code >= 0 || !*err.text || !memchr(err.text, '\0', sizeof err.text)) {
         abort();
     }
     free(json);

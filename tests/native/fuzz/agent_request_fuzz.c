@@ -19,7 +19,7 @@ static size_t touch(char *const *list)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct request request;
-    char error[REQUEST_ERROR_SIZE];
+    struct forkd_error err = {0};
     /* One byte more, as in a struct line; it is not part of the text. */
     char *text = malloc(size + 1);
     if (!text)
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0)
         memcpy(text, data, size);
     text[size] = '\0';
-    if (request_parse(text, size, &request, error)) {
+    if (request_parse(text, size, &request, &err) == 0) {
         size_t total = touch(request.argv) + touch(request.environment);
         total += request.cwd ? strlen(request.cwd) : 0;
         for (size_t i = 0; i < request.input_length; i++)
@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (request.action == REQUEST_EXEC && (total > (size + 1) * 256 || !request.argv[0]))
             abort();
         request_free(&request);
-    } else if (memchr(error, '\0', sizeof error) == NULL || !*error) {
+    } else if (err.code >= 0 || !*err.text || !memchr(err.text, '\0', sizeof err.text)) {
         abort();
     }
     free(text);

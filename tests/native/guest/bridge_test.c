@@ -76,7 +76,7 @@ static void a_warm_up_that_is_not_ready_is_served_without(void **state)
     (void)state;
     struct served *served = serve_node("echo hello; sleep 60");
     assert_int_equal(served->status, -EPROTO);
-    assert_non_null(strstr(served->why, "hello"));
+    assert_non_null(strstr(served->err.text, "hello"));
     assert_answer_has(served, "{\"action\":\"ping\"}", "\"warmup_ready\":false}");
     assert_answer(served, EVAL, "{\"error\":\"warmup not ready\",\"exit_code\":1}\n");
     assert_int_equal(serve_node("exit 1")->status, -EPROTO);

@@ -23,8 +23,8 @@ struct served {
     struct agent agent;
     int listener;
     uint16_t port;
-    char why[384];
     int status; /* of the warm-up */
+    struct forkd_error err;
 };
 
 /* Without it there is no test; unlike an assertion, the analyzer knows that this does not return. */
@@ -52,7 +52,7 @@ static inline struct served *serve(const struct agent_options *options)
     if (!given.pythons)
         given.pythons = none;
     agent_init(&served->agent, &given);
-    served->status = agent_warm_up(&served->agent, served->why, sizeof served->why);
+    served->status = agent_warm_up(&served->agent, &served->err);
     served->listener = opened(agent_listen_tcp(INADDR_LOOPBACK, 0));
     struct sockaddr_in name = {0};
     socklen_t length = sizeof name;

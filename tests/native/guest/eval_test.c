@@ -329,7 +329,7 @@ static void a_warm_up_that_fails_is_reported_and_served(void **state)
     (void)state;
     struct served *served = serve_python("import random\nimport no_such_module\n");
     assert_int_equal(served->status, -EINVAL);
-    assert_non_null(strstr(served->why, "ModuleNotFoundError: No module named 'no_such_module'"));
+    assert_non_null(strstr(served->err.text, "ModuleNotFoundError: No module named 'no_such_module'"));
     assert_answer(served, "{\"action\":\"eval\",\"code\":\"7\"}", "{\"result\": \"7\", \"exit_code\": 0}\n");
 }
 

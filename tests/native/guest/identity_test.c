@@ -38,9 +38,9 @@ static void a_good_identity_is_taken(void **state)
 {
     (void)state;
     struct guest_identity identity = good();
-    assert_int_equal(identity_check(&identity), 0);
+    assert_int_equal(identity_check(&identity, NULL), 0);
     memset(identity.hostname, 'a', sizeof identity.hostname - 1);
-    assert_int_equal(identity_check(&identity), 0);
+    assert_int_equal(identity_check(&identity, NULL), 0);
 }
 
 static void bad_identities_are_refused(void **state)
@@ -48,19 +48,19 @@ static void bad_identities_are_refused(void **state)
     (void)state;
     struct guest_identity identity = good();
     identity.magic++;
-    assert_int_equal(identity_check(&identity), -EBADMSG);
+    assert_int_equal(identity_check(&identity, NULL), -EBADMSG);
     identity = good();
     identity.version++;
-    assert_int_equal(identity_check(&identity), -EPROTONOSUPPORT);
+    assert_int_equal(identity_check(&identity, NULL), -EPROTONOSUPPORT);
     identity = good();
     memset(identity.hostname, 'a', sizeof identity.hostname);
-    assert_int_equal(identity_check(&identity), -EINVAL);
+    assert_int_equal(identity_check(&identity, NULL), -EINVAL);
     identity = good();
     identity.hostname[0] = '\0';
-    assert_int_equal(identity_check(&identity), -EINVAL);
+    assert_int_equal(identity_check(&identity, NULL), -EINVAL);
     identity = good();
     identity.hostname[2] = '\n';
-    assert_int_equal(identity_check(&identity), -EINVAL);
+    assert_int_equal(identity_check(&identity, NULL), -EINVAL);
 }
 
 static void assert_content(const char *root, const char *name, const char *expected)

@@ -21,12 +21,12 @@ static const char group[] = "root:x:0:\n"
                             "short:x\n"
                             "wheel:x:10:";
 
-static char why[IMAGE_WHY_SIZE];
+static struct forkd_error err;
 
 static int parse(const char *json, struct image *image)
 {
     char *text = strdup(json);
-    int status = image_parse(text, strlen(text), passwd, group, image, why);
+    int status = image_parse(text, strlen(text), passwd, group, image, &err);
     free(text);
     return status;
 }
@@ -72,8 +72,9 @@ static void assert_refused(const char *json, const char *part)
 {
     struct image image;
     assert_int_equal(parse(json, &image), -EINVAL);
-    if (!strstr(why, part))
-        assert_string_equal(why, part);
+    assert_int_equal(err.code, -EINVAL);
+    if (!strstr(err.text, part))
+        assert_string_equal(err.text, part);
     assert_null(image.environment);
 }
 
@@ -194,8 +195,8 @@ static void a_root_without_image_has_none(void **state)
 {
     (void)state;
     struct image image;
-    assert_int_equal(image_load(root, &image, why), 0);
-    assert_int_equal(image_load("/dev/null", &image, why), 0);
+    assert_int_equal(image_load(root, &image, &err), 0);
+    assert_int_equal(image_load("/dev/null", &image, &err), 0);
 }
 
 static void an_image_without_users_needs_numbers(void **state)
@@ -203,14 +204,14 @@ static void an_image_without_users_needs_numbers(void **state)
     (void)state;
     struct image image;
     write_file("/etc/forkd/image.json", CONFIG("12:34"));
-    assert_int_equal(image_load(root, &image, why), 1);
+    assert_int_equal(image_load(root, &image, &err), 1);
     assert_int_equal(image.uid, 12);
     image_free(&image);
     write_file("/etc/forkd/image.json", CONFIG("app"));
-    assert_int_equal(image_load(root, &image, why), -EINVAL);
+    assert_int_equal(image_load(root, &image, &err), -EINVAL);
     write_file("/etc/passwd", passwd);
     write_file("/etc/group", group);
-    assert_int_equal(image_load(root, &image, why), 1);
+    assert_int_equal(image_load(root, &image, &err), 1);
     assert_int_equal(image.group_count, 2);
     image_free(&image);
 }
@@ -223,13 +224,13 @@ static void what_is_no_file_is_not_waited_for(void **state)
     remove_file("/etc/passwd");
     in_root(path, "/etc/passwd");
     assert_int_equal(mkfifo(path, 0644), 0);
-    assert_int_equal(image_load(root, &image, why), -EINVAL);
-    assert_non_null(strstr(why, "/etc/passwd"));
+    assert_int_equal(image_load(root, &image, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "/etc/passwd"));
     remove_file("/etc/passwd");
     write_file("/etc/passwd", passwd);
     in_root(path, "/etc/group");
     assert_int_equal(truncate(path, (off_t)64 << 20), 0);
-    assert_int_equal(image_load(root, &image, why), -EFBIG);
+    assert_int_equal(image_load(root, &image, &err), -EFBIG);
     remove_file("/etc/group");
 }
 

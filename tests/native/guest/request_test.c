@@ -2,6 +2,7 @@
 /* Requests: each action's fields and the errors for each wrong one. */
 #include "request.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,26 +15,27 @@
 #include <cmocka.h>
 
 static char text[512];
-static char error[REQUEST_ERROR_SIZE];
+static struct forkd_error err;
 static struct request request;
 
-static bool parse(const char *json)
+static int parse(const char *json)
 {
     snprintf(text, sizeof text, "%s", json);
-    return request_parse(text, strlen(text), &request, error);
+    return request_parse(text, strlen(text), &request, &err);
 }
 
 static void assert_refused(const char *json, const char *expected)
 {
-    assert_false(parse(json));
-    if (strncmp(error, expected, strlen(expected)) != 0)
-        assert_string_equal(error, expected);
+    assert_int_equal(parse(json), -EINVAL);
+    assert_int_equal(err.code, -EINVAL);
+    if (strncmp(err.text, expected, strlen(expected)) != 0)
+        assert_string_equal(err.text, expected);
 }
 
 static void exec_with_defaults(void **state)
 {
     (void)state;
-    assert_true(parse("{\"action\":\"exec\",\"args\":[\"ls\",\"-l\"],\"unknown\":{\"x\":[1]}}"));
+    assert_int_equal(parse("{\"action\":\"exec\",\"args\":[\"ls\",\"-l\"],\"unknown\":{\"x\":[1]}}"), 0);
     assert_int_equal(request.action, REQUEST_EXEC);
     assert_string_equal(request.argv[0], "ls");
     assert_string_equal(request.argv[1], "-l");
@@ -51,9 +53,11 @@ static void exec_with_defaults(void **state)
 static void exec_with_everything(void **state)
 {
     (void)state;
-    assert_true(parse("{\"cwd\":\"/tmp\",\"env\":{\"A\":\"1\",\"B\":\"\"},\"stream\":true,\"timeout\":1.5,"
-                      "\"stdin_base64\":\"AP8K\",\"user\":\"app:29\",\"stdin\":\"follows\",\"args\":[\"a\"],"
-                      "\"action\":\"exec\"}"));
+    assert_int_equal(
+        parse("{\"cwd\":\"/tmp\",\"env\":{\"A\":\"1\",\"B\":\"\"},\"stream\":true,\"timeout\":1.5,"
+              "\"stdin_base64\":\"AP8K\",\"user\":\"app:29\",\"stdin\":\"follows\",\"args\":[\"a\"],"
+              "\"action\":\"exec\"}"),
+        0);
     assert_string_equal(request.cwd, "/tmp");
     assert_string_equal(request.user, "app:29");
     assert_true(request.input_follows);
@@ -70,7 +74,7 @@ static void exec_with_everything(void **state)
 static void the_last_of_two_equal_names_counts(void **state)
 {
     (void)state;
-    assert_true(parse("{\"action\":\"exec\",\"args\":[\"a\"],\"action\":\"ping\"}"));
+    assert_int_equal(parse("{\"action\":\"exec\",\"args\":[\"a\"],\"action\":\"ping\"}"), 0);
     assert_int_equal(request.action, REQUEST_PING);
     request_free(&request);
 }
@@ -78,10 +82,10 @@ static void the_last_of_two_equal_names_counts(void **state)
 static void a_null_timeout_is_none(void **state)
 {
     (void)state;
-    assert_true(parse("{\"action\":\"exec\",\"args\":[\"a\"],\"timeout\":null}"));
+    assert_int_equal(parse("{\"action\":\"exec\",\"args\":[\"a\"],\"timeout\":null}"), 0);
     assert_true(isinf(request.timeout));
     request_free(&request);
-    assert_true(parse("{\"action\":\"eval\",\"code\":\"1\\u0000\"}"));
+    assert_int_equal(parse("{\"action\":\"eval\",\"code\":\"1\\u0000\"}"), 0);
     assert_true(isinf(request.timeout));
     assert_int_equal(request.code.length, 2);
     request_free(&request);
@@ -123,8 +127,8 @@ static void a_list_without_end_is_refused_before_it_costs_memory(void **state)
     for (size_t i = 0; i < count; i++, at += 4)
         memcpy(at, ",\"a\"", 4);
     memcpy(at, "]}", 2);
-    assert_false(request_parse(huge, (size_t)(at + 2 - huge), &request, error));
-    assert_string_equal(error, "OSError: [Errno 7] Argument list too long");
+    assert_int_equal(request_parse(huge, (size_t)(at + 2 - huge), &request, &err), -E2BIG);
+    assert_string_equal(err.text, "OSError: [Errno 7] Argument list too long");
     free(huge);
 }
 

@@ -7,6 +7,7 @@
 #include "writer.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,7 +50,7 @@ static void bad_base64_is_refused(void **state)
         "A", "A===", "AA=", "AB==", "AAB=", "A A=", "AA==AA==", "-_--", "AAAA=", "="};
     unsigned char out[16];
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        assert_int_equal(base64_decode(texts[i], strlen(texts[i]), out), -1);
+        assert_int_equal(base64_decode(texts[i], strlen(texts[i]), out), -EINVAL);
     assert_int_equal(base64_decode("AAA", 3, out), 2); /* padding may be left out */
 }
 
@@ -126,18 +127,23 @@ static void volumes_of_the_command_line(void **state)
     (void)state;
     const char *list = "vdb:/data:ro,vdc:/x,bad,vdd:relative,../e:/y,vdf:/z:rw,:/q,vdg:/last";
     struct cmdline_mount mount;
-    assert_int_equal(cmdline_next_mount(&list, &mount), 1);
+    struct forkd_error err;
+    assert_int_equal(cmdline_next_mount(&list, &mount, &err), 1);
     assert_string_equal(mount.device, "vdb");
     assert_string_equal(mount.target, "/data");
     assert_true(mount.read_only);
-    assert_int_equal(cmdline_next_mount(&list, &mount), 1);
+    assert_int_equal(cmdline_next_mount(&list, &mount, &err), 1);
     assert_string_equal(mount.device, "vdc");
     assert_false(mount.read_only);
-    for (int i = 0; i < 5; i++)
-        assert_int_equal(cmdline_next_mount(&list, &mount), -1);
-    assert_int_equal(cmdline_next_mount(&list, &mount), 1);
+    static const char *const malformed[] = {"bad", "vdd:relative", "../e:/y", "vdf:/z:rw", ":/q"};
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(cmdline_next_mount(&list, &mount, &err), -EINVAL);
+        assert_string_equal(err.object, malformed[i]);
+        assert_non_null(strstr(err.text, "forkd.mounts: malformed entry: "));
+    }
+    assert_int_equal(cmdline_next_mount(&list, &mount, &err), 1);
     assert_string_equal(mount.target, "/last");
-    assert_int_equal(cmdline_next_mount(&list, &mount), 0);
+    assert_int_equal(cmdline_next_mount(&list, &mount, &err), 0);
 }
 
 static void network_of_the_command_line(void **state)
