@@ -145,7 +145,7 @@ struct forkd_server; /* the fork server of one snapshot */
  * (forkd_vm_wait). The VM ends when *out is freed or the calling process dies.
  * Errors: -ENOENT/-EACCES a file or /dev/kvm cannot be opened; -ENOEXEC the kernel is in no known format;
  * -EINVAL an option is out of range; -ENOMEM more memory than the host has; -EBUSY a disk or the tap is in
- * use; -ENOTSUP /dev/kvm works without VMX or SVM and runs no stock kernel (never with FORKD_NO_AGENT);
+ * use; -ENOTSUP the kernel is Linux, and /dev/kvm works without VMX or SVM and runs none;
  * -EPIPE forkd-vmm died.
  */
 int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *options, struct forkd_error *err);

@@ -121,8 +121,9 @@ static int load_initrd(const struct guest_memory *memory, int fd, uint64_t *addr
     return read_to_guest(memory, fd, "initrd", 0, *address, length, err);
 }
 
-/* Look for the PVH entry among an ELF note segment's notes. */
-static bool find_pvh_note(const uint8_t *notes, size_t length, uint64_t *entry)
+/* What the notes of an ELF note segment say: the PVH entry, and that it is Linux (which has notes of its own
+ * name: include/linux/elfnote.h). */
+static void read_notes(const uint8_t *notes, size_t length, struct kernel_entry *entry)
 {
     size_t at = 0;
     while (length - at >= sizeof(Elf64_Nhdr)) {
@@ -132,16 +133,17 @@ static bool find_pvh_note(const uint8_t *notes, size_t length, uint64_t *entry)
         size_t name_size = ((size_t)note.n_namesz + 3) & ~(size_t)3;
         size_t value_size = ((size_t)note.n_descsz + 3) & ~(size_t)3;
         if (name_size > length - at || value_size > length - at - name_size)
-            return false;
+            return;
+        if (note.n_namesz == sizeof "Linux" && memcmp(notes + at, "Linux", sizeof "Linux") == 0)
+            entry->is_linux = true;
         if (note.n_type == NOTE_XEN_PHYS32_ENTRY && note.n_namesz == 4 && memcmp(notes + at, "Xen", 4) == 0 &&
             (note.n_descsz == 4 || note.n_descsz == 8)) {
-            *entry = 0;
-            memcpy(entry, notes + at + name_size, note.n_descsz);
-            return true;
+            entry->address = 0;
+            memcpy(&entry->address, notes + at + name_size, note.n_descsz);
+            entry->long_mode = false;
         }
         at += name_size + value_size;
     }
-    return false;
 }
 
 static int load_elf(const struct guest_memory *memory, int fd, const Elf64_Ehdr *header,
@@ -173,11 +175,10 @@ static int load_elf(const struct guest_memory *memory, int fd, const Elf64_Ehdr 
             uint8_t notes[MAX_NOTES];
             if (io_pread(fd, notes, segment->p_filesz, segment->p_offset) < 0)
                 return bad_kernel(err, "the ELF file is cut short");
-            uint64_t address = 0;
-            if (find_pvh_note(notes, segment->p_filesz, &address))
-                *entry = (struct kernel_entry){.address = address, .long_mode = false};
+            read_notes(notes, segment->p_filesz, entry);
         }
     }
+    entry->is_linux |= entry->long_mode;
     return loaded ? 0 : bad_kernel(err, "the ELF file has nothing to load");
 }
 
@@ -203,7 +204,7 @@ static int load_bzimage(const struct guest_memory *memory, int fd, struct setup_
         return error_set(err, ENOMEM, "load", "kernel",
                          "it needs %llu MiB of memory from 0x%llx to unpack itself",
                          (unsigned long long)(needed >> 20), (unsigned long long)address);
-    *entry = (struct kernel_entry){.address = address + ENTRY_64_OFFSET, .long_mode = true};
+    *entry = (struct kernel_entry){.address = address + ENTRY_64_OFFSET, .long_mode = true, .is_linux = true};
     return read_to_guest(memory, fd, "kernel", setup, address, length, err);
 }
 

@@ -12,6 +12,8 @@
 struct kernel_entry {
     uint64_t address;
     bool long_mode; /* the 64-bit boot protocol; otherwise PVH: 32-bit, paging off */
+    bool is_linux;  /* by its format, or by what an ELF file's notes say; an ELF file without PVH's counts as
+                       one */
 };
 
 /*

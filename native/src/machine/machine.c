@@ -190,12 +190,24 @@ static int new_generation_id(struct machine *machine, struct forkd_error *err)
     return 0;
 }
 
+/* Where the kernel's code is emulated, Linux does not get to starting its first program. */
+static int check_flavour(const struct machine *machine, const struct kernel_entry *entry,
+                         struct forkd_error *err)
+{
+    if (!entry->is_linux || machine->host.flavour != HOST_PAGE_TABLES)
+        return 0;
+    return error_set(err, ENOTSUP, "boot", "/dev/kvm",
+                     "it works without VMX or SVM here, and runs no stock Linux kernel; take a host whose "
+                     "processor has them (in /proc/cpuinfo: vmx or svm), or where this is a virtual machine, "
+                     "turn nested virtualisation on");
+}
+
 int machine_boot(struct machine *machine, int kernel_fd, int initrd_fd, const char *command_line,
                  struct forkd_error *err)
 {
     struct kernel_entry entry;
     int result = kernel_load(&machine->memory, kernel_fd, initrd_fd, command_line, &entry, err);
-    if (result < 0)
+    if (result < 0 || (result = check_flavour(machine, &entry, err)) < 0)
         return result;
     uint8_t *tables = guest_memory_at(&machine->memory, PLATFORM_ACPI, PLATFORM_ACPI_SIZE);
     if ((result = acpi_build(tables, PLATFORM_ACPI_SIZE, PLATFORM_ACPI, machine->config.vcpu_count,

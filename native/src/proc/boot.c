@@ -18,17 +18,6 @@ static int check_memory(uint64_t bytes, struct forkd_error *err)
                      (unsigned long long)(bytes >> 20), (unsigned long long)(host >> 20));
 }
 
-/* A guest with an agent is a Linux, which does not get to starting it where the kernel's code is emulated. */
-static int check_flavour(const struct control_boot *message, struct forkd_error *err)
-{
-    if ((message->flags & FORKD_NO_AGENT) != 0 || kvm_flavour() != HOST_PAGE_TABLES)
-        return 0;
-    return error_set(err, ENOTSUP, "boot", "/dev/kvm",
-                     "it works without VMX or SVM here, and runs no stock Linux kernel; take a host whose "
-                     "processor has them (in /proc/cpuinfo: vmx or svm), or where this is a virtual machine, "
-                     "turn nested virtualisation on");
-}
-
 static int boot(struct vm *vm, const struct control_boot *message, const int *fds, uint32_t fd_count,
                 struct forkd_error *err)
 {
@@ -73,9 +62,7 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     close(fds[0]);
     if (initrd >= 0)
         close(initrd);
-    if (result < 0 || (result = check_flavour(message, err)) < 0)
-        return result;
-    return machine_run(&vm->machine, false, err);
+    return result < 0 ? result : machine_run(&vm->machine, false, err);
 }
 
 _Noreturn void vm_process_boot(int channel, const struct control_boot *message, const int *fds,

@@ -64,6 +64,21 @@ static Elf64_Phdr *make_elf(void)
     return segments;
 }
 
+static struct setup_header *make_bzimage(void)
+{
+    memset(image, 0, sizeof image);
+    struct setup_header *header = (struct setup_header *)(image + offsetof(struct boot_params, hdr));
+    *header = (struct setup_header){.setup_sects = 1,
+                                    .boot_flag = 0xaa55,
+                                    .header = 0x53726448,
+                                    .version = 0x020f,
+                                    .xloadflags = XLF_KERNEL_64,
+                                    .pref_address = 0x1000000,
+                                    .init_size = 1 << 20,
+                                    .syssize = (IMAGE_SIZE - 1024) / 16};
+    return header;
+}
+
 static int load(const char *command_line, struct kernel_entry *entry, struct forkd_error *error)
 {
     int fd = memfd_create("kernel", MFD_CLOEXEC);
@@ -91,6 +106,29 @@ static void elf_with_a_pvh_note_enters_there(void **state)
     assert_int_equal(entry.address, 0x1000010);
     assert_memory_equal(memory.host + 0x1000000, image + CODE, 4096);
     assert_string_equal(memory.host + PLATFORM_COMMAND_LINE, "console=ttyS0");
+}
+
+/* What runs on any KVM, and what does not: see check_flavour in machine.c. */
+static void linux_is_told_by_its_note_its_format_or_its_entry(void **state)
+{
+    (void)state;
+    Elf64_Phdr *segments = make_elf();
+    struct kernel_entry entry;
+    assert_int_equal(load("", &entry, NULL), 0);
+    assert_false(entry.is_linux);
+    segments[1].p_filesz = 44;
+    uint32_t note[] = {6, 4, 0x101, 0, 0, 0}; /* LINUX_ELFNOTE_LTO_INFO */
+    memcpy(&note[3], "Linux", 6);
+    memcpy(image + 0x2014, note, sizeof note);
+    assert_int_equal(load("", &entry, NULL), 0);
+    assert_true(entry.is_linux);
+    assert_int_equal(entry.address, 0x1000010);
+    make_elf()[1].p_type = PT_NULL;
+    assert_int_equal(load("", &entry, NULL), 0);
+    assert_true(entry.is_linux);
+    make_bzimage();
+    assert_int_equal(load("", &entry, NULL), 0);
+    assert_true(entry.is_linux);
 }
 
 static void elf_without_a_note_enters_in_long_mode(void **state)
@@ -163,21 +201,6 @@ static void note_that_is_larger_than_its_segment_is_ignored(void **state)
     assert_true(entry.long_mode);
 }
 
-static struct setup_header *make_bzimage(void)
-{
-    memset(image, 0, sizeof image);
-    struct setup_header *header = (struct setup_header *)(image + offsetof(struct boot_params, hdr));
-    *header = (struct setup_header){.setup_sects = 1,
-                                    .boot_flag = 0xaa55,
-                                    .header = 0x53726448,
-                                    .version = 0x020f,
-                                    .xloadflags = XLF_KERNEL_64,
-                                    .pref_address = 0x1000000,
-                                    .init_size = 1 << 20,
-                                    .syssize = (IMAGE_SIZE - 1024) / 16};
-    return header;
-}
-
 static void bzimage_enters_at_its_64_bit_entry(void **state)
 {
     (void)state;
@@ -224,6 +247,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(elf_with_a_pvh_note_enters_there),
+        cmocka_unit_test(linux_is_told_by_its_note_its_format_or_its_entry),
         cmocka_unit_test(elf_without_a_note_enters_in_long_mode),
         cmocka_unit_test(elf_segment_beyond_memory_is_refused),
         cmocka_unit_test(elf_segment_over_low_memory_is_refused),
