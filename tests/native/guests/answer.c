@@ -5,6 +5,7 @@
  * unless the packet begins with 'p', for a ping. It says "ready" when it can be snapshotted, and once more in
  * every child. It halts until the device interrupts it, so that a thousand of them can be alive.
  */
+#include "guest.h"
 #include "virtio.h"
 
 #define PAGES 1024u

@@ -4,6 +4,7 @@
  * every child, once that has said so, all the rest, and then all of it again and again. It prints a dot for
  * each time, and an E for the first write that fails, after which it writes no more.
  */
+#include "guest.h"
 #include "virtio.h"
 
 #define COMMAND_LINE 24 /* offset in hvm_start_info */

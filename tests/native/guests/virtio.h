@@ -3,7 +3,7 @@
 #ifndef FORKD_TESTS_GUESTS_VIRTIO_H
 #define FORKD_TESTS_GUESTS_VIRTIO_H
 
-#include "guest.h"
+#include "access.h"
 
 #define PAGE 4096u
 
@@ -29,7 +29,9 @@
 #define DESC_NEXT 1u
 #define DESC_WRITE 2u
 
+#ifndef QUEUE_SIZE
 #define QUEUE_SIZE 8u
+#endif
 #define RINGS(queue) (0x400000u + (queue) * 4 * PAGE)
 #define DESC(queue) RINGS(queue)
 #define AVAIL(queue) (RINGS(queue) + PAGE)
@@ -55,12 +57,17 @@ static inline void describe(uint32_t queue, uint32_t index, uint32_t buffer, uin
     *at16(address + 14) = (uint16_t)(index + 1);
 }
 
-static inline void offer(uint32_t queue, uint32_t index)
+static inline void add(uint32_t queue, uint32_t index)
 {
     uint16_t next = *at16(AVAIL(queue) + 2);
     *at16(AVAIL(queue) + 4 + next % QUEUE_SIZE * 2) = (uint16_t)index;
     __asm__ volatile("" : : : "memory");
     *at16(AVAIL(queue) + 2) = (uint16_t)(next + 1);
+}
+
+static inline void offer(uint32_t queue, uint32_t index)
+{
+    add(queue, index);
     *at(device + QUEUE_NOTIFY) = queue;
 }
 

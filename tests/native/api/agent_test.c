@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Children with an agent, that of guests/agent: they take their identity, and answer as long as they live. */
+#include "snapshot.h"
+
+#include <sys/wait.h>
+
+#define AGENT_PORT 8888u
+#define PATTERN "0123456789abcdefghijklmnopqrstuv"
+#define MEBIBYTES (8u << 20)
+#define CONNECTIONS 64
+#ifdef __SANITIZE_ADDRESS__
+#define IDLE_CHILDREN 20 /* each has a sanitizer's memory of its own */
+#else
+#define IDLE_CHILDREN 200
+#endif
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct forkd_error error = {0};
+    fixture->folder = folder_make();
+    folder_file(&fixture->folder, "memory.bin", fixture->memory, sizeof fixture->memory);
+    folder_file(&fixture->folder, "vmstate", fixture->vmstate, sizeof fixture->vmstate);
+    struct forkd_boot_options options = boot_options(GUEST("agent"));
+    options.flags = 0;
+    struct forkd_vm *vm = boot(&options);
+    struct forkd_vm_status status;
+    OK(forkd_vm_wait(vm, 20000, &status, &error));
+    if (status.phase != FORKD_VM_READY)
+        fail_msg("the guest did not say hello: %s", status.error.text);
+    OK(forkd_vm_snapshot(vm, fixture->folder.path, &error));
+    forkd_vm_free(vm);
+    fixture->options = (struct forkd_server_options){
+        .vmm_path = FORKD_VMM, .memory_path = fixture->memory, .vmstate_path = fixture->vmstate};
+    *state = fixture;
+    return 0;
+}
+
+static struct forkd_vm *fork_child(struct forkd_server *server, const char *hostname)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm *child = NULL;
+    struct forkd_child_options options = {.hostname = hostname};
+    OK(forkd_server_fork(server, &options, &child, &error));
+    return child;
+}
+
+static void await_ready(struct forkd_vm *child)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm_status status;
+    OK(forkd_vm_wait(child, 60000, &status, &error));
+    if (status.phase != FORKD_VM_READY)
+        fail_msg("the child ended: %s", status.error.text);
+}
+
+static int open_request(struct forkd_vm *child, const char *request)
+{
+    struct forkd_error error = {0};
+    int fd = -1;
+    OK(forkd_vm_connect(child, AGENT_PORT, &fd, &error));
+    assert_int_equal(write(fd, request, strlen(request)), strlen(request));
+    return fd;
+}
+
+/* All that comes until the agent closes. */
+static size_t read_all(int fd, char *reply, size_t size)
+{
+    size_t length = 0;
+    ssize_t got = 1;
+    while (got > 0 && length < size) {
+        struct pollfd polled = {.fd = fd, .events = POLLIN};
+        if (poll(&polled, 1, 60000) != 1)
+            fail_msg("no end of the answer after %zu bytes", length);
+        got = read(fd, reply + length, size - length);
+        length += got > 0 ? (size_t)got : 0;
+    }
+    close(fd);
+    return length;
+}
+
+static void assert_answer(struct forkd_vm *child, const char *request, const char *answer)
+{
+    char reply[4096] = "";
+    int fd = open_request(child, request);
+    shutdown(fd, SHUT_WR);
+    read_all(fd, reply, sizeof reply - 1);
+    assert_string_equal(reply, answer);
+}
+
+static void child_has_its_identity_and_its_own_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *one = fork_child(server, "one");
+    struct forkd_vm *two = fork_child(server, "two");
+    await_ready(one);
+    await_ready(two);
+    assert_answer(one, "{\"action\":\"ping\"}\n",
+                  "{\"pong\":true,\"numpy_version\":\"not-installed\",\"pid\":1,\"agent_lang\":\"python\","
+                  "\"warmup_ready\":false}\n");
+    assert_answer(one, "{\"action\":\"eval\",\"code\":\"hostname\"}\n",
+                  "{\"result\":\"'one'\",\"exit_code\":0}\n");
+    assert_answer(two, "{\"action\":\"eval\",\"code\":\"hostname\"}\n",
+                  "{\"result\":\"'two'\",\"exit_code\":0}\n");
+    assert_answer(one, "{\"action\":\"eval\",\"code\":\"count\"}\n", "{\"result\":\"1\",\"exit_code\":0}\n");
+    assert_answer(one, "{\"action\":\"eval\",\"code\":\"count\"}\n", "{\"result\":\"2\",\"exit_code\":0}\n");
+    assert_answer(two, "{\"action\":\"eval\",\"code\":\"count\"}\n", "{\"result\":\"1\",\"exit_code\":0}\n");
+    forkd_vm_free(one);
+    forkd_vm_free(two);
+    forkd_server_free(server);
+}
+
+static void commands_answer_in_both_forms(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "child");
+    await_ready(child);
+    assert_answer(child, "{\"action\":\"exec\",\"args\":[\"echo\",\"a \\u00e9\\\"\"]}\n",
+                  "{\"stdout\":\"a \xc3\xa9\\\"\\n\",\"stderr\":\"\",\"exit_code\":0}\n");
+    assert_answer(child, "{\"action\":\"exec\",\"args\":[\"echo\",\"hi\"],\"stream\":true}\n",
+                  "{\"stream\":\"stdout\",\"data_base64\":\"aGkK\"}\n{\"exit_code\":0}\n");
+    assert_answer(
+        child,
+        "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"echo $X > f; cat f; echo 'no'  >&2; exit 3\"],"
+        "\"env\":{\"X\":\"y z\"}}\n",
+        "{\"stdout\":\"y z\\n\",\"stderr\":\"no\\n\",\"exit_code\":3}\n");
+    assert_answer(child, "{\"action\":\"exec\",\"args\":[\"cat\"],\"stdin_base64\":\"aGVsbG8=\"}\n",
+                  "{\"stdout\":\"hello\",\"stderr\":\"\",\"exit_code\":0}\n");
+    assert_answer(child,
+                  "{\"action\":\"exec\",\"args\":[\"cat\"],\"stdin\":\"follows\",\"stream\":true}\nabc",
+                  "{\"stream\":\"stdout\",\"data_base64\":\"YWJj\"}\n{\"exit_code\":0}\n");
+    assert_answer(
+        child, "{\"action\":\"exec\",\"args\":[\"nope\"],\"stream\":true}\n",
+        "{\"exit_code\":1,\"error\":\"FileNotFoundError: [Errno 2] No such file or directory: 'nope'\","
+        "\"code\":127}\n");
+    assert_answer(child,
+                  "{\"action\":\"exec\",\"args\":[\"sleep\",\"60\"],\"timeout\":0.2,\"stream\":true}\n",
+                  "{\"exit_code\":1,\"error\":\"TimeoutExpired: Command '['sleep', '60']' timed out after 0 "
+                  "seconds\",\"code\":124}\n");
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+/* Through the guest's memory of what it may send, which is far less. */
+static void long_output_arrives_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "child");
+    await_ready(child);
+    char *reply = malloc(MEBIBYTES + 4096);
+    int fd = open_request(child, "{\"action\":\"exec\",\"args\":[\"write\",\"8388608\"]}\n");
+    size_t length = read_all(fd, reply, MEBIBYTES + 4096);
+    assert_int_equal(length,
+                     strlen("{\"stdout\":\"") + MEBIBYTES + strlen("\",\"stderr\":\"\",\"exit_code\":0}\n"));
+    for (size_t i = 0; i < MEBIBYTES; i += sizeof PATTERN - 1)
+        assert_memory_equal(reply + strlen("{\"stdout\":\"") + i, PATTERN, sizeof PATTERN - 1);
+    free(reply);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+/* More than the guest has room for, so that it has to give credit as it goes on. */
+static void long_input_comes_back(void **state)
+{
+    enum { LENGTH = 512 << 10 };
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "child");
+    await_ready(child);
+    char *input = malloc(LENGTH);
+    char *reply = malloc(LENGTH + 4096);
+    for (size_t i = 0; i < LENGTH; i++)
+        input[i] = (char)('a' + i * i % 23);
+    int fd = open_request(child, "{\"action\":\"exec\",\"args\":[\"cat\"],\"stdin\":\"follows\"}\n");
+    pid_t writer = fork();
+    if (writer == 0)
+        _exit(write(fd, input, LENGTH) == LENGTH && shutdown(fd, SHUT_WR) == 0 ? 0 : 1);
+    size_t length = read_all(fd, reply, LENGTH + 4096);
+    assert_int_equal(length,
+                     strlen("{\"stdout\":\"") + LENGTH + strlen("\",\"stderr\":\"\",\"exit_code\":0}\n"));
+    assert_memory_equal(reply + strlen("{\"stdout\":\""), input, LENGTH);
+    int status = 0;
+    assert_int_equal(waitpid(writer, &status, 0), writer);
+    assert_int_equal(status, 0);
+    free(input);
+    free(reply);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+static void many_connections_are_open_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "child");
+    await_ready(child);
+    int fds[CONNECTIONS];
+    for (int i = 0; i < CONNECTIONS; i++)
+        fds[i] = open_request(child, "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"sleep 1; echo hi\"]}\n");
+    for (int i = 0; i < CONNECTIONS; i++) {
+        char reply[128] = "";
+        read_all(fds[i], reply, sizeof reply - 1);
+        assert_string_equal(reply, "{\"stdout\":\"hi\\n\",\"stderr\":\"\",\"exit_code\":0}\n");
+    }
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+/* In clock ticks: user and system time of a process. */
+static long processor_time(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    long user = 0;
+    long system = 0;
+    assert_int_equal(
+        fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld", &user, &system), 2);
+    fclose(file);
+    return user + system;
+}
+
+static void idle_children_cost_no_processor_time(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    static struct forkd_vm *children[IDLE_CHILDREN];
+    static struct forkd_vm_status status[IDLE_CHILDREN];
+    struct forkd_error error = {0};
+    for (int i = 0; i < IDLE_CHILDREN; i++)
+        children[i] = fork_child(server, "child");
+    for (int i = 0; i < IDLE_CHILDREN; i++)
+        await_ready(children[i]);
+    long before = 0;
+    long after = 0;
+    for (int i = 0; i < IDLE_CHILDREN; i++) {
+        OK(forkd_vm_wait(children[i], 0, &status[i], &error));
+        before += processor_time(status[i].pid);
+    }
+    sleep(2);
+    for (int i = 0; i < IDLE_CHILDREN; i++)
+        after += processor_time(status[i].pid);
+    /* One that spun would alone have had two seconds. */
+    assert_in_range(after - before, 0, sysconf(_SC_CLK_TCK) / 4);
+    for (int i = 0; i < IDLE_CHILDREN; i++) {
+        assert_answer(children[i], "{\"action\":\"eval\",\"code\":\"6 * 7\"}\n",
+                      "{\"result\":\"42\",\"exit_code\":0}\n");
+        forkd_vm_free(children[i]);
+    }
+    forkd_server_free(server);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(child_has_its_identity_and_its_own_memory),
+        cmocka_unit_test(commands_answer_in_both_forms),
+        cmocka_unit_test(long_output_arrives_whole),
+        cmocka_unit_test(long_input_comes_back),
+        cmocka_unit_test(many_connections_are_open_at_once),
+        cmocka_unit_test(idle_children_cost_no_processor_time),
+    };
+    return cmocka_run_group_tests(tests, set_up, remove_snapshot);
+}
