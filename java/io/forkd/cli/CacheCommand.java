@@ -16,6 +16,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 @Command(
@@ -54,6 +55,17 @@ final class CacheCommand implements Runnable {
         }
     }
 
+    private static ObjectNode json(Cached one) {
+        ObjectNode node = Shell.json()
+                .put("reference", one.reference())
+                .put("image", one.image().toString())
+                .put("file", one.file().toString())
+                .put("bytes", one.bytes())
+                .put("used", one.used().toString());
+        one.packages().forEach(node.putArray("packages")::add);
+        return node;
+    }
+
     /** {@code forkd cache ls}. */
     @Command(name = "ls", description = "Lists the disk images.", sortOptions = false)
     static final class Ls implements Callable<Integer> {
@@ -62,7 +74,7 @@ final class CacheCommand implements Runnable {
         @Mixin
         Place place = new Place();
 
-        @Option(names = "--json", description = "Print the result as JSON.")
+        @Option(names = "--json", description = "Print them as a JSON array.")
         boolean json;
 
         Ls(Shell shell) {
@@ -95,18 +107,9 @@ final class CacheCommand implements Runnable {
         }
 
         private void printJson(List<Cached> found) {
-            ObjectNode all = Shell.json();
-            ArrayNode images = all.putArray("images");
-            for (Cached one : found) {
-                ObjectNode entry = images.addObject()
-                        .put("reference", one.reference())
-                        .put("image", one.image().toString())
-                        .put("file", one.file().toString())
-                        .put("bytes", one.bytes())
-                        .put("used", one.used().toString());
-                one.packages().forEach(entry.putArray("packages")::add);
-            }
-            shell.print(all);
+            ArrayNode all = JsonNodeFactory.instance.arrayNode();
+            found.forEach(one -> all.add(CacheCommand.json(one)));
+            shell.print(all.toPrettyString());
         }
     }
 
@@ -125,6 +128,9 @@ final class CacheCommand implements Runnable {
         @Option(names = "--dry-run", description = "Only say what would go.")
         boolean dryRun;
 
+        @Option(names = "--json", description = "Print the result as JSON.")
+        boolean json;
+
         Prune(Shell shell) {
             this.shell = shell;
         }
@@ -132,6 +138,15 @@ final class CacheCommand implements Runnable {
         @Override
         public Integer call() {
             Pruned pruned = place.open(shell).prune(shell.engine()::diskImagesInUse, dryRun);
+            if (json) {
+                ObjectNode node = Shell.json().put("dry_run", dryRun).put("bytes", pruned.bytes());
+                ArrayNode images = node.putArray("images");
+                pruned.images().forEach(image -> images.add(CacheCommand.json(image)));
+                ArrayNode pulled = node.putArray("pulled");
+                pruned.blobs().forEach(file -> pulled.add(file.toString()));
+                shell.print(node);
+                return 0;
+            }
             for (Cached image : pruned.images()) {
                 shell.print(image.reference() + "  " + image.file());
             }

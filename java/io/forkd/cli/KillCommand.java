@@ -5,6 +5,8 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.Known;
 import io.forkd.snapshot.SnapshotTag;
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -26,6 +28,9 @@ final class KillCommand implements Callable<Integer> {
             converter = TagConverter.class,
             description = "End those that were forked from this snapshot.")
     Optional<SnapshotTag> tag = Optional.empty();
+
+    @Option(names = "--json", description = "Print what became of each as a JSON array.")
+    boolean json;
 
     @Parameters(arity = "0..*", paramLabel = "ID", description = "The sandboxes; forkd ls lists them.")
     List<String> ids = List.of();
@@ -57,34 +62,29 @@ final class KillCommand implements Callable<Integer> {
             shell.note("No sandbox runs"
                     + tag.map(name -> " of the snapshot '" + name + "'").orElse("") + ".");
         }
-        boolean success = true;
-        for (Found found : targets) {
-            success &= attempt(() -> kill(found));
-        }
-        return success ? 0 : 1;
+        return kill(targets, new ItemResults(shell, json, "id"));
     }
 
     private int killNamed() {
-        boolean success = true;
-        for (String id : ids) {
-            success &= attempt(() -> kill(shell.engine().sandboxes().findAny(id)));
+        ItemResults results = new ItemResults(shell, json, "id");
+        List<Found> targets = new ArrayList<>();
+        for (String id : new LinkedHashSet<>(ids)) {
+            try {
+                targets.add(shell.engine().sandboxes().findAny(id));
+            } catch (ForkdException e) {
+                results.failed(id, e); // The others are ended all the same.
+            }
         }
-        return success ? 0 : 1;
+        return kill(targets, results);
     }
 
-    private void kill(Found found) {
-        shell.engine().sandboxes().kill(found, shell.call());
-        shell.print("killed " + found.id());
-    }
-
-    /** The others are ended all the same. */
-    private boolean attempt(Runnable job) {
-        try {
-            job.run();
-            return true;
-        } catch (ForkdException e) {
-            shell.note("Error: " + e.sentence());
-            return false;
+    private int kill(List<Found> targets, ItemResults results) {
+        List<Optional<ForkdException>> failures = shell.engine().sandboxes().kill(targets, shell.call());
+        for (int i = 0; i < targets.size(); i++) {
+            String id = targets.get(i).id();
+            failures.get(i)
+                    .ifPresentOrElse(failure -> results.failed(id, failure), () -> results.done(id, "killed " + id));
         }
+        return results.end();
     }
 }

@@ -2,8 +2,11 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.engine.Snapshots.Removal;
 import io.forkd.snapshot.SnapshotTag;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
@@ -26,8 +29,15 @@ final class RmiCommand implements Callable<Integer> {
             description = "Remove it although others are based on it or something that runs uses it.")
     boolean force;
 
-    @Parameters(arity = "1..*", paramLabel = "TAG", description = "The snapshots to remove.")
-    List<String> tags = List.of();
+    @Option(names = "--json", description = "Print what became of each as a JSON array.")
+    boolean json;
+
+    @Parameters(
+            arity = "1..*",
+            paramLabel = "TAG",
+            converter = TagConverter.class,
+            description = "The snapshots to remove: all of them, or none when one is refused.")
+    List<SnapshotTag> tags = List.of();
 
     RmiCommand(Shell shell) {
         this.shell = shell;
@@ -36,34 +46,49 @@ final class RmiCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         if (cascade && force) {
-            throw new ForkdException(Kind.FAILED, "--cascade and --force exclude each other");
+            throw new ForkdException(Kind.USAGE, "--cascade and --force exclude each other");
         }
         shell.engine().sweep();
-        int removed = 0;
-        for (String tag : tags) {
+        Set<SnapshotTag> asked = new LinkedHashSet<>(tags);
+        Removal removal = shell.engine().snapshots().planRemoval(asked, cascade, force);
+        ItemResults results = new ItemResults(shell, json, "tag");
+        if (removal.refused().isEmpty()) {
+            remove(removal, results);
+        } else {
+            refuse(asked, removal, results);
+        }
+        return results.end();
+    }
+
+    private void remove(Removal removal, ItemResults results) {
+        for (SnapshotTag tag : removal.all()) {
             try {
-                List<SnapshotTag> orphans = shell.engine()
-                        .snapshots()
-                        .remove(
-                                new SnapshotTag(tag),
-                                cascade,
-                                force,
-                                each -> shell.print("removed " + each + " (disk)"));
-                if (!orphans.isEmpty()) {
-                    shell.warn("without their parent, and so of no use: "
-                            + orphans.stream().map(SnapshotTag::value).collect(Collectors.joining(" ")));
-                }
-                removed++;
+                shell.engine().snapshots().remove(tag, force);
+                results.done(tag.value(), "removed " + tag + " (disk)");
             } catch (ForkdException e) {
-                shell.note("Error: " + e.sentence());
-                if (!e.remedy().isEmpty()) {
-                    shell.note(e.remedy());
-                }
+                results.failed(tag.value(), e);
+                return; // What comes after it may be its parent.
             }
         }
-        if (removed < tags.size()) {
-            shell.note("Removed " + removed + " of " + tags.size() + ".");
+        if (!removal.orphans().isEmpty()) {
+            shell.warn("without their parent, and so of no use: "
+                    + removal.orphans().stream().map(SnapshotTag::value).collect(Collectors.joining(" ")));
         }
-        return removed == tags.size() ? 0 : 1;
+    }
+
+    private void refuse(Set<SnapshotTag> asked, Removal removal, ItemResults results) {
+        removal.refused().forEach((tag, why) -> results.failed(tag.value(), why));
+        if (asked.size() == 1) {
+            return;
+        }
+        if (json) {
+            ForkdException others = new ForkdException(
+                    Kind.CONFLICT, "it was not removed, since others that were asked for cannot be", "");
+            asked.stream()
+                    .filter(tag -> !removal.refused().containsKey(tag))
+                    .forEach(tag -> results.failed(tag.value(), others));
+        } else {
+            shell.note("Nothing was removed.");
+        }
     }
 }

@@ -122,6 +122,12 @@ record Shell(
         return JsonNodeFactory.instance.objectNode();
     }
 
+    static ObjectNode error(ForkdException e) {
+        return json().put("code", e.kind().name().toLowerCase(Locale.ROOT))
+                .put("message", e.sentence())
+                .put("remedy", e.remedy());
+    }
+
     /** A line for the person at the terminal or for the log. */
     void note(String line) {
         screen().note(line);
@@ -135,12 +141,7 @@ record Shell(
 
     static void print(ForkdException e, boolean json, PrintStream to) {
         if (json) {
-            ObjectNode node = json();
-            node.putObject("error")
-                    .put("code", e.kind().name().toLowerCase(Locale.ROOT))
-                    .put("message", e.sentence())
-                    .put("remedy", e.remedy());
-            to.println(Json.text(node));
+            to.println(Json.text(json().set("error", error(e))));
             return;
         }
         to.println("Error: " + e.sentence());

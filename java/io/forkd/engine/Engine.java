@@ -103,13 +103,13 @@ public final class Engine {
 
     private List<Leftover> ofRuns() {
         return runtime.leftovers().stream()
-                .map(run -> new Leftover(run, () -> OwnedDirectory.removeAbandoned(run)))
+                .map(run -> Leftover.removed(run, () -> OwnedDirectory.removeAbandoned(run)))
                 .toList();
     }
 
     private List<Leftover> ofStore() {
         return store.leftovers().stream()
-                .map(left -> new Leftover(left, () -> store.setRight(left)))
+                .map(left -> new Leftover(left, "", () -> store.setRight(left)))
                 .toList();
     }
 

@@ -151,8 +151,25 @@ public final class Sandboxes {
         return found instanceof OtherVersion ? "it was made by another version of forkd" : "it is not ready";
     }
 
-    /** Ends a sandbox, when its volumes have what was written to them, and removes what belongs to it. */
-    public void kill(Found found, Progress progress) {
+    /**
+     * Ends sandboxes, many at a time, when their volumes have what was written to them, and removes what belongs to them.
+     *
+     * @return for each why it lives on; empty when it does not
+     */
+    public List<Optional<ForkdException>> kill(List<Found> all, Progress progress) {
+        List<Optional<ForkdException>> failures = Parallel.map(all, found -> {
+            try {
+                kill(found, progress);
+                return Optional.empty();
+            } catch (ForkdException e) {
+                return Optional.of(e);
+            }
+        });
+        MemoryLimit.sweep();
+        return failures;
+    }
+
+    private void kill(Found found, Progress progress) {
         List<Path> volumes = found instanceof Known known ? known.sandbox().volumes() : List.of();
         // Agents of all versions can do that.
         if (found instanceof Running || found instanceof OtherVersion) {
@@ -162,7 +179,6 @@ public final class Sandboxes {
             progress.warn(found.id() + " could not write out what it has for " + volumes);
         }
         endAndRemove(found);
-        MemoryLimit.sweep();
     }
 
     private void endAndRemove(Found found) {
@@ -245,7 +261,7 @@ public final class Sandboxes {
         return survey().stream()
                 .filter(found -> found instanceof Damaged && isDamaged(found.directory()))
                 .map(found ->
-                        new Leftover(found.directory(), "a damaged sandbox, which runs", () -> endAndRemove(found)))
+                        Leftover.removed(found.directory(), "a damaged sandbox, which runs", () -> endAndRemove(found)))
                 .toList();
     }
 
@@ -260,7 +276,7 @@ public final class Sandboxes {
     }
 
     private Leftover leftover(Path directory) {
-        return new Leftover(directory, () -> {
+        return Leftover.removed(directory, () -> {
             Optional<OwnedDirectory> claimed = OwnedDirectory.claim(directory);
             if (claimed.isEmpty()) {
                 return;

@@ -310,7 +310,7 @@ final class Servers implements SnapshotStore.Writers {
         return Parallel.map(
                         directories(),
                         directory -> isGone(directory)
-                                ? Optional.of(new Leftover(directory, () -> remove(directory)))
+                                ? Optional.of(Leftover.removed(directory, () -> remove(directory)))
                                 : Optional.<Leftover>empty())
                 .stream()
                 .flatMap(Optional::stream)

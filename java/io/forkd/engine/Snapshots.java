@@ -18,12 +18,15 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.function.Consumer;
+import java.util.function.Predicate;
 
 /** Tells of snapshots, makes them flat and removes them, with regard to what depends on them. */
 public final class Snapshots {
@@ -143,42 +146,65 @@ public final class Snapshots {
     }
 
     /**
-     * Removes a snapshot, after it has looked at all that is to go: what must be refused leaves everything there.
+     * What it takes to remove snapshots.
      *
-     * @param cascade with all that depend on it
-     * @param force although others depend on it, or something that lives uses it
-     * @param onRemoved hears of each
-     * @return those that are left without their parent
+     * @param all that are to go, the last of each chain first
+     * @param orphans that are left without their parent
+     * @param refused why some of those that were asked for cannot go; then none should
      */
-    public List<SnapshotTag> remove(SnapshotTag tag, boolean cascade, boolean force, Consumer<SnapshotTag> onRemoved) {
-        List<SnapshotTag> dependents = store.dependents(tag);
-        if (!dependents.isEmpty() && !cascade && !force) {
-            throw new ForkdException(
-                    Kind.CONFLICT,
-                    "the snapshot '" + tag + "' is the parent of " + dependents,
-                    "--cascade removes them, too; --force leaves them without their parent.");
-        }
+    public record Removal(List<SnapshotTag> all, List<SnapshotTag> orphans, Map<SnapshotTag, ForkdException> refused) {}
+
+    /**
+     * Looks at all that is to go before any of it does: what must be refused leaves everything there.
+     *
+     * @param cascade with all that depend on them
+     * @param force although others depend on them, or something that lives uses them
+     */
+    public Removal planRemoval(Collection<SnapshotTag> tags, boolean cascade, boolean force) {
         Set<SnapshotTag> all = new LinkedHashSet<>();
-        if (cascade) {
-            addDependents(tag, new HashSet<>(Set.of(tag)), all);
+        Set<SnapshotTag> orphans = new LinkedHashSet<>();
+        Map<SnapshotTag, ForkdException> refused = new LinkedHashMap<>();
+        for (SnapshotTag tag : tags) {
+            try {
+                List<SnapshotTag> others = cascade
+                        ? List.of()
+                        : store.dependents(tag).stream()
+                                .filter(each -> !tags.contains(each))
+                                .toList();
+                if (!others.isEmpty() && !force) {
+                    throw new ForkdException(
+                            Kind.CONFLICT,
+                            "the snapshot '" + tag + "' is the parent of " + others,
+                            "--cascade removes them, too; --force leaves them without their parent.");
+                }
+                Set<SnapshotTag> going = new LinkedHashSet<>();
+                addDependents(tag, new HashSet<>(Set.of(tag)), going, each -> cascade || tags.contains(each));
+                going.add(tag);
+                going.forEach(store::existing);
+                if (!force) {
+                    going.forEach(each -> requireUnused(each, cascade));
+                }
+                all.addAll(going);
+                orphans.addAll(others);
+            } catch (ForkdException e) {
+                refused.put(tag, e);
+            }
         }
-        all.add(tag);
-        if (!force) {
-            all.forEach(each -> requireUnused(each, cascade));
-        }
-        for (SnapshotTag each : all) {
-            readable(each).ifPresent(snapshot -> servers.end(snapshot, force));
-            store.remove(each, force);
-            onRemoved.accept(each);
-        }
-        return cascade ? List.of() : dependents;
+        return new Removal(List.copyOf(all), List.copyOf(orphans), refused);
+    }
+
+    /** Removes one of a {@link Removal}, unless something has come to use it. */
+    public void remove(SnapshotTag tag, boolean force) {
+        readable(tag).ifPresent(snapshot -> servers.end(snapshot, force));
+        store.remove(tag, force);
     }
 
     /** The last of each chain first. */
-    private void addDependents(SnapshotTag tag, Set<SnapshotTag> seen, Set<SnapshotTag> all) {
+    private void addDependents(
+            SnapshotTag tag, Set<SnapshotTag> seen, Set<SnapshotTag> all, Predicate<SnapshotTag> goes) {
         for (SnapshotTag dependent : store.dependents(tag)) {
-            if (seen.add(dependent)) {
-                addDependents(dependent, seen, all);
+            if (goes.test(dependent) && seen.add(dependent)) {
+                addDependents(dependent, seen, all, goes);
                 all.add(dependent);
             }
         }

@@ -358,25 +358,31 @@ public final class SnapshotStore {
         }
     }
 
-    /** Removes one of {@link #leftovers}, or gives it its name back. */
-    public void setRight(Path leftover) throws IOException {
+    /** Removes one of {@link #leftovers}, or gives it its name back: then it is where this says. */
+    public Optional<Path> setRight(Path leftover) throws IOException {
         String name = leftover.getFileName().toString();
         if (name.startsWith(STAGING)) {
             OwnedDirectory.removeAbandoned(leftover);
-            return;
+            return Optional.empty();
         }
+        Optional<Path> home = Optional.empty();
         Optional<Path> trash = Optional.of(leftover);
         if (name.startsWith(REPLACED)) {
             try (FileLock all = lock()) {
+                boolean there = Files.exists(leftover, LinkOption.NOFOLLOW_LINKS);
                 trash = restore(leftover);
+                home = Optional.of(home(leftover))
+                        .filter(back -> there && !Files.exists(leftover, LinkOption.NOFOLLOW_LINKS));
             }
         }
         if (trash.isPresent()) {
             Trees.delete(trash.get());
         }
+        return home;
     }
 
-    private Path existing(SnapshotTag tag) {
+    /** Its folder; fails when there is no such snapshot, usable or not. */
+    public Path existing(SnapshotTag tag) {
         Path directory = directory(tag);
         if (!Files.isDirectory(directory)) {
             throw new ForkdException(

@@ -134,7 +134,7 @@ class CommandLineTest {
                 "run --image none                       | 2 | there is no command",
                 "rmi                                    | 2 | TAG",
                 "rmi x                                  | 1 | there is no snapshot 'x'",
-                "rmi x --cascade --force                | 1 | exclude each other",
+                "rmi x --cascade --force                | 2 | exclude each other",
                 "kernel                                 | 2 | install",
                 "kernel install --deb /nonexistent      | 1 | /nonexistent",
                 "bench                                  | 2 | Missing required parameter",
@@ -252,12 +252,87 @@ class CommandLineTest {
     }
 
     @Test
-    void rmi_removes_and_counts() throws IOException {
-        snapshotFolder("a");
-        snapshotFolder("b");
+    void rmi_removes_all_or_when_one_is_refused_none() throws IOException {
+        Path a = snapshotFolder("a");
+        Path b = snapshotFolder("b");
         assertThat(run("rmi", "a", "none", "b")).isEqualTo(1);
-        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo("removed a (disk)\nremoved b (disk)\n");
-        assertThat(err.toString(StandardCharsets.UTF_8)).contains("'none'").contains("Removed 2 of 3.");
+        assertThat(out.size()).isZero();
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("'none'").contains("Nothing was removed.");
+        assertThat(a).exists();
+        assertThat(b).exists();
+        assertThat(run("rmi", "b", "a", "b")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo("removed b (disk)\nremoved a (disk)\n");
+        assertThat(a).doesNotExist();
+    }
+
+    private JsonNode printed() {
+        JsonNode document = Json.parse(out.toByteArray());
+        out.reset();
+        return document;
+    }
+
+    @Test
+    void rmi_as_json_says_what_became_of_each() throws IOException {
+        snapshotFolder("a");
+        assertThat(run("rmi", "a", "none", "--json")).isEqualTo(1);
+        JsonNode refused = printed();
+        assertThat(refused.findValuesAsString("tag")).containsExactly("none", "a");
+        assertThat(refused.path(0).path("error").path("code").asString()).isEqualTo("not_found");
+        assertThat(refused.path(1).path("error").path("code").asString()).isEqualTo("conflict");
+        assertThat(run("rmi", "a", "--json")).isZero();
+        assertThat(Json.text(printed())).isEqualTo("[{\"tag\":\"a\",\"success\":true}]");
+        assertThat(err.size()).isZero();
+    }
+
+    @Test
+    void kill_as_json_says_what_became_of_each() {
+        assertThat(run("kill", "--json", "sb-00000000")).isEqualTo(1);
+        JsonNode one = printed().path(0);
+        assertThat(one.path("id").asString()).isEqualTo("sb-00000000");
+        assertThat(one.path("success").asBoolean()).isFalse();
+        assertThat(one.path("error").path("code").asString()).isEqualTo("not_found");
+        assertThat(run("kill", "--json", "--all")).isZero();
+        assertThat(Json.text(printed())).isEqualTo("[]");
+    }
+
+    @Test
+    void cleanup_as_json_says_what_became_of_each() throws IOException {
+        Path staging = snapshotFolder(".staging-x-1");
+        assertThat(run("cleanup", "--json")).isZero();
+        assertThat(outcome(staging)).isEqualTo("found");
+        assertThat(run("cleanup", "--json", "--yes")).isZero();
+        assertThat(outcome(staging)).isEqualTo("deleted");
+    }
+
+    private String outcome(Path path) {
+        return printed()
+                .valueStream()
+                .filter(one -> one.path("path").asString().equals(path.toString()))
+                .findFirst()
+                .orElseThrow()
+                .path("outcome")
+                .asString();
+    }
+
+    @Test
+    void cleanup_says_that_it_put_a_replaced_snapshot_back() throws IOException {
+        Path replaced = snapshotFolder(".replaced-py-1");
+        assertThat(run("cleanup", "--yes")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8))
+                .contains("put back  0 KiB  " + replaced + " as " + directory.resolve("forkd/snapshots/py"))
+                .contains("1 put back")
+                .doesNotContain("deleted  0 KiB  " + replaced);
+        assertThat(directory.resolve("forkd/snapshots/py")).exists();
+    }
+
+    @Test
+    void cache_as_json_is_an_array_and_what_was_pruned() {
+        String cache = directory.resolve("cache").toString();
+        assertThat(run("cache", "ls", "--cache", cache, "--json")).isZero();
+        assertThat(printed().isArray()).isTrue();
+        assertThat(run("cache", "prune", "--cache", cache, "--dry-run", "--json"))
+                .isZero();
+        assertThat(Json.text(printed())).isEqualTo("{\"dry_run\":true,\"bytes\":0,\"images\":[],\"pulled\":[]}");
     }
 
     @ParameterizedTest

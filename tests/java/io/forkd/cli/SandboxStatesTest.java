@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.Json;
 import io.forkd.engine.Engine;
 import io.forkd.files.FileLock;
 import io.forkd.sandbox.Origin;
@@ -208,6 +209,25 @@ class SandboxStatesTest {
         Sandbox sandbox = sandbox("sb-00000001");
         assertListed(sandbox.id(), "running");
         assertKilled(sandbox);
+    }
+
+    @Test
+    void all_are_killed_whatever_becomes_of_one_and_each_is_reported() throws Exception {
+        Sandbox first = sandbox("sb-00000001");
+        Sandbox second = sandbox("sb-00000002");
+        stop(second.pid());
+        assertThat(run("kill", "--json", first.id(), "sb-00000009", second.id(), first.id()))
+                .isEqualTo(1);
+        assertThat(Json.text(Json.parse(out.toByteArray())))
+                .contains("{\"id\":\"sb-00000001\",\"success\":true},{\"id\":\"sb-00000002\",\"success\":true}");
+        assertGone(first);
+        assertGone(second);
+        Sandbox third = sandbox("sb-00000003");
+        Sandbox fourth = sandbox("sb-00000004");
+        assertThat(run("kill", "--all")).isZero();
+        assertThat(printed().lines()).containsExactlyInAnyOrder("killed " + third.id(), "killed " + fourth.id());
+        assertGone(third);
+        assertGone(fourth);
     }
 
     @Test

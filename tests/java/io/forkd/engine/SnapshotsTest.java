@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -69,9 +70,15 @@ class SnapshotsTest {
     }
 
     private List<String> remove(String tag, boolean cascade, boolean force) {
-        return snapshots.remove(new SnapshotTag(tag), cascade, force, each -> removed.add(each.value())).stream()
-                .map(SnapshotTag::value)
-                .toList();
+        Snapshots.Removal plan = snapshots.planRemoval(List.of(new SnapshotTag(tag)), cascade, force);
+        for (ForkdException refusal : plan.refused().values()) {
+            throw refusal;
+        }
+        for (SnapshotTag each : plan.all()) {
+            snapshots.remove(each, force);
+            removed.add(each.value());
+        }
+        return plan.orphans().stream().map(SnapshotTag::value).toList();
     }
 
     private List<String> left() {
@@ -109,6 +116,17 @@ class SnapshotsTest {
         remove("c1", false, true);
         make("c1", Optional.of("c3"));
         remove("c1", true, false);
+        assertThat(left()).isEmpty();
+    }
+
+    @Test
+    void parent_goes_with_those_that_were_asked_for_too_whatever_their_order() {
+        List<SnapshotTag> asked =
+                Stream.of("c1", "c3", "c2", "other").map(SnapshotTag::new).toList();
+        Snapshots.Removal plan = snapshots.planRemoval(asked, false, false);
+        assertThat(plan.refused()).isEmpty();
+        assertThat(plan.orphans()).isEmpty();
+        plan.all().forEach(each -> snapshots.remove(each, false));
         assertThat(left()).isEmpty();
     }
 
