@@ -4,7 +4,6 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
-import io.forkd.agent.CommandFailed;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -13,6 +12,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import tools.jackson.databind.node.ObjectNode;
 
 @Command(name = "eval", description = "Evaluates an expression in a guest's warm interpreter.", sortOptions = false)
 final class EvalCommand implements Callable<Integer> {
@@ -28,6 +28,9 @@ final class EvalCommand implements Callable<Integer> {
             description = "How long it may take before it is interrupted; 0: no limit. Default: ${DEFAULT-VALUE}.")
     long timeoutSecs;
 
+    @Option(names = "--json", description = "Print the result, or the error, and exit_code as a JSON object.")
+    boolean json;
+
     @Parameters(arity = "0..*", paramLabel = "EXPRESSION", description = "After --: its words are joined by a space.")
     List<String> expression = List.of();
 
@@ -41,21 +44,42 @@ final class EvalCommand implements Callable<Integer> {
             throw new ForkdException(Kind.USAGE, "there is no expression; give it after --");
         }
         Optional<Duration> limit = TimeLimit.of(timeoutSecs);
-        AgentClient agent = target.agent(shell);
-        Evaluation result = shell.call().interruptibly(() -> agent.eval(String.join(" ", expression), limit));
-        if (result instanceof Evaluation.Failure failure) {
-            shell.note("Error: " + failure.error());
-            if (!failure.trace().isEmpty()) {
-                shell.note(failure.trace().stripTrailing());
-            }
-            if (failure.exitStatus() == CommandFailed.TIMED_OUT) {
-                shell.note(TimeLimit.REMEDY);
-            }
-            return failure.exitStatus();
+        return target.explainingFailure(shell, () -> {
+            AgentClient agent = target.agent(shell);
+            return report(shell.call().interruptibly(() -> agent.eval(String.join(" ", expression), limit)));
+        });
+    }
+
+    private int report(Evaluation evaluation) {
+        if (evaluation instanceof Evaluation.Failure failure) {
+            return report(failure);
         }
-        if (result instanceof Evaluation.Value value) {
-            shell.print(value.text());
+        if (evaluation instanceof Evaluation.Value value) {
+            if (json) {
+                shell.print(Shell.json().put("result", value.text()).put("exit_code", 0));
+            } else {
+                shell.print(value.text());
+            }
         }
         return 0;
+    }
+
+    private int report(Evaluation.Failure failure) {
+        ForkdException error =
+                TimeLimit.explained(new ForkdException(Kind.FAILED, failure.error()), failure.exitStatus());
+        if (json) {
+            ObjectNode node = Shell.json();
+            node.set("error", Shell.error(error));
+            shell.print(node.put("traceback", failure.trace()).put("exit_code", failure.exitStatus()));
+            return failure.exitStatus();
+        }
+        shell.note("Error: " + error.sentence());
+        if (!failure.trace().isEmpty()) {
+            shell.note(failure.trace().stripTrailing());
+        }
+        if (!error.remedy().isEmpty()) {
+            shell.note(error.remedy());
+        }
+        return failure.exitStatus();
     }
 }

@@ -5,6 +5,8 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.CommandFailed;
 import io.forkd.agent.GuestCommand;
+import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -14,6 +16,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import tools.jackson.databind.node.ObjectNode;
 
 @Command(
         name = "exec",
@@ -54,6 +57,9 @@ final class ExecCommand implements Callable<Integer> {
             description = "Pass stdin on to it. Without this its stdin is empty.")
     boolean interactive;
 
+    @Option(names = "--json", description = "Print stdout, stderr and exit_code as a JSON object when it has ended.")
+    boolean json;
+
     @Parameters(arity = "0..*", paramLabel = "COMMAND", description = "After --: the command and its arguments.")
     List<String> command = List.of();
 
@@ -71,23 +77,8 @@ final class ExecCommand implements Callable<Integer> {
                 directory,
                 user,
                 interactive ? Optional.of(System.in) : Optional.empty());
-        boolean warned = warnOfInput();
-        int status = run(shell, target.agent(shell), what);
-        if (!warned) {
-            warnOfInput(); // of what came later
-        }
-        if (status != 0) {
-            target.explainFailure(shell);
-        }
-        return status;
-    }
-
-    private boolean warnOfInput() {
-        boolean lost = !interactive && Shell.hasInput();
-        if (lost) {
-            shell.warn("the command does not get what is on stdin (-i passes it on)");
-        }
-        return lost;
+        return target.explainingFailure(
+                shell, () -> shell.warningOfInput(interactive, () -> run(shell, target.agent(shell), what, json)));
     }
 
     static void requireCommand(List<String> command) {
@@ -109,7 +100,10 @@ final class ExecCommand implements Callable<Integer> {
     }
 
     /** Returns what a shell would: a command that a signal ended has 128 and the signal's number. */
-    static int run(Shell shell, AgentClient agent, GuestCommand command) {
+    static int run(Shell shell, AgentClient agent, GuestCommand command, boolean json) {
+        if (json) {
+            return runToJson(shell, agent, command);
+        }
         try {
             return shellStatus(shell.call()
                     .interruptibly(() -> agent.exec(command, new AgentClient.Output() {
@@ -124,14 +118,63 @@ final class ExecCommand implements Callable<Integer> {
                         }
                     })));
         } catch (CommandFailed e) {
-            shell.note("Error: " + e.sentence());
-            if (e.exitStatus() == CommandFailed.TIMED_OUT) {
-                shell.note(TimeLimit.REMEDY);
-            }
+            shell.fail(withRemedy(e), false);
             return e.exitStatus();
         } catch (Shell.OutputLost e) {
             return e.report(shell);
         }
+    }
+
+    private static int runToJson(Shell shell, AgentClient agent, GuestCommand command) {
+        Collected collected = new Collected();
+        Optional<CommandFailed> failure = Optional.empty();
+        int status;
+        try {
+            status = shellStatus(shell.call().interruptibly(() -> agent.exec(command, collected)));
+        } catch (CommandFailed e) {
+            status = e.exitStatus();
+            failure = Optional.of(e);
+        }
+        ObjectNode node = Shell.json()
+                .put("stdout", collected.out.toString(StandardCharsets.UTF_8))
+                .put("stderr", collected.err.toString(StandardCharsets.UTF_8))
+                .put("exit_code", status);
+        failure.ifPresent(e -> node.set("error", Shell.error(withRemedy(e))));
+        shell.print(node);
+        return status;
+    }
+
+    /** What a command writes, until it has ended. */
+    private static final class Collected implements AgentClient.Output {
+        /** Of what is in a document a control character takes six bytes, and all of it must have room in the heap. */
+        private static final int MOST = 8 << 20;
+
+        private final ByteArrayOutputStream out = new ByteArrayOutputStream();
+        private final ByteArrayOutputStream err = new ByteArrayOutputStream();
+
+        @Override
+        public void stdout(byte[] bytes) {
+            add(bytes, out);
+        }
+
+        @Override
+        public void stderr(byte[] bytes) {
+            add(bytes, err);
+        }
+
+        private void add(byte[] bytes, ByteArrayOutputStream to) {
+            if (bytes.length > MOST - out.size() - err.size()) {
+                throw new ForkdException(
+                        Kind.FAILED,
+                        "the command wrote more than the " + (MOST >> 20) + " MiB that --json takes, and was ended",
+                        "Without --json its output has no limit.");
+            }
+            to.writeBytes(bytes);
+        }
+    }
+
+    private static ForkdException withRemedy(CommandFailed e) {
+        return TimeLimit.explained(e, e.exitStatus());
     }
 
     static int shellStatus(int code) {

@@ -102,6 +102,10 @@ final class ForkCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         check();
+        return command.isEmpty() ? fork() : shell.warningOfInput(false, this::fork);
+    }
+
+    private int fork() {
         Optional<Duration> limit = TimeLimit.of(timeoutSecs);
         boolean work = eval.isPresent() || !command.isEmpty();
         ForkRequest request = new ForkRequest(
@@ -128,6 +132,9 @@ final class ForkCommand implements Callable<Integer> {
                     allOrNothing ? Fork::failAll : this::report);
             reportTimes(fork);
             boolean success = shell.call().interruptibly(() -> await(results, working.get()));
+            if (!success && fork.anyHostFull()) {
+                shell.warn(TargetOptions.noRoom("a child"));
+            }
             fork.settle(Duration.ofSeconds(settleSecs.orElse(work ? 0L : 2L)));
             int alive = fork.alive();
             reportEnd(alive);

@@ -4,6 +4,7 @@ import io.forkd.agent.AgentClient;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
 
 @Command(
         name = "ping",
@@ -14,6 +15,9 @@ final class PingCommand implements Callable<Integer> {
 
     @Mixin
     TargetOptions target = new TargetOptions();
+
+    @Option(names = "--json", description = "Its answer is JSON in any case; errors are, too, with this.")
+    boolean json;
 
     PingCommand(Shell shell) {
         this.shell = shell;

@@ -13,6 +13,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -45,6 +47,14 @@ final class RunCommand implements Callable<Integer> {
             description = "How long the command may take; 0: no limit. Default: ${DEFAULT-VALUE}.")
     long timeoutSecs;
 
+    @Option(
+            names = {"-i", "--interactive"},
+            description = "Pass stdin on to it. Without this its stdin is empty.")
+    boolean interactive;
+
+    @Option(names = "--json", description = "Print stdout, stderr and exit_code as a JSON object when it has ended.")
+    boolean json;
+
     @Parameters(arity = "0..*", paramLabel = "COMMAND", description = "After --: the command and its arguments.")
     List<String> command = List.of();
 
@@ -55,7 +65,13 @@ final class RunCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         ExecCommand.requireCommand(command);
-        GuestCommand what = new GuestCommand(command, TimeLimit.of(timeoutSecs));
+        GuestCommand what = new GuestCommand(
+                command,
+                TimeLimit.of(timeoutSecs),
+                Map.of(),
+                Optional.empty(),
+                Optional.empty(),
+                interactive ? Optional.of(System.in) : Optional.empty());
         Path rootfs = Path.of(image);
         if (!Files.exists(rootfs)) {
             throw new ForkdException(
@@ -75,7 +91,15 @@ final class RunCommand implements Callable<Integer> {
             shell.clear();
             AgentClient agent =
                     new AgentClient(new AgentAddress.Vsock(children.get(0).socket()));
-            return ExecCommand.run(shell, agent, what);
+            int status = Kind.FAILED.exitStatus();
+            try {
+                status = shell.warningOfInput(interactive, () -> ExecCommand.run(shell, agent, what, json));
+                return status;
+            } finally {
+                if (status != 0 && fork.anyHostFull()) {
+                    shell.warn(TargetOptions.noRoom("the child"));
+                }
+            }
         }
     }
 

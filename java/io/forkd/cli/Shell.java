@@ -18,6 +18,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.IntSupplier;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -97,7 +98,7 @@ record Shell(
     }
 
     /** Something is on stdin that a command which does not read it would lose in silence. */
-    static boolean hasInput() {
+    private static boolean hasInput() {
         String target = descriptor(0);
         try {
             return (target.startsWith("pipe:") || target.startsWith("socket:") || Files.isRegularFile(Path.of(target)))
@@ -105,6 +106,24 @@ record Shell(
         } catch (IOException | InvalidPathException e) {
             return false;
         }
+    }
+
+    /** Says when a command which does not read stdin loses what is there: before it, or of what came later after it. */
+    int warningOfInput(boolean passedOn, IntSupplier command) {
+        boolean warned = warnOfInput(passedOn);
+        int status = command.getAsInt();
+        if (!warned) {
+            warnOfInput(passedOn);
+        }
+        return status;
+    }
+
+    private boolean warnOfInput(boolean passedOn) {
+        boolean lost = !passedOn && hasInput();
+        if (lost) {
+            warn("the command does not get what is on stdin (-i of exec and run passes it on)");
+        }
+        return lost;
     }
 
     /** A line of the result. */

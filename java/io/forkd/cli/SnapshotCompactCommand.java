@@ -3,6 +3,7 @@ package io.forkd.cli;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 @Command(
@@ -12,6 +13,9 @@ import picocli.CommandLine.Parameters;
         sortOptions = false)
 final class SnapshotCompactCommand implements Callable<Integer> {
     private final Shell shell;
+
+    @Option(names = "--json", description = "Print the result as JSON.")
+    boolean json;
 
     @Parameters(paramLabel = "TAG", converter = TagConverter.class, description = "The snapshot.")
     SnapshotTag tag = new SnapshotTag("_");
@@ -24,8 +28,13 @@ final class SnapshotCompactCommand implements Callable<Integer> {
     public Integer call() {
         shell.engine().snapshots().compact(tag, shell.call());
         shell.clear();
-        shell.print("tag:  " + tag);
-        shell.print("dir:  " + shell.engine().store().directory(tag));
+        String directory = shell.engine().store().directory(tag).toString();
+        if (json) {
+            shell.print(Shell.json().put("tag", tag.value()).put("dir", directory));
+        } else {
+            shell.print("tag:  " + tag);
+            shell.print("dir:  " + directory);
+        }
         return 0;
     }
 }

@@ -1,8 +1,10 @@
 package io.forkd.cli;
 
+import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import java.util.Optional;
+import java.util.function.IntSupplier;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
 
@@ -30,15 +32,39 @@ final class TargetOptions {
         return new AgentClient(choice.child
                 .<AgentAddress>map(
                         name -> new AgentAddress.Vsock(shell.engine().runtime().find(name)))
-                .orElseGet(() -> AgentAddress.parse(choice.target.orElse("10.42.0.2:8888"))));
+                .orElseGet(this::address));
     }
 
-    /** Of a command that failed, this may be why; of one that did not, forkd ls tells it, without the time that it takes to ask. */
-    void explainFailure(Shell shell) {
-        choice.child
-                .filter(shell.engine().sandboxes()::isHostFull)
-                .ifPresent(id -> shell.warn("the host had no room in /var/tmp for what " + id
-                        + " wrote to its disks, and its file systems may have stopped. Make room there; 'forkd kill "
-                        + id + "' ends it, and its snapshot gives others."));
+    private AgentAddress address() {
+        return AgentAddress.parse(choice.target.orElse("10.42.0.2:8888"));
+    }
+
+    /** Of what failed, a full disk may be the reason; of what did not, forkd ls tells it, without the time that it takes to ask. */
+    int explainingFailure(Shell shell, IntSupplier command) {
+        int status = Kind.FAILED.exitStatus();
+        try {
+            status = command.getAsInt();
+            return status;
+        } finally {
+            if (status != 0 && !shell.call().isCancelled()) {
+                explainFailure(shell);
+            }
+        }
+    }
+
+    private void explainFailure(Shell shell) {
+        Optional<String> id = choice.child.or(() -> choice.target
+                .filter(target -> target.startsWith("unix:"))
+                .flatMap(target -> address() instanceof AgentAddress.Vsock vsock
+                        ? shell.engine().sandboxes().idAt(vsock.socket())
+                        : Optional.empty()));
+        id.filter(shell.engine().sandboxes()::isHostFull)
+                .ifPresent(full -> shell.warn(noRoom(full) + " Make room there; 'forkd kill " + full
+                        + "' ends it, and its snapshot gives others."));
+    }
+
+    static String noRoom(String whose) {
+        return "the host had no room in /var/tmp for what " + whose
+                + " wrote to its disks, and its file systems may have stopped.";
     }
 }

@@ -1,7 +1,5 @@
 package io.forkd.cli;
 
-import io.forkd.ForkdException;
-import io.forkd.ForkdException.Kind;
 import io.forkd.engine.ServerInfo;
 import io.forkd.engine.ServerInfo.Answering;
 import io.forkd.engine.ServerInfo.Silent;
@@ -32,7 +30,7 @@ final class WhereCommand implements Callable<Integer> {
                     + " written.")
     boolean servers;
 
-    @Option(names = "--json", description = "With --servers: print them as a JSON array.")
+    @Option(names = "--json", description = "Print the result as JSON; with --servers an array.")
     boolean json;
 
     WhereCommand(Shell shell) {
@@ -41,11 +39,13 @@ final class WhereCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        if (json && !servers) {
-            throw new ForkdException(Kind.USAGE, "--json is for --servers");
-        }
         if (!servers) {
-            shell.print(shell.engine().dataDirectory().toString());
+            String directory = shell.engine().dataDirectory().toString();
+            if (json) {
+                shell.print(Shell.json().put("dir", directory));
+            } else {
+                shell.print(directory);
+            }
             return 0;
         }
         List<ServerInfo> running = shell.engine().servers();

@@ -131,6 +131,11 @@ final class Children implements AutoCloseable {
         return all.stream().anyMatch(Children::isAlive);
     }
 
+    boolean anyHostFull() {
+        return all.stream()
+                .anyMatch(vm -> vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false));
+    }
+
     private static boolean isAlive(Vm vm) {
         return vm.await(Duration.ZERO)
                 .map(status -> status.phase() == Phase.READY)

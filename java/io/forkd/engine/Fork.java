@@ -144,6 +144,11 @@ public final class Fork implements AutoCloseable {
         children.awaitReady(onReady, onFailure);
     }
 
+    /** Whether the host had no room for what one of them wrote to its disks. */
+    public boolean anyHostFull() {
+        return children.anyHostFull();
+    }
+
     /** How many have not ended. */
     public int alive() {
         return children.alive();

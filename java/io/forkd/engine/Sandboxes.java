@@ -127,6 +127,13 @@ public final class Sandboxes {
                         "forkd ls lists those that run."));
     }
 
+    /** Of the sandbox whose agent is reached by that socket; empty when it is none of ours. */
+    public Optional<String> idAt(Path socket) {
+        return Optional.ofNullable(socket.toAbsolutePath().normalize().getParent())
+                .filter(directory -> root().equals(directory.getParent()))
+                .map(directory -> String.valueOf(directory.getFileName()));
+    }
+
     /** Whether the host had no room for what a sandbox wrote to its disks; of what is none, or has ended, it is not known. */
     public boolean isHostFull(String id) {
         if (!Sandbox.isId(id)) {

@@ -10,6 +10,8 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -175,7 +177,14 @@ class CommandLineTest {
             value = {
                 "snapshot-info x --json        | 1 | not_found",
                 "images --json --tree          | 2 | usage",
-                "where --json                  | 2 | usage",
+                "where --json --nonsense       | 2 | usage",
+                "exec --json                   | 2 | usage",
+                "eval --json                   | 2 | usage",
+                "exec --json --child x -- true | 1 | not_found",
+                "ping --json --child x         | 1 | not_found",
+                "rmi --json a --cascade --force | 2 | usage",
+                "snapshot-compact x --json     | 1 | not_found",
+                "run --json --image x -- true  | 1 | not_found",
                 "images --json --nonsense      | 2 | usage",
                 "spawn --tag x --json          | 1 | not_found",
             })
@@ -186,6 +195,22 @@ class CommandLineTest {
         assertThat(error.path("code").asString()).isEqualTo(code);
         assertThat(error.path("message").asString()).isNotEmpty();
         assertThat(error.path("remedy").isString()).isTrue();
+    }
+
+    /** But the one that prints a script. */
+    @Test
+    void every_verb_that_prints_has_json() {
+        Deque<CommandLine> all =
+                new ArrayDeque<>(Main.commandLine(shell()).getSubcommands().values());
+        while (!all.isEmpty()) {
+            CommandLine verb = all.pop();
+            all.addAll(verb.getSubcommands().values());
+            boolean prints =
+                    verb.getSubcommands().isEmpty() && !verb.getCommandName().equals("completion");
+            assertThat(verb.getCommandSpec().optionsMap().containsKey("--json"))
+                    .as(verb.getCommandSpec().qualifiedName())
+                    .isEqualTo(prints);
+        }
     }
 
     @Test

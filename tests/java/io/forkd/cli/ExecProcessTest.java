@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.Json;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -20,6 +21,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.JsonNode;
 
 /** exec and eval as processes that get signals, lose their stdout and have something on stdin; the agent is a socket. */
 class ExecProcessTest {
@@ -210,6 +212,66 @@ class ExecProcessTest {
     }
 
     @Test
+    void exec_as_json_is_one_document_with_the_commands_status() throws Exception {
+        serve(answering("{\"stream\":\"stdout\",\"data_base64\":\"aGkK\"}\n"
+                + "{\"stream\":\"stderr\",\"data_base64\":\"b2gK\"}\n{\"exit_code\":3}\n"));
+        Process process = shell("FORKD exec TARGET --json -- x");
+        assertThat(exit(process)).isEqualTo(3);
+        assertThat(text(process.getInputStream()))
+                .isEqualTo("{\"stdout\":\"hi\\n\",\"stderr\":\"oh\\n\",\"exit_code\":3}\n");
+        assertThat(text(process.getErrorStream())).isEmpty();
+
+        serve(answering("{\"stream\":\"stdout\",\"data_base64\":\"aGkK\"}\n"
+                + "{\"exit_code\":1,\"error\":\"E\",\"code\":124}\n"));
+        process = shell("FORKD exec TARGET --json -- x");
+        assertThat(exit(process)).isEqualTo(124);
+        JsonNode late = Json.parse(process.getInputStream().readAllBytes());
+        assertThat(late.path("stdout").asString()).isEqualTo("hi\n");
+        assertThat(late.path("exit_code").asInt()).isEqualTo(124);
+        assertThat(late.path("error").path("remedy").asString()).contains("--timeout-secs");
+        assertThat(text(process.getErrorStream())).isEmpty();
+    }
+
+    @Test
+    void exec_as_json_has_a_bound() throws Exception {
+        CompletableFuture<Boolean> gone = serve((in, out) -> untilGone(out, CHUNK));
+        Process process = shell("FORKD exec TARGET --json --timeout-secs 0 -- yes");
+        assertThat(exit(process)).isEqualTo(1);
+        assertThat(text(process.getInputStream())).isEmpty();
+        assertThat(Json.parse(process.getErrorStream().readAllBytes())
+                        .path("error")
+                        .path("message")
+                        .asString())
+                .contains("more than the 8 MiB");
+        assertThat(gone.get(60, TimeUnit.SECONDS)).isTrue();
+    }
+
+    @Test
+    void eval_as_json_is_one_document() throws Exception {
+        serve(answering("{\"result\":\"'a'\"}\n"));
+        Process process = shell("FORKD eval TARGET --json -- x");
+        assertThat(exit(process)).isZero();
+        assertThat(text(process.getInputStream())).isEqualTo("{\"result\":\"'a'\",\"exit_code\":0}\n");
+
+        serve(answering("{\"error\":\"NameError\",\"traceback\":\"line 1\",\"exit_code\":1}\n"));
+        process = shell("FORKD eval TARGET --json -- x");
+        assertThat(exit(process)).isEqualTo(1);
+        JsonNode failed = Json.parse(process.getInputStream().readAllBytes());
+        assertThat(failed.path("error").path("message").asString()).isEqualTo("NameError");
+        assertThat(failed.path("traceback").asString()).isEqualTo("line 1");
+        assertThat(text(process.getErrorStream())).isEmpty();
+    }
+
+    /** Whether or not there is anything to fork: what is there before is said before. */
+    @Test
+    void input_of_fork_with_a_command_is_not_dropped_in_silence() throws Exception {
+        String input = directory.resolve("input").toString();
+        Process process = shell("echo lost >" + input + "; FORKD fork --tag none -n 2 -- cat <" + input);
+        assertThat(exit(process)).isEqualTo(1);
+        assertThat(text(process.getErrorStream())).contains("does not get what is on stdin");
+    }
+
+    @Test
     void input_is_passed_on_when_asked_for_and_else_not_dropped_in_silence() throws Exception {
         CompletableFuture<String> input = new CompletableFuture<>();
         serve((in, out) -> {
@@ -224,6 +286,6 @@ class ExecProcessTest {
         serve(answering("{\"exit_code\":0}\n"));
         process = shell("echo lost >lost; FORKD exec TARGET -- cat <lost".replace("lost", directory + "/lost"));
         assertThat(exit(process)).isZero();
-        assertThat(text(process.getErrorStream())).contains("-i passes it on");
+        assertThat(text(process.getErrorStream())).contains("(-i of exec and run passes it on)");
     }
 }

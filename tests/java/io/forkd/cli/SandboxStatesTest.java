@@ -231,6 +231,19 @@ class SandboxStatesTest {
     }
 
     @Test
+    void sandbox_is_known_by_the_socket_of_its_agent() {
+        Shell shell = Shell.of(
+                new PrintStream(out, true, StandardCharsets.UTF_8),
+                new PrintStream(err, true, StandardCharsets.UTF_8),
+                false,
+                Map.of("XDG_DATA_HOME", scratch.toString(), "XDG_RUNTIME_DIR", scratch.toString()));
+        Path socket = Sandbox.vsock(folder("sb-00000001"));
+        assertThat(shell.engine().sandboxes().idAt(socket)).contains("sb-00000001");
+        assertThat(shell.engine().sandboxes().idAt(scratch.resolve("agent.sock")))
+                .isEmpty();
+    }
+
+    @Test
     void volumes_of_one_whose_branch_was_killed_are_mounted_again() throws Exception {
         Sandbox sandbox = sandbox("sb-00000001");
         Path away = Files.createFile(sandbox.directory().resolve("volumes.away"));
