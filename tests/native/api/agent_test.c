@@ -111,6 +111,23 @@ static void child_has_its_identity_and_its_own_memory(void **state)
     forkd_server_free(server);
 }
 
+/* As uploads and downloads of files do it. */
+static void file_that_was_written_is_read_back(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "child");
+    await_ready(child);
+    assert_answer(child,
+                  "{\"action\":\"exec\",\"args\":[\"/bin/bash\",\"-l\",\"-c\",\"cat > '/tmp/a b'\"],"
+                  "\"stdin\":\"follows\",\"stream\":true}\n{\"a\\line\n",
+                  "{\"exit_code\":0}\n");
+    assert_answer(child, "{\"action\":\"exec\",\"args\":[\"cat\",\"/tmp/a b\"]}\n",
+                  "{\"stdout\":\"{\\\"a\\\\line\\n\",\"stderr\":\"\",\"exit_code\":0}\n");
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
 static void commands_answer_in_both_forms(void **state)
 {
     struct fixture *fixture = *state;
@@ -258,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(child_has_its_identity_and_its_own_memory),
+        cmocka_unit_test(file_that_was_written_is_read_back),
         cmocka_unit_test(commands_answer_in_both_forms),
         cmocka_unit_test(long_output_arrives_whole),
         cmocka_unit_test(long_input_comes_back),

@@ -248,15 +248,9 @@ static void take_line(struct job *job, struct vsock_connection *c, uint32_t leng
 
 static void read_request(struct job *job, struct vsock_connection *c)
 {
-    uint32_t length = 0;
-    if (c->end > 0 && c->input[c->end - 1] == '\n' && !c->ended) {
-        /* Most often. What follows the request may have a newline, too. */
-        while (c->input[length++] != '\n') {
-        }
-    } else {
-        for (uint32_t i = 0; i < c->end && length == 0; i++)
-            length = c->input[i] == '\n' ? i + 1 : 0;
-    }
+    char *end = c->input + c->end;
+    char *newline = scan(c->input, end, '\n');
+    uint32_t length = newline < end ? (uint32_t)(newline - c->input) + 1 : 0;
     if (length == 0 && c->ended)
         length = c->end;
     if (length == 0 && c->end == VSOCK_INPUT) {
@@ -358,7 +352,7 @@ static bool copy_input(struct job *job)
     uint32_t length = follows ? c->end - c->start : job->input_length;
     if (length > CHUNK)
         length = CHUNK;
-    job_write(job, false, data, length);
+    commands_write(job, data, length);
     if (follows) {
         vsock_consume(c, length);
         return c->ended && c->start == c->end;

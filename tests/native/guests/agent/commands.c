@@ -17,6 +17,7 @@
 #include "cpu.h"
 
 #define PAGE 4096u
+#define VARIABLES_AT 0x2800000u /* behind what vsock.c has */
 #define DIRTY_FROM 0x3000000u
 #define SLOW_MS 100u
 
@@ -24,12 +25,14 @@
 
 #define VARIABLES 32u
 
-static struct variable {
+struct variable {
     uint32_t length;
     bool used;
-    char name[64];
-    char value[4096];
-} variables[VARIABLES];
+    char name[256];
+    char value[64u << 10];
+};
+
+static struct variable *const variables = (struct variable *)VARIABLES_AT;
 
 static struct variable *find_variable(const char *name)
 {
@@ -49,6 +52,8 @@ static struct variable *make_variable(const char *name)
     }
     if (variable == NULL || strlen(name) >= sizeof variable->name)
         return NULL;
+    if (!variable->used)
+        variable->length = 0;
     memcpy(variable->name, name, strlen(name) + 1);
     variable->used = true;
     return variable;
@@ -67,7 +72,7 @@ static void append(const char *name, const char *data, size_t length)
 
 /* --- Output --- */
 
-static void out(struct job *job, const char *data, size_t length)
+void commands_write(struct job *job, const char *data, size_t length)
 {
     if (job->target != NULL)
         append(job->target, data, length);
@@ -85,7 +90,7 @@ static void out_words(struct job *job, char *const *words, uint32_t count)
         put(&text, words[i]);
     }
     *text.at++ = '\n';
-    out(job, line, (size_t)(text.at - line));
+    commands_write(job, line, (size_t)(text.at - line));
 }
 
 static void out_line(struct job *job, const char *line)
@@ -162,7 +167,7 @@ static uint32_t print_files(struct job *job, const char *command, char *const *n
             continue;
         }
         uint32_t from = variable->length > most ? variable->length - most : 0;
-        out(job, variable->value + from, variable->length - from);
+        commands_write(job, variable->value + from, variable->length - from);
     }
     return status;
 }
@@ -173,7 +178,7 @@ static uint32_t remove_files(struct job *job, char *const *names, uint32_t count
     for (uint32_t i = 0; i < count; i++) {
         struct variable *variable = find_variable(names[i]);
         if (variable != NULL)
-            *variable = (struct variable){0};
+            variable->used = false;
         else
             status = complain(job, "rm", names[i], "No such file or directory");
     }
@@ -195,8 +200,8 @@ static uint32_t get_variable(struct job *job, const char *name)
     const struct variable *variable = find_variable(name);
     if (variable == NULL)
         return 1;
-    out(job, variable->value, variable->length);
-    out(job, "\n", 1);
+    commands_write(job, variable->value, variable->length);
+    commands_write(job, "\n", 1);
     return 0;
 }
 
@@ -447,9 +452,17 @@ static void run_script(struct job *job)
     }
 }
 
-static bool is_shell(const char *name)
+/* What is behind the options of a shell that has -c among them: -c, -lc, -l -c. */
+static char *find_script(const struct request *request)
 {
-    return same(name, "sh") || same(name, "/bin/sh") || same(name, "bash") || same(name, "/bin/bash");
+    const char *name = request->args[0];
+    if (!same(name, "sh") && !same(name, "/bin/sh") && !same(name, "bash") && !same(name, "/bin/bash"))
+        return NULL;
+    for (uint32_t i = 1; i + 1 < request->arg_count && *request->args[i] == '-'; i++) {
+        if (request->args[i][strlen(request->args[i]) - 1] == 'c')
+            return request->args[i + 1];
+    }
+    return NULL;
 }
 
 void commands_start(struct job *job)
@@ -459,9 +472,8 @@ void commands_start(struct job *job)
     const char *base = after(name, "/bin/");
     if (base == NULL)
         base = after(name, "/usr/bin/");
-    if (is_shell(name) && request->arg_count > 2 && same(request->args[1], "-c")) {
-        job->script = request->args[2];
-    } else {
+    job->script = find_script(request);
+    if (job->script == NULL) {
         if (base != NULL)
             request->args[0] = (char *)base;
         if (!start_work(job, request->args, request->arg_count) &&

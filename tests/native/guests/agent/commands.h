@@ -10,4 +10,7 @@ void commands_start(struct job *job);
 /* job->work is done. */
 void commands_continue(struct job *job);
 
+/* What a command writes, to where that goes. */
+void commands_write(struct job *job, const char *data, size_t length);
+
 #endif

@@ -75,16 +75,6 @@ static char *take_escape(struct json *json, char *out)
     return out;
 }
 
-/* The bytes up to the next quote or backslash, whichever comes first. */
-static size_t plain_length(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == '"' || text[i] == '\\')
-            return i;
-    }
-    return length;
-}
-
 char *json_string(struct json *json)
 {
     if (!json_take(json, '"')) {
@@ -93,15 +83,19 @@ char *json_string(struct json *json)
     }
     char *start = json->at;
     char *out = start;
+    char *quote = json->at - 1;
     while (!json->bad) {
-        size_t plain = plain_length(json->at, (size_t)(json->end - json->at));
+        if (quote < json->at)
+            quote = scan(json->at, json->end, '"');
+        char *special = scan(json->at, quote, '\\');
+        size_t plain = (size_t)(special - json->at);
         if (out != json->at)
             memcpy(out, json->at, plain); /* downwards */
         out += plain;
-        json->at += plain;
-        if (json->at == json->end)
+        json->at = special + 1;
+        if (special == json->end)
             break;
-        if (*json->at++ == '"') {
+        if (special == quote) {
             *out = '\0';
             return start;
         }

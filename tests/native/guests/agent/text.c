@@ -14,7 +14,11 @@ void *memcpy(void *to, const void *from, size_t length)
 void *memset(void *to, int byte, size_t length)
 {
     void *at = to;
-    __asm__ volatile("rep stosb" : "+D"(at), "+c"(length) : "a"(byte) : "memory");
+    size_t words = length / 4;
+    size_t bytes = length % 4;
+    uint32_t word = (uint8_t)byte * 0x01010101u;
+    __asm__ volatile("rep stosl" : "+D"(at), "+c"(words) : "a"(word) : "memory");
+    __asm__ volatile("rep stosb" : "+D"(at), "+c"(bytes) : "a"(word) : "memory");
     return to;
 }
 
@@ -23,6 +27,15 @@ size_t strlen(const char *text)
     size_t left = SIZE_MAX;
     __asm__ volatile("repne scasb" : "+D"(text), "+c"(left) : "a"(0) : "cc", "memory");
     return SIZE_MAX - left - 1;
+}
+
+char *scan(char *at, const char *end, char byte)
+{
+    size_t left = (size_t)(end - at);
+    bool found = false;
+    if (left > 0)
+        __asm__ volatile("repne scasb" : "+D"(at), "+c"(left), "=@ccz"(found) : "a"(byte) : "memory");
+    return at - found;
 }
 
 bool same(const char *a, const char *b)
@@ -84,11 +97,6 @@ void put_bytes(struct text *text, const void *data, size_t length)
         length = room;
     memcpy(text->at, data, length);
     text->at += length;
-}
-
-void put(struct text *text, const char *more)
-{
-    put_bytes(text, more, strlen(more));
 }
 
 void put_number(struct text *text, int64_t number)

@@ -11,6 +11,8 @@
 void *memcpy(void *to, const void *from, size_t length);
 void *memset(void *to, int byte, size_t length);
 size_t strlen(const char *text);
+/* Where that byte is, or the end. */
+char *scan(char *at, const char *end, char byte);
 bool same(const char *a, const char *b);
 /* What comes behind `start` in `text`; NULL when it does not begin so. */
 const char *after(const char *text, const char *start);
@@ -26,7 +28,11 @@ struct text {
 };
 
 void put_bytes(struct text *text, const void *data, size_t length);
-void put(struct text *text, const char *more);
+/* Its length is known when this is compiled, most often. */
+static inline void put(struct text *text, const char *more)
+{
+    put_bytes(text, more, __builtin_strlen(more));
+}
 void put_number(struct text *text, int64_t number);
 /* The inside of a JSON string. */
 void put_escaped(struct text *text, const char *more, size_t length);

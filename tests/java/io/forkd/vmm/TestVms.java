@@ -8,7 +8,6 @@ import io.forkd.vmm.Native.forkd_server;
 import io.forkd.vmm.Native.forkd_server_options;
 import io.forkd.vmm.Native.forkd_vm;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -19,8 +18,6 @@ import org.bytedeco.javacpp.PointerScope;
 
 /** VMs of a guest of our own, which any /dev/kvm runs. The guest has no agent. */
 public final class TestVms implements AutoCloseable {
-    private static final Path GUESTS = Path.of("tests/native/guests");
-
     private final Path directory;
     private final List<ForkServer> servers = new ArrayList<>();
 
@@ -31,7 +28,7 @@ public final class TestVms implements AutoCloseable {
         forkd_vm handle = new forkd_vm();
         try (PointerScope scope = new PointerScope()) {
             forkd_boot_options options = Library.zero(new forkd_boot_options());
-            options.vmm_path(Library.text(files.vmm())).kernel_path(Library.text(guest()));
+            options.vmm_path(Library.text(files.vmm())).kernel_path(Library.text(Guests.compile("ready", directory)));
             options.memory_bytes(64 << 20).vcpu_count(1).flags(Native.FORKD_NO_AGENT);
             Library.check(error -> Native.forkd_vm_boot(handle, options, error));
         }
@@ -39,31 +36,6 @@ public final class TestVms implements AutoCloseable {
             assertThat(vm.await(Duration.ofSeconds(20))).isPresent();
             vm.snapshot(directory);
         }
-    }
-
-    private Path guest() throws IOException, InterruptedException {
-        Path guest = directory.resolve("guest.elf");
-        run(
-                "gcc",
-                "-m32",
-                "-nostdlib",
-                "-static",
-                "-no-pie",
-                "-Wl,--build-id=none",
-                "-Wl,--no-warn-rwx-segments",
-                "-T",
-                GUESTS.resolve("guest.ld").toString(),
-                "-o",
-                guest.toString(),
-                GUESTS.resolve("ready.S").toString());
-        run("objcopy", "-O", "elf64-x86-64", guest.toString());
-        return guest;
-    }
-
-    private static void run(String... command) throws IOException, InterruptedException {
-        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
-        String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-        assertThat(process.waitFor()).as(output).isZero();
     }
 
     /** A server of the snapshot, which outlives its handle when it has a control socket. */
