@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.forkd.Json;
 import io.forkd.engine.AgentSnapshot;
-import io.forkd.engine.Cancellation;
 import io.forkd.engine.Engine;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -43,7 +42,7 @@ class AgentTest {
     @BeforeAll
     static void snapshot() throws Exception {
         System.setIn(InputStream.nullInputStream());
-        AgentSnapshot.make(new Engine(environment(), new Cancellation()), scratch, "py");
+        AgentSnapshot.make(Engine.of(environment()), scratch, "py");
     }
 
     @AfterAll

@@ -38,6 +38,6 @@ public final class AgentSnapshot {
                         Duration.ofSeconds(60),
                         false,
                         false),
-                new Silence());
+                new Call(new Silence(), Optional.empty()));
     }
 }
