@@ -226,6 +226,45 @@ static void many_connections_are_open_at_once(void **state)
     forkd_server_free(server);
 }
 
+/* What its parent was doing for others is over in a child, and goes on in the parent. */
+static void branch_of_a_busy_guest_answers(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *source = fork_child(server, "source");
+    await_ready(source);
+    int flood = open_request(source, "{\"action\":\"exec\",\"args\":[\"hostile\",\"endless\"]}\n");
+    int slow = open_request(source, "{\"action\":\"exec\",\"args\":[\"slow\",\"10\"],\"stream\":true}\n");
+    int late = open_request(source, "{\"action\":\"exec\",\"args\":[\"sh\",\"-c\",\"sleep 2; echo hi\"]}\n");
+    assert_answer(source, "{\"action\":\"eval\",\"code\":\"count\"}\n",
+                  "{\"result\":\"1\",\"exit_code\":0}\n");
+    for (int round = 0; round < 5; round++) {
+        struct forkd_error error = {0};
+        struct folder folder = folder_make();
+        const struct forkd_branch_options options = {.directory = folder.path};
+        struct forkd_server *twin = NULL;
+        OK(forkd_vm_branch(source, &options, &twin, NULL, &error));
+        struct forkd_vm *child = fork_child(twin, "child");
+        await_ready(child);
+        assert_answer(child, "{\"action\":\"eval\",\"code\":\"hostname\"}\n",
+                      "{\"result\":\"'child'\",\"exit_code\":0}\n");
+        assert_answer(child, "{\"action\":\"eval\",\"code\":\"count\"}\n",
+                      "{\"result\":\"2\",\"exit_code\":0}\n");
+        forkd_vm_free(child);
+        forkd_server_free(twin);
+        folder_remove(&folder);
+    }
+    char reply[8192] = "";
+    read_all(late, reply, sizeof reply - 1);
+    assert_string_equal(reply, "{\"stdout\":\"hi\\n\",\"stderr\":\"\",\"exit_code\":0}\n");
+    memset(reply, 0, sizeof reply);
+    read_all(slow, reply, sizeof reply - 1);
+    assert_non_null(strstr(reply, "\n{\"exit_code\":0}\n"));
+    close(flood);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+}
+
 /* In clock ticks: user and system time of a process. */
 static long processor_time(int pid)
 {
@@ -280,6 +319,7 @@ int main(void)
         cmocka_unit_test(long_output_arrives_whole),
         cmocka_unit_test(long_input_comes_back),
         cmocka_unit_test(many_connections_are_open_at_once),
+        cmocka_unit_test(branch_of_a_busy_guest_answers),
         cmocka_unit_test(idle_children_cost_no_processor_time),
     };
     return cmocka_run_group_tests(tests, set_up, remove_snapshot);
