@@ -37,6 +37,8 @@ class ArchitectureTest {
                 .definedBy("io.forkd.rootfs..")
                 .layer("image")
                 .definedBy("io.forkd.image..")
+                .layer("http")
+                .definedBy("io.forkd.http..")
                 .layer("vmm")
                 .definedBy("io.forkd.vmm..")
                 .layer("files")
@@ -59,6 +61,10 @@ class ArchitectureTest {
                 .mayOnlyBeAccessedByLayers("cli", "engine")
                 .whereLayer("image")
                 .mayOnlyBeAccessedByLayers("cli", "engine", "rootfs")
+                .whereLayer("http")
+                .mayNotBeAccessedByAnyLayer()
+                .whereLayer("http")
+                .mayOnlyAccessLayers("files")
                 .whereLayer("vmm")
                 .mayOnlyBeAccessedByLayers("engine")
                 .check(classes);
@@ -88,6 +94,17 @@ class ArchitectureTest {
                 .should()
                 .dependOnClassesThat()
                 .resideInAnyPackage("picocli..")
+                .check(classes);
+    }
+
+    @Test
+    void only_the_http_layer_knows_its_server_and_its_metrics() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("io.forkd.http")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage("org.eclipse.jetty..", "io.prometheus..")
                 .check(classes);
     }
 }

@@ -1,0 +1,51 @@
+package io.forkd.http;
+
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** The diagnostics log: lines on standard error, for whoever runs the daemon. */
+public final class Diagnostics {
+    static final Logger LOG = LoggerFactory.getLogger("io.forkd.http");
+
+    private static final List<String> LEVELS = List.of("trace", "debug", "info", "warn", "error", "off");
+
+    private Diagnostics() {}
+
+    /**
+     * Sets what is logged, from {@code FORKD_LOG} or else {@code RUST_LOG}: a level, or a list as in {@code
+     * warn,forkd=debug}, in which a word with a name is for the logs of that name. To be called before anything is logged.
+     */
+    public static void configure(Map<String, String> environment) {
+        settings(environment.getOrDefault("FORKD_LOG", environment.getOrDefault("RUST_LOG", "")))
+                .forEach((name, value) -> System.setProperty("org.slf4j.simpleLogger." + name, value));
+    }
+
+    /** What slf4j-simple reads when it starts. */
+    static Map<String, String> settings(String wanted) {
+        Map<String, String> settings = new TreeMap<>();
+        settings.put("showDateTime", "true");
+        settings.put("dateTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX");
+        settings.put("showShortLogName", "true");
+        settings.put("defaultLogLevel", "info");
+        // What Jetty tells of its own start is of no use to anybody.
+        settings.put("log.org.eclipse.jetty", "warn");
+        for (String word : wanted.split(",", -1)) {
+            int equals = word.indexOf('=');
+            String level = word.substring(equals + 1).strip().toLowerCase(Locale.ROOT);
+            if (!LEVELS.contains(level)) {
+                continue;
+            }
+            String target = equals < 0 ? "" : word.substring(0, equals).strip();
+            if (target.isEmpty()) {
+                settings.put("defaultLogLevel", level);
+            } else {
+                settings.put("log." + (target.startsWith("forkd") ? "io.forkd" : target), level);
+            }
+        }
+        return settings;
+    }
+}

@@ -1,0 +1,422 @@
+package io.forkd.http;
+
+import io.forkd.ForkdException;
+import io.forkd.http.Routes.Match;
+import java.io.BufferedOutputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.net.InetSocketAddress;
+import java.nio.ByteBuffer;
+import java.util.HexFormat;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Function;
+import org.eclipse.jetty.http.HttpHeader;
+import org.eclipse.jetty.io.Content;
+import org.eclipse.jetty.server.Handler.Abstract;
+import org.eclipse.jetty.server.Request;
+import org.eclipse.jetty.util.Callback;
+import org.eclipse.jetty.util.thread.Invocable;
+import org.eclipse.jetty.util.thread.Scheduler;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.node.JsonNodeFactory;
+
+/**
+ * The way of a request: who asks, what for, its body, its handler, its answer. All but the handler is done on Jetty's few
+ * threads, which never wait for a client: so a slow one costs a connection, and no thread.
+ */
+final class Dispatcher extends Abstract.NonBlocking {
+    /** Attributes of a request, for the audit log and the metrics. */
+    static final String TEMPLATE = "io.forkd.http.template";
+
+    static final String CALLER = "io.forkd.http.caller";
+
+    /** As many times the longest body is read and thrown away before a client that sends more is cut off. */
+    private static final int PATIENCE = 8;
+
+    private static final int STREAM_BUFFER = 8192;
+    private static final Set<String> HEALTH = Set.of("/healthz", "/healthz/");
+
+    private final Routes routes;
+    private final Limits limits;
+    private final Function<ForkdException, HttpFailure> failures;
+    private final CallPool pool;
+    private final Set<Exchange> exchanges = ConcurrentHashMap.newKeySet();
+    private final AtomicLong bodyBytes = new AtomicLong();
+    private volatile Optional<Token> token;
+    private volatile boolean stopping;
+
+    Dispatcher(Routes routes, Limits limits, Function<ForkdException, HttpFailure> failures, Optional<Token> token) {
+        this.routes = routes;
+        this.limits = limits;
+        this.failures = failures;
+        this.token = token;
+        this.pool = new CallPool(limits.callsAtOnce(), limits.callsWaiting());
+    }
+
+    void use(Token changed) {
+        token = Optional.of(changed);
+    }
+
+    @Override
+    public boolean handle(Request request, org.eclipse.jetty.server.Response response, Callback callback) {
+        new Exchange(request, response, callback).begin();
+        return true;
+    }
+
+    /** Answers no more new calls. */
+    void beginStop() {
+        stopping = true;
+    }
+
+    /** Whether all that had come is answered. */
+    boolean awaitIdle(long nanos) throws InterruptedException {
+        long end = System.nanoTime() + nanos;
+        while (!exchanges.isEmpty()) {
+            if (System.nanoTime() - end > 0) {
+                return false;
+            }
+            Thread.sleep(1);
+        }
+        return true;
+    }
+
+    void cancelAll() {
+        exchanges.forEach(Exchange::cancel);
+    }
+
+    void close() {
+        pool.close();
+    }
+
+    static String remote(Request request) {
+        return request.getConnectionMetaData().getRemoteSocketAddress() instanceof InetSocketAddress address
+                ? address.getAddress().getHostAddress() + ":" + address.getPort()
+                : "unix";
+    }
+
+    private static String header(Request request, HttpHeader header) {
+        return Optional.ofNullable(request.getHeaders().get(header)).orElse("");
+    }
+
+    /** One request. */
+    private final class Exchange {
+        private final Request request;
+        private final org.eclipse.jetty.server.Response response;
+        private final Callback callback;
+        private final String path;
+        private volatile @Nullable HttpCall call;
+
+        Exchange(Request request, org.eclipse.jetty.server.Response response, Callback callback) {
+            this.request = request;
+            this.response = response;
+            this.callback = callback;
+            this.path = Optional.ofNullable(request.getHttpURI().getPath()).orElse("");
+        }
+
+        void begin() {
+            exchanges.add(this);
+            Request.addCompletionListener(request, failure -> exchanges.remove(this));
+            // A handler may be silent for as long as it likes.
+            request.addIdleTimeoutListener(timeout -> false);
+            try {
+                Caller caller = authenticate();
+                request.setAttribute(CALLER, caller);
+                if (HEALTH.contains(path)) {
+                    request.setAttribute(TEMPLATE, "/healthz");
+                    new Reading(health()).run();
+                    return;
+                }
+                Match match = routes.find(request.getMethod(), path);
+                if (match instanceof Match.OtherMethods other) {
+                    request.setAttribute(TEMPLATE, other.template());
+                    new Reading(notAllowed(other.allowed())).run();
+                } else if (match instanceof Match.Found found) {
+                    request.setAttribute(TEMPLATE, found.route().template());
+                    admit(found, caller);
+                } else {
+                    throw new HttpFailure(404, "there is no " + path + " here");
+                }
+            } catch (HttpFailure failure) {
+                new Reading(answer(failure)).run();
+            }
+        }
+
+        private Caller authenticate() {
+            if (HEALTH.contains(path)) {
+                return Caller.NOBODY;
+            }
+            if (request.getConnectionMetaData().getConnection() instanceof ClientConnection connection
+                    && !connection.user().isEmpty()) {
+                return new Caller(Caller.Means.UNIX, connection.user());
+            }
+            if (token.isEmpty()) {
+                return Caller.NOBODY;
+            }
+            token.get().check(header(request, HttpHeader.AUTHORIZATION));
+            return Caller.TOKEN;
+        }
+
+        private Response health() {
+            return Set.of("GET", "HEAD").contains(request.getMethod())
+                    ? Response.json(200, JsonNodeFactory.instance.objectNode().put("ok", true))
+                    : notAllowed("GET, HEAD");
+        }
+
+        private Response notAllowed(String allowed) {
+            return Response.error(405, request.getMethod() + " is not for " + path + ", which takes " + allowed)
+                    .withHeader("Allow", allowed);
+        }
+
+        private void admit(Match.Found found, Caller caller) {
+            if (stopping) {
+                throw new HttpFailure(503, "the daemon is stopping");
+            }
+            if (found.route().hasBody() && !isJson(header(request, HttpHeader.CONTENT_TYPE))) {
+                throw new HttpFailure(415, "the body must be JSON, and say so: Content-Type: application/json");
+            }
+            if (!pool.admit()) {
+                throw new HttpFailure(503, "too many calls are under way; try again");
+            }
+            new Reading(found, caller).run();
+        }
+
+        private void run(Match.Found found, Caller caller, byte[] body) {
+            HttpCall running = new HttpCall(
+                    request.getMethod(),
+                    path,
+                    found.parameters(),
+                    Optional.ofNullable(request.getHttpURI().getQuery()).orElse(""),
+                    caller,
+                    remote(request),
+                    body);
+            call = running;
+            if (request.getConnectionMetaData().getConnection() instanceof ClientConnection connection) {
+                connection.watch(running::cancel);
+            }
+            pool.run(() -> {
+                Response answer = answer(found.route(), running);
+                pool.leave();
+                bodyBytes.addAndGet(-body.length);
+                send(answer);
+            });
+        }
+
+        private Response answer(Routes.Route route, HttpCall running) {
+            try {
+                return route.handler().handle(running);
+            } catch (Throwable failure) {
+                return answer(failure);
+            }
+        }
+
+        /** Of whatever was thrown. */
+        private Response answer(Throwable failure) {
+            if (failure instanceof HttpFailure http) {
+                Response answer = Response.error(http.status(), http.text());
+                return http.status() == 503 ? answer.withHeader("Retry-After", "1") : answer;
+            }
+            if (failure instanceof ForkdException known) {
+                return answer(failures.apply(known));
+            }
+            String id = HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextInt());
+            Diagnostics.LOG.error("fault {} in {} {}", id, request.getMethod(), path, failure);
+            return Response.error(500, "a fault of the daemon; its log has it under " + id);
+        }
+
+        void cancel() {
+            HttpCall running = call;
+            if (running != null) {
+                running.cancel();
+            }
+        }
+
+        private void send(Response answer) {
+            try {
+                write(answer);
+            } catch (Throwable failure) {
+                // Half an answer cannot be taken back: the connection is closed, so that it is not taken for a whole.
+                if (response.isCommitted()) {
+                    Diagnostics.LOG.debug("the answer to {} {} was cut", request.getMethod(), path, failure);
+                    end();
+                    callback.failed(failure);
+                } else {
+                    response.getHeaders().clear();
+                    send(answer(failure));
+                }
+            }
+        }
+
+        private void write(Response answer) throws IOException {
+            response.setStatus(answer.status());
+            answer.headers().forEach(response.getHeaders()::put);
+            if (answer.stream().isPresent()) {
+                if (!request.getMethod().equals("HEAD")) {
+                    OutputStream out = new BufferedOutputStream(Content.Sink.asOutputStream(response), STREAM_BUFFER);
+                    answer.stream().get().write(out);
+                    out.flush();
+                }
+                end();
+                response.write(true, null, callback);
+                return;
+            }
+            if (answer.status() != 204) {
+                response.getHeaders().put(HttpHeader.CONTENT_LENGTH, answer.bytes().length);
+            }
+            end();
+            response.write(true, ByteBuffer.wrap(answer.bytes()), callback);
+        }
+
+        /** From now on it makes no difference whether the client is there. Before Jetty may read the next request. */
+        private void end() {
+            HttpCall ended = call;
+            if (ended != null) {
+                ended.end();
+            }
+            if (request.getConnectionMetaData().getConnection() instanceof ClientConnection connection) {
+                connection.unwatch();
+            }
+        }
+
+        /**
+         * Reads the body. Also when the answer is known before it and the body is thrown away: a client that is still
+         * sending when its connection is closed never sees the answer.
+         */
+        private final class Reading implements Invocable.Task {
+            private final Match.@Nullable Found found;
+            private final Caller caller;
+            private boolean over;
+            private final ByteArrayOutputStream body = new ByteArrayOutputStream();
+            private @Nullable Response answer;
+            private Scheduler.@Nullable Task deadline;
+            private long length;
+
+            /** For a handler. */
+            Reading(Match.Found found, Caller caller) {
+                this.found = found;
+                this.caller = caller;
+            }
+
+            /** For an answer that needs no body. */
+            Reading(Response answer) {
+                this.found = null;
+                this.caller = Caller.NOBODY;
+                this.answer = answer;
+            }
+
+            @Override
+            public InvocationType getInvocationType() {
+                return InvocationType.NON_BLOCKING;
+            }
+
+            @Override
+            public synchronized void run() {
+                if (request.getLength() > limits.bodyBytes()) {
+                    refuse(tooLong());
+                }
+                if (answer != null && request.getHeaders().contains(HttpHeader.EXPECT)) {
+                    finish(); // The client waits for leave to send it.
+                    return;
+                }
+                while (!over) {
+                    Content.Chunk chunk = request.read();
+                    if (chunk == null) {
+                        await();
+                        return;
+                    }
+                    if (Content.Chunk.isFailure(chunk)) {
+                        refuse(
+                                chunk.getFailure() instanceof TimeoutException
+                                        ? slow()
+                                        : new HttpFailure(400, "the body is cut off or wrongly encoded"));
+                        finish();
+                        return;
+                    }
+                    take(chunk);
+                    chunk.release();
+                    if (chunk.isLast() || length > (long) PATIENCE * limits.bodyBytes()) {
+                        finish();
+                        return;
+                    }
+                }
+            }
+
+            private void await() {
+                if (deadline == null) {
+                    deadline = request.getComponents()
+                            .getScheduler()
+                            .schedule(this::expire, limits.bodyTime().toNanos(), TimeUnit.NANOSECONDS);
+                }
+                request.demand(this);
+            }
+
+            private void take(Content.Chunk chunk) {
+                int bytes = chunk.remaining();
+                length += bytes;
+                if (length > limits.bodyBytes()) {
+                    refuse(tooLong());
+                }
+                if (answer == null && bodyBytes.get() + bytes > limits.allBodyBytes()) {
+                    refuse(new HttpFailure(503, "the bodies of all calls are too long together; try again"));
+                }
+                if (answer == null) {
+                    byte[] copy = new byte[bytes];
+                    chunk.getByteBuffer().get(copy);
+                    body.writeBytes(copy);
+                    bodyBytes.addAndGet(bytes);
+                }
+            }
+
+            private HttpFailure tooLong() {
+                return new HttpFailure(413, "the body is longer than " + limits.bodyBytes() + " bytes");
+            }
+
+            private HttpFailure slow() {
+                return new HttpFailure(408, "the body did not come in time");
+            }
+
+            /** What is known first stays the answer. */
+            private void refuse(HttpFailure failure) {
+                if (answer == null) {
+                    answer = Exchange.this.answer(failure);
+                }
+            }
+
+            private synchronized void expire() {
+                if (!over) {
+                    refuse(slow());
+                    finish();
+                }
+            }
+
+            private void finish() {
+                over = true;
+                if (deadline != null) {
+                    deadline.cancel();
+                }
+                Response known = answer;
+                if (found == null || known != null) {
+                    bodyBytes.addAndGet(-body.size());
+                    if (found != null) {
+                        pool.leave();
+                    }
+                    send(known == null ? Response.empty(204) : known);
+                } else {
+                    Exchange.this.run(found, caller, body.toByteArray());
+                }
+            }
+        }
+    }
+
+    private static boolean isJson(String contentType) {
+        String type = contentType.split(";", 2)[0].strip().toLowerCase(Locale.ROOT);
+        return type.equals("application/json") || (type.startsWith("application/") && type.endsWith("+json"));
+    }
+}

@@ -1,0 +1,178 @@
+package io.forkd.http;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+
+/** One request, as its handler sees it. */
+public final class HttpCall {
+    private final String method;
+    private final String path;
+    private final Map<String, String> parameters;
+    private final String query;
+    private final Caller caller;
+    private final String remote;
+    private final byte[] body;
+
+    private final Object lock = new Object();
+    private boolean cancelled;
+    private boolean ended;
+    private List<Runnable> hooks = new ArrayList<>();
+
+    HttpCall(
+            String method,
+            String path,
+            Map<String, String> parameters,
+            String query,
+            Caller caller,
+            String remote,
+            byte[] body) {
+        this.method = method;
+        this.path = path;
+        this.parameters = parameters;
+        this.query = query;
+        this.caller = caller;
+        this.remote = remote;
+        this.body = body;
+    }
+
+    public String method() {
+        return method;
+    }
+
+    /** As it was sent, still encoded. */
+    public String path() {
+        return path;
+    }
+
+    /** The decoded segment that the route's template names {@code :name}. */
+    public String parameter(String name) {
+        String value = parameters.get(name);
+        if (value == null) {
+            throw new IllegalArgumentException("the route has no parameter " + name);
+        }
+        return value;
+    }
+
+    public Caller caller() {
+        return caller;
+    }
+
+    /** The address and port of the client, or {@code unix}. */
+    public String remote() {
+        return remote;
+    }
+
+    /**
+     * The body of a route that takes one.
+     *
+     * @throws HttpFailure 400 when it is no JSON in UTF-8, 422 when it is no object
+     */
+    public Body body() {
+        return Body.parse(body);
+    }
+
+    /**
+     * The decoded value that the URL's query gives for a name.
+     *
+     * @throws HttpFailure 400 when it is given twice, or wrongly encoded
+     */
+    public Optional<String> query(String name) {
+        Optional<String> found = Optional.empty();
+        for (String pair : query.split("&", -1)) {
+            int equals = pair.indexOf('=');
+            String key = equals < 0 ? pair : pair.substring(0, equals);
+            if (!PercentCoding.decode(key.replace('+', ' ')).equals(name)) {
+                continue;
+            }
+            if (found.isPresent()) {
+                throw new HttpFailure(400, name + " is given twice in the URL");
+            }
+            found = Optional.of(PercentCoding.decode(
+                    equals < 0 ? "" : pair.substring(equals + 1).replace('+', ' ')));
+        }
+        return found;
+    }
+
+    /**
+     * False when it is absent.
+     *
+     * @throws HttpFailure 400 when it is neither {@code true} nor {@code false}
+     */
+    public boolean queryFlag(String name) {
+        String value = query(name).orElse("false");
+        if (!value.equals("true") && !value.equals("false")) {
+            throw new HttpFailure(400, name + " in the URL must be true or false");
+        }
+        return value.equals("true");
+    }
+
+    /**
+     * A whole number that the URL's query gives for a name.
+     *
+     * @throws HttpFailure 400 when it is none within the bounds, both included
+     */
+    public OptionalLong queryNumber(String name, long least, long most) {
+        Optional<String> text = query(name);
+        if (text.isEmpty()) {
+            return OptionalLong.empty();
+        }
+        try {
+            long value = Long.parseLong(text.get());
+            if (value >= least && value <= most) {
+                return OptionalLong.of(value);
+            }
+        } catch (NumberFormatException e) {
+            // As any other that is wrong.
+        }
+        throw new HttpFailure(400, name + " in the URL must be a whole number from " + least + " to " + most);
+    }
+
+    /**
+     * Has {@code hook} run when nobody waits for the answer any more: the client has gone away, or the server stops. At
+     * once, when that is so already; at most once; on a thread that must not be held up. Not after the answer, but
+     * perhaps when the handler is about to give one.
+     */
+    public void onCancel(Runnable hook) {
+        synchronized (lock) {
+            if (!cancelled) {
+                hooks.add(hook);
+                return;
+            }
+        }
+        hook.run();
+    }
+
+    public boolean isCancelled() {
+        synchronized (lock) {
+            return cancelled;
+        }
+    }
+
+    void end() {
+        synchronized (lock) {
+            ended = true;
+        }
+    }
+
+    void cancel() {
+        List<Runnable> run;
+        synchronized (lock) {
+            if (ended) {
+                return;
+            }
+            cancelled = true;
+            run = hooks;
+            hooks = new ArrayList<>();
+        }
+        for (Runnable hook : run) {
+            try {
+                hook.run();
+            } catch (RuntimeException e) {
+                Diagnostics.LOG.error("a call could not be cancelled", e);
+            }
+        }
+    }
+}
