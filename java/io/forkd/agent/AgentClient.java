@@ -194,8 +194,13 @@ public final class AgentClient {
 
     /** What an evaluation came to. */
     public sealed interface Evaluation {
-        /** It has a value: the {@code repr()} of Python, or a JSON document. */
-        record Value(String text) implements Evaluation {}
+        /**
+         * It has a value.
+         *
+         * @param text the {@code repr()} of Python, or a JSON document
+         * @param isJson which of them
+         */
+        record Value(String text, boolean isJson) implements Evaluation {}
 
         /**
          * It raised an error, or took longer than it may.
@@ -233,11 +238,12 @@ public final class AgentClient {
                     text(reply, "traceback").or(() -> text(reply, "stack")).orElse(""),
                     status(reply));
         }
-        return new Evaluation.Value(text(reply, "result_json")
-                .or(() -> text(reply, "result"))
+        return text(reply, "result_json")
+                .map(json -> new Evaluation.Value(json, true))
+                .or(() -> text(reply, "result").map(repr -> new Evaluation.Value(repr, false)))
                 .orElseThrow(() -> new ForkdException(
                         Kind.FAILED,
-                        "the agent at " + address + " answered without a result: " + printable(Json.text(reply)))));
+                        "the agent at " + address + " answered without a result: " + printable(Json.text(reply))));
     }
 
     /** One request, one answer. */

@@ -61,6 +61,7 @@ public final class Main {
                 shell -> new CommandLine(new CacheCommand())
                         .addSubcommand("ls", new CacheCommand.Ls(shell))
                         .addSubcommand("prune", new CacheCommand.Prune(shell)));
+        VERBS.put("daemon", DaemonCommand::new);
         VERBS.put("completion", CompletionCommand::new);
         VERBS.put("version", VersionCommand::new);
     }

@@ -15,6 +15,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
@@ -53,6 +54,13 @@ record Shell(
     static Shell of(PrintStream out, PrintStream err, boolean terminal, Map<String, String> environment) {
         Call call = new Call(new Screen(err, terminal), Optional.empty());
         return new Shell(out, err, terminal, environment, call, Engine.of(environment));
+    }
+
+    /** The same, with another value of a variable that the engine looks at. */
+    Shell withEnvironment(String name, String value) {
+        Map<String, String> changed = new HashMap<>(environment);
+        changed.put(name, value);
+        return new Shell(out, err, terminal, changed, call, Engine.of(changed));
     }
 
     private static boolean isTerminal() {

@@ -13,6 +13,7 @@ import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Manifest.Parent;
+import io.forkd.snapshot.Provenance;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
@@ -81,6 +82,7 @@ final class Branches {
                         volumes -> make(vm, tag, source, volumes, parent, sandbox.base(), request.replace(), call),
                         call)) {
             sandboxes.countBranch(sandbox, made.directory());
+            new Provenance(sandbox.id(), Optional.of(made.branch().pause())).note(made.directory());
             if (request.untilWritten()) {
                 await(made, call);
             }

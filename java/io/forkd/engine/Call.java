@@ -4,7 +4,9 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.files.Waiter;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -22,6 +24,7 @@ public final class Call implements Progress, Waiter {
     private final AtomicBoolean cancelled = new AtomicBoolean();
     private final AtomicLong process = new AtomicLong();
     private final Set<Thread> interruptible = new HashSet<>();
+    private final List<Runnable> hooks = new ArrayList<>();
 
     /** @param limit from now on; empty: none */
     public Call(Progress progress, Optional<Duration> limit) {
@@ -34,8 +37,21 @@ public final class Call implements Progress, Waiter {
         synchronized (interruptible) {
             cancelled.set(true);
             interruptible.forEach(Thread::interrupt);
+            hooks.forEach(Runnable::run);
+            hooks.clear();
         }
         ProcessHandle.of(process.get()).ifPresent(ProcessHandle::destroyForcibly);
+    }
+
+    /** Has {@code hook} run, once, when it is cancelled; at once when it is. */
+    public void onCancel(Runnable hook) {
+        synchronized (interruptible) {
+            if (!cancelled.get()) {
+                hooks.add(hook);
+                return;
+            }
+        }
+        hook.run();
     }
 
     public boolean isCancelled() {

@@ -53,7 +53,7 @@ public final class Engine {
         this.dataDirectory = DataDirectory.of(environment);
         this.runtime = RuntimeDirectory.of(environment);
         this.servers = new Servers(vmm, runtime, environment);
-        this.store = new SnapshotStore(dataDirectory, servers);
+        this.store = new SnapshotStore(DataDirectory.snapshots(environment), servers);
         this.sandboxes = new Sandboxes(vmm, runtime);
         this.chains = new Chains(vmm, store);
         this.holders = new Holders(sandboxes, servers, store);

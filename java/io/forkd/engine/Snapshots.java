@@ -9,6 +9,7 @@ import io.forkd.snapshot.ContentHash;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Provenance;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
@@ -17,6 +18,7 @@ import io.forkd.vmm.Vmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashSet;
@@ -85,11 +87,24 @@ public final class Snapshots {
         if (snapshot.manifest().parent().isEmpty()) {
             throw new ForkdException(Kind.CONFLICT, "the snapshot '" + tag + "' is flat already");
         }
+        compact(snapshot, tag, snapshot.manifest().createdAt(), call);
+    }
+
+    /** Makes a snapshot that restores to the same as another, and needs nothing of it. */
+    public void compact(SnapshotTag from, SnapshotTag to, Call call) {
+        store.sweep();
+        store.requireFree(to);
+        compact(store.open(from), to, Instant.now(), call);
+        new Provenance("compact:" + from, Optional.empty()).note(store.directory(to));
+    }
+
+    private void compact(Snapshot snapshot, SnapshotTag to, Instant createdAt, Call call) {
+        SnapshotTag tag = snapshot.tag();
         List<Snapshot> chain = chains.resolve(snapshot, call);
         String before = chains.contentHash(snapshot, call);
         call.step("putting the memory of " + tag + " together");
         Path memory = chains.memory(chain, call);
-        try (OwnedDirectory staged = store.stage(tag)) {
+        try (OwnedDirectory staged = store.stage(to)) {
             // The same files under other names: nobody writes to them.
             Files.createLink(staged.path().resolve(Snapshot.MEMORY), memory);
             Files.createLink(staged.path().resolve(Snapshot.VMSTATE), snapshot.vmstate());
@@ -109,9 +124,9 @@ public final class Snapshots {
                 }
                 disks.add(new ManifestDisk(disk.image(), disk.readOnly(), disk.bytes(), disk.modified(), layer));
             }
-            Manifest flat = flat(snapshot, disks);
+            Manifest flat = flat(snapshot, to, disks, createdAt);
             String after = ContentHash.calculate(
-                    new Snapshot(tag, staged.path(), flat),
+                    new Snapshot(to, staged.path(), flat),
                     staged.path().resolve(Snapshot.MEMORY),
                     merged,
                     percent -> call.step("comparing with what it was: " + percent + " %"));
@@ -122,15 +137,15 @@ public final class Snapshots {
                         "One of its files, or of its ancestors', has been damaged.");
             }
             byte[] known = WorkingSets.of(snapshot);
-            store.install(staged, tag, flat, true);
-            WorkingSets.put(known, store.directory(tag));
+            store.install(staged, to, flat, to.equals(tag));
+            WorkingSets.put(known, store.directory(to));
         } catch (IOException e) {
             throw ForkdException.of("make the snapshot '" + tag + "' flat", e);
         }
     }
 
-    private Manifest flat(Snapshot snapshot, List<ManifestDisk> disks) {
-        Path directory = store.directory(snapshot.tag());
+    private Manifest flat(Snapshot snapshot, SnapshotTag to, List<ManifestDisk> disks, Instant createdAt) {
+        Path directory = store.directory(to);
         Manifest old = snapshot.manifest();
         return new Manifest(
                 directory.resolve(Snapshot.VMSTATE),
@@ -141,7 +156,7 @@ public final class Snapshots {
                 Optional.empty(),
                 disks,
                 old.machine(),
-                old.createdAt(),
+                createdAt,
                 old.rest());
     }
 

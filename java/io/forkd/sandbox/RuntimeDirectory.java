@@ -81,6 +81,21 @@ public final class RuntimeDirectory {
         return root;
     }
 
+    /** Whether it is root's, which all of root's shells and services share. */
+    public boolean isOfRoot() {
+        return root.equals(OF_ROOT);
+    }
+
+    /** Itself; made when it is missing. */
+    public Path made() {
+        try {
+            make(root);
+            return root;
+        } catch (IOException e) {
+            throw ForkdException.of("make " + root, e);
+        }
+    }
+
     /** A directory for this run. */
     public OwnedDirectory open(String verb) {
         try {

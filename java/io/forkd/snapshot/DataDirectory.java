@@ -15,4 +15,12 @@ public final class DataDirectory {
                 .resolve("forkd")
                 .toAbsolutePath();
     }
+
+    /** {@code $FORKD_SNAPSHOT_ROOT}, else {@code snapshots} in it. */
+    public static Path snapshots(Map<String, String> environment) {
+        String root = environment.getOrDefault("FORKD_SNAPSHOT_ROOT", "");
+        return root.isEmpty()
+                ? of(environment).resolve("snapshots")
+                : Path.of(root).toAbsolutePath();
+    }
 }

@@ -19,7 +19,7 @@ import java.util.Optional;
 import java.util.stream.Stream;
 
 /**
- * The snapshots under one folder, {@code <data>/snapshots/<tag>/}.
+ * The snapshots under one folder, {@code <root>/<tag>/}.
  *
  * <p>A snapshot is made in {@code .staging-<tag>-<random>/} beside its place and renamed when it is complete, is renamed
  * to {@code .trash-...} before it is removed, and to {@code .replaced-<tag>-...} before another takes its place: a tag is
@@ -40,8 +40,8 @@ public final class SnapshotStore {
         boolean isWriting(Snapshot snapshot);
     }
 
-    public SnapshotStore(Path dataDirectory, Writers writers) {
-        this.root = dataDirectory.resolve("snapshots");
+    public SnapshotStore(Path root, Writers writers) {
+        this.root = root;
         this.writers = writers;
     }
 

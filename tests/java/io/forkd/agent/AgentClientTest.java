@@ -281,11 +281,11 @@ class AgentClientTest {
         overTcp(
                 "{\"result\":\"[0.0]\",\"exit_code\":0}\n",
                 client -> assertThat(client.eval("z", Optional.of(Duration.ofSeconds(5))))
-                        .isEqualTo(new Evaluation.Value("[0.0]")));
+                        .isEqualTo(new Evaluation.Value("[0.0]", false)));
         overTcp(
                 "{\"result_json\":\"{}\",\"exit_code\":0}\n",
                 client -> assertThat(client.eval("z", Optional.of(Duration.ofSeconds(5))))
-                        .isEqualTo(new Evaluation.Value("{}")));
+                        .isEqualTo(new Evaluation.Value("{}", true)));
     }
 
     @Test
@@ -336,7 +336,7 @@ class AgentClientTest {
         overVsock(
                 Duration.ofSeconds(6),
                 "{\"result\":\"1\"}\n",
-                client -> assertThat(client.eval("1", Optional.empty())).isEqualTo(new Evaluation.Value("1")));
+                client -> assertThat(client.eval("1", Optional.empty())).isEqualTo(new Evaluation.Value("1", false)));
     }
 
     @Test

@@ -35,7 +35,7 @@ class ChainsTest {
 
     @BeforeEach
     void makeStore() {
-        store = new SnapshotStore(data, snapshot -> false);
+        store = new SnapshotStore(data.resolve("snapshots"), snapshot -> false);
         chains = new Chains(new NativeVmm(), store);
     }
 

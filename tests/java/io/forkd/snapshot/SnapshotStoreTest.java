@@ -44,7 +44,7 @@ class SnapshotStoreTest {
 
     @BeforeEach
     void makeStore() throws IOException {
-        store = new SnapshotStore(data, writers);
+        store = new SnapshotStore(data.resolve("snapshots"), writers);
         rootfs = Files.write(data.resolve("r.ext4"), new byte[512]);
     }
 
@@ -136,7 +136,7 @@ class SnapshotStoreTest {
         make(4096, false);
         Path elsewhere = Files.createDirectory(data.resolve("elsewhere"));
         Files.move(store.root(), elsewhere.resolve("snapshots"));
-        Snapshot snapshot = new SnapshotStore(elsewhere, writers).open(TAG);
+        Snapshot snapshot = new SnapshotStore(elsewhere.resolve("snapshots"), writers).open(TAG);
         assertThat(snapshot.memory()).isEqualTo(elsewhere.resolve("snapshots/py/memory.bin"));
     }
 

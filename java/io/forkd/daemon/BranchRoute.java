@@ -1,0 +1,145 @@
+package io.forkd.daemon;
+
+import io.forkd.ForkdException;
+import io.forkd.engine.BranchRequest;
+import io.forkd.engine.BranchResult;
+import io.forkd.engine.Call;
+import io.forkd.engine.Engine;
+import io.forkd.http.Body;
+import io.forkd.http.HttpCall;
+import io.forkd.http.HttpFailure;
+import io.forkd.http.Response;
+import io.forkd.http.Routes;
+import io.forkd.sandbox.Found;
+import io.forkd.sandbox.Found.Running;
+import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.SnapshotTag;
+import java.nio.file.Files;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.databind.node.ObjectNode;
+
+/** {@code /v1/sandboxes/:id/branch}. Its checks have an order, which clients depend on. */
+final class BranchRoute {
+    private static final SecureRandom RANDOM = new SecureRandom();
+
+    private final Engine engine;
+    private final SnapshotInfos infos;
+    private final Branching branching;
+
+    BranchRoute(Engine engine, SnapshotInfos infos, Branching branching) {
+        this.engine = engine;
+        this.infos = infos;
+        this.branching = branching;
+    }
+
+    /** How the published monitor makes a branch. Ours has one way, and what these differ in is what is kept of it. */
+    private enum Mode {
+        FULL,
+        DIFF,
+        LIVE
+    }
+
+    void addTo(Routes routes) {
+        routes.postJson("/v1/sandboxes/:id/branch", this::branch);
+    }
+
+    private Response branch(HttpCall http) {
+        String id = http.parameter("id");
+        Body body = http.body();
+        Optional<String> named = body.optionalText("tag");
+        Optional<String> mode = body.optionalChoice("mode", List.of("full", "diff", "live"));
+        boolean diff = body.flag("diff", false);
+        boolean live = body.flag("live", false);
+        boolean measure = body.flag("measure_diff", false);
+        boolean wait = body.flag("wait", true);
+        Optional<String> parent = body.optionalText("parent_tag");
+        SnapshotTag tag = named.map(Failures::tag).orElseGet(() -> defaultTag(id));
+        try (Branching.Slot slot = branching.take(tag)) {
+            Mode chosen = mode(mode, diff, live, measure);
+            if (!wait && chosen != Mode.LIVE) {
+                throw new HttpFailure(400, "wait:false is for the mode live");
+            }
+            if (Files.exists(engine.store().directory(tag).resolve(Snapshot.VMSTATE))) {
+                throw new HttpFailure(409, "snapshot " + tag + " exists");
+            }
+            Sandbox sandbox = sandbox(id);
+            String source = sandbox.snapshot().tag();
+            if (parent.isPresent() && !parent.get().equals(source)) {
+                throw new HttpFailure(
+                        400, "parent_tag is " + parent.get() + ", and sandbox " + id + " is of " + source);
+            }
+            if (parent.isPresent() && chosen != Mode.DIFF) {
+                throw new HttpFailure(400, "parent_tag is for the mode diff");
+            }
+            Call call = Calls.of(http, Optional.empty());
+            long start = System.nanoTime();
+            BranchResult made =
+                    slot.branch(new BranchRequest(id, Optional.of(tag), chosen == Mode.DIFF, false, wait), call);
+            ObjectNode info = infos.info(made);
+            if (chosen == Mode.DIFF) {
+                info.put("diff_ms", Duration.ofNanos(System.nanoTime() - start).toMillis());
+            }
+            if (measure) {
+                measure(id, slot, info, call);
+            }
+            return Response.json(wait ? 201 : 202, info);
+        }
+    }
+
+    private static Mode mode(Optional<String> mode, boolean diff, boolean live, boolean measure) {
+        if (mode.isPresent() && (diff || live)) {
+            throw new HttpFailure(400, "mode stands in place of diff and live: give one of them");
+        }
+        boolean isDiff = diff || mode.equals(Optional.of("diff"));
+        boolean isLive = live || mode.equals(Optional.of("live"));
+        if ((measure ? 1 : 0) + (isDiff ? 1 : 0) + (isLive ? 1 : 0) > 1) {
+            throw new HttpFailure(400, "measure_diff, diff and live exclude each other");
+        }
+        return isDiff ? Mode.DIFF : isLive ? Mode.LIVE : Mode.FULL;
+    }
+
+    private Sandbox sandbox(String id) {
+        Found found;
+        try {
+            found = engine.sandboxes().findAny(id);
+        } catch (ForkdException e) {
+            throw new HttpFailure(
+                    e.kind() == ForkdException.Kind.NOT_FOUND ? 404 : 500, "sandbox " + id + " not found");
+        }
+        if (found instanceof Running running) {
+            return running.sandbox();
+        }
+        throw new HttpFailure(500, "sandbox " + id + " does not answer");
+    }
+
+    /** What a branch that keeps differences only would have been, which is made and removed. */
+    private void measure(String id, Branching.Slot slot, ObjectNode info, Call call) {
+        SnapshotTag tag = new SnapshotTag("measure-" + random() + random());
+        long start = System.nanoTime();
+        BranchResult made = slot.branch(new BranchRequest(id, Optional.of(tag), true, false, true), call);
+        info.put("diff_ms", Duration.ofNanos(System.nanoTime() - start).toMillis());
+        infos.putDifference(info, engine.store().read(made.tag()));
+        Failures.internal(() -> {
+            engine.snapshots().remove(tag, false);
+            return true;
+        });
+    }
+
+    private static SnapshotTag defaultTag(String id) {
+        // What is no id is not found, later than what is wrong otherwise.
+        return Failures.tag("branch-" + (Sandbox.isId(id) ? id : "none") + "-"
+                + Instant.now().getEpochSecond() + "-" + random());
+    }
+
+    private static String random() {
+        byte[] random = new byte[2];
+        RANDOM.nextBytes(random);
+        return HexFormat.of().formatHex(random);
+    }
+}

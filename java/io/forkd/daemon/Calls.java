@@ -1,0 +1,41 @@
+package io.forkd.daemon;
+
+import io.forkd.engine.Call;
+import io.forkd.engine.Progress;
+import io.forkd.http.HttpCall;
+import java.time.Duration;
+import java.util.Optional;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** Operations of the engine on behalf of requests. */
+final class Calls {
+    private static final Logger LOG = LoggerFactory.getLogger("forkd.daemon");
+
+    /** Nobody watches; what the user should know is in the log. */
+    private static final Progress QUIET = new Progress() {
+        @Override
+        public void step(String what) {
+            LOG.debug("{}", what);
+        }
+
+        @Override
+        public void warn(String what) {
+            LOG.warn("{}", what);
+        }
+    };
+
+    private Calls() {}
+
+    /** One that ends when its client goes away. */
+    static Call of(HttpCall http, Optional<Duration> limit) {
+        Call call = new Call(QUIET, limit);
+        http.onCancel(call::cancel);
+        return call;
+    }
+
+    /** One that is done to its end, whoever waits for it: what was begun must not be left half done. */
+    static Call toTheEnd() {
+        return new Call(QUIET, Optional.empty());
+    }
+}

@@ -1,0 +1,87 @@
+package io.forkd.daemon;
+
+import io.forkd.ForkdException;
+import io.forkd.engine.Engine;
+import io.forkd.http.HttpServer;
+import io.forkd.http.Metrics;
+import io.forkd.http.Response;
+import io.forkd.http.Routes;
+import java.net.InetSocketAddress;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * The service. Everything that it knows is in the folders and in the processes that live, so that it may end at any time:
+ * sandboxes go on, and the next one finds them.
+ */
+public final class Daemon implements AutoCloseable {
+    private final HttpServer server;
+    private final AutoCloseable following;
+
+    private Daemon(HttpServer server, AutoCloseable following) {
+        this.server = server;
+        this.following = following;
+    }
+
+    /**
+     * Serves from when it returns.
+     *
+     * @throws ForkdException when the state file is damaged, or it cannot listen
+     */
+    public static Daemon start(Engine engine, DaemonOptions options) {
+        AutoCloseable following = engine.follow();
+        try {
+            Metrics metrics = new Metrics();
+            metrics.info("forkd_build_info", "The version of forkd.", "version", Engine.VERSION);
+            return new Daemon(
+                    HttpServer.start(options.http(), routes(engine, options, metrics), metrics, Failures::answer),
+                    following);
+        } catch (RuntimeException e) {
+            close(following);
+            throw e;
+        }
+    }
+
+    private static Routes routes(Engine engine, DaemonOptions options, Metrics metrics) {
+        SnapshotInfos infos = new SnapshotInfos(engine);
+        Branching branching = new Branching(engine, options.branchConcurrency(), metrics);
+        Routes routes = new Routes();
+        routes.get("/healthz", call -> Response.json(200, Wire.object().put("ok", true)));
+        routes.get("/healthz/", call -> Response.json(200, Wire.object().put("ok", true)));
+        routes.get(
+                "/version",
+                call -> Response.json(
+                        200, Wire.object().put("version", Engine.VERSION).put("api", "v1")));
+        routes.get("/metrics", call -> metrics.response());
+        new SnapshotRoutes(engine, infos, metrics).addTo(routes);
+        new SandboxRoutes(engine, metrics).addTo(routes);
+        new BranchRoute(engine, infos, branching).addTo(routes);
+        new WorkspaceRoutes(new Workspaces(engine, branching, new StateFile(options.state()))).addTo(routes);
+        return routes;
+    }
+
+    /** Where it listens over TCP. */
+    public Optional<InetSocketAddress> address() {
+        return server.tcp();
+    }
+
+    /** Reads certificates and tokens again, and reopens the audit log; what does not work is told, and left as it was. */
+    public List<ForkdException> reload() {
+        return server.reload();
+    }
+
+    /** Stops listening, lets calls that are under way end, and leaves every sandbox as it is. */
+    @Override
+    public void close() {
+        server.stop();
+        close(following);
+    }
+
+    private static void close(AutoCloseable resource) {
+        try {
+            resource.close();
+        } catch (Exception e) {
+            throw new IllegalStateException("cannot release " + resource, e);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+package io.forkd.daemon;
+
+import io.forkd.ForkdException;
+import io.forkd.Json;
+import io.forkd.agent.AgentAddress;
+import io.forkd.agent.AgentClient;
+import io.forkd.agent.AgentClient.Evaluation;
+import io.forkd.agent.CommandFailed;
+import io.forkd.agent.GuestCommand;
+import io.forkd.engine.Call;
+import io.forkd.engine.Engine;
+import io.forkd.engine.SpawnRequest;
+import io.forkd.engine.VolumeConflict;
+import io.forkd.http.Body;
+import io.forkd.http.HttpCall;
+import io.forkd.http.HttpFailure;
+import io.forkd.http.Metrics;
+import io.forkd.http.Response;
+import io.forkd.http.Routes;
+import io.forkd.sandbox.Found;
+import io.forkd.sandbox.Found.Running;
+import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.Snapshot.State;
+import io.forkd.snapshot.SnapshotTag;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.function.Supplier;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+import tools.jackson.databind.node.StringNode;
+
+/** {@code /v1/sandboxes}: made, listed, asked and ended. */
+final class SandboxRoutes {
+    /** How many may be asked for at once. */
+    private static final long MOST = 1000;
+
+    /** In seconds; what takes longer belongs into the background of its guest. */
+    private static final long LONGEST = Duration.ofDays(7).toSeconds();
+
+    private static final long MOST_MIB = 1L << 40;
+    private static final Duration CREATE = Duration.ofMinutes(10);
+    private static final Duration EVAL = Duration.ofSeconds(30);
+
+    private final Engine engine;
+    private final Metrics.Timing times;
+
+    SandboxRoutes(Engine engine, Metrics metrics) {
+        this.engine = engine;
+        this.times = metrics.timing("forkd_operation_seconds", "How long operations on sandboxes take.", "operation");
+        metrics.gauge(
+                "forkd_sandboxes_active",
+                "Sandboxes that live.",
+                () -> engine.sandboxes().list().size());
+    }
+
+    void addTo(Routes routes) {
+        routes.get(
+                "/v1/sandboxes",
+                call -> Response.json(200, Wire.array(engine.sandboxes().list(), Wire::sandbox)));
+        routes.postJson("/v1/sandboxes", this::create);
+        routes.get("/v1/sandboxes/:id", call -> Response.json(200, Wire.sandbox(found(call))));
+        routes.delete("/v1/sandboxes/:id", this::delete);
+        routes.post("/v1/sandboxes/:id/ping", this::ping);
+        routes.postJson("/v1/sandboxes/:id/exec", this::exec);
+        routes.postJson("/v1/sandboxes/:id/eval", this::eval);
+    }
+
+    private Response create(HttpCall http) {
+        Body body = http.body();
+        String text = body.text("snapshot_tag");
+        long count = body.optionalNumber("n", 0, Long.MAX_VALUE).orElse(1);
+        boolean ownNetworks = body.flag("per_child_netns", false);
+        OptionalLong memory = body.optionalNumber("memory_limit_mib", 0, Long.MAX_VALUE);
+        boolean liveFork = body.flag("live_fork", false);
+        // There is nothing that these would have to do.
+        body.flag("prewarm", false);
+        body.flag("hugepages", false);
+        if (count == 0 || count > MOST) {
+            throw new HttpFailure(400, "n must be from 1 to " + MOST + ", and is " + count);
+        }
+        requireMemoryLimit(memory);
+        SnapshotTag tag = Failures.tag(text);
+        Snapshot snapshot = usable(tag);
+        if (liveFork && snapshot.manifest().parent().isPresent()) {
+            throw new HttpFailure(400, "live_fork is for snapshots without a parent, and '" + tag + "' has one");
+        }
+        Call call = Calls.of(http, Optional.of(CREATE));
+        List<Sandbox> made = timed(
+                "create",
+                () -> Failures.internal(() -> engine.spawn(
+                        new SpawnRequest(tag, (int) count, ownNetworks, memory, VolumeConflict.FAIL), call)));
+        return Response.json(201, Wire.array(made, sandbox -> Wire.sandbox(new Running(sandbox, false, false))));
+    }
+
+    static void requireMemoryLimit(OptionalLong mib) {
+        if (mib.isPresent() && (mib.getAsLong() == 0 || mib.getAsLong() > MOST_MIB)) {
+            throw new HttpFailure(400, "memory_limit_mib must be from 1 to " + MOST_MIB);
+        }
+    }
+
+    /** A snapshot that children can be made of. */
+    private Snapshot usable(SnapshotTag tag) {
+        if (!Files.exists(engine.store().directory(tag), LinkOption.NOFOLLOW_LINKS)) {
+            throw new HttpFailure(404, "snapshot " + tag + " not found");
+        }
+        try {
+            Snapshot snapshot = engine.store().read(tag);
+            State state = engine.store().state(snapshot);
+            if (state == State.WRITING) {
+                throw new HttpFailure(409, "snapshot " + tag + " is not ready: it is writing");
+            }
+            engine.store().open(tag);
+            snapshot.requireImages();
+            return snapshot;
+        } catch (ForkdException e) {
+            throw new HttpFailure(409, "snapshot " + tag + " cannot be used: " + e.sentence());
+        }
+    }
+
+    private Found found(HttpCall http) {
+        String id = http.parameter("id");
+        try {
+            return engine.sandboxes().findAny(id);
+        } catch (ForkdException e) {
+            throw e.kind() == ForkdException.Kind.NOT_FOUND
+                    ? new HttpFailure(404, "sandbox " + id + " not found")
+                    : Failures.answer(e);
+        }
+    }
+
+    private Response delete(HttpCall http) {
+        Found found = found(http);
+        timed("kill", () -> {
+            engine.sandboxes()
+                    .kill(List.of(found), Calls.toTheEnd())
+                    .forEach(failed -> failed.ifPresent(e -> {
+                        throw e;
+                    }));
+            return true;
+        });
+        return Response.empty(204);
+    }
+
+    private AgentClient agent(HttpCall http) {
+        Found found = found(http);
+        if (!(found instanceof Running running)) {
+            throw new HttpFailure(500, "sandbox " + found.id() + " does not answer");
+        }
+        return new AgentClient(new AgentAddress.Vsock(running.sandbox().vsock()));
+    }
+
+    private Response ping(HttpCall http) {
+        AgentClient agent = agent(http);
+        return Response.json(200, asked("ping", http, agent::ping));
+    }
+
+    private Response exec(HttpCall http) {
+        AgentClient agent = agent(http);
+        Body body = http.body();
+        List<String> arguments = body.texts("args");
+        long seconds = body.optionalNumber("timeout_secs", 0, Long.MAX_VALUE).orElse(30);
+        if (arguments.isEmpty()) {
+            throw new HttpFailure(400, "args is empty");
+        }
+        if (seconds > LONGEST) {
+            throw new HttpFailure(400, "timeout_secs is at most " + LONGEST);
+        }
+        GuestCommand command = new GuestCommand(arguments, Optional.of(Duration.ofSeconds(seconds)));
+        try (Collected output = new Collected()) {
+            int code = asked("exec", http, () -> {
+                try {
+                    return agent.exec(command, output);
+                } catch (CommandFailed e) {
+                    output.note(e.sentence());
+                    return e.exitStatus();
+                }
+            });
+            return Response.json(
+                    200,
+                    Wire.object()
+                            .put("stdout", output.stdout())
+                            .put("stderr", output.stderr())
+                            .put("exit_code", code));
+        }
+    }
+
+    private Response eval(HttpCall http) {
+        AgentClient agent = agent(http);
+        String code = http.body().text("code");
+        Evaluation evaluation = asked("eval", http, () -> agent.eval(code, Optional.of(EVAL)));
+        ObjectNode answer = Wire.object();
+        if (evaluation instanceof Evaluation.Failure failure) {
+            answer.putNull("result").put("error", failure.error()).put("exit_code", 1);
+            if (!failure.trace().isEmpty()) {
+                answer.put("traceback", failure.trace());
+            }
+        } else if (evaluation instanceof Evaluation.Value value) {
+            answer.set("result", value.isJson() ? json(value.text()) : StringNode.valueOf(value.text()));
+            answer.putNull("error").put("exit_code", 0);
+        }
+        return Response.json(200, answer);
+    }
+
+    private static JsonNode json(String text) {
+        try {
+            return Json.parse(text.getBytes(StandardCharsets.UTF_8));
+        } catch (JacksonException e) {
+            throw new HttpFailure(500, "the agent answered with a result that is no JSON");
+        }
+    }
+
+    /** What a guest answers. Whatever goes wrong with it is no fault of the request. */
+    private <T> T asked(String operation, HttpCall http, Supplier<T> question) {
+        Call call = Calls.of(http, Optional.empty());
+        try {
+            return timed(operation, () -> call.interruptibly(question));
+        } catch (ForkdException e) {
+            throw new HttpFailure(500, e.sentence());
+        }
+    }
+
+    private <T> T timed(String operation, Supplier<T> job) {
+        long start = System.nanoTime();
+        T result = job.get();
+        times.observe(System.nanoTime() - start, operation);
+        return result;
+    }
+}

@@ -1,0 +1,161 @@
+package io.forkd.daemon;
+
+import io.forkd.ForkdException;
+import io.forkd.engine.BranchResult;
+import io.forkd.engine.Engine;
+import io.forkd.files.FileSize;
+import io.forkd.snapshot.Provenance;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.Snapshot.State;
+import io.forkd.snapshot.SnapshotStore.Entry;
+import io.forkd.snapshot.SnapshotTag;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/** The objects SnapshotInfo of REST v1: the files and the living say everything that is in them. */
+final class SnapshotInfos {
+    private final Engine engine;
+
+    SnapshotInfos(Engine engine) {
+        this.engine = engine;
+    }
+
+    /** All, by tag. */
+    ArrayNode list() {
+        ArrayNode array = JsonNodeFactory.instance.arrayNode();
+        engine.store().list().stream()
+                .filter(entry -> isTag(entry.tag()))
+                .sorted(Comparator.comparing(Entry::tag))
+                .forEach(entry -> array.add(info(new SnapshotTag(entry.tag()))));
+        return array;
+    }
+
+    private static boolean isTag(String name) {
+        try {
+            return !new SnapshotTag(name).value().isEmpty();
+        } catch (ForkdException e) {
+            return false;
+        }
+    }
+
+    ObjectNode info(SnapshotTag tag) {
+        Path directory = engine.store().directory(tag);
+        Optional<Snapshot> snapshot = Optional.empty();
+        State state = State.FAILED;
+        String warning = "";
+        try {
+            snapshot = Optional.of(engine.store().read(tag));
+            state = engine.store().state(snapshot.get());
+            if (state == State.COMPLETE) {
+                engine.store().open(tag);
+                snapshot.get().requireImages();
+            } else if (state == State.FAILED) {
+                warning = "it was never completed: " + directory.resolve(Snapshot.VMSTATE) + " is missing";
+            }
+        } catch (ForkdException e) {
+            warning = e.sentence();
+            state = State.FAILED;
+        }
+        Instant created = snapshot.map(there -> there.manifest().createdAt()).orElseGet(() -> modified(directory));
+        ObjectNode node = Wire.object()
+                .put("tag", tag.value())
+                .put("dir", directory.toString())
+                .put("created_at_unix", created.getEpochSecond());
+        Optional<Provenance> provenance = Provenance.of(directory);
+        provenance.ifPresent(where -> {
+            node.put("branched_from", where.from());
+            where.pause().ifPresent(pause -> node.put("pause_ms", pause.toMillis()));
+        });
+        if (provenance.isPresent() && snapshot.isPresent() && snapshot.get().isLayer() && state == State.COMPLETE) {
+            putDifference(node, snapshot.get());
+        }
+        if (!warning.isEmpty()) {
+            node.put("warning", warning);
+        }
+        return node.put("status", status(state)).put("bootable", state == State.COMPLETE);
+    }
+
+    /** A branch that was just made, which may be under way still. */
+    ObjectNode info(BranchResult branch) {
+        ObjectNode node = info(branch.tag());
+        return node.put("pause_ms", branch.pause().toMillis());
+    }
+
+    /** What a layer takes, of what it stands for. */
+    void putDifference(ObjectNode node, Snapshot layer) {
+        node.put("diff_physical_bytes", physical(layer.directory()))
+                .put("diff_logical_bytes", layer.manifest().memoryBytes());
+    }
+
+    private static long physical(Path directory) {
+        try {
+            return FileSize.in(directory).stream()
+                    .filter(file -> !Snapshot.isCache(file.name()))
+                    .mapToLong(FileSize::physical)
+                    .sum();
+        } catch (IOException e) {
+            throw ForkdException.of("look at " + directory, e);
+        }
+    }
+
+    private static Instant modified(Path directory) {
+        try {
+            return Files.getLastModifiedTime(directory).toInstant();
+        } catch (IOException e) {
+            return Instant.EPOCH;
+        }
+    }
+
+    private static String status(State state) {
+        return switch (state) {
+            case COMPLETE -> "ready";
+            case WRITING -> "writing";
+            case FAILED -> "failed";
+        };
+    }
+
+    /** The object SnapshotInfoDetail. */
+    ObjectNode detail(io.forkd.engine.SnapshotInfo info) {
+        Snapshot snapshot = info.snapshot();
+        List<FileSize> files = info.files();
+        ObjectNode node = Wire.object()
+                .put("tag", snapshot.tag().value())
+                .put("dir", snapshot.directory().toString())
+                .put("created_at_unix", snapshot.manifest().createdAt().getEpochSecond())
+                .put("memory_logical_bytes", snapshot.manifest().memoryBytes())
+                .put(
+                        "memory_physical_bytes",
+                        sizeOf(files, snapshot.isLayer() ? Snapshot.MEMORY_LAYER : Snapshot.MEMORY))
+                .put("vmstate_bytes", logicalOf(files, Snapshot.VMSTATE));
+        snapshot.manifest()
+                .parent()
+                .ifPresent(parent ->
+                        node.put("parent_tag", parent.tag().value()).put("parent_content_hash", parent.contentHash()));
+        node.put("chain_depth", info.ancestors().size());
+        node.set("ancestors", Wire.texts(info.ancestors()));
+        node.set("dependents", Wire.texts(info.dependents()));
+        return node;
+    }
+
+    private static long sizeOf(List<FileSize> files, String name) {
+        return files.stream()
+                .filter(file -> file.name().equals(name))
+                .mapToLong(FileSize::physical)
+                .sum();
+    }
+
+    private static long logicalOf(List<FileSize> files, String name) {
+        return files.stream()
+                .filter(file -> file.name().equals(name))
+                .mapToLong(FileSize::logical)
+                .sum();
+    }
+}

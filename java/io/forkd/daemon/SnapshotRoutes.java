@@ -1,0 +1,175 @@
+package io.forkd.daemon;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.engine.Engine;
+import io.forkd.engine.SnapshotInfo;
+import io.forkd.engine.SnapshotRequest;
+import io.forkd.engine.Snapshots.Removal;
+import io.forkd.engine.VolumeConflict;
+import io.forkd.http.Body;
+import io.forkd.http.HttpCall;
+import io.forkd.http.HttpFailure;
+import io.forkd.http.Metrics;
+import io.forkd.http.Response;
+import io.forkd.http.Routes;
+import io.forkd.kernel.GuestKernel;
+import io.forkd.snapshot.Snapshot.State;
+import io.forkd.snapshot.SnapshotTag;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+
+/** {@code /v1/snapshots}: taken, listed, told of, made flat and removed. */
+final class SnapshotRoutes {
+    private static final long MOST_BOOT_SECONDS = 60;
+    private static final int MEMORY_MIB = 512;
+    private static final int VCPUS = 2;
+
+    private final Engine engine;
+    private final SnapshotInfos infos;
+
+    SnapshotRoutes(Engine engine, SnapshotInfos infos, Metrics metrics) {
+        this.engine = engine;
+        this.infos = infos;
+        metrics.gauge(
+                "forkd_snapshots_total",
+                "Snapshots, usable or not.",
+                () -> engine.store().list().size());
+    }
+
+    void addTo(Routes routes) {
+        routes.get("/v1/snapshots", call -> Response.json(200, infos.list()));
+        routes.postJson("/v1/snapshots", this::create);
+        routes.delete("/v1/snapshots/:tag", this::delete);
+        routes.get("/v1/snapshots/:tag/info", this::info);
+        routes.postJson("/v1/snapshots/:tag/compact", this::compact);
+    }
+
+    private Response create(HttpCall http) {
+        Body body = http.body();
+        String name = body.text("tag");
+        String kernelText = body.text("kernel");
+        String rootfsText = body.text("rootfs");
+        boolean readWrite = body.flag("rw", false);
+        Optional<String> tap = body.optionalText("tap");
+        long seconds = body.optionalNumber("boot_wait_secs", 0, Long.MAX_VALUE).orElse(10);
+        SnapshotTag tag = Failures.tag(name);
+        Path kernel = existing("kernel", kernelText);
+        Path rootfs = existing("rootfs", rootfsText);
+        if (seconds > MOST_BOOT_SECONDS) {
+            throw new HttpFailure(400, "boot_wait_secs is at most " + MOST_BOOT_SECONDS);
+        }
+        try {
+            engine.store().requireFree(tag);
+        } catch (ForkdException e) {
+            throw new HttpFailure(400, e.sentence());
+        }
+        SnapshotRequest request = new SnapshotRequest(
+                tag,
+                GuestKernel.find(Optional.of(kernel), Optional.empty(), engine.dataDirectory()),
+                rootfs,
+                readWrite || rootfsText.toLowerCase(Locale.ROOT).endsWith(".ext4"),
+                tap,
+                MEMORY_MIB,
+                VCPUS,
+                List.of(),
+                VolumeConflict.FAIL,
+                Optional.empty(),
+                Duration.ofSeconds(Math.max(1, seconds)),
+                false,
+                false);
+        Failures.internal(() -> engine.snapshot(request, Calls.of(http, Optional.empty())));
+        return Response.json(201, infos.info(tag));
+    }
+
+    private static Path existing(String field, String text) {
+        try {
+            Path path = Path.of(text);
+            if (Files.exists(path)) {
+                return path.toAbsolutePath();
+            }
+        } catch (InvalidPathException e) {
+            // No file has such a name.
+        }
+        throw new HttpFailure(400, "the " + field + " " + text + " does not exist");
+    }
+
+    private Response delete(HttpCall http) {
+        SnapshotTag tag = Failures.tag(http.parameter("tag"));
+        boolean cascade = http.queryFlag("cascade");
+        boolean force = http.queryFlag("force");
+        if (cascade && force) {
+            throw new HttpFailure(400, "cascade and force exclude each other");
+        }
+        requireThere(tag);
+        List<SnapshotTag> dependents = engine.store().dependents(tag);
+        if (!dependents.isEmpty() && !cascade && !force) {
+            throw new HttpFailure(
+                    409,
+                    "snapshot " + tag + " is the parent of " + dependents
+                            + ": cascade=true removes them, too, force=true leaves them without their parent");
+        }
+        // Sandboxes of it keep running: nobody writes to its files, and they have them mapped.
+        Removal removal = engine.snapshots().planRemoval(List.of(tag), cascade, true);
+        removal.refused().values().forEach(refusal -> {
+            throw refusal;
+        });
+        removal.all()
+                .forEach(each -> Failures.internal(() -> {
+                    engine.snapshots().remove(each, !isWriting(each));
+                    return true;
+                }));
+        return Response.empty(204);
+    }
+
+    private boolean isWriting(SnapshotTag tag) {
+        try {
+            return engine.store().state(engine.store().read(tag)) == State.WRITING;
+        } catch (ForkdException e) {
+            return false;
+        }
+    }
+
+    private void requireThere(SnapshotTag tag) {
+        if (!Files.exists(engine.store().directory(tag), LinkOption.NOFOLLOW_LINKS)) {
+            throw new HttpFailure(404, "snapshot " + tag + " not found");
+        }
+    }
+
+    private Response info(HttpCall http) {
+        SnapshotTag tag = Failures.tag(http.parameter("tag"));
+        requireThere(tag);
+        SnapshotInfo info;
+        try {
+            info = engine.snapshots().info(tag, Calls.of(http, Optional.empty()));
+        } catch (ForkdException e) {
+            throw new HttpFailure(e.kind() == Kind.NOT_FOUND ? 404 : 500, e.sentence());
+        }
+        if (info.snapshot().manifest().parent().isPresent() && info.problem().isPresent()) {
+            throw new HttpFailure(500, info.problem().get());
+        }
+        return Response.json(200, infos.detail(info));
+    }
+
+    private Response compact(HttpCall http) {
+        SnapshotTag from = Failures.tag(http.parameter("tag"));
+        SnapshotTag to = Failures.tag(http.body().text("to"));
+        if (from.equals(to)) {
+            throw new HttpFailure(400, "the snapshot cannot be compacted to itself");
+        }
+        if (Files.exists(engine.store().directory(to), LinkOption.NOFOLLOW_LINKS)) {
+            throw new HttpFailure(409, "snapshot " + to + " exists");
+        }
+        Failures.internal(() -> {
+            engine.snapshots().compact(from, to, Calls.of(http, Optional.empty()));
+            return true;
+        });
+        return Response.json(200, infos.info(to));
+    }
+}

@@ -1,0 +1,66 @@
+package io.forkd.daemon;
+
+import io.forkd.http.Body;
+import io.forkd.http.HttpCall;
+import io.forkd.http.Response;
+import io.forkd.http.Routes;
+import io.forkd.snapshot.SnapshotTag;
+import java.util.Optional;
+import java.util.OptionalLong;
+import tools.jackson.databind.node.ObjectNode;
+
+/** {@code /v1/workspaces}. */
+final class WorkspaceRoutes {
+    private final Workspaces workspaces;
+
+    WorkspaceRoutes(Workspaces workspaces) {
+        this.workspaces = workspaces;
+    }
+
+    void addTo(Routes routes) {
+        routes.get("/v1/workspaces", call -> Response.json(200, Wire.array(workspaces.list(), this::info)));
+        routes.postJson("/v1/workspaces", this::create);
+        routes.get("/v1/workspaces/:name", call -> Response.json(200, info(workspaces.find(name(call)))));
+        routes.delete("/v1/workspaces/:name", call -> {
+            workspaces.delete(name(call));
+            return Response.empty(204);
+        });
+        routes.postJson("/v1/workspaces/:name/suspend", call -> {
+            // It makes no difference here: a whole branch pauses its sandbox no longer, and depends on nothing.
+            call.body().flag("diff", false);
+            return Response.json(200, info(workspaces.suspend(name(call), Calls.of(call, Optional.empty()))));
+        });
+        routes.post(
+                "/v1/workspaces/:name/resume",
+                call -> Response.json(200, info(workspaces.resume(name(call), Calls.of(call, Optional.empty())))));
+    }
+
+    private static SnapshotTag name(HttpCall call) {
+        return Failures.tag(call.parameter("name"));
+    }
+
+    private Response create(HttpCall http) {
+        Body body = http.body();
+        String name = body.text("name");
+        String tag = body.text("snapshot_tag");
+        boolean ownNetworks = body.flag("per_child_netns", false);
+        OptionalLong memory = body.optionalNumber("memory_limit_mib", 0, Long.MAX_VALUE);
+        SandboxRoutes.requireMemoryLimit(memory);
+        return Response.json(
+                201,
+                info(workspaces.create(
+                        Failures.tag(name), Failures.tag(tag), ownNetworks, memory, Calls.of(http, Optional.empty()))));
+    }
+
+    private ObjectNode info(Workspace workspace) {
+        ObjectNode node = workspace.toJson();
+        node.remove("per_child_netns");
+        node.remove("memory_limit_mib");
+        if (workspace.suspended()) {
+            node.remove("live_sandbox_id");
+        } else if (workspaces.live(workspace).isEmpty()) {
+            node.put("status", "stale").remove("live_sandbox_id");
+        }
+        return node;
+    }
+}
