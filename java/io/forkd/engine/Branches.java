@@ -329,10 +329,13 @@ final class Branches {
     private void await(Made made, Call call) {
         call.step("writing " + made.directory());
         ForkServer server = made.branch().server();
-        while (!server.awaitWritten(SLICE)) {
-            call.check();
+        try {
+            while (!server.awaitWritten(SLICE)) {
+                call.check();
+            }
+        } finally {
+            store.sweep(); // What it replaced can go, or has to come back.
         }
-        store.sweep(); // What it replaced can go.
     }
 
     private static BranchResult result(
