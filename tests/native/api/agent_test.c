@@ -265,6 +265,21 @@ static void branch_of_a_busy_guest_answers(void **state)
     forkd_server_free(server);
 }
 
+static void guest_that_is_told_to_powers_off_behind_its_answer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_vm_status status;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "child");
+    await_ready(child);
+    assert_answer(child, "{\"action\":\"shutdown\"}\n", "{\"exit_code\":0}\n");
+    OK(forkd_vm_wait_end(child, 20000, &status, &error));
+    assert_int_equal(status.end, FORKD_END_POWER_OFF);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
 /* In clock ticks: user and system time of a process. */
 static long processor_time(int pid)
 {
@@ -320,6 +335,7 @@ int main(void)
         cmocka_unit_test(long_input_comes_back),
         cmocka_unit_test(many_connections_are_open_at_once),
         cmocka_unit_test(branch_of_a_busy_guest_answers),
+        cmocka_unit_test(guest_that_is_told_to_powers_off_behind_its_answer),
         cmocka_unit_test(idle_children_cost_no_processor_time),
     };
     return cmocka_run_group_tests(tests, set_up, remove_snapshot);

@@ -200,6 +200,23 @@ static void start_eval(struct job *job)
     eval_start(job);
 }
 
+static void shut_down(struct job *job)
+{
+    job_reply(job, "{\"exit_code\":0}\n");
+    vsock_drain();
+    cpu_power_off();
+}
+
+static void fail_unknown(struct job *job, const char *action)
+{
+    char error[128];
+    struct text text = {error, error + sizeof error - 2};
+    put(&text, "unknown action: '");
+    put(&text, action);
+    memcpy(text.at, "'", 2);
+    job_fail(job, error, 0);
+}
+
 static void start(struct job *job)
 {
     const char *action = job->request.action;
@@ -219,9 +236,9 @@ static void start(struct job *job)
     else if (same(action, "mount"))
         job_reply(job, "{\"mounted\":true}\n");
     else if (same(action, "shutdown"))
-        cpu_power_off();
+        shut_down(job);
     else
-        job_fail(job, "unknown action", 0);
+        fail_unknown(job, action);
 }
 
 static void begin(struct job *job, struct vsock_connection *c)

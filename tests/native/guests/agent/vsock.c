@@ -366,3 +366,12 @@ void vsock_wait(uint64_t deadline, bool output_matters)
     cpu_wait(deadline);
     *at(device + INTERRUPT_ACK) = *at(device + INTERRUPT_STATUS);
 }
+
+void vsock_drain(void)
+{
+    collect();
+    while (packets_sent != packets_done) {
+        vsock_wait(NEVER, true);
+        collect();
+    }
+}

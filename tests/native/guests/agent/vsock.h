@@ -69,6 +69,8 @@ void vsock_push(struct vsock_connection *c);
 /* Close it behind what is to be sent; or at once. */
 void vsock_finish(struct vsock_connection *c);
 void vsock_reset(struct vsock_connection *c);
+/* Wait until the device has taken all that was sent. */
+void vsock_drain(void);
 /* Halt until something happens; `output_matters`: also when the device has taken what was sent. */
 void vsock_wait(uint64_t deadline, bool output_matters);
 
