@@ -51,24 +51,35 @@ final class Live implements AutoCloseable {
             Entry entry = new Entry(sandbox, modified(sandbox.directory()), next.getAndIncrement());
             tokens.put(entry.token(), sandbox.directory());
             // Before its end can be told, which takes it out again.
-            if (entries.putIfAbsent(sandbox.directory(), entry) != null
-                    || !watch.add(sandbox.pid(), sandbox.startTime().getAsLong(), entry.token())) {
-                forget(entry);
+            if (entries.putIfAbsent(sandbox.directory(), entry) != null || !isWatched(entry)) {
+                forget(entry.token());
             }
-        } catch (IOException | VmmException e) {
-            // It is looked at each time.
+        } catch (IOException e) {
+            // It has ended.
         }
     }
 
-    private void forget(Entry entry) {
-        tokens.remove(entry.token());
-        entries.remove(entry.sandbox().directory(), entry);
+    /** One that has ended is not, nor is one too many: that is looked at each time. */
+    private boolean isWatched(Entry entry) {
+        try {
+            return watch.add(entry.sandbox().pid(), entry.sandbox().startTime().orElseThrow(), entry.token());
+        } catch (VmmException e) {
+            return false;
+        }
+    }
+
+    /** The folder of which that was the token. */
+    private Optional<Path> forget(long token) {
+        Optional<Path> directory = Optional.ofNullable(tokens.remove(token));
+        directory.ifPresent(
+                path -> entries.computeIfPresent(path, (same, entry) -> entry.token() == token ? null : entry));
+        return directory;
     }
 
     /** As its file says now; empty when it is not known to live. */
     Optional<Sandbox> find(Path directory) {
         Entry known = entries.get(directory);
-        if (known == null) {
+        if (known == null || closed) {
             return Optional.empty();
         }
         try {
@@ -89,15 +100,15 @@ final class Live implements AutoCloseable {
     }
 
     private void await() {
-        while (!closed) {
-            OptionalLong ended = watch.await(SLICE);
-            if (ended.isPresent()) {
-                Path directory = tokens.remove(ended.getAsLong());
-                if (directory != null) {
-                    entries.remove(directory);
-                    onEnd.accept(directory);
+        try {
+            while (!closed) {
+                OptionalLong ended = watch.await(SLICE);
+                if (ended.isPresent()) {
+                    forget(ended.getAsLong()).ifPresent(onEnd);
                 }
             }
+        } finally {
+            closed = true; // Whatever ended this: nobody is told of an end any more, and all are looked at again.
         }
     }
 

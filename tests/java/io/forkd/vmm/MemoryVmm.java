@@ -97,6 +97,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
 
     private final Host host;
     private final List<Step> steps = new ArrayList<>();
+    private volatile boolean watchesBroken;
     private Plan plan = (number, step) -> Fault.NONE;
 
     public MemoryVmm() {
@@ -149,6 +150,11 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     /** The process of that number answers nobody. */
     public void silence(int pid, boolean silent) {
         host.find(pid).ifPresent(process -> process.silent = silent);
+    }
+
+    /** From now on no watch tells anything. */
+    public void breakWatches() {
+        watchesBroken = true;
     }
 
     /** Servers that nobody uses have waited long enough. */
@@ -896,6 +902,9 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
 
         @Override
         public OptionalLong await(Duration timeout) {
+            if (watchesBroken) {
+                throw error(EPIPE, Step.WATCH, "processes");
+            }
             try {
                 Long token = ended.poll(timeout.toMillis(), TimeUnit.MILLISECONDS);
                 return token == null ? OptionalLong.empty() : OptionalLong.of(token);
