@@ -9,7 +9,7 @@ import org.slf4j.LoggerFactory;
 
 /** The diagnostics log: lines on standard error, for whoever runs the daemon. */
 public final class Diagnostics {
-    static final Logger LOG = LoggerFactory.getLogger("io.forkd.http");
+    static final Logger LOG = LoggerFactory.getLogger("forkd.http");
 
     private static final List<String> LEVELS = List.of("trace", "debug", "info", "warn", "error", "off");
 
@@ -17,7 +17,8 @@ public final class Diagnostics {
 
     /**
      * Sets what is logged, from {@code FORKD_LOG} or else {@code RUST_LOG}: a level, or a list as in {@code
-     * warn,forkd=debug}, in which a word with a name is for the logs of that name. To be called before anything is logged.
+     * warn,forkd=debug}, in which a word with a name is for the logs of that name; {@code forkd} has all
+     * of ours. To be called before anything is logged.
      */
     public static void configure(Map<String, String> environment) {
         settings(environment.getOrDefault("FORKD_LOG", environment.getOrDefault("RUST_LOG", "")))
@@ -43,7 +44,7 @@ public final class Diagnostics {
             if (target.isEmpty()) {
                 settings.put("defaultLogLevel", level);
             } else {
-                settings.put("log." + (target.startsWith("forkd") ? "io.forkd" : target), level);
+                settings.put("log." + (target.startsWith("forkd_") ? "forkd" : target), level);
             }
         }
         return settings;

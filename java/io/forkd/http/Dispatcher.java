@@ -96,10 +96,16 @@ final class Dispatcher extends Abstract.NonBlocking {
         pool.close();
     }
 
+    long bodyBytes() {
+        return bodyBytes.get();
+    }
+
     static String remote(Request request) {
-        return request.getConnectionMetaData().getRemoteSocketAddress() instanceof InetSocketAddress address
-                ? address.getAddress().getHostAddress() + ":" + address.getPort()
-                : "unix";
+        if (request.getConnectionMetaData().getRemoteSocketAddress() instanceof InetSocketAddress remote) {
+            String host = remote.getAddress().getHostAddress();
+            return (host.contains(":") ? "[" + host + "]" : host) + ":" + remote.getPort();
+        }
+        return "unix";
     }
 
     private static String header(Request request, HttpHeader header) {

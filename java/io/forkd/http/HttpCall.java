@@ -131,7 +131,8 @@ public final class HttpCall {
     }
 
     /**
-     * Has {@code hook} run when nobody waits for the answer any more: the client has gone away, or the server stops. At
+     * Has {@code hook} run when nobody waits for the answer any more: the client has gone away,
+     * or closed its side, or the server stops. At
      * once, when that is so already; at most once; on a thread that must not be held up. Not after the answer, but
      * perhaps when the handler is about to give one.
      */

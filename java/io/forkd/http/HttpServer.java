@@ -188,6 +188,11 @@ public final class HttpServer {
                 .findFirst();
     }
 
+    /** What the bodies of all calls take. */
+    long bodyBytes() {
+        return dispatcher.bodyBytes();
+    }
+
     /**
      * Reads token and certificates again and reopens the audit log. What cannot be used is logged, and what was used
      * before stays in use.

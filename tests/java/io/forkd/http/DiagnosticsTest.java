@@ -12,8 +12,8 @@ class DiagnosticsTest {
         "nonsense, defaultLogLevel, info",
         "DEBUG, defaultLogLevel, debug",
         "'warn,forkd=debug', defaultLogLevel, warn",
-        "'warn,forkd=debug', log.io.forkd, debug",
-        "forkd_controller=trace, log.io.forkd, trace",
+        "'warn,forkd=debug', log.forkd, debug",
+        "forkd_controller=trace, log.forkd, trace",
         "org.eclipse.jetty=debug, log.org.eclipse.jetty, debug",
         "debug, log.org.eclipse.jetty, warn",
     })

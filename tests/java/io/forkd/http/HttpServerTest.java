@@ -19,7 +19,11 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.Random;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -102,6 +106,11 @@ class HttpServerTest {
                         }
                         events.add("cancelled");
                     }))
+            .get("/remote", call -> text(call.remote()))
+            .get("/slowly/:name", call -> {
+                Thread.sleep(1);
+                return text(call.parameter("name"));
+            })
             .get("/answered", call -> {
                 call.onCancel(() -> events.add("cancelled"));
                 return text("answered");
@@ -559,25 +568,95 @@ class HttpServerTest {
         assertThat(events).isEmpty();
     }
 
+    /** Requests in pieces, ahead of their time and cut off, many at once: each that is sent whole is answered, in order. */
+    @Test
+    void clients_of_all_sorts_get_their_own_answers() throws Exception {
+        start(options(new Limits(32, 1000, 1 << 20, 64 << 20, LONG, LONG, LONG, 12_000, LONG)));
+        long seed = System.nanoTime();
+        List<Future<?>> clients = new ArrayList<>();
+        ExecutorService threads = Executors.newFixedThreadPool(16);
+        for (int i = 0; i < 16; i++) {
+            Random random = new Random(seed + i);
+            clients.add(threads.submit(() -> {
+                for (int round = 0; round < 100; round++) {
+                    converse(random);
+                }
+                return null;
+            }));
+        }
+        threads.shutdown();
+        for (Future<?> client : clients) {
+            assertThat(client).as("seed " + seed).succeedsWithin(Duration.ofSeconds(120));
+        }
+        // A call that nobody has ended would hold the stop up for a minute.
+        running.orElseThrow().stop();
+        running = Optional.empty();
+        assertThat(metrics.text()).contains("route=\"/v1/things\",status=\"2xx\"");
+    }
+
+    private void converse(Random random) throws IOException, InterruptedException {
+        StringBuilder requests = new StringBuilder();
+        List<String> expected = new ArrayList<>();
+        for (int i = random.nextInt(5); i >= 0; i--) {
+            String name = "n".repeat(1 + random.nextInt(random.nextInt(10) == 0 ? 20_000 : 20));
+            expected.add(name);
+            if (name.length() < 20 && random.nextBoolean()) {
+                requests.append("GET /slowly/").append(name).append(" HTTP/1.1\nHost: a\n\n");
+            } else if (random.nextBoolean()) {
+                String body = "{\"name\":\"" + name + "\"}";
+                requests.append("POST /v1/things HTTP/1.1\nHost: a\nContent-Type: application/json\nContent-Length: ")
+                        .append(body.length())
+                        .append("\n\n")
+                        .append(body);
+            } else {
+                requests.append("POST /v1/things HTTP/1.1\nHost: a\nContent-Type: application/json\n")
+                        .append("Transfer-Encoding: chunked\n\n9\n{\"name\":\"\n")
+                        .append(Integer.toHexString(name.length()))
+                        .append('\n')
+                        .append(name)
+                        .append("\n2\n\"}\n0\n\n");
+            }
+        }
+        byte[] bytes = requests.toString().replace("\n", "\r\n").getBytes(StandardCharsets.UTF_8);
+        boolean cut = random.nextInt(3) == 0;
+        int end = cut ? random.nextInt(bytes.length) : bytes.length;
+        try (Wire wire = connect()) {
+            for (int at = 0; at < end; ) {
+                int piece = Math.min(end - at, 1 + random.nextInt(random.nextBoolean() ? 50 : 30_000));
+                wire.sendRaw(Arrays.copyOfRange(bytes, at, at + piece));
+                at += piece;
+                if (random.nextInt(4) == 0) {
+                    Thread.sleep(random.nextInt(2));
+                }
+            }
+            if (!cut) {
+                for (String name : expected) {
+                    assertThat(wire.answer().body()).isEqualTo(name);
+                }
+            }
+        }
+    }
+
     @Test
     void all_bodies_together_are_bounded() throws Exception {
-        start(options(new Limits(8, 8, 1 << 20, 1 << 20, LONG, LONG, LONG, 12_000, LONG)));
+        HttpServer server = start(options(new Limits(8, 8, 1 << 20, 1 << 20, LONG, LONG, LONG, 12_000, LONG)));
         byte[] body = ("{\"name\":\"n\"," + " ".repeat(700_000) + "\"x\":1}").getBytes(StandardCharsets.UTF_8);
         try (Wire first = connect();
                 Wire second = connect()) {
             first.send("POST /v1/things HTTP/1.1\nHost: a\nContent-Type: application/json\nContent-Length: "
                     + body.length + "\n\n");
             first.sendRaw(Arrays.copyOf(body, 650_000));
-            Answer answer = second.postJson("/v1/things", body);
-            while (answer.status() == 200) { // The first has not been read yet.
-                answer = second.postJson("/v1/things", body);
+            while (server.bodyBytes() < 650_000) {
+                Thread.sleep(1);
             }
+            Answer answer = second.postJson("/v1/things", body);
             assertThat(answer.status()).isEqualTo(503);
             first.sendRaw(Arrays.copyOfRange(body, 650_000, body.length));
             assertThat(first.answer().body()).isEqualTo("n");
             for (int i = 0; i < 5; i++) {
                 assertThat(second.postJson("/v1/things", body).status()).isEqualTo(200);
             }
+            assertThat(server.bodyBytes()).isZero();
         }
     }
 
@@ -751,6 +830,20 @@ class HttpServerTest {
                 Optional.empty(),
                 GENEROUS);
         assertThatThrownBy(() -> start(open)).isInstanceOf(ForkdException.class).hasMessageContaining("loopback");
+    }
+
+    @Test
+    void a_client_with_an_ipv6_address_is_told_by_it() throws Exception {
+        start(new HttpOptions(
+                Optional.of(HttpOptions.address("[::1]:0")),
+                Optional.empty(),
+                Optional.empty(),
+                Optional.empty(),
+                Optional.empty(),
+                GENEROUS));
+        try (Wire wire = connect()) {
+            assertThat(wire.get("/remote").body()).matches("\\[0:0:0:0:0:0:0:1\\]:[0-9]+");
+        }
     }
 
     @Test
