@@ -18,7 +18,7 @@ import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /** Speaks the line-JSON protocol of a guest's agent: one request for each connection. */
-public final class AgentClient {
+public final class AgentClient implements Agent {
     /** The guest of a busy host takes long, one that hangs for ever. */
     private static final Duration CONNECT = Duration.ofSeconds(30);
 
@@ -64,7 +64,7 @@ public final class AgentClient {
         }
     }
 
-    /** The agent's own answer, which may have any fields. */
+    @Override
     public ObjectNode ping() {
         return ask(JsonNodeFactory.instance.objectNode().put("action", "ping"), PING, PING);
     }
@@ -73,14 +73,7 @@ public final class AgentClient {
         return exec(new GuestCommand(command, Optional.of(timeout)), output);
     }
 
-    /**
-     * Runs a command in the guest, and ends with it: what it left in the background goes on. When this is left early, by
-     * an exception of {@code output} or an interrupt, the command is ended.
-     *
-     * @return its exit code; negative when a signal ended it
-     * @throws CommandFailed when it could not run, or took longer than it may; {@code output} has what it wrote until then
-     * @throws ForkdException when the agent could not be asked
-     */
+    @Override
     public int exec(GuestCommand command, Output output) {
         ObjectNode request = JsonNodeFactory.instance.objectNode().put("action", "exec");
         ArrayNode arguments = request.putArray("args");
@@ -211,7 +204,7 @@ public final class AgentClient {
         record Failure(String error, String trace, int exitStatus) implements Evaluation {}
     }
 
-    /** Evaluates an expression in the guest's warm interpreter, which is interrupted after {@code timeout}. */
+    @Override
     public Evaluation eval(String code, Optional<Duration> timeout) {
         return eval(code, timeout, evaluation -> evaluation);
     }

@@ -11,7 +11,7 @@ public final class CommandFailed extends ForkdException {
 
     private final int exitStatus;
 
-    CommandFailed(String sentence, int exitStatus) {
+    public CommandFailed(String sentence, int exitStatus) {
         super(Kind.FAILED, sentence);
         this.exitStatus = exitStatus;
     }

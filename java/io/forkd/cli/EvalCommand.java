@@ -2,7 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
-import io.forkd.agent.AgentClient;
+import io.forkd.agent.Agent;
 import io.forkd.agent.AgentClient.Evaluation;
 import java.time.Duration;
 import java.util.List;
@@ -45,7 +45,7 @@ final class EvalCommand implements Callable<Integer> {
         }
         Optional<Duration> limit = TimeLimit.of(timeoutSecs);
         return target.explainingFailure(shell, () -> {
-            AgentClient agent = target.agent(shell);
+            Agent agent = target.agent(shell);
             return report(shell.call().interruptibly(() -> agent.eval(String.join(" ", expression), limit)));
         });
     }

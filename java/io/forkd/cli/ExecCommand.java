@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.agent.Agent;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.CommandFailed;
 import io.forkd.agent.GuestCommand;
@@ -100,7 +101,7 @@ final class ExecCommand implements Callable<Integer> {
     }
 
     /** Returns what a shell would: a command that a signal ended has 128 and the signal's number. */
-    static int run(Shell shell, AgentClient agent, GuestCommand command, boolean json) {
+    static int run(Shell shell, Agent agent, GuestCommand command, boolean json) {
         if (json) {
             return runToJson(shell, agent, command);
         }
@@ -125,7 +126,7 @@ final class ExecCommand implements Callable<Integer> {
         }
     }
 
-    private static int runToJson(Shell shell, AgentClient agent, GuestCommand command) {
+    private static int runToJson(Shell shell, Agent agent, GuestCommand command) {
         Collected collected = new Collected();
         Optional<CommandFailed> failure = Optional.empty();
         int status;

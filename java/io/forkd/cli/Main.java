@@ -47,6 +47,14 @@ public final class Main {
         VERBS.put("snapshot-compact", SnapshotCompactCommand::new);
         VERBS.put("rmi", RmiCommand::new);
         VERBS.put("bench", BenchCommand::new);
+        VERBS.put(
+                "workspace",
+                shell -> new CommandLine(new WorkspaceCommand())
+                        .addSubcommand("create", new WorkspaceCommand.Create(shell))
+                        .addSubcommand("suspend", new WorkspaceCommand.Suspend(shell))
+                        .addSubcommand("resume", new WorkspaceCommand.Resume(shell))
+                        .addSubcommand("list", new WorkspaceCommand.ListAll(shell))
+                        .addSubcommand("delete", new WorkspaceCommand.Delete(shell)));
         VERBS.put("where", WhereCommand::new);
         VERBS.put("cleanup", CleanupCommand::new);
         VERBS.put(

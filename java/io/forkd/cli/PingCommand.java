@@ -1,6 +1,6 @@
 package io.forkd.cli;
 
-import io.forkd.agent.AgentClient;
+import io.forkd.agent.Agent;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -25,7 +25,7 @@ final class PingCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        AgentClient agent = target.agent(shell);
+        Agent agent = target.agent(shell);
         shell.print(shell.call().interruptibly(agent::ping).toPrettyString());
         return 0;
     }

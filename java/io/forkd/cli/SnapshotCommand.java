@@ -3,12 +3,12 @@ package io.forkd.cli;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.BranchRequest;
-import io.forkd.engine.BranchResult;
 import io.forkd.engine.SnapshotResult;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -86,6 +86,9 @@ final class SnapshotCommand implements Callable<Integer> {
     @Option(names = "--no-wait", description = "With --from-sandbox: do not wait until it is written.")
     boolean noWait;
 
+    @Mixin
+    RemoteOptions remote = new RemoteOptions();
+
     SnapshotCommand(Shell shell) {
         this.shell = shell;
     }
@@ -98,14 +101,13 @@ final class SnapshotCommand implements Callable<Integer> {
 
     private int branch(String sandbox) {
         long start = System.nanoTime();
-        BranchResult result =
-                shell.engine().branch(new BranchRequest(sandbox, tag, diff, force, !noWait), shell.call());
+        BranchView branch = remote.backend(shell).branch(new BranchRequest(sandbox, tag, diff, force, !noWait));
+        Duration total = Duration.ofNanos(System.nanoTime() - start);
         shell.clear();
-        BranchReport report = new BranchReport(shell, result, System.nanoTime() - start);
         if (json) {
-            shell.print(report.json().put("branched_from", sandbox));
+            shell.print(branch.json(total).put("branched_from", sandbox));
         } else {
-            report.print();
+            branch.print(shell, total);
             shell.print("branched_from: " + sandbox);
         }
         return 0;
@@ -146,6 +148,9 @@ final class SnapshotCommand implements Callable<Integer> {
         }
         if (noWait && fromSandbox.isEmpty() && !live) {
             throw new ForkdException(Kind.USAGE, "--no-wait is for --from-sandbox");
+        }
+        if (remote.onCommandLine() && fromSandbox.isEmpty()) {
+            throw new ForkdException(Kind.USAGE, "--daemon-url is for --from-sandbox");
         }
         if ((diff || live) && fromSandbox.isEmpty()) {
             throw new ForkdException(Kind.FAILED, "--diff and --live are for --from-sandbox");

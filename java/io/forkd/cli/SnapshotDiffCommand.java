@@ -3,7 +3,6 @@ package io.forkd.cli;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.agent.AgentClient;
-import io.forkd.engine.BranchResult;
 import io.forkd.engine.DiffRequest;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.PrintStream;
@@ -13,6 +12,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 @Command(
@@ -61,6 +61,9 @@ final class SnapshotDiffCommand implements Callable<Integer> {
     @Option(names = "--json", description = "Print the result as JSON.")
     boolean json;
 
+    @Mixin
+    RemoteOptions remote = new RemoteOptions();
+
     private boolean midLine;
 
     SnapshotDiffCommand(Shell shell) {
@@ -74,24 +77,22 @@ final class SnapshotDiffCommand implements Callable<Integer> {
             throw new ForkdException(Kind.USAGE, "--from and --tag are the same");
         }
         long start = System.nanoTime();
-        BranchResult result;
+        BranchView result;
         try {
-            result = shell.engine()
-                    .diff(
-                            new DiffRequest(
-                                    from, tag, words(exec), Duration.ofSeconds(execTimeoutSecs), output(), force),
-                            shell.call());
+            result = remote.backend(shell)
+                    .diff(new DiffRequest(
+                            from, tag, words(exec), Duration.ofSeconds(execTimeoutSecs), output(), force));
         } catch (Shell.OutputLost e) {
             return e.report(shell);
         } finally {
             endLine();
         }
         shell.clear();
-        BranchReport report = new BranchReport(shell, result, System.nanoTime() - start);
+        Duration total = Duration.ofNanos(System.nanoTime() - start);
         if (json) {
-            shell.print(report.json());
+            shell.print(result.json(total));
         } else {
-            report.print();
+            result.print(shell, total);
         }
         return 0;
     }

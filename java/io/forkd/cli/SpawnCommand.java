@@ -1,14 +1,11 @@
 package io.forkd.cli;
 
 import io.forkd.engine.SpawnRequest;
-import io.forkd.sandbox.Sandbox;
 import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
-import tools.jackson.databind.node.ArrayNode;
-import tools.jackson.databind.node.JsonNodeFactory;
 
 @Command(
         name = "spawn",
@@ -37,6 +34,9 @@ final class SpawnCommand implements Callable<Integer> {
     @Option(names = "--prewarm", description = "Accepted for compatibility; a branch needs no preparation.")
     boolean prewarm;
 
+    @Mixin
+    RemoteOptions remote = new RemoteOptions();
+
     SpawnCommand(Shell shell) {
         this.shell = shell;
     }
@@ -46,17 +46,14 @@ final class SpawnCommand implements Callable<Integer> {
         options.check(count);
         SpawnRequest request =
                 new SpawnRequest(options.tag, count, perChildNetns, options.memoryLimit(), options.volumeConflict);
-        List<Sandbox> made = shell.engine().spawn(request, shell.call());
+        List<SandboxView> made = remote.backend(shell).spawn(request);
         shell.clear();
         if (options.json) {
-            ArrayNode array = JsonNodeFactory.instance.arrayNode();
-            made.forEach(sandbox -> array.add(LsCommand.json(sandbox)));
-            shell.print(array.toPrettyString());
+            shell.print(SandboxView.json(made).toPrettyString());
         } else {
-            made.forEach(sandbox -> shell.print(sandbox.id() + "  " + LsCommand.address(sandbox) + "  "
-                    + sandbox.netns().orElse("-")));
+            made.forEach(sandbox -> shell.print(sandbox.id() + "  " + sandbox.address() + "  " + sandbox.netns()));
         }
-        if (shell.engine().runtime().endsWithSession()) {
+        if (remote.named(shell).isEmpty() && shell.engine().runtime().endsWithSession()) {
             shell.warn(shell.engine().runtime().root() + ", by which these are found, is removed when you have logged"
                     + " out; loginctl enable-linger keeps it");
         }

@@ -1,11 +1,15 @@
 package io.forkd.cli;
 
+import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.agent.Agent;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.sandbox.Sandbox;
 import java.util.Optional;
 import java.util.function.IntSupplier;
 import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** Which guest is meant. */
@@ -27,12 +31,25 @@ final class TargetOptions {
         Optional<String> child = Optional.empty();
     }
 
-    AgentClient agent(Shell shell) {
-        choice.child.ifPresent(shell.engine().sandboxes()::giveVolumesBack);
-        return new AgentClient(choice.child
-                .<AgentAddress>map(
-                        name -> new AgentAddress.Vsock(shell.engine().runtime().find(name)))
-                .orElseGet(this::address));
+    @Mixin
+    RemoteOptions remote = new RemoteOptions();
+
+    Agent agent(Shell shell) {
+        if (choice.child.isEmpty()) {
+            return new AgentClient(address());
+        }
+        return isRemote(shell)
+                ? remote.backend(shell).agent(choice.child.get())
+                : new FolderBackend(shell).agent(choice.child.get());
+    }
+
+    /** Sandboxes are a daemon's; children of a fork, and what has an address, are asked by whoever has reach of them. */
+    private boolean isRemote(Shell shell) {
+        boolean sandbox = choice.child.isPresent() && choice.child.get().startsWith(Sandbox.PREFIX);
+        if (remote.onCommandLine() && !sandbox) {
+            throw new ForkdException(Kind.USAGE, "--daemon-url is for sandboxes: --child ID");
+        }
+        return sandbox && remote.named(shell).isPresent();
     }
 
     private AgentAddress address() {
@@ -46,7 +63,7 @@ final class TargetOptions {
             status = command.getAsInt();
             return status;
         } finally {
-            if (status != 0 && !shell.call().isCancelled()) {
+            if (status != 0 && !shell.call().isCancelled() && !isRemote(shell)) {
                 explainFailure(shell);
             }
         }

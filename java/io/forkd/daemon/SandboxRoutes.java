@@ -27,7 +27,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.time.Duration;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.function.Supplier;
@@ -172,32 +174,47 @@ final class SandboxRoutes {
         if (seconds > LONGEST) {
             throw new HttpFailure(400, "timeout_secs is at most " + LONGEST);
         }
-        GuestCommand command = new GuestCommand(arguments, Optional.of(Duration.ofSeconds(seconds)));
+        GuestCommand command = new GuestCommand(
+                arguments,
+                Optional.of(Duration.ofSeconds(seconds)),
+                variables(body),
+                body.optionalText("cwd"),
+                body.optionalText("user"),
+                Optional.empty());
         try (Collected output = new Collected()) {
+            ObjectNode answer = Wire.object();
             int code = asked("exec", http, () -> {
                 try {
                     return agent.exec(command, output);
                 } catch (CommandFailed e) {
+                    answer.put("error", e.sentence());
                     output.note(e.sentence());
                     return e.exitStatus();
                 }
             });
             return Response.json(
                     200,
-                    Wire.object()
-                            .put("stdout", output.stdout())
+                    answer.put("stdout", output.stdout())
                             .put("stderr", output.stderr())
                             .put("exit_code", code));
         }
     }
 
+    private static Map<String, String> variables(Body body) {
+        Map<String, String> variables = new LinkedHashMap<>();
+        body.optionalObject("env")
+                .ifPresent(given -> given.names().forEach(name -> variables.put(name, given.text(name))));
+        return variables;
+    }
+
     private Response eval(HttpCall http) {
         AgentClient agent = agent(http);
         String code = http.body().text("code");
-        Evaluation evaluation = asked("eval", http, () -> agent.eval(code, Optional.of(EVAL)));
+        long seconds = http.body().optionalNumber("timeout_secs", 0, LONGEST).orElse(EVAL.toSeconds());
+        Evaluation evaluation = asked("eval", http, () -> agent.eval(code, Optional.of(Duration.ofSeconds(seconds))));
         ObjectNode answer = Wire.object();
         if (evaluation instanceof Evaluation.Failure failure) {
-            answer.putNull("result").put("error", failure.error()).put("exit_code", 1);
+            answer.putNull("result").put("error", failure.error()).put("exit_code", failure.exitStatus());
             if (!failure.trace().isEmpty()) {
                 answer.put("traceback", failure.trace());
             }

@@ -142,6 +142,26 @@ final class SnapshotInfos {
         node.put("chain_depth", info.ancestors().size());
         node.set("ancestors", Wire.texts(info.ancestors()));
         node.set("dependents", Wire.texts(info.dependents()));
+        node.put("status", status(info.state()))
+                .put("vcpus", snapshot.manifest().machine().vcpus());
+        info.contentHash().ifPresent(hash -> node.put("content_hash", hash));
+        info.problem().ifPresent(problem -> node.put("problem", problem));
+        node.set(
+                "volumes",
+                Wire.array(
+                        snapshot.manifest().volumes(),
+                        volume -> Wire.object()
+                                .put("host_path", volume.hostPath().toString())
+                                .put("guest_path", volume.guestPath())
+                                .put("read_only", volume.readOnly())));
+        node.set(
+                "files",
+                Wire.array(
+                        files,
+                        file -> Wire.object()
+                                .put("name", file.name())
+                                .put("logical_bytes", file.logical())
+                                .put("physical_bytes", file.physical())));
         return node;
     }
 

@@ -71,6 +71,8 @@ class CommandLineTest {
                 "snapshot-info",
                 "snapshot-diff",
                 "snapshot-compact",
+                "workspace",
+                "daemon",
                 "where",
                 "cleanup",
                 "kernel",
@@ -197,7 +199,7 @@ class CommandLineTest {
         assertThat(error.path("remedy").isString()).isTrue();
     }
 
-    /** But the one that prints a script. */
+    /** But the one that prints a script, and the one that prints nothing. */
     @Test
     void every_verb_that_prints_has_json() {
         Deque<CommandLine> all =
@@ -205,8 +207,8 @@ class CommandLineTest {
         while (!all.isEmpty()) {
             CommandLine verb = all.pop();
             all.addAll(verb.getSubcommands().values());
-            boolean prints =
-                    verb.getSubcommands().isEmpty() && !verb.getCommandName().equals("completion");
+            boolean prints = verb.getSubcommands().isEmpty()
+                    && !List.of("completion", "daemon").contains(verb.getCommandName());
             assertThat(verb.getCommandSpec().optionsMap().containsKey("--json"))
                     .as(verb.getCommandSpec().qualifiedName())
                     .isEqualTo(prints);

@@ -219,7 +219,8 @@ class SandboxStatesTest {
         assertThat(run("kill", "--json", first.id(), "sb-00000009", second.id(), first.id()))
                 .isEqualTo(1);
         assertThat(Json.text(Json.parse(out.toByteArray())))
-                .contains("{\"id\":\"sb-00000001\",\"success\":true},{\"id\":\"sb-00000002\",\"success\":true}");
+                .startsWith("[{\"id\":\"sb-00000001\",\"success\":true},{\"id\":\"sb-00000009\",\"success\":false,")
+                .endsWith(",{\"id\":\"sb-00000002\",\"success\":true}]");
         assertGone(first);
         assertGone(second);
         Sandbox third = sandbox("sb-00000003");

@@ -1,0 +1,65 @@
+package io.forkd.cli;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Optional;
+import picocli.CommandLine.Option;
+
+/** Which daemon is asked, if one is. Variables are read here, since help shows the values of defaults. */
+final class RemoteOptions {
+    private static final String URL = "FORKD_URL";
+    private static final String TOKEN = "FORKD_TOKEN";
+
+    @Option(
+            names = "--daemon-url",
+            paramLabel = "URL",
+            description = "Ask the daemon there instead of working on this machine's folders: http://HOST:PORT,"
+                    + " https://HOST:PORT or unix:PATH. Also FORKD_URL. Default with a token: "
+                    + DaemonClient.DEFAULT_URL + ".")
+    Optional<String> url = Optional.empty();
+
+    @Option(
+            names = "--daemon-token",
+            paramLabel = "TOKEN",
+            description = "The daemon's token, which other users of this machine can see here; better FORKD_TOKEN.")
+    Optional<String> token = Optional.empty();
+
+    /** Whether the command line itself names one. */
+    boolean onCommandLine() {
+        return url.isPresent() || token.isPresent();
+    }
+
+    /** The one that was named. */
+    Optional<DaemonClient> named(Shell shell) {
+        Optional<String> place = url.or(() -> variable(shell, URL));
+        Optional<String> secret = token.or(() -> variable(shell, TOKEN));
+        return place.isPresent() || secret.isPresent()
+                ? Optional.of(new DaemonClient(place.orElse(DaemonClient.DEFAULT_URL), secret, shell.call()))
+                : Optional.empty();
+    }
+
+    /** The one that was named, else this user's own, if it runs. */
+    Optional<DaemonClient> namedOrOwn(Shell shell) {
+        Path socket = shell.engine().runtime().root().resolve("daemon.sock");
+        return named(shell)
+                .or(() -> Files.exists(socket)
+                        ? Optional.of(new DaemonClient("unix:" + socket, Optional.empty(), shell.call()))
+                                .filter(DaemonClient::answers)
+                        : Optional.empty());
+    }
+
+    /** As {@link #namedOrOwn}, else where one usually is. */
+    DaemonClient any(Shell shell) {
+        return namedOrOwn(shell)
+                .orElseGet(() -> new DaemonClient(DaemonClient.DEFAULT_URL, Optional.empty(), shell.call()));
+    }
+
+    /** Where a verb's sandboxes and snapshots are. */
+    Backend backend(Shell shell) {
+        return named(shell).<Backend>map(daemon -> new DaemonBackend(daemon)).orElseGet(() -> new FolderBackend(shell));
+    }
+
+    private static Optional<String> variable(Shell shell, String name) {
+        return Optional.ofNullable(shell.environment().get(name)).filter(value -> !value.isEmpty());
+    }
+}

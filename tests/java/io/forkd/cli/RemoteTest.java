@@ -1,0 +1,335 @@
+package io.forkd.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.forkd.Json;
+import io.forkd.daemon.Daemon;
+import io.forkd.daemon.DaemonOptions;
+import io.forkd.engine.AgentSnapshot;
+import io.forkd.engine.Engine;
+import io.forkd.http.HttpOptions;
+import io.forkd.http.Limits;
+import java.io.ByteArrayOutputStream;
+import java.io.InputStream;
+import java.io.PrintStream;
+import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.JsonNode;
+
+/** The verbs on the folders, and through a daemon that serves them, on this machine's /dev/kvm: both do the same. */
+class RemoteTest {
+    private static final String TOKEN = "a-token-for-the-test";
+
+    @TempDir
+    static Path scratch;
+
+    private static String url = "";
+    private static Daemon daemon;
+
+    private final ByteArrayOutputStream out = new ByteArrayOutputStream();
+    private final ByteArrayOutputStream err = new ByteArrayOutputStream();
+
+    /** How a verb comes to its sandboxes. */
+    private enum Way {
+        FOLDERS,
+        TCP,
+        UNIX;
+
+        private Map<String, String> environment() {
+            Map<String, String> environment = new HashMap<>(folders());
+            if (this == TCP) {
+                environment.put("FORKD_URL", url + "/");
+                environment.put("FORKD_TOKEN", TOKEN);
+            } else if (this == UNIX) {
+                environment.put("FORKD_URL", "unix:" + scratch.resolve("forkd/daemon.sock"));
+            }
+            return environment;
+        }
+    }
+
+    private static Map<String, String> folders() {
+        return Map.of("XDG_DATA_HOME", scratch.toString(), "XDG_RUNTIME_DIR", scratch.toString());
+    }
+
+    /** The test's own is read by who drives the test, and waits for it. */
+    private static final InputStream STDIN = System.in;
+
+    @BeforeAll
+    static void start() throws Exception {
+        System.setIn(InputStream.nullInputStream());
+        Engine engine = Engine.of(folders());
+        AgentSnapshot.make(engine, scratch, "py");
+        Path token = Files.writeString(scratch.resolve("token"), TOKEN);
+        daemon = Daemon.start(
+                engine,
+                new DaemonOptions(
+                        new HttpOptions(
+                                Optional.of(new InetSocketAddress("127.0.0.1", 0)),
+                                Optional.of(engine.runtime().made().resolve("daemon.sock")),
+                                Optional.empty(),
+                                Optional.of(token),
+                                Optional.of(scratch.resolve("audit.log")),
+                                Limits.STANDARD),
+                        scratch.resolve("state.json"),
+                        4));
+        url = "http://127.0.0.1:" + daemon.address().orElseThrow().getPort();
+    }
+
+    @AfterAll
+    static void stop() {
+        daemon.close();
+        System.setIn(STDIN);
+    }
+
+    @AfterEach
+    void end() {
+        run(Way.FOLDERS, "kill", "--all");
+        for (JsonNode snapshot : json(Way.FOLDERS, "images", "--json")) {
+            if (!snapshot.path("tag").stringValue().equals("py")) {
+                run(Way.FOLDERS, "rmi", "--force", snapshot.path("tag").stringValue());
+            }
+        }
+    }
+
+    private int run(Map<String, String> environment, String... arguments) {
+        out.reset();
+        err.reset();
+        Shell shell = Shell.of(
+                new PrintStream(out, true, StandardCharsets.UTF_8),
+                new PrintStream(err, true, StandardCharsets.UTF_8),
+                false,
+                environment);
+        return Main.run(shell, arguments);
+    }
+
+    private int run(Way way, String... arguments) {
+        return run(way.environment(), arguments);
+    }
+
+    private String said() {
+        return err.toString(StandardCharsets.UTF_8);
+    }
+
+    private String printed(Way way, String... arguments) {
+        int status = run(way, arguments);
+        assertThat(status).as("%s: %s", Arrays.toString(arguments), err).isZero();
+        return out.toString(StandardCharsets.UTF_8).strip();
+    }
+
+    private JsonNode json(Way way, String... arguments) {
+        return Json.parse(printed(way, arguments).getBytes(StandardCharsets.UTF_8));
+    }
+
+    private List<String> spawn(Way way, int count) {
+        return json(way, "spawn", "--tag", "py", "-n", Integer.toString(count), "--json")
+                .valueStream()
+                .map(each -> each.path("id").stringValue())
+                .toList();
+    }
+
+    private static List<String> fields(JsonNode node) {
+        return node.propertyStream().map(Map.Entry::getKey).sorted().toList();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void sandboxes_live_and_end(Way way) {
+        List<String> ids = spawn(way, 3);
+        assertThat(ids).hasSize(3);
+        assertThat(printed(way, "ls")).contains(ids).contains("3 sandboxes", "running");
+        JsonNode here = json(Way.FOLDERS, "ls", "--json").get(0);
+        JsonNode listed = json(way, "ls", "--json").get(0);
+        assertThat(fields(listed)).isEqualTo(fields(here));
+        for (String field : List.of("id", "snapshot", "pid", "branches", "state")) {
+            assertThat(listed.path(field)).isEqualTo(here.path(field));
+        }
+        assertThat(printed(way, "kill", ids.get(0))).isEqualTo("killed " + ids.get(0));
+        assertThat(run(way, "kill", ids.get(0), ids.get(1))).isEqualTo(1);
+        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo("killed " + ids.get(1) + "\n");
+        assertThat(said()).contains(ids.get(0));
+        assertThat(printed(way, "kill", "--tag", "py")).isEqualTo("killed " + ids.get(2));
+        assertThat(printed(way, "kill", "--all")).isEmpty();
+        assertThat(said()).contains("No sandbox runs");
+        assertThat(json(way, "ls", "--json")).isEmpty();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void guests_answer(Way way) {
+        String id = spawn(way, 1).get(0);
+        assertThat(printed(way, "exec", "--child", id, "--", "echo", "hello")).isEqualTo("hello");
+        printed(way, "exec", "--child", id, "--", "sh", "-c", "echo one; echo two >&2");
+        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo("one\n");
+        assertThat(said()).isEqualTo("two\n");
+        assertThat(run(way, "exec", "--child", id, "--", "sh", "-c", "exit 7")).isEqualTo(7);
+        assertThat(run(way, "exec", "--child", id, "--", "nope")).isEqualTo(127);
+        assertThat(said()).startsWith("Error: the guest could not run the command: ");
+        assertThat(run(way, "exec", "--child", id, "--timeout-secs", "1", "--", "slow", "100"))
+                .isEqualTo(124);
+        assertThat(out.toString(StandardCharsets.UTF_8)).startsWith("....");
+        assertThat(said())
+                .isEqualTo("Error: the command took longer than 1 s, and was ended\n" + TimeLimit.REMEDY + "\n");
+        assertThat(printed(way, "eval", "--child", id, "count")).isEqualTo("1");
+        assertThat(json(way, "eval", "--json", "--child", id, "6 * 7").path("result"))
+                .isEqualTo(json(Way.FOLDERS, "eval", "--json", "--child", id, "6 * 7")
+                        .path("result"));
+        assertThat(run(way, "eval", "--child", id, "--timeout-secs", "1", "sleep 100"))
+                .isEqualTo(124);
+        assertThat(printed(way, "ping", "--child", id)).contains("\"pong\" : true");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void branches_and_layers_are_made_and_told_of(Way way) {
+        String id = spawn(way, 1).get(0);
+        printed(way, "exec", "--child", id, "--", "set", "colour", "red");
+        JsonNode branch = json(way, "snapshot", "--from-sandbox", id, "--tag", "later", "--json");
+        assertThat(fields(branch))
+                .containsExactly("branched_from", "dir", "pause_ms", "physical_bytes", "state", "tag", "total_ms");
+        assertThat(branch.path("branched_from").stringValue()).isEqualTo(id);
+        assertThat(branch.path("dir").stringValue()).isEqualTo(scratch + "/forkd/snapshots/later");
+        assertThat(printed(Way.FOLDERS, "fork", "--tag", "later", "-n", "1", "--", "get", "colour"))
+                .contains("later-1: red");
+        assertThat(printed(way, "snapshot", "--from-sandbox", id, "--diff", "--tag", "less"))
+                .contains("tag:      less", "parent_tag: py", "branched_from: " + id);
+        printed(way, "snapshot-diff", "--from", "py", "--tag", "with", "--exec", "sh -c 'echo made'");
+        assertThat(out.toString(StandardCharsets.UTF_8)).startsWith("made\n").contains("parent_tag: py");
+        assertThat(run(way, "snapshot-diff", "--from", "py", "--tag", "not", "--exec", "sh -c 'exit 3'"))
+                .isEqualTo(1);
+        assertThat(said()).contains("the command ended with the exit code 3; no snapshot was made");
+        assertThat(printed(way, "ls", "--json")).contains(id);
+        assertThat(json(way, "ls", "--json")).hasSize(1);
+
+        JsonNode here = json(Way.FOLDERS, "snapshot-info", "with", "--json");
+        JsonNode there = json(way, "snapshot-info", "with", "--json");
+        assertThat(fields(there)).isEqualTo(fields(here));
+        for (String field : List.of("tag", "dir", "state", "memory_bytes", "parent_tag", "ancestors", "files")) {
+            assertThat(there.path(field)).as(field).isEqualTo(here.path(field));
+        }
+        assertThat(printed(way, "snapshot-info", "py")).contains("dependents:  ", "less", "with");
+        printed(way, "snapshot-compact", "--from", "with", "--to", "whole");
+        assertThat(printed(way, "snapshot-info", "whole")).contains("chain depth: 0");
+        assertThat(printed(way, "snapshot-info", "with")).contains("chain depth: 1");
+        assertThat(run(way, "snapshot-compact", "--from", "with", "--to", "whole"))
+                .isEqualTo(1);
+        assertThat(run(way, "snapshot-info", "none")).isEqualTo(1);
+        assertThat(said()).startsWith("Error: ").contains("none");
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "FOLDERS, daemon", // this user's own, by its socket
+        "TCP, daemon",
+        "UNIX, daemon"
+    })
+    void rmi_asks_the_daemon_first(Way way, String who) {
+        printed(Way.FOLDERS, "snapshot-diff", "--from", "py", "--tag", "a", "--exec", "echo");
+        printed(Way.FOLDERS, "snapshot-diff", "--from", "a", "--tag", "b", "--exec", "echo");
+        assertThat(run(way, "rmi", "a", "none")).isEqualTo(1);
+        assertThat(said()).contains("a").contains("b").contains("none");
+        assertThat(run(way, "rmi", "a")).isEqualTo(1);
+        if (way != Way.FOLDERS) {
+            assertThat(said()).contains("HTTP 409");
+        }
+        assertThat(printed(way, "rmi", "--cascade", "a")).contains("removed ", " (" + who + ")");
+        assertThat(printed(Way.FOLDERS, "images")).doesNotContain("b ");
+    }
+
+    @Test
+    void rmi_removes_from_the_disk_what_no_daemon_can_be_asked_about() {
+        printed(Way.FOLDERS, "snapshot-diff", "--from", "py", "--tag", "a", "--exec", "echo");
+        Map<String, String> unreachable = new HashMap<>(folders());
+        unreachable.put("FORKD_URL", "http://127.0.0.1:1");
+        assertThat(run(unreachable, "rmi", "a")).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo("removed a (disk)\n");
+        assertThat(said()).contains("cannot reach the daemon at http://127.0.0.1:1: Connection refused");
+        assertThat(run(unreachable, "ls")).isEqualTo(1);
+        assertThat(said()).startsWith("Error: cannot reach the daemon at http://127.0.0.1:1: ");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void workspace_sleeps_and_wakes(Way way) {
+        assertThat(printed(way, "workspace", "list")).isEqualTo("(no workspaces)");
+        String made = printed(way, "workspace", "create", "w", "--snapshot", "py");
+        assertThat(made).matches("w  running  py  -  sb-\\S+");
+        String id = made.substring(made.lastIndexOf(' ') + 1);
+        printed(way, "eval", "--child", id, "count");
+        assertThat(printed(way, "workspace", "suspend", "w")).isEqualTo("w  suspended  py  ws-w-state  -");
+        assertThat(run(way, "workspace", "suspend", "w")).isEqualTo(1);
+        assertThat(said()).contains("HTTP 400", "is not running");
+        JsonNode awake = json(way, "workspace", "resume", "w", "--json");
+        assertThat(printed(way, "eval", "--child", awake.path("live_sandbox_id").stringValue(), "count"))
+                .isEqualTo("2");
+        assertThat(json(way, "workspace", "list", "--json")).hasSize(1);
+        assertThat(printed(way, "workspace", "list")).contains("NAME", "running");
+        assertThat(printed(way, "workspace", "delete", "w")).isEqualTo("deleted w");
+        assertThat(run(way, "workspace", "delete", "w")).isEqualTo(1);
+        assertThat(said()).contains("HTTP 404");
+    }
+
+    @Test
+    void token_is_asked_for_and_never_shown() {
+        assertThat(run(folders(), "ls", "--daemon-url", url)).isEqualTo(1);
+        assertThat(said()).contains("HTTP 401").contains("--daemon-token");
+        assertThat(run(folders(), "ls", "--daemon-url", url, "--daemon-token", TOKEN))
+                .isZero();
+        for (String verb : List.of("spawn", "ls", "kill", "exec", "snapshot", "rmi")) {
+            assertThat(run(Way.TCP, verb, "--help")).isZero();
+            assertThat(out.toString(StandardCharsets.UTF_8))
+                    .contains("--daemon-url", "--daemon-token")
+                    .doesNotContain(TOKEN);
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "ls --daemon-url ftp://x                             | is not a daemon's URL",
+                "ls --daemon-url http://                             | is not a daemon's URL",
+                "exec --daemon-url http://x -- true                  | --daemon-url is for sandboxes",
+                "exec --child py-1 --daemon-url http://x -- true     | --daemon-url is for sandboxes",
+                "exec -i --child sb-00000000 --daemon-url http://x -- true | --interactive is not for",
+                "snapshot --tag x --rootfs r --daemon-url http://x   | --daemon-url is for --from-sandbox",
+                "snapshot --from-sandbox x --force --daemon-url http://x | --force is not for",
+                "spawn --tag x --volume-conflict private --daemon-url http://x | --volume-conflict private is not",
+                "snapshot-compact py --daemon-url http://x           | without --from and --to is not for",
+                "snapshot-compact --from a --to a                    | are the same",
+                "snapshot-compact a --to b                           | give the snapshot, or",
+            })
+    void wrong_use_is_told(String line, String message) {
+        List<String> arguments = new ArrayList<>(List.of(line.strip().split(" +")));
+        assertThat(run(folders(), arguments.toArray(String[]::new))).isEqualTo(2);
+        assertThat(said()).startsWith("Error: ").contains(message);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"ls", "spawn --tag none", "exec --child sb-00000000 -- true", "workspace suspend none"})
+    void errors_are_json_when_asked_for(String line) {
+        List<String> arguments = new ArrayList<>(List.of(line.split(" ")));
+        arguments.add(line.startsWith("workspace") ? 2 : 1, "--json");
+        arguments.add(line.startsWith("workspace") ? 2 : 1, "--daemon-url=http://127.0.0.1:1");
+        assertThat(run(folders(), arguments.toArray(String[]::new))).isEqualTo(1);
+        assertThat(out.size()).isZero();
+        assertThat(Json.parse(err.toByteArray()).path("error").path("message").stringValue())
+                .contains("http://127.0.0.1:1");
+    }
+}
