@@ -18,6 +18,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Function;
+import java.util.regex.Pattern;
 import org.eclipse.jetty.http.HttpHeader;
 import org.eclipse.jetty.io.Content;
 import org.eclipse.jetty.server.Handler.Abstract;
@@ -42,6 +43,10 @@ final class Dispatcher extends Abstract.NonBlocking {
     private static final int PATIENCE = 8;
 
     private static final int STREAM_BUFFER = 8192;
+
+    /** Addresses, and names that no server of the internet's names can give. */
+    private static final Pattern LOCAL = Pattern.compile("[^.]*|[0-9.]+|.*\\.localhost", Pattern.CASE_INSENSITIVE);
+
     private static final Set<String> HEALTH = Set.of("/healthz", "/healthz/");
 
     private final Routes routes;
@@ -164,10 +169,26 @@ final class Dispatcher extends Abstract.NonBlocking {
                 return new Caller(Caller.Means.UNIX, connection.user());
             }
             if (token.isEmpty()) {
+                requireNoOtherSite();
                 return Caller.NOBODY;
             }
             token.get().check(header(request, HttpHeader.AUTHORIZATION));
             return Caller.TOKEN;
+        }
+
+        /**
+         * Without a token everybody on this machine is served, but not the web pages that a browser on it shows: those say
+         * where they are from (Fetch Metadata), and, when they made their own name point here, ask for that name.
+         */
+        private void requireNoOtherSite() {
+            String site = Optional.ofNullable(request.getHeaders().get("Sec-Fetch-Site"))
+                    .orElse("");
+            String host = Request.getServerName(request);
+            if (site.equals("cross-site")
+                    || site.equals("same-site")
+                    || !LOCAL.matcher(host).matches()) {
+                throw new HttpFailure(403, "without a token forkd answers no other site's pages");
+            }
         }
 
         private Response health() {

@@ -41,8 +41,7 @@ class LocalesTest {
     void arguments_are_read_as_they_were_given() throws Exception {
         Map<String, String> environment = Map.of("LC_ALL", "C", "XDG_DATA_HOME", scratch.toString());
         assertThat(run(environment, "kill", "größe→"))
-                .isEqualTo(new Ended(
-                        1, "", "Error: there is no sandbox 'größe→'\nforkd ls lists those that run.\n"));
+                .isEqualTo(new Ended(1, "", "Error: there is no sandbox 'größe→'\nforkd ls lists those that run.\n"));
     }
 
     @Test

@@ -740,6 +740,31 @@ class HttpServerTest {
     }
 
     @Test
+    void pages_of_other_sites_are_not_answered_without_a_token() throws Exception {
+        start(options(GENEROUS));
+        try (Wire wire = connect()) {
+            for (String site : List.of("cross-site", "same-site")) {
+                assertThat(wire.ask("GET", "/v1/things", "Sec-Fetch-Site: " + site + "\n")
+                                .status())
+                        .isEqualTo(403);
+            }
+            for (String site : List.of("same-origin", "none")) {
+                assertThat(wire.ask("GET", "/v1/things", "Sec-Fetch-Site: " + site + "\n")
+                                .status())
+                        .isNotEqualTo(403);
+            }
+            for (String host : List.of("evil.example", "evil.example:8889", "127.0.0.1.evil.example")) {
+                wire.send("GET /v1/things HTTP/1.1\nHost: " + host + "\n\n");
+                assertThat(wire.answer().status()).as(host).isEqualTo(403);
+            }
+            for (String host : List.of("localhost:8889", "127.0.0.1", "[::1]:1", "me", "a.localhost")) {
+                wire.send("GET /v1/things HTTP/1.1\nHost: " + host + "\n\n");
+                assertThat(wire.answer().status()).as(host).isNotEqualTo(403);
+            }
+        }
+    }
+
+    @Test
     void the_token_is_asked_for_everywhere_but_at_healthz() throws Exception {
         Path token = Files.writeString(scratch.resolve("token"), " 0123456789abcdef\n");
         Path audit = scratch.resolve("logs/audit.log");
