@@ -149,7 +149,7 @@ public final class Images implements AutoCloseable {
                 if (registry.manifestDigest(reference.tag()).equals(known)) {
                     return here.get();
                 }
-            } catch (RegistryClient.NoAnswerException e) {
+            } catch (NoAnswerException e) {
                 work.say(reference + " was not looked up, and is what it was the last time: " + e.sentence());
                 return here.get();
             }
