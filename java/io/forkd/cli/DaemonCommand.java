@@ -118,10 +118,13 @@ final class DaemonCommand implements Callable<Integer> {
                 .orElse(shell);
         Semaphore asked = new Semaphore(0);
         try (Daemon daemon = Daemon.start(at.engine(), options)) {
-            Hangup.onSignal(() -> daemon.reload().forEach(e -> shell.note("forkd: " + e.sentence())));
-            shell.call().onCancel(asked::release);
-            shell.note("forkd: listening at "
-                    + daemon.address().map(Object::toString).orElse("") + " and "
+            Signals.on("HUP", () -> daemon.reload().forEach(e -> shell.note("forkd: " + e.sentence())));
+            // As other services do it, a stop is an end with status 0, and has the time that calls under way take.
+            Signals.on("TERM", asked::release);
+            Signals.on("INT", asked::release);
+            shell.call().onCancel(asked::release); // by a signal that came before
+            shell.note("forkd: listening at " + (http.tls().isPresent() ? "https:/" : "http:/")
+                    + daemon.address().orElseThrow() + " and "
                     + http.unixSocket().orElseThrow());
             tellReady();
             asked.acquireUninterruptibly();

@@ -3,24 +3,28 @@ package io.forkd.cli;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 
-/** Hears of SIGHUP. Java's own class for signals is not among what may be compiled against, so it is found by its name. */
-final class Hangup {
-    private Hangup() {}
+/** Hears of signals. Java's own class for them is not among what may be compiled against, so it is found by its name. */
+final class Signals {
+    private Signals() {}
 
-    /** From now on SIGHUP does that, on a thread of its own, instead of ending the process. */
-    static void onSignal(Runnable job) {
+    /**
+     * From now on that signal does this, on a thread of its own, instead of ending the process.
+     *
+     * @param name as in {@code HUP}
+     */
+    static void on(String name, Runnable job) {
         try {
             Class<?> signal = Class.forName("sun.misc.Signal");
             Class<?> handler = Class.forName("sun.misc.SignalHandler");
             Object ours = Proxy.newProxyInstance(
-                    Hangup.class.getClassLoader(), new Class<?>[] {handler}, (proxy, method, arguments) -> {
+                    Signals.class.getClassLoader(), new Class<?>[] {handler}, (proxy, method, arguments) -> {
                         if (method.getName().equals("handle")) {
                             job.run();
                         }
                         return handler.getField("SIG_DFL").get(null); // of a void method, and so ignored
                     });
             signal.getMethod("handle", signal, handler)
-                    .invoke(null, signal.getConstructor(String.class).newInstance("HUP"), ours);
+                    .invoke(null, signal.getConstructor(String.class).newInstance(name), ours);
         } catch (ClassNotFoundException
                 | NoSuchMethodException
                 | InstantiationException
