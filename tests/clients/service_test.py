@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""forkd-controller, which unit files start, and the units that forkd comes with."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import queue
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+import urllib.request
+
+import forkd
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONTROLLER = ROOT / "forkd-controller"
+UNITS = ROOT / "packaging/systemd"
+
+
+class ServiceTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory(prefix="service-")
+        self.addCleanup(directory.cleanup)
+        self.work = pathlib.Path(directory.name)
+
+    def environment(self, **more):
+        return {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(self.work),
+            "FORKD_STATE": str(self.work / "state/state.json"),
+            "FORKD_AUDIT_LOG": str(self.work / "log/audit.log"),
+            **more,
+        }
+
+    def start(self, *arguments, **environment):
+        process = subprocess.Popen(
+            [CONTROLLER, "serve", *arguments], env=self.environment(**environment), stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    @staticmethod
+    def url(process):
+        return next(word for word in process.stderr.readline().split() if word.startswith("http://"))
+
+    @staticmethod
+    def stopped(process):
+        process.send_signal(signal.SIGTERM)
+        return process.wait(60)
+
+    def manager(self):
+        """The socket that a service manager listens at, and what it hears there."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        listener.bind(str(self.work / "notify"))
+        listener.settimeout(0.1)
+        told, closed = queue.Queue(), threading.Event()
+
+        def listen():
+            with listener:
+                while not closed.is_set():
+                    try:
+                        # Descriptors that come along are closed: so whoever waits for that learns that it was heard.
+                        told.put(listener.recv(4096).decode().split("\n"))
+                    except TimeoutError:
+                        pass
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(closed.set)
+        return told
+
+    def test_ready_is_told_when_it_serves(self):
+        manager = self.manager()
+        process = self.start("--bind", "127.0.0.1:0", NOTIFY_SOCKET=str(self.work / "notify"))
+        told = manager.get(timeout=60)
+        self.assertIn("READY=1", told)
+        self.assertIn(f"MAINPID={process.pid}", told)
+        url = self.url(process)
+        with urllib.request.urlopen(url + "/healthz", timeout=60) as answer:
+            self.assertEqual(json.load(answer), {"ok": True})
+        self.assertEqual(self.stopped(process), 0, "a stop is no failure")
+
+    def test_nothing_is_told_of_one_that_cannot_start(self):
+        manager = self.manager()
+        process = self.start("--bind", "0.0.0.0:0", NOTIFY_SOCKET=str(self.work / "notify"))
+        self.assertEqual(process.wait(60), 1)
+        self.assertIn("token", process.stderr.read())
+        self.assertTrue(manager.empty())
+
+    def test_a_hangup_opens_the_audit_log_again(self):
+        process = self.start("--bind", "127.0.0.1:0")
+        url = self.url(process)
+        log = self.work / "log/audit.log"
+        urllib.request.urlopen(url + "/healthz", timeout=60).close()
+        log.rename(self.work / "log/audit.log.1")
+        process.send_signal(signal.SIGHUP)
+        # Lines are written behind the answers: when the new file has this one, it was opened in time.
+        deadline = time.monotonic() + 60
+        while not (log.exists() and '"/version"' in log.read_text()):
+            self.assertLess(time.monotonic(), deadline)
+            urllib.request.urlopen(url + "/version", timeout=60).close()
+
+    def test_rust_log_sets_what_is_logged(self):
+        process = self.start("--bind", "127.0.0.1:0", RUST_LOG="warn,forkd_controller=debug")
+        controller = forkd.Controller(self.url(process), token="")
+        for sandbox in controller.spawn_sandboxes(os.environ["FORKD_TAG"]):
+            controller.kill_sandbox(sandbox["id"])
+        self.assertEqual(self.stopped(process), 0)
+        self.assertIn("starting the fork server", process.stderr.read())
+
+    def test_a_stop_lets_calls_end(self):
+        process = self.start("--bind", "127.0.0.1:0")
+        url = self.url(process)
+        controller = forkd.Controller(url, token="")
+        [sandbox] = controller.spawn_sandboxes(os.environ["FORKD_TAG"])
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            script = "echo begun > state; sleep 12; echo done"
+            answer = pool.submit(controller.exec_command, sandbox["id"], ["sh", "-c", script])
+            while not controller.exec_command(sandbox["id"], ["cat", "state"])["stdout"]:
+                pass
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(answer.result(60)["stdout"], "done\n")
+        self.assertEqual(process.wait(60), 0)
+        self.assertRaises(OSError, urllib.request.urlopen, url, timeout=60)
+        # The sandbox goes on, and the next one finds it.
+        controller = forkd.Controller(self.url(self.start("--bind", "127.0.0.1:0")), token="")
+        self.assertEqual(controller.exec_command(sandbox["id"], ["cat", "state"])["stdout"], "begun\n")
+        controller.kill_sandbox(sandbox["id"])
+
+    def test_version(self):
+        told = subprocess.run([CONTROLLER, "--version"], capture_output=True, text=True, check=True).stdout
+        self.assertRegex(told, r"^forkd-controller [0-9]+\.[0-9]+\.[0-9]+\n$")
+
+    def test_it_has_no_other_subcommand(self):
+        for arguments in ([], ["spawn"]):
+            self.assertEqual(subprocess.run([CONTROLLER, *arguments], capture_output=True, check=False).returncode, 2)
+
+    def test_the_units_are_valid(self):
+        for unit, manager in (("forkd.service", "--system"), ("user/forkd.service", "--user")):
+            # Its program is looked for, too.
+            text = (UNITS / unit).read_text().replace("/usr/local/bin/forkd", str(ROOT / "forkd"))
+            copy = self.work / "forkd.service"
+            copy.write_text(text)
+            checked = subprocess.run(
+                ["systemd-analyze", manager, "--man=no", "verify", copy], capture_output=True, text=True, check=False)
+            self.assertEqual((checked.returncode, checked.stderr), (0, ""), unit)
+
+
+if __name__ == "__main__":
+    unittest.main()
