@@ -179,8 +179,12 @@ final class ClientConnection extends HttpConnection {
         return new RequestHandler() {
             @Override
             public void messageBegin() {
-                asked = true;
-                headSince = System.nanoTime();
+                // Jetty says so whenever it looks for a request, also when none has come, which is no head that is
+                // slow.
+                if (headSince == 0 && !isRequestBufferEmpty()) {
+                    asked = true;
+                    headSince = System.nanoTime();
+                }
                 super.messageBegin();
             }
 

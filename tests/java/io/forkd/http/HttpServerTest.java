@@ -418,6 +418,17 @@ class HttpServerTest {
     }
 
     @Test
+    void a_connection_that_is_kept_may_be_silent_for_longer_than_a_head_may_take() throws Exception {
+        Duration brief = Duration.ofMillis(1500);
+        start(options(new Limits(8, 8, 2 << 20, 16 << 20, LONG, brief, LONG, 12_000, brief)));
+        try (Wire wire = connect()) {
+            assertThat(wire.get("/v1/things").status()).isEqualTo(200);
+            Thread.sleep(2 * brief.toMillis() + 1000); // the server looks once a second
+            assertThat(wire.get("/v1/things").status()).isEqualTo(200);
+        }
+    }
+
+    @Test
     void slow_clients_are_dropped_and_hold_no_thread() throws Exception {
         Duration brief = Duration.ofMillis(1500);
         start(options(new Limits(1, 1000, 1 << 20, 16 << 20, brief, brief, LONG, 12_000, brief)));
