@@ -16,6 +16,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /**
@@ -31,6 +32,10 @@ public final class SnapshotStore {
     private static final String STAGING = ".staging-";
     private static final String TRASH = ".trash-";
     private static final String REPLACED = ".replaced-";
+
+    /** All that a branch has before its guest is asked. */
+    private static final Set<String> REGISTERED =
+            Set.of(Snapshot.MANIFEST, "." + Snapshot.MANIFEST, Snapshot.WORKING_SET, OwnedDirectory.LOCK);
 
     private final Path root;
     private final Writers writers;
@@ -334,7 +339,9 @@ public final class SnapshotStore {
             for (Path entry : Trees.list(root)) {
                 String name = entry.getFileName().toString();
                 if (Trees.isOurs(entry)
-                        && (name.startsWith(TRASH) || (name.startsWith(REPLACED) && !isAwaited(entry)))) {
+                        && (name.startsWith(TRASH)
+                                || (name.startsWith(REPLACED) && !isAwaited(entry))
+                                || wasNeverBegun(entry))) {
                     found.add(entry);
                 }
             }
@@ -367,7 +374,11 @@ public final class SnapshotStore {
         }
         Optional<Path> home = Optional.empty();
         Optional<Path> trash = Optional.of(leftover);
-        if (name.startsWith(REPLACED)) {
+        if (!name.startsWith(".")) {
+            try (FileLock all = lock()) {
+                trash = wasNeverBegun(leftover) ? Optional.of(setAside(leftover, TRASH)) : Optional.empty();
+            }
+        } else if (name.startsWith(REPLACED)) {
             try (FileLock all = lock()) {
                 boolean there = Files.exists(leftover, LinkOption.NOFOLLOW_LINKS);
                 trash = restore(leftover);
@@ -421,6 +432,20 @@ public final class SnapshotStore {
         }
         Trees.rename(replaced, home);
         return failed;
+    }
+
+    /**
+     * Whether it is a branch whose maker died when it had its name, and the guest had not been asked yet. One that failed
+     * later stays, so that somebody is told.
+     */
+    private boolean wasNeverBegun(Path directory) throws IOException {
+        if (String.valueOf(directory.getFileName()).startsWith(".")
+                || !Files.isRegularFile(directory.resolve(Snapshot.MANIFEST), LinkOption.NOFOLLOW_LINKS)
+                || Files.exists(directory.resolve(Snapshot.VMSTATE), LinkOption.NOFOLLOW_LINKS)) {
+            return false;
+        }
+        return Trees.list(directory).stream().allMatch(file -> REGISTERED.contains(String.valueOf(file.getFileName())))
+                && known(directory).equals(Optional.of(State.FAILED));
     }
 
     /** Whether it is not known yet what becomes of it. */

@@ -297,6 +297,31 @@ class SnapshotStoreTest {
     }
 
     @Test
+    void a_branch_that_never_began_is_swept_and_one_that_failed_or_is_written_is_not() throws IOException {
+        register(TAG, false).release();
+        writing.add("py");
+        store.sweep();
+        assertThat(state()).isEqualTo(State.WRITING);
+        writing.clear();
+        Files.createFile(store.directory(TAG).resolve(".provenance"));
+        store.sweep();
+        assertThat(state()).isEqualTo(State.FAILED);
+        Files.delete(store.directory(TAG).resolve(".provenance"));
+        store.sweep();
+        assertThat(store.directory(TAG)).doesNotExist();
+        assertThat(Trees.list(store.root())).allMatch(left -> left.endsWith(OwnedDirectory.LOCK));
+    }
+
+    @Test
+    void what_a_branch_that_never_began_was_to_replace_comes_back() throws IOException {
+        make(4096, false);
+        register(TAG, true).release();
+        store.sweep();
+        store.sweep(); // whichever of the two it met first
+        assertThat(state()).isEqualTo(State.COMPLETE);
+    }
+
+    @Test
     void branch_is_being_written_while_it_is_made_or_its_writer_lives_and_has_failed_afterwards() throws IOException {
         register(TAG, false).release();
         assertThat(state()).isEqualTo(State.FAILED);
