@@ -39,6 +39,8 @@ final class Library {
     private static NativeFiles load() {
         NativeFiles files = NativeFiles.installed();
         System.load(files.library().toString());
+        // Otherwise it reads from /proc what this process takes for each struct that it makes, dozens in a call.
+        System.setProperty("org.bytedeco.javacpp.maxPhysicalBytes", "0");
         System.setProperty("org.bytedeco.javacpp.pathsFirst", "true");
         System.setProperty("org.bytedeco.javacpp.cachedir", files.glue().getParent() + "/javacpp");
         System.setProperty("java.library.path", String.valueOf(files.glue().getParent()));
