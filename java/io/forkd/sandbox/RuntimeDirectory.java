@@ -129,11 +129,15 @@ public final class RuntimeDirectory {
     }
 
     private static void make(Path directory) throws IOException {
-        try {
-            Files.createDirectory(directory, Trees.PRIVATE);
-        } catch (FileAlreadyExistsException e) {
-            requireOurs(directory);
+        if (!Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
+            try {
+                Files.createDirectory(directory, Trees.PRIVATE);
+                return;
+            } catch (FileAlreadyExistsException e) {
+                // Somebody else was faster.
+            }
         }
+        requireOurs(directory);
     }
 
     /** Anybody may make a directory in /tmp: what is in ours is believed, so it has to be ours, and closed to others. */

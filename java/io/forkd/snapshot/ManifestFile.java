@@ -12,12 +12,18 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.FileTime;
 import java.time.DateTimeException;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
@@ -26,6 +32,29 @@ import tools.jackson.databind.node.ObjectNode;
 
 /** Reads and writes {@code snapshot.json}. */
 final class ManifestFile {
+    /** Of the files that were read last: an operation reads one several times, and a service the same ones all the time. */
+    private static final int KEPT = 256;
+
+    private static final Map<Path, Decoded> DECODED =
+            Collections.synchronizedMap(new LinkedHashMap<>(KEPT, 0.75f, true) {
+                private static final long serialVersionUID = 1;
+
+                @Override
+                protected boolean removeEldestEntry(Map.Entry<Path, Decoded> eldest) {
+                    return size() > KEPT;
+                }
+            });
+
+    private record Decoded(Version version, Manifest manifest) {}
+
+    /** What tells a file from the one that had its name before: those that are replaced are other files. */
+    private record Version(@Nullable Object key, FileTime modified, long size) {
+        static Version of(Path file) throws IOException {
+            BasicFileAttributes attributes = Files.readAttributes(file, BasicFileAttributes.class);
+            return new Version(attributes.fileKey(), attributes.lastModifiedTime(), attributes.size());
+        }
+    }
+
     private final Path file;
 
     ManifestFile(Path file) {
@@ -70,9 +99,19 @@ final class ManifestFile {
         return (root.toPrettyString() + "\n").getBytes(StandardCharsets.UTF_8);
     }
 
+    /** As it is now; decoded anew when it is another file, or has been written to. */
     Manifest read() {
         try {
-            return decode(Files.readAllBytes(file));
+            Version now = Version.of(file);
+            Decoded known = DECODED.get(file);
+            if (known != null && known.version().equals(now)) {
+                return known.manifest();
+            }
+            Manifest manifest = decode(Files.readAllBytes(file));
+            if (Version.of(file).equals(now)) {
+                DECODED.put(file, new Decoded(now, manifest));
+            }
+            return manifest;
         } catch (IOException e) {
             throw ForkdException.of("read " + file, e);
         }
