@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.ForkdException;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.RuntimeDirectory;
@@ -21,6 +22,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
@@ -47,6 +52,7 @@ public final class Engine {
     private final WorkingSets workingSets;
     private final Leases leases;
     private final AtomicLong swept = new AtomicLong(Long.MIN_VALUE);
+    private volatile boolean following;
 
     public Engine(Vmm vmm, Map<String, String> environment) {
         this.vmm = vmm;
@@ -185,13 +191,43 @@ public final class Engine {
      * that live, until this is closed.
      */
     public AutoCloseable follow() {
-        AutoCloseable following = sandboxes.follow();
+        AutoCloseable known = sandboxes.follow();
+        Channels channels = servers.keepChannels();
         sweep();
-        return following;
+        ScheduledExecutorService sweeper = Executors.newSingleThreadScheduledExecutor(task -> {
+            Thread thread = new Thread(task, "sweeper");
+            thread.setDaemon(true);
+            return thread;
+        });
+        // Neither throws, which would end it.
+        Future<?> unusedEnd = sweeper.scheduleWithFixedDelay(channels::closeUnused, 1, 1, TimeUnit.SECONDS);
+        Future<?> unusedSweep =
+                sweeper.scheduleWithFixedDelay(this::trySweep, SWEEP.toSeconds(), SWEEP.toSeconds(), TimeUnit.SECONDS);
+        following = true;
+        return () -> {
+            following = false;
+            sweeper.shutdownNow();
+            channels.close();
+            known.close();
+        };
     }
 
-    /** As {@link #sweep}, for operations: it looks at all that there is, which each of many need not do. */
+    private void trySweep() {
+        try {
+            sweep();
+        } catch (ForkdException e) {
+            // The next one may be able to.
+        }
+    }
+
+    /**
+     * As {@link #sweep}, for operations: it looks at all that there is, which each of many need not do, and none of a
+     * service's.
+     */
     private void sweepNowAndThen() {
+        if (following) {
+            return;
+        }
         long now = System.nanoTime();
         long last = swept.get();
         if (last == Long.MIN_VALUE || now - last > SWEEP.toNanos()) {

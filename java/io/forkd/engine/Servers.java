@@ -45,6 +45,8 @@ final class Servers implements SnapshotStore.Writers {
     private final Vmm vmm;
     private final RuntimeDirectory runtime;
     private final Map<String, String> environment;
+    private volatile Optional<String> version = Optional.empty();
+    private volatile Optional<Channels> channels = Optional.empty();
 
     Servers(Vmm vmm, RuntimeDirectory runtime, Map<String, String> environment) {
         this.vmm = vmm;
@@ -58,6 +60,13 @@ final class Servers implements SnapshotStore.Writers {
         public void close() {
             server.close();
         }
+    }
+
+    /** From now on channels to servers are kept for a moment, until this is closed. */
+    Channels keepChannels() {
+        Channels kept = new Channels();
+        channels = Optional.of(kept);
+        return kept;
     }
 
     /** What is found in a server's directory. */
@@ -95,9 +104,12 @@ final class Servers implements SnapshotStore.Writers {
 
     /** The server of that snapshot, if one runs and answers. */
     Optional<Lease> running(Snapshot snapshot) {
-        return look(directory(snapshot)) instanceof Seen.Answers answers
-                ? Optional.of(answers.lease())
-                : Optional.empty();
+        Path directory = directory(snapshot);
+        Optional<Lease> kept = channels.flatMap(all -> all.take(directory))
+                .map(channel -> new Lease(channel, channel.of().base(), true));
+        return kept.isPresent() || !(look(directory) instanceof Seen.Answers answers)
+                ? kept
+                : Optional.of(answers.lease());
     }
 
     /** Starts a server that is kept, unless somebody else was faster, or one that is stopped has the place. */
@@ -347,13 +359,25 @@ final class Servers implements SnapshotStore.Writers {
     private Path directory(Snapshot snapshot) {
         String key = snapshot.directory().toAbsolutePath().normalize() + "\n"
                 + snapshot.manifest().createdAt() + "\n"
-                + vmm.version();
+                + version();
         try {
             byte[] hash = MessageDigest.getInstance("SHA-256").digest(key.getBytes(StandardCharsets.UTF_8));
             return runtime.root().resolve("servers").resolve(HexFormat.of().formatHex(hash, 0, 8));
         } catch (NoSuchAlgorithmException e) {
             throw new AssertionError("every Java has SHA-256", e);
         }
+    }
+
+    private ForkServer kept(RunningServer server, ForkServer attached) {
+        return channels.map(all -> all.opened(server, attached)).orElse(attached);
+    }
+
+    /** Asked for once: what is unpacked is found by what the jar has. */
+    private String version() {
+        if (version.isEmpty()) {
+            version = Optional.of(vmm.version());
+        }
+        return version.get();
     }
 
     private Seen look(Path directory) {
@@ -367,7 +391,8 @@ final class Servers implements SnapshotStore.Writers {
         try {
             ForkServer attached = vmm.attachServer(RuntimeDirectory.control(directory));
             if (server.isPresent()) {
-                return new Seen.Answers(new Lease(attached, server.get().base(), true));
+                return new Seen.Answers(
+                        new Lease(kept(server.get(), attached), server.get().base(), true));
             }
             attached.close();
             return new Seen.Silent(directory);

@@ -5,6 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 
@@ -34,6 +35,14 @@ public record ProcessId(int pid, long startTime) {
         return stat(pid)
                 .filter(fields -> Long.parseLong(fields[START_TIME]) == startTime)
                 .map(fields -> fields[STATE].equals("T") || fields[STATE].equals("t"))
+                .orElse(false);
+    }
+
+    /** Whether it has neither ended nor been stopped. */
+    public boolean isRunning() {
+        return stat(pid)
+                .filter(fields -> Long.parseLong(fields[START_TIME]) == startTime)
+                .map(fields -> !List.of("T", "t", "Z", "X").contains(fields[STATE]))
                 .orElse(false);
     }
 

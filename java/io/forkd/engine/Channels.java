@@ -1,0 +1,148 @@
+package io.forkd.engine;
+
+import io.forkd.sandbox.ProcessId;
+import io.forkd.sandbox.RunningServer;
+import io.forkd.vmm.ChildOptions;
+import io.forkd.vmm.ForkServer;
+import io.forkd.vmm.ServerStatus;
+import io.forkd.vmm.Vm;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.function.Supplier;
+
+/**
+ * Channels to fork servers, as a service keeps them from one operation to the next: to open one, the server has to be
+ * waited for twice as often as for a child. For a moment only: a server that somebody has a channel to is not idle.
+ */
+final class Channels implements AutoCloseable {
+    private static final Duration KEPT = Duration.ofSeconds(5);
+
+    /** As many operations at a time as use one server keep theirs. */
+    private static final int MOST = 16;
+
+    /** Those that nobody uses, the one that was used last first. Guarded by this. */
+    private final Map<Path, Deque<Channel>> idle = new HashMap<>();
+
+    private boolean closed;
+
+    /** A channel, which closing it keeps for the next, unless something has failed on it. For one thread at a time. */
+    final class Channel implements ForkServer {
+        private final RunningServer of;
+        private final ProcessId process;
+        private final ForkServer server;
+        private boolean failed;
+        private long unusedSince;
+
+        private Channel(RunningServer of, ProcessId process, ForkServer server) {
+            this.of = of;
+            this.process = process;
+            this.server = server;
+        }
+
+        RunningServer of() {
+            return of;
+        }
+
+        @Override
+        public Vm fork(ChildOptions options) {
+            return noting(() -> server.fork(options));
+        }
+
+        @Override
+        public ServerStatus status() {
+            return noting(server::status);
+        }
+
+        @Override
+        public boolean awaitWritten(Duration timeout) {
+            return noting(() -> server.awaitWritten(timeout));
+        }
+
+        private <T> T noting(Supplier<T> request) {
+            boolean done = false;
+            try {
+                T result = request.get();
+                done = true;
+                return result;
+            } finally {
+                failed |= !done;
+            }
+        }
+
+        @Override
+        public void close() {
+            if (failed || !keep(this)) {
+                server.close();
+            }
+        }
+    }
+
+    /** A new one, as far as it is known which process is at its other end. */
+    ForkServer opened(RunningServer of, ForkServer server) {
+        return of.process()
+                .<ForkServer>map(process -> new Channel(of, process, server))
+                .orElse(server);
+    }
+
+    /** One that was kept, to a server that lives and is not stopped. */
+    Optional<Channel> take(Path directory) {
+        while (true) {
+            Channel channel;
+            synchronized (this) {
+                Deque<Channel> kept = idle.get(directory);
+                channel = kept == null ? null : kept.poll();
+            }
+            if (channel == null) {
+                return Optional.empty();
+            }
+            if (channel.process.isRunning()) {
+                return Optional.of(channel);
+            }
+            channel.server.close();
+        }
+    }
+
+    private synchronized boolean keep(Channel channel) {
+        Deque<Channel> kept = idle.computeIfAbsent(channel.of.directory(), directory -> new ArrayDeque<>());
+        if (closed || kept.size() >= MOST) {
+            return false;
+        }
+        channel.unusedSince = System.nanoTime();
+        kept.push(channel);
+        return true;
+    }
+
+    /** Closes those that nobody has used for a while. */
+    void closeUnused() {
+        long now = System.nanoTime();
+        closeAll(now - KEPT.toNanos());
+    }
+
+    private void closeAll(long unusedBefore) {
+        List<Channel> closing = new ArrayList<>();
+        synchronized (this) {
+            for (Deque<Channel> kept : idle.values()) {
+                while (!kept.isEmpty() && kept.peekLast().unusedSince - unusedBefore <= 0) {
+                    closing.add(kept.removeLast());
+                }
+            }
+            idle.values().removeIf(Deque::isEmpty);
+        }
+        closing.forEach(channel -> channel.server.close());
+    }
+
+    @Override
+    public void close() {
+        synchronized (this) {
+            closed = true;
+        }
+        closeAll(System.nanoTime());
+    }
+}
