@@ -9,6 +9,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -24,7 +26,7 @@ final class Live implements AutoCloseable {
     private static final Duration SLICE = Duration.ofMillis(200);
 
     private final ProcessWatch watch;
-    private final Consumer<Path> onEnd;
+    private final Consumer<Sandbox> onEnd;
     private final Map<Path, Entry> entries = new ConcurrentHashMap<>();
     private final Map<Long, Path> tokens = new ConcurrentHashMap<>();
     private final AtomicLong next = new AtomicLong();
@@ -34,8 +36,8 @@ final class Live implements AutoCloseable {
     /** @param modified of the file that the sandbox was read from */
     private record Entry(Sandbox sandbox, FileTime modified, long token) {}
 
-    /** @param onEnd hears of the folder of each that has ended, on a thread of its own */
-    Live(ProcessWatch watch, Consumer<Path> onEnd) {
+    /** @param onEnd hears of each that has ended, on a thread of its own */
+    Live(ProcessWatch watch, Consumer<Sandbox> onEnd) {
         this.watch = watch;
         this.onEnd = onEnd;
         waiter.setDaemon(true);
@@ -68,12 +70,18 @@ final class Live implements AutoCloseable {
         }
     }
 
-    /** The folder of which that was the token. */
-    private Optional<Path> forget(long token) {
-        Optional<Path> directory = Optional.ofNullable(tokens.remove(token));
-        directory.ifPresent(
-                path -> entries.computeIfPresent(path, (same, entry) -> entry.token() == token ? null : entry));
-        return directory;
+    /** The sandbox of which that was the token. */
+    private Optional<Sandbox> forget(long token) {
+        List<Sandbox> forgotten = new ArrayList<>();
+        Optional.ofNullable(tokens.remove(token))
+                .ifPresent(path -> entries.computeIfPresent(path, (same, entry) -> {
+                    if (entry.token() != token) {
+                        return entry;
+                    }
+                    forgotten.add(entry.sandbox());
+                    return null;
+                }));
+        return forgotten.stream().findFirst();
     }
 
     /** As its file says now; empty when it is not known to live. */

@@ -50,6 +50,11 @@ final class MemoryLimit implements AutoCloseable {
         sweep();
     }
 
+    /** That of one process, which has ended. */
+    static void remove(int pid) {
+        removeIfEmpty(OURS.resolve(Integer.toString(pid)));
+    }
+
     static void sweep() {
         if (Files.isDirectory(OURS)) {
             try (var old = Files.newDirectoryStream(OURS, Files::isDirectory)) {

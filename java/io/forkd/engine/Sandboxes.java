@@ -28,6 +28,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
@@ -48,9 +49,9 @@ public final class Sandboxes {
 
     /** From now on each is looked at once, and what is left of it removed when it has ended; until this is closed. */
     AutoCloseable follow() {
-        Live following = new Live(vmm.watch(), directory -> {
-            leftover(directory).tryToRemove();
-            MemoryLimit.sweep();
+        Live following = new Live(vmm.watch(), sandbox -> {
+            leftover(sandbox.directory()).tryToRemove();
+            MemoryLimit.remove(sandbox.pid());
         });
         live = Optional.of(following);
         return () -> {
@@ -76,7 +77,16 @@ public final class Sandboxes {
                 .filter(Ended.class::isInstance)
                 .forEach(found -> leftover(found.directory()).tryToRemove());
         MemoryLimit.sweep();
+        sweepBatches();
         return living(all).stream().map(Sandboxes::withVolumes).toList();
+    }
+
+    private void sweepBatches() {
+        try {
+            Batch.sweep(root());
+        } catch (IOException e) {
+            // The next sweep tries again.
+        }
     }
 
     /** A forkd that was killed while it branched the sandbox has left its guest without its volumes. */
@@ -164,7 +174,7 @@ public final class Sandboxes {
      * @return for each why it lives on; empty when it does not
      */
     public List<Optional<ForkdException>> kill(List<Found> all, Progress progress) {
-        List<Optional<ForkdException>> failures = Parallel.map(all, found -> {
+        return Parallel.map(all, found -> {
             try {
                 kill(found, progress);
                 return Optional.empty();
@@ -172,8 +182,6 @@ public final class Sandboxes {
                 return Optional.of(e);
             }
         });
-        MemoryLimit.sweep();
-        return failures;
     }
 
     private void kill(Found found, Progress progress) {
@@ -190,6 +198,9 @@ public final class Sandboxes {
 
     private void endAndRemove(Found found) {
         end(found.directory(), found instanceof Known known ? Optional.of(known.sandbox()) : Optional.empty());
+        if (found instanceof Known known) {
+            MemoryLimit.remove(known.sandbox().pid());
+        }
         try {
             OwnedDirectory.removeAbandoned(found.directory());
         } catch (IOException e) {
@@ -288,7 +299,9 @@ public final class Sandboxes {
             if (claimed.isEmpty()) {
                 return;
             }
-            if (isWhole(directory) && Files.exists(Sandbox.file(directory)) && !isGone(directory)) {
+            if (isWhole(directory)
+                    && (Files.exists(Sandbox.file(directory)) || Batch.complete(root(), directory))
+                    && !isGone(directory)) {
                 claimed.get().release();
                 return;
             }
@@ -314,7 +327,13 @@ public final class Sandboxes {
     }
 
     private List<Found> survey() {
-        return Parallel.map(directories(), this::look);
+        List<Found> found = new ArrayList<>();
+        List<Path> others = new ArrayList<>();
+        for (Path directory : directories()) {
+            known(directory).ifPresentOrElse(found::add, () -> others.add(directory));
+        }
+        found.addAll(Parallel.map(others, this::look));
+        return found;
     }
 
     private List<Path> directories() {
@@ -331,12 +350,19 @@ public final class Sandboxes {
         if (!isWhole(directory)) {
             return unlisted(directory);
         }
-        Optional<Sandbox> sandbox = live.flatMap(known -> known.find(directory));
-        if (sandbox.isPresent()) {
-            return sandbox.get().process().filter(ProcessId::isStopped).isPresent()
-                    ? new Stopped(sandbox.get())
-                    : new Running(sandbox.get(), SandboxVolumes.areAway(directory), false);
-        }
+        return known(directory).orElseGet(() -> ask(directory));
+    }
+
+    /** One that is known to live, without asking it. */
+    private Optional<Found> known(Path directory) {
+        return live.flatMap(all -> all.find(directory))
+                .map(sandbox -> sandbox.process().filter(ProcessId::isStopped).isPresent()
+                        ? new Stopped(sandbox)
+                        : new Running(sandbox, SandboxVolumes.areAway(directory), false));
+    }
+
+    private Found ask(Path directory) {
+        Optional<Sandbox> sandbox;
         try {
             sandbox = Sandbox.read(directory);
             if (sandbox.isEmpty()) {

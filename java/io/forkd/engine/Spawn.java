@@ -67,10 +67,12 @@ final class Spawn {
                     child -> {
                         Sandbox sandbox =
                                 sandbox(child, directory(directories, child.name()), request, snapshot, source);
-                        sandbox.write();
+                        sandbox.stage();
                         made.add(sandbox);
                     },
                     Fork::failAll);
+            // From here on they are there, all of them.
+            Batch.place(runtime.sandboxes(), made);
             children.keep();
             directories.values().forEach(OwnedDirectory::release);
             directories.clear();

@@ -38,13 +38,34 @@ record RuntimeFile(Path file, ObjectNode root) {
     }
 
     static void write(Path file, ObjectNode node) {
-        Path staged = file.resolveSibling("." + file.getFileName());
+        stage(file, node);
+        place(file);
+    }
+
+    /** Writes it under a name that does not count. */
+    static void stage(Path file, ObjectNode node) {
         try {
-            Files.write(staged, Json.bytes(node));
-            Files.move(staged, file, StandardCopyOption.ATOMIC_MOVE);
+            Files.write(staged(file), Json.bytes(node));
         } catch (IOException e) {
             throw ForkdException.of("write " + file, e);
         }
+    }
+
+    /** Gives it its name, or leaves that to who was faster. */
+    static void place(Path file) {
+        try {
+            Files.move(staged(file), file, StandardCopyOption.ATOMIC_MOVE);
+        } catch (NoSuchFileException e) {
+            if (!Files.exists(file)) {
+                throw ForkdException.of("write " + file, e);
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("write " + file, e);
+        }
+    }
+
+    static Path staged(Path file) {
+        return file.resolveSibling("." + file.getFileName());
     }
 
     static ObjectNode node() {

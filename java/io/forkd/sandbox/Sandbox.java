@@ -1,5 +1,6 @@
 package io.forkd.sandbox;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
@@ -118,6 +119,22 @@ public record Sandbox(
 
     /** Puts the file in place, or replaces it. */
     public void write() {
+        stage();
+        place(directory);
+    }
+
+    /** Whether {@link #stage} has been called for it, and {@link #place} has not. */
+    public static boolean isStaged(Path directory) {
+        return Files.exists(RuntimeFile.staged(file(directory)));
+    }
+
+    /** Has what was staged count. */
+    public static void place(Path directory) {
+        RuntimeFile.place(file(directory));
+    }
+
+    /** Writes the file, which does not count yet. */
+    public void stage() {
         ObjectNode node = RuntimeFile.node();
         RuntimeFile.put(node, "snapshot", snapshot);
         RuntimeFile.put(node, "base", base);
@@ -129,7 +146,7 @@ public record Sandbox(
         volumes.forEach(volume -> array.add(volume.toString()));
         node.put("created_at", createdAt.toString()).put("branches", branches);
         lastBranch.ifPresent(branch -> node.put("last_branch", branch.toString()));
-        RuntimeFile.write(file(directory), node);
+        RuntimeFile.stage(file(directory), node);
     }
 
     public static Path file(Path directory) {
