@@ -23,8 +23,8 @@ import java.util.Set;
  * server that outlives its command.
  */
 public final class RuntimeDirectory {
-    /** What a Unix socket's address has room for, without the final NUL. */
-    public static final int MAX_SOCKET_PATH = 107;
+    /** What Java connects to: a Unix socket's address has room for one more, without the final NUL. */
+    public static final int MAX_SOCKET_PATH = 106;
 
     private static final Set<PosixFilePermission> PRIVATE = PosixFilePermissions.fromString("rwx------");
     private static final String SOCKET = ".vsock";
@@ -216,8 +216,7 @@ public final class RuntimeDirectory {
         if (socket.toString().length() > MAX_SOCKET_PATH) {
             throw new ForkdException(
                     Kind.FAILED,
-                    "the path of the socket " + socket + " is too long: the kernel takes " + MAX_SOCKET_PATH
-                            + " characters",
+                    "the path of the socket " + socket + " is too long: it may have " + MAX_SOCKET_PATH + " characters",
                     "Set XDG_RUNTIME_DIR to a shorter path.");
         }
         return socket;

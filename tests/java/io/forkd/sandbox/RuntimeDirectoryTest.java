@@ -6,6 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import java.io.IOException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
@@ -108,5 +112,16 @@ class RuntimeDirectoryTest {
         assertThatThrownBy(() -> RuntimeDirectory.socket(run, "x".repeat(longest + 1)))
                 .hasMessageContaining("too long");
         assertThat(RuntimeDirectory.maxNameLength(run)).isEqualTo(Math.min(63, longest));
+    }
+
+    @Test
+    void longest_socket_path_can_be_connected_to(@TempDir Path run) throws IOException {
+        int longest = RuntimeDirectory.MAX_SOCKET_PATH - run.toString().length() - "/.vsock".length();
+        UnixDomainSocketAddress address = UnixDomainSocketAddress.of(RuntimeDirectory.socket(run, "x".repeat(longest)));
+        try (ServerSocketChannel server = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
+                SocketChannel client = SocketChannel.open(StandardProtocolFamily.UNIX)) {
+            server.bind(address);
+            assertThat(client.connect(address)).isTrue();
+        }
     }
 }
