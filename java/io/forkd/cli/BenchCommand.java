@@ -15,6 +15,7 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import tools.jackson.databind.node.ArrayNode;
@@ -23,7 +24,8 @@ import tools.jackson.databind.node.ObjectNode;
 @Command(
         name = "bench",
         description = {
-            "Measures this machine with one of your snapshots.",
+            "Measures this machine with one of your snapshots. With nothing named, a sandbox's life once: spawned, asked,"
+                    + " branched, N forked of the branch, and all removed.",
             "fork: N children at once, until they are ready.",
             "restore: one child, with its fork server.",
             "idle: memory and CPU time of N children that do nothing.",
@@ -33,11 +35,13 @@ import tools.jackson.databind.node.ObjectNode;
         sortOptions = false)
 final class BenchCommand implements Callable<Integer> {
     private static final int DEFAULT_CHILDREN = 10;
+    private static final int DEFAULT_BRANCHED = 5;
+    private static final int DEFAULT_ROUNDS = 10;
 
     private final Shell shell;
 
-    @Parameters(index = "0", paramLabel = "fork|restore|idle|eval", description = "What to measure.")
-    Benchmark benchmark = Benchmark.FORK;
+    @Parameters(arity = "0..1", paramLabel = "fork|restore|idle|eval", description = "What to measure.")
+    Optional<Benchmark> benchmark = Optional.empty();
 
     @Option(
             names = "--tag",
@@ -49,15 +53,20 @@ final class BenchCommand implements Callable<Integer> {
     @Option(
             names = {"-n", "--n"},
             paramLabel = "N",
-            description = "For fork and idle: how many children, 1 to 10000. Default: 10.")
+            description =
+                    "How many children, 1 to 10000, for fork and idle (default 10) and of the branch (default 5).")
     Optional<Integer> count = Optional.empty();
 
+    @Option(names = "--rounds", paramLabel = "N", description = "For what is named: how often. Default: 10.")
+    Optional<Integer> rounds = Optional.empty();
+
     @Option(
-            names = "--rounds",
-            paramLabel = "N",
-            defaultValue = "10",
-            description = "How often. Default: ${DEFAULT-VALUE}.")
-    int rounds;
+            names = "--per-child-netns",
+            arity = "1",
+            paramLabel = "true|false",
+            description = "With nothing named: each sandbox has a network namespace forkd-child-<i>, which must exist."
+                    + " Default: false.")
+    boolean perChildNetns;
 
     @Option(
             names = "--code",
@@ -79,21 +88,55 @@ final class BenchCommand implements Callable<Integer> {
     @Option(names = "--plot", paramLabel = "FILE.svg", description = "Draw the samples into this file, too.")
     Optional<Path> plot = Optional.empty();
 
+    @Mixin
+    RemoteOptions remote = new RemoteOptions();
+
     BenchCommand(Shell shell) {
         this.shell = shell;
     }
 
     @Override
     public Integer call() {
-        boolean several = benchmark == Benchmark.FORK || benchmark == Benchmark.IDLE;
-        if (count.isPresent() && !several) {
+        count.ifPresent(children -> MachineOptions.requireRange("-n", children, 1, ForkOptions.MAX_CHILDREN));
+        rounds.ifPresent(times -> MachineOptions.requireRange("--rounds", times, 1, 100_000));
+        if (benchmark.isPresent()) {
+            measure(benchmark.get());
+        } else {
+            live();
+        }
+        return 0;
+    }
+
+    private void live() {
+        if (rounds.isPresent() || plot.isPresent()) {
+            throw new ForkdException(Kind.USAGE, "--rounds and --plot are for fork, restore, idle and eval");
+        }
+        Backend backend = remote.backend(shell);
+        LifeBench life = new LifeBench(
+                backend,
+                tag.or(backend::anySnapshot).orElseThrow(BenchCommand::nothingToMeasure),
+                count.orElse(DEFAULT_BRANCHED),
+                perChildNetns);
+        life.run();
+        shell.clear();
+        if (json) {
+            shell.print(life.json());
+        } else {
+            life.print(shell);
+        }
+    }
+
+    private void measure(Benchmark named) {
+        if (count.isPresent() && named != Benchmark.FORK && named != Benchmark.IDLE) {
             throw new ForkdException(Kind.USAGE, "-n is for fork and idle");
         }
+        if (remote.onCommandLine() || perChildNetns) {
+            throw new ForkdException(Kind.USAGE, "--daemon-url and --per-child-netns are for bench with nothing named");
+        }
+        Runner runner =
+                new Runner(shell.engine(), shell.call(), tag.orElseGet(this::newest), rounds.orElse(DEFAULT_ROUNDS));
         int children = count.orElse(DEFAULT_CHILDREN);
-        MachineOptions.requireRange("-n", children, 1, ForkOptions.MAX_CHILDREN);
-        MachineOptions.requireRange("--rounds", rounds, 1, 100_000);
-        Runner runner = new Runner(shell.engine(), shell.call(), tag.orElseGet(this::newest), rounds);
-        Report report = switch (benchmark) {
+        Report report = switch (named) {
             case FORK -> runner.fork(children);
             case RESTORE -> runner.restore();
             case IDLE -> runner.idle(children);
@@ -106,17 +149,17 @@ final class BenchCommand implements Callable<Integer> {
             printTable(report);
         }
         plot.ifPresent(file -> draw(report, file));
-        return 0;
     }
 
     private SnapshotTag newest() {
-        return shell.engine().store().list().stream()
-                .findFirst()
-                .map(entry -> new SnapshotTag(entry.tag()))
-                .orElseThrow(() -> new ForkdException(
-                        Kind.NOT_FOUND,
-                        "there is no snapshot to measure",
-                        "Make one: forkd snapshot --tag TAG --rootfs FILE.ext4"));
+        return new FolderBackend(shell).anySnapshot().orElseThrow(BenchCommand::nothingToMeasure);
+    }
+
+    private static ForkdException nothingToMeasure() {
+        return new ForkdException(
+                Kind.NOT_FOUND,
+                "there is no snapshot to measure",
+                "Make one: forkd snapshot --tag TAG --rootfs FILE.ext4");
     }
 
     private void printTable(Report report) {

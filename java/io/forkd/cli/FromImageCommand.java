@@ -17,6 +17,7 @@ import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
 
 @Command(
         name = "from-image",
@@ -26,6 +27,13 @@ import picocli.CommandLine.Option;
         sortOptions = false)
 final class FromImageCommand implements Callable<Integer> {
     private final Shell shell;
+
+    @Parameters(
+            paramLabel = "IMAGE",
+            description =
+                    "The image: python:3.12-slim, ghcr.io/user/repo:tag, host:port/name@sha256:..., oci:DIR[:REF],"
+                            + " oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME")
+    String reference = "";
 
     @Mixin
     ImageOptions image = new ImageOptions();
@@ -53,7 +61,7 @@ final class FromImageCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         SnapshotTag name = tag.orElseThrow(() -> new ForkdException(Kind.USAGE, "missing: --tag TAG"));
-        Request request = image.request();
+        Request request = image.request(reference);
         // What would fail after the pull had better fail before it.
         snapshotOf(name, Path.of("rootfs.ext4"));
         if (!force) {

@@ -8,18 +8,9 @@ import java.util.List;
 import java.util.Optional;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.Parameters;
 
-/** Which image, and what to make of it; shared by the verbs that take one. */
+/** What to make of a container image; shared by the verbs that take one. */
 final class ImageOptions {
-    @Parameters(
-            paramLabel = "IMAGE",
-            description =
-                    "The image: python:3.12-slim, ghcr.io/user/repo:tag, host:port/name@sha256:..., oci:DIR[:REF],"
-                            + " oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME")
-    @SuppressWarnings("NullAway.Init") // picocli sets it before call
-    String image;
-
     @Option(
             names = "--extra",
             paramLabel = "PKG",
@@ -48,7 +39,7 @@ final class ImageOptions {
     @Mixin
     CacheCommand.Place place = new CacheCommand.Place();
 
-    Request request() {
+    Request request(String image) {
         return new Request(
                 image,
                 platform.map(Platform::parse).orElseGet(Platform::host),

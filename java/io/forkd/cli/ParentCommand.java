@@ -12,6 +12,7 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 @Command(name = "parent", description = "Disk images for parents.", synopsisSubcommandLabel = "build")
@@ -33,6 +34,13 @@ final class ParentCommand implements Runnable {
     static final class Build implements Callable<Integer> {
         private final Shell shell;
 
+        @Parameters(
+                paramLabel = "IMAGE",
+                description =
+                        "The image: python:3.12-slim, ghcr.io/user/repo:tag, host:port/name@sha256:..., oci:DIR[:REF],"
+                                + " oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME")
+        String reference = "";
+
         @Mixin
         ImageOptions image = new ImageOptions();
 
@@ -51,7 +59,7 @@ final class ParentCommand implements Runnable {
 
         @Override
         public Integer call() {
-            Request request = image.request();
+            Request request = image.request(reference);
             Path file = output.orElseGet(() -> Path.of(ImageReference.slug(request.reference()) + ".ext4"));
             Rootfs made;
             try (RootfsCache cache = image.cache(shell)) {

@@ -7,7 +7,11 @@ import io.forkd.agent.AgentClient;
 import io.forkd.agent.GuestCommand;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
+import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.VolumeConflict;
+import io.forkd.image.ImageReference;
+import io.forkd.rootfs.RootfsCache;
+import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -24,18 +28,23 @@ import picocli.CommandLine.Parameters;
 
 @Command(
         name = "run",
-        description = "Boots a disk image, forks one child of it and runs a command there. The snapshot stays, as"
-                + " run-<name of the image>.",
+        description = "Boots an image, forks one child of it and runs a command there. The snapshot stays, as run-<name"
+                + " of the image>, and the next run replaces it.",
         sortOptions = false)
 final class RunCommand implements Callable<Integer> {
+    private static final String DISK = "\\.(ext4|squashfs)$";
+
     private final Shell shell;
 
     @Option(
             names = {"--image", "--rootfs"},
             required = true,
-            paramLabel = "FILE",
-            description = "The root disk. (Container images by name are not in this version.)")
+            paramLabel = "IMAGE",
+            description = "A container image, as from-image takes it, or a disk image: FILE.ext4 or FILE.squashfs.")
     String image = "";
+
+    @Mixin
+    ImageOptions options = new ImageOptions();
 
     @Mixin
     MachineOptions machine = new MachineOptions();
@@ -72,19 +81,34 @@ final class RunCommand implements Callable<Integer> {
                 Optional.empty(),
                 Optional.empty(),
                 interactive ? Optional.of(System.in) : Optional.empty());
-        Path rootfs = Path.of(image);
-        if (!Files.exists(rootfs)) {
-            throw new ForkdException(
-                    Kind.NOT_FOUND,
-                    "there is no disk image " + image,
-                    "Container images by name are not in this version of forkd: give the path of an ext4 image.");
+        return isDisk(image) ? run(Path.of(image), what) : runContainer(what);
+    }
+
+    /** A disk has the name of one; a reference is no file, unless it says so: oci-archive:FILE. */
+    private static boolean isDisk(String image) {
+        return image.matches(".*" + DISK) || Files.isRegularFile(Path.of(image));
+    }
+
+    private int runContainer(GuestCommand what) {
+        Request request = options.request(image);
+        snapshotOf(Path.of("rootfs.ext4")); // What would fail after the pull had better fail before it.
+        // In use until the snapshot says that it needs the disk image.
+        try (RootfsCache cache = options.cache(shell)) {
+            return run(cache.get(request).file(), what);
         }
-        SnapshotTag tag = tag(rootfs);
-        shell.engine()
-                .snapshot(
-                        machine.request(shell, tag, rootfs, false, List.of(), VolumeConflict.FAIL, true), shell.call());
+    }
+
+    private SnapshotRequest snapshotOf(Path rootfs) {
+        return machine.request(shell, tag(image), rootfs, false, List.of(), VolumeConflict.FAIL, true);
+    }
+
+    private int run(Path rootfs, GuestCommand what) {
+        if (!Files.exists(rootfs)) {
+            throw new ForkdException(Kind.NOT_FOUND, "there is no disk image " + rootfs);
+        }
+        shell.engine().snapshot(snapshotOf(rootfs), shell.call());
         ForkRequest request = new ForkRequest(
-                tag, 1, false, OptionalLong.empty(), VolumeConflict.FAIL, false, false, machine.keepWorkdir);
+                tag(image), 1, false, OptionalLong.empty(), VolumeConflict.FAIL, false, false, machine.keepWorkdir);
         try (Fork fork = shell.engine().fork(request, shell.call())) {
             List<Fork.Child> children = new ArrayList<>();
             fork.awaitReady(children::add);
@@ -103,12 +127,10 @@ final class RunCommand implements Callable<Integer> {
         }
     }
 
-    /** run- and the image's name, with a dash for all that is neither a letter nor a digit. */
-    static SnapshotTag tag(Path rootfs) {
-        String slug = String.valueOf(rootfs.getFileName())
-                .replaceFirst("\\.(ext4|squashfs)$", "")
-                .replaceAll("[^A-Za-z0-9]", "-")
-                .replaceAll("^-+|-+$", "");
+    /** run- and the image's name, of a disk that of its file, with a dash for all that is neither a letter nor a digit. */
+    static SnapshotTag tag(String image) {
+        String name = isDisk(image) ? image.replaceFirst(".*/", "").replaceFirst(DISK, "") : image;
+        String slug = ImageReference.slug(name);
         return new SnapshotTag("run-" + (slug.length() > 60 ? slug.substring(0, 60) : slug));
     }
 }

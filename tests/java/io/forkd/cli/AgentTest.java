@@ -5,11 +5,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.forkd.Json;
 import io.forkd.engine.AgentSnapshot;
 import io.forkd.engine.Engine;
+import io.forkd.image.OciImage;
+import io.forkd.image.OciImage.Members;
+import io.forkd.image.OciImage.Packing;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -182,6 +186,37 @@ class AgentTest {
         assertThat(run("exec", "--child", id, "--", "hostile", kind)).isEqualTo(1);
         assertThat(err.toString(StandardCharsets.UTF_8)).startsWith("Error: ").contains(message);
         assertThat(printed("eval", "--child", id, "6 * 7")).isEqualTo("42");
+    }
+
+    @Test
+    void run_takes_a_container_image_or_a_disk() throws Exception {
+        String reference = new OciImage(Files.createDirectory(scratch.resolve("image")))
+                .layer(Packing.GZIP, new Members().file("etc/name", "small"))
+                .write();
+        Path cache = scratch.resolve("cache");
+        for (String image :
+                List.of(reference, reference, scratch.resolve("disk.ext4").toString())) {
+            assertThat(printed(
+                            "run",
+                            "--image",
+                            image,
+                            "--cache",
+                            cache.toString(),
+                            "--size-mib",
+                            "64",
+                            "--kernel",
+                            scratch.resolve("agent.elf").toString(),
+                            "--mem-size-mib",
+                            "64",
+                            "--vcpus",
+                            "1",
+                            "--",
+                            "echo",
+                            "hello"))
+                    .isEqualTo("hello");
+        }
+        assertThat(printed("images")).contains(RunCommand.tag(reference).value(), "run-disk");
+        assertThat(printed("cache", "ls", "--cache", cache.toString())).contains(reference);
     }
 
     /** Words by white space, but for what is in quotes. */

@@ -134,14 +134,18 @@ class CommandLineTest {
                 "exec --target a:1 --child b -- true    | 2 | mutually exclusive",
                 "exec --child none -- true              | 1 | no running child or sandbox is called 'none'",
                 "eval                                   | 2 | there is no expression",
-                "run --image none -- true               | 1 | there is no disk image none",
+                "run --image none.ext4 -- true          | 1 | there is no disk image none.ext4",
+                "run --image a:b:c --kernel /bin/true -- true | 2 | a:b:c",
                 "run --image none                       | 2 | there is no command",
                 "rmi                                    | 2 | TAG",
                 "rmi x                                  | 1 | there is no snapshot 'x'",
                 "rmi x --cascade --force                | 2 | exclude each other",
                 "kernel                                 | 2 | install",
                 "kernel install --deb /nonexistent      | 1 | /nonexistent",
-                "bench                                  | 2 | Missing required parameter",
+                "bench                                  | 1 | there is no snapshot to measure",
+                "bench --rounds 3                       | 2 | --rounds and --plot are for",
+                "bench fork --per-child-netns true      | 2 | with nothing named",
+                "bench fork --daemon-url http://x       | 2 | with nothing named",
                 "bench swim                             | 2 | swim",
                 "bench eval -n 3                        | 2 | -n is for fork and idle",
                 "bench fork -n 0                        | 2 | -n 0 is out of range",
@@ -435,9 +439,14 @@ class CommandLineTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"a.ext4, run-a", "python:3.12-slim.ext4, run-python-3-12-slim", "--x--, run-x"})
+    @CsvSource({
+        "/images/a.ext4, run-a",
+        "python:3.12-slim, run-python-3-12-slim",
+        "/images/python:3.12-slim.ext4, run-python-3-12-slim",
+        "--x--.squashfs, run-x"
+    })
     void run_names_its_snapshot_after_the_image(String image, String tag) {
-        assertThat(RunCommand.tag(Path.of("/images", image)).value()).isEqualTo(tag);
+        assertThat(RunCommand.tag(image).value()).isEqualTo(tag);
     }
 
     @ParameterizedTest

@@ -285,6 +285,25 @@ class RemoteTest {
         assertThat(said()).contains("HTTP 404");
     }
 
+    @ParameterizedTest
+    @EnumSource
+    void bench_measures_a_life_and_leaves_nothing(Way way) {
+        assertThat(printed(way, "bench", "--tag", "py", "-n", "2").lines())
+                .satisfiesExactly(
+                        line -> assertThat(line).matches("STEP +MS"),
+                        line -> assertThat(line).matches("spawn 1 +[0-9.]+"),
+                        line -> assertThat(line).matches("exec +[0-9.]+"),
+                        line -> assertThat(line).matches("branch --diff +[0-9.]+"),
+                        line -> assertThat(line).matches("spawn 2 of the branch +[0-9.]+"),
+                        line -> assertThat(line).matches("kill 3 +[0-9.]+"),
+                        line -> assertThat(line).matches("total +[0-9.]+"));
+        JsonNode result = json(way, "bench", "--json", "-n", "1");
+        assertThat(result.path("steps")).hasSize(5);
+        assertThat(result.path("tag").stringValue()).isEqualTo("py");
+        assertThat(json(Way.FOLDERS, "ls", "--json")).isEmpty();
+        assertThat(json(Way.FOLDERS, "images", "--json")).hasSize(1);
+    }
+
     @Test
     void token_is_asked_for_and_never_shown() {
         assertThat(run(folders(), "ls", "--daemon-url", url)).isEqualTo(1);
