@@ -298,7 +298,7 @@ final class Branches {
                 } catch (ForkdException second) {
                     call.warn(second.sentence());
                 }
-                store.unregister(staged, tag);
+                store.unregister(staged, new Snapshot(tag, directory, manifest));
                 throw e;
             }
             staged.release();

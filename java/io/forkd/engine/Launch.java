@@ -8,12 +8,18 @@ import java.util.List;
 /**
  * What the fork server of a snapshot is started with: worked out and checked once, and then only carried.
  *
+ * @param chain the snapshot's ancestors and itself
  * @param memory of the whole chain, in one file
  * @param written volumes that the children write through to
  */
-record Launch(Snapshot snapshot, Path memory, List<Disk> disks, List<Path> written) {
+record Launch(List<Snapshot> chain, Path memory, List<Disk> disks, List<Path> written) {
     Launch {
+        chain = List.copyOf(chain);
         disks = List.copyOf(disks);
         written = List.copyOf(written);
+    }
+
+    Snapshot snapshot() {
+        return chain.get(chain.size() - 1);
     }
 }

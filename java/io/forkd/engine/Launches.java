@@ -30,7 +30,12 @@ final class Launches {
         Path memory = chains.memory(chain, call);
         List<List<Path>> layers = Chains.layers(chain);
         List<Path> written = written(snapshot, layers, count, conflict);
-        return new Launch(snapshot, memory, disks(snapshot, layers, written), written);
+        return new Launch(chain, memory, disks(snapshot, layers, written), written);
+    }
+
+    /** As {@link SnapshotStore#requireUnchanged}, for each of them. */
+    void requireUnchanged(List<Snapshot> chain) {
+        chain.forEach(store::requireUnchanged);
     }
 
     /** The volumes that a child would write through to. */

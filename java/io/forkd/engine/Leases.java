@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.ForkdException;
 import io.forkd.engine.Servers.Lease;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Snapshot;
@@ -54,15 +55,28 @@ final class Leases {
         if (kept || !snapshot.isComplete()) {
             Optional<Lease> running = servers.running(snapshot);
             if (running.isPresent()) {
-                return new Source(running.get(), List.of());
+                return unchanged(List.of(snapshot), running.get(), List.of());
             }
         }
         Launch launch = launches.of(snapshot, count, conflict, call);
         call.step("starting the fork server");
         try {
-            return new Source(kept ? servers.start(launch, call) : servers.startOwn(launch, prepare), launch.written());
+            Lease lease = kept ? servers.start(launch, call) : servers.startOwn(launch, prepare);
+            return unchanged(launch.chain(), lease, launch.written());
         } catch (VmmException e) {
+            launches.requireUnchanged(launch.chain());
             throw holders.explain(e, launch.disks());
+        }
+    }
+
+    /** What was started while one of them was replaced, by us or by somebody else, may have opened files of both. */
+    private Source unchanged(List<Snapshot> chain, Lease lease, List<Path> written) {
+        try {
+            launches.requireUnchanged(chain);
+            return new Source(lease, written);
+        } catch (ForkdException e) {
+            lease.close();
+            throw e;
         }
     }
 

@@ -137,7 +137,11 @@ public final class Snapshots {
                         "One of its files, or of its ancestors', has been damaged.");
             }
             byte[] known = WorkingSets.of(snapshot);
-            store.install(staged, to, flat, to.equals(tag));
+            if (to.equals(tag)) {
+                store.replace(staged, snapshot, flat);
+            } else {
+                store.install(staged, to, flat, false);
+            }
             WorkingSets.put(known, store.directory(to));
         } catch (IOException e) {
             throw ForkdException.of("make the snapshot '" + tag + "' flat", e);

@@ -61,6 +61,7 @@ final class WorkingSets {
         try {
             Snapshot snapshot = store.open(tag);
             try (ForkServer server = vmm.serve(options(snapshot))) {
+                store.requireUnchanged(snapshot);
                 for (Consumer<AgentClient> question : QUESTIONS) {
                     if (Files.size(snapshot.workingSet()) == 0) {
                         ask(server, RuntimeDirectory.socket(run, NAME), question, call);

@@ -1,6 +1,7 @@
 package io.forkd.snapshot;
 
 import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import java.io.IOException;
@@ -64,6 +65,7 @@ public final class ContentHash {
     public static String calculate(Snapshot snapshot, Path memory, List<List<Path>> layers, IntConsumer percent) {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");
+            JsonNode files = files(snapshot);
             digest.update("forkd content 1\n".getBytes(StandardCharsets.US_ASCII));
             byte[] vmstate = Files.readAllBytes(snapshot.vmstate());
             digest.update(number(vmstate.length));
@@ -76,7 +78,13 @@ public final class ContentHash {
                 addLayers(digest, layers.get(i));
             }
             String hash = HexFormat.of().formatHex(digest.digest());
-            note(snapshot, hash);
+            if (!files.equals(files(snapshot))) {
+                throw new ForkdException(
+                        Kind.CONFLICT,
+                        "the snapshot '" + snapshot.tag() + "' was replaced or removed at this moment",
+                        "Try again.");
+            }
+            note(snapshot, hash, files);
             return hash;
         } catch (IOException e) {
             throw ForkdException.of("read the snapshot '" + snapshot.tag() + "'", e);
@@ -151,12 +159,12 @@ public final class ContentHash {
     }
 
     /** A note that is lost costs time and nothing else: it is not waited for. */
-    private static void note(Snapshot snapshot, String hash) throws IOException {
+    private static void note(Snapshot snapshot, String hash, JsonNode files) throws IOException {
         if (!Files.isWritable(snapshot.directory())) {
             return;
         }
         ObjectNode node = JsonNodeFactory.instance.objectNode().put("sha256", hash);
-        node.set("files", files(snapshot));
+        node.set("files", files);
         Path staged = Files.createTempFile(snapshot.directory(), ".content-", "");
         try {
             Files.write(staged, Json.bytes(node));

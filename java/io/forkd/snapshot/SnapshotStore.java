@@ -236,18 +236,46 @@ public final class SnapshotStore {
         sweep();
     }
 
+    /** As {@link #install}, in the place of {@code old}, and of nothing that has come there since that was read. */
+    public void replace(OwnedDirectory staged, Snapshot old, Manifest manifest) {
+        register(staged, old.tag(), manifest, true, Optional.of(old));
+        staged.release();
+        sweep();
+    }
+
+    /** Fails when a snapshot was replaced or removed since it was read: what has been opened may be another's. */
+    public void requireUnchanged(Snapshot snapshot) {
+        Optional<Manifest> now = readable(snapshot.tag()).map(Snapshot::manifest);
+        Manifest then = snapshot.manifest();
+        // A manifest is written again for a branch's disks.
+        if (now.filter(manifest -> manifest.createdAt().equals(then.createdAt())
+                        && manifest.memory().equals(then.memory()))
+                .isEmpty()) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the snapshot '" + snapshot.tag() + "' was replaced or removed at this moment",
+                    "Try again.");
+        }
+    }
+
     /**
      * Gives the staged directory of a branch its name, before anything but the manifest is in it. Until the caller
      * releases it, or a writer is alive, nobody else may write a snapshot of that tag. What it replaces is removed by
      * the sweep that finds the branch complete, and put back by one that finds it failed.
      */
     public void register(OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace) {
+        register(staged, tag, manifest, replace, Optional.empty());
+    }
+
+    private void register(
+            OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace, Optional<Snapshot> expected) {
         try {
             // Made later, it would give the snapshot a new time, and with it another place in the list.
             Files.createFile(staged.path().resolve(Snapshot.WORKING_SET));
             Trees.writeNew(staged.path().resolve(Snapshot.MANIFEST), manifest.encode());
             Trees.sync(staged.path());
             try (FileLock all = lock()) {
+                expected.ifPresent(this::requireUnchanged);
                 Path directory = directory(tag);
                 Optional<Snapshot> old = Optional.empty();
                 if (Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
@@ -277,16 +305,24 @@ public final class SnapshotStore {
         }
     }
 
-    /** Takes back what {@link #register} did, after the branch could not be made. */
-    public void unregister(OwnedDirectory registered, SnapshotTag tag) {
+    /** Takes back what {@link #register} did, after the branch could not be made; unless somebody has removed it. */
+    public void unregister(OwnedDirectory registered, Snapshot branch) {
+        Path directory = directory(branch.tag());
         try {
             try (FileLock all = lock()) {
-                setAside(directory(tag), TRASH);
+                boolean there = readable(branch.tag())
+                        .filter(found -> found.manifest()
+                                .createdAt()
+                                .equals(branch.manifest().createdAt()))
+                        .isPresent();
+                if (there) {
+                    setAside(directory, TRASH);
+                }
             }
             registered.release();
             sweep();
         } catch (IOException e) {
-            throw ForkdException.of("remove " + directory(tag), e);
+            throw ForkdException.of("remove " + directory, e);
         }
     }
 

@@ -393,7 +393,8 @@ class SnapshotStoreTest {
     @Test
     void branch_that_could_not_be_made_leaves_what_was_there() throws IOException {
         make(4096, false);
-        store.unregister(register(TAG, true), TAG);
+        OwnedDirectory branch = register(TAG, true);
+        store.unregister(branch, store.read(TAG));
         assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(4096);
         assertThat(names()).containsExactly("py");
     }

@@ -515,7 +515,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         Guest guest = new Guest(
                 host,
                 true,
-                "booted",
+                "booted " + host.nextPid(),
                 options.memoryBytes(),
                 options.vsock(),
                 Optional.empty(),
@@ -600,48 +600,50 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
 
     @Override
     public ForkServer serve(ServerOptions options) {
-        requireFile(Step.SERVE, options.memory());
-        requireFile(Step.SERVE, options.vmstate());
+        String text = opened(Step.SERVE, options.memory(), () -> page(options.memory()));
+        long bytes = opened(Step.SERVE, options.memory(), () -> Files.size(options.memory()));
         options.disks().forEach(disk -> requireFile(Step.SERVE, disk.image()));
         if (tried(Step.SERVE, options.memory().toString()) instanceof Fault.Dies) {
             throw error(EPIPE, Step.SERVE, options.memory().toString());
         }
-        try {
-            Server server = new Server(
-                    host,
-                    page(options.memory()),
-                    Files.size(options.memory()),
-                    options.control().isPresent(),
-                    options.learn() ? options.workingSet() : Optional.empty(),
-                    Written.DONE);
-            options.control().ifPresent(control -> host.listen(control, server));
-            return new MemoryServer(server);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
+        String state = opened(Step.SERVE, options.vmstate(), () -> Files.readString(options.vmstate()));
+        Server server = new Server(
+                host,
+                state.equals("of " + text) ? text : "mixed: a vmstate " + state + ", and the memory of " + text,
+                bytes,
+                options.control().isPresent(),
+                options.learn() ? options.workingSet() : Optional.empty(),
+                Written.DONE);
+        options.control().ifPresent(control -> host.listen(control, server));
+        return new MemoryServer(server);
     }
 
     @Override
     public void flattenMemory(Path base, List<Path> layers, Path out) {
         tried(Step.FLATTEN_MEMORY, out.toString());
-        try {
-            String text = page(base);
-            for (Path layer : layers) {
-                text = page(layer);
-            }
-            writeMemory(out, text, Files.size(base));
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
+        String text =
+                opened(Step.FLATTEN_MEMORY, base, () -> page(layers.isEmpty() ? base : layers.get(layers.size() - 1)));
+        opened(Step.FLATTEN_MEMORY, out, () -> writeMemory(out, text, Files.size(base)));
     }
 
     @Override
     public void flattenDisk(Disk disk, Path out) {
         tried(Step.FLATTEN_DISK, out.toString());
+        opened(
+                Step.FLATTEN_DISK,
+                out,
+                () -> Files.copy(disk.layers().get(disk.layers().size() - 1), out));
+    }
+
+    private interface Opening<T> {
+        T run() throws IOException;
+    }
+
+    private static <T> T opened(Step step, Path file, Opening<T> opening) {
         try {
-            Files.copy(disk.layers().get(disk.layers().size() - 1), out);
+            return opening.run();
         } catch (IOException e) {
-            throw new UncheckedIOException(e);
+            throw error(NativeError.ENOENT, step, file.toString());
         }
     }
 
@@ -668,11 +670,12 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         }
     }
 
-    private static void writeMemory(Path out, String text, long bytes) throws IOException {
+    private static Path writeMemory(Path out, String text, long bytes) throws IOException {
         try (RandomAccessFile file = new RandomAccessFile(out.toFile(), "rw")) {
             file.setLength(bytes);
             file.write(text.getBytes(StandardCharsets.UTF_8));
         }
+        return out;
     }
 
     private final class MemoryVm implements Vm {
@@ -720,17 +723,18 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         @Override
         public synchronized void snapshot(Path directory) {
             asked(Step.SNAPSHOT);
-            try {
-                writeMemory(directory.resolve("memory.bin"), guest.text, guest.memoryBytes);
-                Files.writeString(directory.resolve("vmstate"), "of " + guest.text);
-            } catch (IOException e) {
-                throw new UncheckedIOException(e);
-            }
+            Path memory = directory.resolve("memory.bin");
+            opened(Step.SNAPSHOT, memory, () -> writeMemory(memory, guest.text, guest.memoryBytes));
+            Path vmstate = directory.resolve("vmstate");
+            opened(Step.SNAPSHOT, vmstate, () -> Files.writeString(vmstate, "of " + guest.text));
         }
 
         @Override
         public synchronized Branch branch(BranchOptions options) {
             asked(Step.BRANCH);
+            // So that nobody else begins there.
+            Path vmstate = options.directory().resolve("vmstate.new");
+            opened(Step.BRANCH, vmstate, () -> Files.createFile(vmstate));
             Server twin = new Server(
                     host,
                     guest.text,
@@ -739,8 +743,6 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
                     Optional.empty(),
                     Written.UNDER_WAY);
             Optional<Object> key = options.control().map(control -> host.listen(control, twin));
-            // So that nobody else begins there.
-            write(options.directory().resolve("vmstate.new"), "");
             ForkServer server = new MemoryServer(twin);
             Thread writer = new Thread(() -> writeOut(options, key, twin), "twin " + twin.pid);
             writer.setDaemon(true);
