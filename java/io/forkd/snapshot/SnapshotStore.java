@@ -350,19 +350,28 @@ public final class SnapshotStore {
     }
 
     /**
-     * Removes one snapshot.
+     * Removes one snapshot, and what it was to replace, should it be a branch that is not complete.
      *
      * @param evenIfUsed also when a running fork uses it; children keep what they have mapped
      */
     public void remove(SnapshotTag tag, boolean evenIfUsed) {
         Path directory = existing(tag);
+        List<Path> trash = new ArrayList<>();
         try {
-            Path trash;
             try (FileLock all = lock()) {
+                existing(tag); // Others may have been faster.
                 requireUnused(tag, evenIfUsed);
-                trash = setAside(directory, TRASH);
+                for (Path entry : Trees.list(root)) {
+                    if (entry.getFileName().toString().startsWith(REPLACED)
+                            && home(entry).equals(directory)) {
+                        trash.add(setAside(entry, TRASH));
+                    }
+                }
+                trash.add(setAside(directory, TRASH));
             }
-            Trees.delete(trash);
+            for (Path each : trash) {
+                Trees.delete(each);
+            }
         } catch (IOException e) {
             throw ForkdException.of("remove " + directory, e);
         }
