@@ -13,7 +13,9 @@ import io.forkd.http.Routes;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Provenance.Difference;
 import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.SnapshotStore.Entry;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
 import java.security.SecureRandom;
@@ -22,11 +24,11 @@ import java.time.Instant;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
-import tools.jackson.databind.node.ObjectNode;
 
 /** {@code /v1/sandboxes/:id/branch}. Its checks have an order, which clients depend on. */
 final class BranchRoute {
     private static final SecureRandom RANDOM = new SecureRandom();
+    private static final String MEASURED = "measured-";
 
     private final Engine engine;
     private final SnapshotInfos infos;
@@ -36,6 +38,7 @@ final class BranchRoute {
         this.engine = engine;
         this.infos = infos;
         this.branching = branching;
+        removeMeasured();
     }
 
     /** How the published monitor makes a branch. Ours has one way, and what these differ in is what is kept of it. */
@@ -78,17 +81,13 @@ final class BranchRoute {
                 throw new HttpFailure(400, "parent_tag is for the mode diff");
             }
             Call call = Calls.of(http, Optional.empty());
+            Optional<Difference> measured = measure ? Optional.of(measure(id, slot, call)) : Optional.empty();
+            BranchRequest request = new BranchRequest(id, Optional.of(tag), chosen == Mode.DIFF, false, wait);
             long start = System.nanoTime();
-            BranchResult made =
-                    slot.branch(new BranchRequest(id, Optional.of(tag), chosen == Mode.DIFF, false, wait), call);
-            ObjectNode info = infos.info(made);
-            if (chosen == Mode.DIFF) {
-                info.put("diff_ms", Duration.ofNanos(System.nanoTime() - start).toMillis());
-            }
-            if (measure) {
-                measure(id, slot, info, call);
-            }
-            return Response.json(wait ? 201 : 202, info);
+            BranchResult made = slot.branch(request, call);
+            (chosen == Mode.DIFF ? Optional.of(difference(made, start)) : measured)
+                    .ifPresent(difference -> infos.note(made, difference));
+            return wait ? Response.json(201, infos.info(made)) : Response.json(202, infos.writing(made));
         }
     }
 
@@ -119,16 +118,34 @@ final class BranchRoute {
     }
 
     /** What a branch that keeps differences only would have been, which is made and removed. */
-    private void measure(String id, Branching.Slot slot, ObjectNode info, Call call) {
-        SnapshotTag tag = new SnapshotTag("measure-" + random() + random());
+    private Difference measure(String id, Branching.Slot slot, Call call) {
+        SnapshotTag tag = new SnapshotTag(MEASURED + random() + random() + random() + random());
+        BranchRequest request = new BranchRequest(id, Optional.of(tag), true, false, true).uncounted();
         long start = System.nanoTime();
-        BranchResult made = slot.branch(new BranchRequest(id, Optional.of(tag), true, false, true), call);
-        info.put("diff_ms", Duration.ofNanos(System.nanoTime() - start).toMillis());
-        infos.putDifference(info, engine.store().read(made.tag()));
+        Difference difference = difference(slot.branch(request, call), start);
         Failures.internal(() -> {
             engine.snapshots().remove(tag, false);
             return true;
         });
+        return difference;
+    }
+
+    private Difference difference(BranchResult layer, long start) {
+        return infos.difference(engine.store().read(layer.tag()), Duration.ofNanos(System.nanoTime() - start));
+    }
+
+    /** What a daemon that was killed had made to measure it. */
+    private void removeMeasured() {
+        engine.store().list().stream()
+                .map(Entry::tag)
+                .filter(tag -> tag.matches(MEASURED + "[0-9a-f]{16}"))
+                .forEach(tag -> {
+                    try {
+                        engine.snapshots().remove(new SnapshotTag(tag), false);
+                    } catch (ForkdException e) {
+                        // Whoever lists snapshots sees it.
+                    }
+                });
     }
 
     private static SnapshotTag defaultTag(String id) {

@@ -7,6 +7,8 @@ import io.forkd.http.Metrics;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
 import java.net.InetSocketAddress;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
 
@@ -16,35 +18,37 @@ import java.util.Optional;
  */
 public final class Daemon implements AutoCloseable {
     private final HttpServer server;
-    private final AutoCloseable following;
+    private final Deque<AutoCloseable> held;
 
-    private Daemon(HttpServer server, AutoCloseable following) {
+    private Daemon(HttpServer server, Deque<AutoCloseable> held) {
         this.server = server;
-        this.following = following;
+        this.held = held;
     }
 
     /**
      * Serves from when it returns.
      *
-     * @throws ForkdException when the state file is damaged, or it cannot listen
+     * @throws ForkdException when the state file is damaged or another daemon's, or it cannot listen
      */
     public static Daemon start(Engine engine, DaemonOptions options) {
-        AutoCloseable following = engine.follow();
+        Deque<AutoCloseable> held = new ArrayDeque<>();
         try {
+            StateFile state = StateFile.open(options.state());
+            held.push(state);
+            held.push(engine.follow());
             Metrics metrics = new Metrics();
             metrics.info("forkd_build_info", "The version of forkd.", "version", Engine.VERSION);
-            return new Daemon(
-                    HttpServer.start(options.http(), routes(engine, options, metrics), metrics, Failures::answer),
-                    following);
+            Branching branching = new Branching(engine, options.branchConcurrency(), metrics);
+            Routes routes = routes(engine, branching, new Workspaces(engine, branching, state), metrics);
+            return new Daemon(HttpServer.start(options.http(), routes, metrics, Failures::answer), held);
         } catch (RuntimeException e) {
-            close(following);
+            release(held);
             throw e;
         }
     }
 
-    private static Routes routes(Engine engine, DaemonOptions options, Metrics metrics) {
+    static Routes routes(Engine engine, Branching branching, Workspaces workspaces, Metrics metrics) {
         SnapshotInfos infos = new SnapshotInfos(engine);
-        Branching branching = new Branching(engine, options.branchConcurrency(), metrics);
         Routes routes = new Routes();
         routes.get("/healthz", call -> Response.json(200, Wire.object().put("ok", true)));
         routes.get("/healthz/", call -> Response.json(200, Wire.object().put("ok", true)));
@@ -53,10 +57,11 @@ public final class Daemon implements AutoCloseable {
                 call -> Response.json(
                         200, Wire.object().put("version", Engine.VERSION).put("api", "v1")));
         routes.get("/metrics", call -> metrics.response());
-        new SnapshotRoutes(engine, infos, metrics).addTo(routes);
+        routes.get("/openapi.json", call -> OpenApi.response());
+        new SnapshotRoutes(engine, infos, branching, metrics).addTo(routes);
         new SandboxRoutes(engine, metrics).addTo(routes);
         new BranchRoute(engine, infos, branching).addTo(routes);
-        new WorkspaceRoutes(new Workspaces(engine, branching, new StateFile(options.state()))).addTo(routes);
+        new WorkspaceRoutes(workspaces).addTo(routes);
         return routes;
     }
 
@@ -74,14 +79,18 @@ public final class Daemon implements AutoCloseable {
     @Override
     public void close() {
         server.stop();
-        close(following);
+        release(held);
     }
 
-    private static void close(AutoCloseable resource) {
-        try {
-            resource.close();
-        } catch (Exception e) {
-            throw new IllegalStateException("cannot release " + resource, e);
+    /** The last one first. */
+    private static void release(Deque<AutoCloseable> held) {
+        while (!held.isEmpty()) {
+            AutoCloseable resource = held.pop();
+            try {
+                resource.close();
+            } catch (Exception e) {
+                throw new IllegalStateException("cannot release " + resource, e);
+            }
         }
     }
 }

@@ -25,8 +25,8 @@ import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.time.Duration;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -65,13 +65,17 @@ final class SandboxRoutes {
     void addTo(Routes routes) {
         routes.get(
                 "/v1/sandboxes",
-                call -> Response.json(200, Wire.array(engine.sandboxes().list(), Wire::sandbox)));
+                call -> Response.json(200, Wire.array(byId(engine.sandboxes().list()), Wire::sandbox)));
         routes.postJson("/v1/sandboxes", this::create);
         routes.get("/v1/sandboxes/:id", call -> Response.json(200, Wire.sandbox(found(call))));
         routes.delete("/v1/sandboxes/:id", this::delete);
         routes.post("/v1/sandboxes/:id/ping", this::ping);
         routes.postJson("/v1/sandboxes/:id/exec", this::exec);
         routes.postJson("/v1/sandboxes/:id/eval", this::eval);
+    }
+
+    private static List<Found> byId(List<Found> found) {
+        return found.stream().sorted(Comparator.comparing(Found::id)).toList();
     }
 
     private Response create(HttpCall http) {
@@ -109,7 +113,7 @@ final class SandboxRoutes {
 
     /** A snapshot that children can be made of. */
     private Snapshot usable(SnapshotTag tag) {
-        if (!Files.exists(engine.store().directory(tag), LinkOption.NOFOLLOW_LINKS)) {
+        if (!Files.isDirectory(engine.store().directory(tag))) {
             throw new HttpFailure(404, "snapshot " + tag + " not found");
         }
         try {
@@ -117,6 +121,12 @@ final class SandboxRoutes {
             State state = engine.store().state(snapshot);
             if (state == State.WRITING) {
                 throw new HttpFailure(409, "snapshot " + tag + " is not ready: it is writing");
+            }
+            if (state == State.FAILED) {
+                throw new HttpFailure(
+                        409,
+                        "snapshot " + tag + " is failed: "
+                                + snapshot.directory().resolve(Snapshot.VMSTATE) + " is missing");
             }
             engine.store().open(tag);
             snapshot.requireImages();
@@ -164,10 +174,13 @@ final class SandboxRoutes {
     }
 
     private Response exec(HttpCall http) {
-        AgentClient agent = agent(http);
         Body body = http.body();
         List<String> arguments = body.texts("args");
         long seconds = body.optionalNumber("timeout_secs", 0, Long.MAX_VALUE).orElse(30);
+        Map<String, String> variables = variables(body);
+        Optional<String> directory = body.optionalText("cwd");
+        Optional<String> user = body.optionalText("user");
+        AgentClient agent = agent(http);
         if (arguments.isEmpty()) {
             throw new HttpFailure(400, "args is empty");
         }
@@ -175,12 +188,7 @@ final class SandboxRoutes {
             throw new HttpFailure(400, "timeout_secs is at most " + LONGEST);
         }
         GuestCommand command = new GuestCommand(
-                arguments,
-                Optional.of(Duration.ofSeconds(seconds)),
-                variables(body),
-                body.optionalText("cwd"),
-                body.optionalText("user"),
-                Optional.empty());
+                arguments, Optional.of(Duration.ofSeconds(seconds)), variables, directory, user, Optional.empty());
         try (Collected output = new Collected()) {
             ObjectNode answer = Wire.object();
             int code = asked("exec", http, () -> {
@@ -208,9 +216,9 @@ final class SandboxRoutes {
     }
 
     private Response eval(HttpCall http) {
-        AgentClient agent = agent(http);
         String code = http.body().text("code");
         long seconds = http.body().optionalNumber("timeout_secs", 0, LONGEST).orElse(EVAL.toSeconds());
+        AgentClient agent = agent(http);
         Evaluation evaluation = asked("eval", http, () -> agent.eval(code, Optional.of(Duration.ofSeconds(seconds))));
         ObjectNode answer = Wire.object();
         if (evaluation instanceof Evaluation.Failure failure) {

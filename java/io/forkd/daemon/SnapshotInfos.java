@@ -4,7 +4,10 @@ import io.forkd.ForkdException;
 import io.forkd.engine.BranchResult;
 import io.forkd.engine.Engine;
 import io.forkd.files.FileSize;
+import io.forkd.http.HttpFailure;
+import io.forkd.snapshot.Manifest.Parent;
 import io.forkd.snapshot.Provenance;
+import io.forkd.snapshot.Provenance.Difference;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotStore.Entry;
@@ -12,10 +15,15 @@ import io.forkd.snapshot.SnapshotTag;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -34,8 +42,17 @@ final class SnapshotInfos {
         engine.store().list().stream()
                 .filter(entry -> isTag(entry.tag()))
                 .sorted(Comparator.comparing(Entry::tag))
-                .forEach(entry -> array.add(info(new SnapshotTag(entry.tag()))));
+                .map(entry -> info(new SnapshotTag(entry.tag())))
+                // Others that were removed meanwhile are not there.
+                .filter(info -> Files.isDirectory(Path.of(info.path("dir").stringValue())))
+                .forEach(array::add);
         return array;
+    }
+
+    int count() {
+        return (int) engine.store().list().stream()
+                .filter(entry -> isTag(entry.tag()))
+                .count();
     }
 
     private static boolean isTag(String name) {
@@ -69,38 +86,55 @@ final class SnapshotInfos {
                 .put("tag", tag.value())
                 .put("dir", directory.toString())
                 .put("created_at_unix", created.getEpochSecond());
-        Optional<Provenance> provenance = Provenance.of(directory);
-        provenance.ifPresent(where -> {
+        Provenance.of(directory).ifPresent(where -> {
             node.put("branched_from", where.from());
             where.pause().ifPresent(pause -> node.put("pause_ms", pause.toMillis()));
+            where.difference()
+                    .ifPresent(
+                            difference -> node.put("diff_ms", difference.time().toMillis())
+                                    .put("diff_physical_bytes", difference.physical())
+                                    .put("diff_logical_bytes", difference.logical()));
         });
-        if (provenance.isPresent() && snapshot.isPresent() && snapshot.get().isLayer() && state == State.COMPLETE) {
-            putDifference(node, snapshot.get());
-        }
         if (!warning.isEmpty()) {
             node.put("warning", warning);
         }
         return node.put("status", status(state)).put("bootable", state == State.COMPLETE);
     }
 
-    /** A branch that was just made, which may be under way still. */
+    /** A branch that was just made. */
     ObjectNode info(BranchResult branch) {
-        ObjectNode node = info(branch.tag());
-        return node.put("pause_ms", branch.pause().toMillis());
+        return info(branch.tag()).put("pause_ms", branch.pause().toMillis());
+    }
+
+    /** A branch that nobody waited for: its writing is what the answer is about, even if that is over by now. */
+    ObjectNode writing(BranchResult branch) {
+        ObjectNode node = info(branch).put("status", status(State.WRITING)).put("bootable", false);
+        node.remove("warning");
+        return node;
     }
 
     /** What a layer takes, of what it stands for. */
-    void putDifference(ObjectNode node, Snapshot layer) {
-        node.put("diff_physical_bytes", physical(layer.directory()))
-                .put("diff_logical_bytes", layer.manifest().memoryBytes());
+    Difference difference(Snapshot layer, Duration time) {
+        return new Difference(
+                time, physical(layer.directory()), layer.manifest().memoryBytes());
+    }
+
+    /** Has a branch tell what it differs by. */
+    void note(BranchResult branch, Difference difference) {
+        Provenance.of(branch.directory())
+                .ifPresent(where -> where.with(difference).note(branch.directory()));
     }
 
     private static long physical(Path directory) {
+        return files(directory).stream()
+                .filter(file -> !Snapshot.isCache(file.name()))
+                .mapToLong(FileSize::physical)
+                .sum();
+    }
+
+    private static List<FileSize> files(Path directory) {
         try {
-            return FileSize.in(directory).stream()
-                    .filter(file -> !Snapshot.isCache(file.name()))
-                    .mapToLong(FileSize::physical)
-                    .sum();
+            return FileSize.in(directory);
         } catch (IOException e) {
             throw ForkdException.of("look at " + directory, e);
         }
@@ -126,6 +160,7 @@ final class SnapshotInfos {
     ObjectNode detail(io.forkd.engine.SnapshotInfo info) {
         Snapshot snapshot = info.snapshot();
         List<FileSize> files = info.files();
+        List<SnapshotTag> ancestors = ancestors(snapshot);
         ObjectNode node = Wire.object()
                 .put("tag", snapshot.tag().value())
                 .put("dir", snapshot.directory().toString())
@@ -139,8 +174,8 @@ final class SnapshotInfos {
                 .parent()
                 .ifPresent(parent ->
                         node.put("parent_tag", parent.tag().value()).put("parent_content_hash", parent.contentHash()));
-        node.put("chain_depth", info.ancestors().size());
-        node.set("ancestors", Wire.texts(info.ancestors()));
+        node.put("chain_depth", ancestors.size());
+        node.set("ancestors", Wire.texts(ancestors));
         node.set("dependents", Wire.texts(info.dependents()));
         node.put("status", status(info.state()))
                 .put("vcpus", snapshot.manifest().machine().vcpus());
@@ -163,6 +198,28 @@ final class SnapshotInfos {
                                 .put("logical_bytes", file.logical())
                                 .put("physical_bytes", file.physical())));
         return node;
+    }
+
+    /** The first one first. Whether it can be used is not asked: this is what its manifest and theirs say. */
+    private List<SnapshotTag> ancestors(Snapshot snapshot) {
+        Set<SnapshotTag> seen = new LinkedHashSet<>(Set.of(snapshot.tag()));
+        Optional<Parent> parent = snapshot.manifest().parent();
+        while (parent.isPresent()) {
+            SnapshotTag tag = parent.get().tag();
+            if (!seen.add(tag)) {
+                throw new HttpFailure(500, "snapshot " + tag + " is an ancestor of itself");
+            }
+            try {
+                parent = engine.store().read(tag).manifest().parent();
+            } catch (ForkdException e) {
+                throw new HttpFailure(
+                        500,
+                        "snapshot " + tag + ", an ancestor of " + snapshot.tag() + ", is unusable: " + e.sentence());
+            }
+        }
+        List<SnapshotTag> ancestors = new ArrayList<>(seen);
+        Collections.reverse(ancestors);
+        return ancestors.subList(0, ancestors.size() - 1);
     }
 
     private static long sizeOf(List<FileSize> files, String name) {

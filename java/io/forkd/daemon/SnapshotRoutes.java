@@ -3,7 +3,6 @@ package io.forkd.daemon;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.Engine;
-import io.forkd.engine.SnapshotInfo;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.Snapshots.Removal;
 import io.forkd.engine.VolumeConflict;
@@ -14,6 +13,7 @@ import io.forkd.http.Metrics;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
 import io.forkd.kernel.GuestKernel;
+import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
@@ -33,14 +33,13 @@ final class SnapshotRoutes {
 
     private final Engine engine;
     private final SnapshotInfos infos;
+    private final Branching branching;
 
-    SnapshotRoutes(Engine engine, SnapshotInfos infos, Metrics metrics) {
+    SnapshotRoutes(Engine engine, SnapshotInfos infos, Branching branching, Metrics metrics) {
         this.engine = engine;
         this.infos = infos;
-        metrics.gauge(
-                "forkd_snapshots_total",
-                "Snapshots, usable or not.",
-                () -> engine.store().list().size());
+        this.branching = branching;
+        metrics.gauge("forkd_snapshots_total", "Snapshots, usable or not.", infos::count);
     }
 
     void addTo(Routes routes) {
@@ -65,10 +64,8 @@ final class SnapshotRoutes {
         if (seconds > MOST_BOOT_SECONDS) {
             throw new HttpFailure(400, "boot_wait_secs is at most " + MOST_BOOT_SECONDS);
         }
-        try {
-            engine.store().requireFree(tag);
-        } catch (ForkdException e) {
-            throw new HttpFailure(400, e.sentence());
+        if (Files.exists(engine.store().directory(tag).resolve(Snapshot.VMSTATE))) {
+            throw new HttpFailure(400, "snapshot " + tag + " exists");
         }
         SnapshotRequest request = new SnapshotRequest(
                 tag,
@@ -84,20 +81,22 @@ final class SnapshotRoutes {
                 Duration.ofSeconds(Math.max(1, seconds)),
                 false,
                 false);
-        Failures.internal(() -> engine.snapshot(request, Calls.of(http, Optional.empty())));
-        return Response.json(201, infos.info(tag));
+        try (Branching.Slot slot = branching.takeBuild(tag)) {
+            Failures.internal(() -> engine.snapshot(request, Calls.of(http, Optional.empty())));
+            return Response.json(201, infos.info(tag));
+        }
     }
 
     private static Path existing(String field, String text) {
         try {
             Path path = Path.of(text);
-            if (Files.exists(path)) {
+            if (Files.isRegularFile(path)) {
                 return path.toAbsolutePath();
             }
         } catch (InvalidPathException e) {
             // No file has such a name.
         }
-        throw new HttpFailure(400, "the " + field + " " + text + " does not exist");
+        throw new HttpFailure(400, "the " + field + " " + text + " does not exist, or is no file");
     }
 
     private Response delete(HttpCall http) {
@@ -120,12 +119,25 @@ final class SnapshotRoutes {
         removal.refused().values().forEach(refusal -> {
             throw refusal;
         });
-        removal.all()
-                .forEach(each -> Failures.internal(() -> {
-                    engine.snapshots().remove(each, !isWriting(each));
-                    return true;
-                }));
+        removal.all().forEach(each -> {
+            if (!remove(each) && each.equals(tag)) {
+                throw notFound(tag);
+            }
+        });
         return Response.empty(204);
+    }
+
+    /** False when somebody else has removed it. */
+    private boolean remove(SnapshotTag tag) {
+        try {
+            engine.snapshots().remove(tag, !isWriting(tag));
+            return true;
+        } catch (ForkdException e) {
+            if (e.kind() == Kind.NOT_FOUND) {
+                return false;
+            }
+            throw new HttpFailure(e.kind() == Kind.CONFLICT ? 409 : 500, e.sentence());
+        }
     }
 
     private boolean isWriting(SnapshotTag tag) {
@@ -137,39 +149,41 @@ final class SnapshotRoutes {
     }
 
     private void requireThere(SnapshotTag tag) {
-        if (!Files.exists(engine.store().directory(tag), LinkOption.NOFOLLOW_LINKS)) {
-            throw new HttpFailure(404, "snapshot " + tag + " not found");
+        if (!Files.isDirectory(engine.store().directory(tag))) {
+            throw notFound(tag);
         }
+    }
+
+    private static HttpFailure notFound(SnapshotTag tag) {
+        return new HttpFailure(404, "snapshot " + tag + " not found");
     }
 
     private Response info(HttpCall http) {
         SnapshotTag tag = Failures.tag(http.parameter("tag"));
         requireThere(tag);
-        SnapshotInfo info;
         try {
-            info = engine.snapshots().info(tag, Calls.of(http, Optional.empty()));
+            return Response.json(200, infos.detail(engine.snapshots().info(tag, Calls.of(http, Optional.empty()))));
         } catch (ForkdException e) {
-            throw new HttpFailure(e.kind() == Kind.NOT_FOUND ? 404 : 500, e.sentence());
+            throw e.kind() == Kind.NOT_FOUND ? notFound(tag) : new HttpFailure(500, e.sentence());
         }
-        if (info.snapshot().manifest().parent().isPresent() && info.problem().isPresent()) {
-            throw new HttpFailure(500, info.problem().get());
-        }
-        return Response.json(200, infos.detail(info));
     }
 
     private Response compact(HttpCall http) {
+        String target = http.body().text("to");
         SnapshotTag from = Failures.tag(http.parameter("tag"));
-        SnapshotTag to = Failures.tag(http.body().text("to"));
+        SnapshotTag to = Failures.tag(target);
         if (from.equals(to)) {
             throw new HttpFailure(400, "the snapshot cannot be compacted to itself");
         }
         if (Files.exists(engine.store().directory(to), LinkOption.NOFOLLOW_LINKS)) {
             throw new HttpFailure(409, "snapshot " + to + " exists");
         }
-        Failures.internal(() -> {
-            engine.snapshots().compact(from, to, Calls.of(http, Optional.empty()));
-            return true;
-        });
-        return Response.json(200, infos.info(to));
+        try (Branching.Slot slot = branching.takeBuild(to)) {
+            Failures.internal(() -> {
+                engine.snapshots().compact(from, to, Calls.of(http, Optional.empty()));
+                return true;
+            });
+            return Response.json(200, infos.info(to));
+        }
     }
 }

@@ -7,6 +7,8 @@ import io.forkd.sandbox.Found.OtherVersion;
 import io.forkd.sandbox.Found.Stopped;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Snapshot;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Collection;
 import java.util.List;
 import java.util.Optional;
@@ -53,13 +55,17 @@ final class Wire {
         put(node, "pid", sandbox.map(one -> OptionalLong.of(one.pid())).orElse(OptionalLong.empty()));
         put(node, "memory_limit_mib", sandbox.map(Sandbox::memoryLimitMib).orElse(OptionalLong.empty()));
         node.put("has_branched", sandbox.map(Sandbox::branches).orElse(0) > 0);
-        put(
-                node,
-                "last_branch_memory_path",
-                sandbox.flatMap(Sandbox::lastBranch)
-                        .map(branch -> branch.resolve(Snapshot.MEMORY).toString()));
+        put(node, "last_branch_memory_path", sandbox.flatMap(Wire::lastBranchMemory));
         return node.put("branch_count", sandbox.map(Sandbox::branches).orElse(0))
                 .put("state", state(found));
+    }
+
+    /** The memory of the last branch that was made of it, the file of which is there no more when that is not. */
+    static Optional<String> lastBranchMemory(Sandbox sandbox) {
+        return sandbox.lastBranch()
+                .map(branch -> branch.resolve(
+                        Files.exists(branch.resolve(Snapshot.MEMORY_LAYER)) ? Snapshot.MEMORY_LAYER : Snapshot.MEMORY))
+                .map(Path::toString);
     }
 
     private static String state(Found found) {

@@ -2,6 +2,8 @@ package io.forkd.daemon;
 
 import io.forkd.snapshot.SnapshotTag;
 import java.time.Instant;
+import java.util.Arrays;
+import java.util.Locale;
 import java.util.Optional;
 import java.util.OptionalLong;
 import tools.jackson.databind.JsonNode;
@@ -10,37 +12,74 @@ import tools.jackson.databind.node.ObjectNode;
 /**
  * A sandbox under a name that can be put to sleep and woken.
  *
+ * @param id empty as long as it has never had a sandbox
  * @param source the snapshot that it was made of
- * @param suspended whether it sleeps; then {@code sandbox} is one that is still to be ended
  * @param state the snapshot that it was last put to sleep as
+ * @param sandbox of one that does not run: one that is still to be ended
  */
 record Workspace(
         String id,
         SnapshotTag name,
         SnapshotTag source,
-        boolean suspended,
+        Status status,
         Instant created,
         Instant lastActive,
         Optional<SnapshotTag> state,
         Optional<String> sandbox,
         boolean ownNetworks,
         OptionalLong memoryLimitMib) {
+    private static final int ID_CHARACTERS = 16;
 
-    Workspace running(String live) {
-        return with(false, Instant.now(), state, Optional.of(live));
+    /** What it was last told to be. */
+    enum Status {
+        RUNNING,
+        SUSPENDED,
+        /** Its sandbox and its snapshot are still to be removed. */
+        DELETED;
+
+        String text() {
+            return name().toLowerCase(Locale.ROOT);
+        }
     }
 
-    /** The sandbox is still to be ended. */
+    static Workspace of(SnapshotTag name, SnapshotTag source, boolean ownNetworks, OptionalLong memoryLimitMib) {
+        Instant now = Instant.now();
+        return new Workspace(
+                "",
+                name,
+                source,
+                Status.RUNNING,
+                now,
+                now,
+                Optional.empty(),
+                Optional.empty(),
+                ownNetworks,
+                memoryLimitMib);
+    }
+
+    boolean is(Status asked) {
+        return status == asked;
+    }
+
+    Workspace running(String live) {
+        String known = id.isEmpty() ? "ws-" + live.substring(0, Math.min(ID_CHARACTERS, live.length())) : id;
+        return with(known, Status.RUNNING, Instant.now(), state, Optional.of(live));
+    }
+
     Workspace suspendedAs(SnapshotTag tag) {
-        return with(true, Instant.now(), Optional.of(tag), sandbox);
+        return with(id, Status.SUSPENDED, Instant.now(), Optional.of(tag), sandbox);
+    }
+
+    Workspace deleted() {
+        return with(id, Status.DELETED, lastActive, state, sandbox);
     }
 
     Workspace withoutSandbox() {
-        return with(suspended, lastActive, state, Optional.empty());
+        return with(id, status, lastActive, state, Optional.empty());
     }
 
-    private Workspace with(boolean sleeps, Instant active, Optional<SnapshotTag> tag, Optional<String> live) {
-        return new Workspace(id, name, source, sleeps, created, active, tag, live, ownNetworks, memoryLimitMib);
+    private Workspace with(String its, Status now, Instant active, Optional<SnapshotTag> tag, Optional<String> live) {
+        return new Workspace(its, name, source, now, created, active, tag, live, ownNetworks, memoryLimitMib);
     }
 
     ObjectNode toJson() {
@@ -48,7 +87,7 @@ record Workspace(
                 .put("id", id)
                 .put("name", name.value())
                 .put("source_snapshot_tag", source.value())
-                .put("status", suspended ? "suspended" : "running")
+                .put("status", status.text())
                 .put("created_at_unix", created.getEpochSecond())
                 .put("last_active_unix", lastActive.getEpochSecond());
         state.ifPresent(tag -> node.put("current_state_tag", tag.value()));
@@ -60,11 +99,18 @@ record Workspace(
 
     /** Reads what {@link #toJson} makes; anything else is an IllegalArgumentException, or a tag's own. */
     static Workspace of(JsonNode node) {
+        String status = text(node, "status");
         return new Workspace(
                 text(node, "id"),
                 new SnapshotTag(text(node, "name")),
                 new SnapshotTag(text(node, "source_snapshot_tag")),
-                text(node, "status").equals("suspended"),
+                // The published monitor writes down which have lost their sandbox, too.
+                status.equals("stale")
+                        ? Status.RUNNING
+                        : Arrays.stream(Status.values())
+                                .filter(each -> each.text().equals(status))
+                                .findFirst()
+                                .orElseThrow(() -> new IllegalArgumentException("status is " + status)),
                 Instant.ofEpochSecond(number(node, "created_at_unix")),
                 Instant.ofEpochSecond(number(node, "last_active_unix")),
                 optional(node, "current_state_tag").map(SnapshotTag::new),

@@ -1,9 +1,14 @@
 package io.forkd.daemon;
 
+import io.forkd.ForkdException;
+import io.forkd.daemon.Workspace.Status;
 import io.forkd.http.Body;
 import io.forkd.http.HttpCall;
+import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
+import io.forkd.sandbox.Found;
+import io.forkd.sandbox.Found.Known;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -36,7 +41,12 @@ final class WorkspaceRoutes {
     }
 
     private static SnapshotTag name(HttpCall call) {
-        return Failures.tag(call.parameter("name"));
+        String name = call.parameter("name");
+        try {
+            return new SnapshotTag(name);
+        } catch (ForkdException e) {
+            throw new HttpFailure(404, "workspace " + name + " not found");
+        }
     }
 
     private Response create(HttpCall http) {
@@ -56,10 +66,15 @@ final class WorkspaceRoutes {
         ObjectNode node = workspace.toJson();
         node.remove("per_child_netns");
         node.remove("memory_limit_mib");
-        if (workspace.suspended()) {
+        Optional<Found> live = workspace.is(Status.RUNNING) ? workspaces.live(workspace) : Optional.empty();
+        if (live.isEmpty()) {
             node.remove("live_sandbox_id");
-        } else if (workspaces.live(workspace).isEmpty()) {
-            node.put("status", "stale").remove("live_sandbox_id");
+        }
+        if (workspace.is(Status.RUNNING) && live.isEmpty()) {
+            node.put("status", "stale");
+        }
+        if (live.isPresent() && live.get() instanceof Known known) {
+            Wire.lastBranchMemory(known.sandbox()).ifPresent(path -> node.put("last_branch_memory_path", path));
         }
         return node;
     }

@@ -1,6 +1,8 @@
 package io.forkd.daemon;
 
 import io.forkd.ForkdException;
+import io.forkd.Json;
+import io.forkd.daemon.Workspace.Status;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
@@ -9,11 +11,16 @@ import io.forkd.engine.VolumeConflict;
 import io.forkd.http.HttpFailure;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Provenance;
+import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotTag;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
-import java.time.Instant;
+import java.time.DateTimeException;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -23,12 +30,20 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Supplier;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import tools.jackson.core.JacksonException;
 
 /**
  * Sandboxes with a name, which sleep as a snapshot. What one was last put to sleep as stays until the next is on the disk,
  * and its sandbox lives until then: no failure loses what was done in it.
  */
 final class Workspaces {
+    private static final Logger LOG = LoggerFactory.getLogger("forkd.daemon");
+
+    /** The field of what a sandbox tells of its owner. */
+    private static final String OWNER = "workspace";
+
     private static final int LONGEST_TAG = 64;
     private static final int LONGEST_BEGINNING = 38;
 
@@ -42,13 +57,53 @@ final class Workspaces {
     /** Those that something is being done with. */
     private final Set<SnapshotTag> busy = ConcurrentHashMap.newKeySet();
 
-    /** Ends sandboxes, too, that were put to sleep and then not ended, since the service was. */
+    /**
+     * Goes on where the last service was ended: what it made and had not written down is found by what sandboxes tell of
+     * their owners, and what it had written down and not done is done.
+     */
     Workspaces(Engine engine, Branching branching, StateFile file) {
         this.engine = engine;
         this.branching = branching;
         this.file = file;
         file.read().forEach(workspace -> all.put(workspace.name(), workspace));
-        List.copyOf(all.values()).stream().filter(Workspace::suspended).forEach(this::endSandbox);
+        engine.sandboxes().list().forEach(this::adopt);
+        List.copyOf(all.values()).forEach(this::goOn);
+    }
+
+    private void adopt(Found found) {
+        owner(found.directory()).ifPresent(told -> {
+            Workspace there = all.getOrDefault(told.name(), told);
+            if (!there.is(Status.DELETED)
+                    && !there.sandbox().equals(Optional.of(found.id()))
+                    && live(there).isEmpty()) {
+                all.put(told.name(), there.running(found.id()));
+            }
+        });
+    }
+
+    private static Optional<Workspace> owner(Path directory) {
+        try {
+            return Optional.of(Workspace.of(
+                    Json.parse(Files.readAllBytes(Sandbox.owner(directory))).path(OWNER)));
+        } catch (IOException | JacksonException | IllegalArgumentException | DateTimeException | ForkdException e) {
+            return Optional.empty(); // It is nobody's.
+        }
+    }
+
+    private void goOn(Workspace workspace) {
+        try {
+            switch (workspace.status()) {
+                case DELETED -> finishDelete(workspace);
+                case SUSPENDED -> endSandbox(workspace);
+                case RUNNING -> {
+                    if (live(workspace).isEmpty()) {
+                        all.put(workspace.name(), workspace.withoutSandbox());
+                    }
+                }
+            }
+        } catch (ForkdException e) {
+            LOG.warn("workspace {}: {}", workspace.name(), e.sentence());
+        }
     }
 
     private <T> T alone(SnapshotTag name, Supplier<T> job) {
@@ -63,11 +118,14 @@ final class Workspaces {
     }
 
     synchronized List<Workspace> list() {
-        return List.copyOf(all.values());
+        return all.values().stream()
+                .filter(workspace -> !workspace.is(Status.DELETED))
+                .toList();
     }
 
     synchronized Workspace find(SnapshotTag name) {
         return Optional.ofNullable(all.get(name))
+                .filter(workspace -> !workspace.is(Status.DELETED))
                 .orElseThrow(() -> new HttpFailure(404, "workspace " + name + " not found"));
     }
 
@@ -95,7 +153,10 @@ final class Workspaces {
         try {
             return workspace.sandbox().map(engine.sandboxes()::findAny);
         } catch (ForkdException e) {
-            return Optional.empty();
+            if (e.kind() == ForkdException.Kind.NOT_FOUND) {
+                return Optional.empty();
+            }
+            throw e;
         }
     }
 
@@ -104,32 +165,22 @@ final class Workspaces {
             if (isTaken(name)) {
                 throw new HttpFailure(409, "workspace " + name + " exists");
             }
-            Sandbox sandbox = spawn(source, ownNetworks, memory, call);
-            String id = sandbox.id();
-            Instant now = Instant.now();
-            return keep(
-                    new Workspace(
-                            "ws-" + id.substring(0, Math.min(16, id.length())),
-                            name,
-                            source,
-                            false,
-                            now,
-                            now,
-                            Optional.empty(),
-                            Optional.of(id),
-                            ownNetworks,
-                            memory),
-                    id);
+            return wake(Workspace.of(name, source, ownNetworks, memory), source, call);
         });
     }
 
-    private Sandbox spawn(SnapshotTag tag, boolean ownNetworks, OptionalLong memory, Call call) {
+    /** Makes its sandbox, which tells whose it is from before it lives: it is found whenever this ends. */
+    private Workspace wake(Workspace workspace, SnapshotTag tag, Call call) {
+        SpawnRequest request = new SpawnRequest(
+                        tag, 1, workspace.ownNetworks(), workspace.memoryLimitMib(), VolumeConflict.FAIL)
+                .ownedBy(Json.text(Wire.object().set(OWNER, workspace.toJson())));
+        String sandbox;
         try {
-            return engine.spawn(new SpawnRequest(tag, 1, ownNetworks, memory, VolumeConflict.FAIL), call)
-                    .get(0);
+            sandbox = engine.spawn(request, call).get(0).id();
         } catch (ForkdException e) {
             throw new HttpFailure(500, e.sentence());
         }
+        return keep(workspace.running(sandbox), sandbox);
     }
 
     /** A sandbox that no workspace is written down for would be nobody's. */
@@ -153,7 +204,7 @@ final class Workspaces {
     Workspace suspend(SnapshotTag name, Call call) {
         return alone(name, () -> {
             Workspace workspace = find(name);
-            if (workspace.suspended() || workspace.sandbox().isEmpty()) {
+            if (!workspace.is(Status.RUNNING) || workspace.sandbox().isEmpty()) {
                 throw new HttpFailure(400, "workspace " + name + " is not running");
             }
             String sandbox = workspace.sandbox().get();
@@ -162,10 +213,23 @@ final class Workspaces {
                 if (live(workspace).isEmpty()) {
                     throw new HttpFailure(404, "sandbox " + sandbox + " not found");
                 }
+                requireOwn(workspace, tag, sandbox);
                 slot.branch(new BranchRequest(sandbox, Optional.of(tag), false, true, true), call);
             }
             return endSandbox(put(workspace.suspendedAs(tag)));
         });
+    }
+
+    /** A snapshot that happens to have the name is not replaced: it is somebody's. */
+    private void requireOwn(Workspace workspace, SnapshotTag tag, String sandbox) {
+        Path directory = engine.store().directory(tag);
+        boolean own = workspace.state().equals(Optional.of(tag))
+                // Of a call that was ended before it could be written down.
+                || Provenance.of(directory).map(Provenance::from).equals(Optional.of(sandbox));
+        if (!own && Files.exists(directory.resolve(Snapshot.VMSTATE))) {
+            throw new HttpFailure(
+                    409, "snapshot " + tag + " exists, and is not of workspace " + workspace.name() + ": remove it");
+        }
     }
 
     private Workspace endSandbox(Workspace workspace) {
@@ -179,25 +243,32 @@ final class Workspaces {
     Workspace resume(SnapshotTag name, Call call) {
         return alone(name, () -> {
             Workspace workspace = find(name);
-            if (!workspace.suspended() && live(workspace).isPresent()) {
+            if (workspace.is(Status.RUNNING) && live(workspace).isPresent()) {
                 throw new HttpFailure(400, "workspace " + name + " is running");
             }
-            String sandbox = spawn(
-                            workspace.state().orElse(workspace.source()),
-                            workspace.ownNetworks(),
-                            workspace.memoryLimitMib(),
-                            call)
-                    .id();
-            return keep(workspace.running(sandbox), sandbox);
+            // What it was put to sleep from may have outlived that.
+            Workspace asleep = endSandbox(workspace);
+            return wake(asleep, asleep.state().orElse(asleep.source()), call);
         });
     }
 
     void delete(SnapshotTag name) {
         alone(name, () -> {
-            endSandbox(find(name)).state().ifPresent(this::removeState);
-            remove(name);
+            Workspace workspace = find(name);
+            try {
+                finishDelete(put(workspace.deleted()));
+            } catch (RuntimeException e) {
+                put(workspace);
+                throw e;
+            }
             return true;
         });
+    }
+
+    private void finishDelete(Workspace workspace) {
+        live(workspace).ifPresent(this::kill);
+        workspace.state().ifPresent(this::removeState);
+        remove(workspace.name());
     }
 
     private void removeState(SnapshotTag tag) {

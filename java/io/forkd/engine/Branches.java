@@ -81,7 +81,9 @@ final class Branches {
                         source,
                         volumes -> make(vm, tag, source, volumes, parent, sandbox.base(), request.replace(), call),
                         call)) {
-            sandboxes.countBranch(sandbox, made.directory());
+            if (request.counted()) {
+                sandboxes.countBranch(sandbox, made.directory());
+            }
             new Provenance(sandbox.id(), Optional.of(made.branch().pause())).note(made.directory());
             if (request.untilWritten()) {
                 await(made, call);

@@ -95,6 +95,10 @@ final class Spawn {
                 if (netns.isPresent()) {
                     Files.writeString(Sandbox.namespace(directory.path()), netns.get());
                 }
+                if (request.owner().isPresent()) {
+                    Files.writeString(
+                            Sandbox.owner(directory.path()), request.owner().get());
+                }
                 places.add(new Place(
                         id,
                         Sandbox.vsock(directory.path()),

@@ -1,6 +1,7 @@
 package io.forkd.engine;
 
 import io.forkd.snapshot.SnapshotTag;
+import java.util.Optional;
 import java.util.OptionalLong;
 
 /**
@@ -8,6 +9,25 @@ import java.util.OptionalLong;
  *
  * @param ownNetworks each gets its network from a namespace forkd-child-i that no other sandbox uses
  * @param memoryLimitMib of each one's cgroup
+ * @param owner what each is to tell of whose it is, from before it lives
  */
 public record SpawnRequest(
-        SnapshotTag tag, int count, boolean ownNetworks, OptionalLong memoryLimitMib, VolumeConflict volumeConflict) {}
+        SnapshotTag tag,
+        int count,
+        boolean ownNetworks,
+        OptionalLong memoryLimitMib,
+        VolumeConflict volumeConflict,
+        Optional<String> owner) {
+    public SpawnRequest(
+            SnapshotTag tag,
+            int count,
+            boolean ownNetworks,
+            OptionalLong memoryLimitMib,
+            VolumeConflict volumeConflict) {
+        this(tag, count, ownNetworks, memoryLimitMib, volumeConflict, Optional.empty());
+    }
+
+    public SpawnRequest ownedBy(String whom) {
+        return new SpawnRequest(tag, count, ownNetworks, memoryLimitMib, volumeConflict, Optional.of(whom));
+    }
+}

@@ -17,6 +17,13 @@ import org.jspecify.annotations.Nullable;
  * <p>Filled before the server starts, by one thread; not changed afterwards.
  */
 public final class Routes {
+    /** Each as its method and its template. */
+    public List<String> list() {
+        List<String> rows = new ArrayList<>();
+        root.collect(rows);
+        return rows;
+    }
+
     /** One row of the table. */
     record Route(String method, String template, boolean hasBody, Handler handler) {}
 
@@ -34,6 +41,12 @@ public final class Routes {
         private final Map<String, Node> literals = new HashMap<>();
         private Optional<Node> parameter = Optional.empty();
         private final Map<String, Route> methods = new TreeMap<>();
+
+        private void collect(List<String> rows) {
+            methods.values().forEach(route -> rows.add(route.method() + " " + route.template()));
+            literals.values().forEach(child -> child.collect(rows));
+            parameter.ifPresent(child -> child.collect(rows));
+        }
     }
 
     private final Node root = new Node();

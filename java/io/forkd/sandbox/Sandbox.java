@@ -83,6 +83,11 @@ public record Sandbox(
         return directory.resolve("netns");
     }
 
+    /** Whose it is, in its maker's words, from before it is made; without an owner there is no such file. */
+    public static Path owner(Path directory) {
+        return directory.resolve("owner");
+    }
+
     public Sandbox withOneMoreBranch(Path branch) {
         return new Sandbox(
                 id,

@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Optional;
+import java.util.OptionalLong;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -18,14 +19,36 @@ import tools.jackson.databind.node.ObjectNode;
  *
  * @param from the sandbox that it is a branch of, or {@code compact:TAG}
  * @param pause how long that sandbox stood still
+ * @param difference what it differs by from what the sandbox was forked from, when that was asked for
  */
-public record Provenance(String from, Optional<Duration> pause) {
+public record Provenance(String from, Optional<Duration> pause, Optional<Difference> difference) {
     private static final String FILE = ".provenance";
+
+    /**
+     * What a layer of it comes to.
+     *
+     * @param time that its making took
+     * @param physical bytes that it takes on the disk
+     * @param logical bytes of the memory that it stands for
+     */
+    public record Difference(Duration time, long physical, long logical) {}
+
+    public Provenance(String from, Optional<Duration> pause) {
+        this(from, pause, Optional.empty());
+    }
+
+    public Provenance with(Difference measured) {
+        return new Provenance(from, pause, Optional.of(measured));
+    }
 
     /** Notes it in the snapshot's folder. */
     public void note(Path directory) {
         ObjectNode node = JsonNodeFactory.instance.objectNode().put("from", from);
-        pause.ifPresent(time -> node.put("pause_us", time.toNanos() / 1000));
+        pause.ifPresent(time -> node.put("pause_us", micros(time)));
+        difference.ifPresent(measured -> node.putObject("difference")
+                .put("time_us", micros(measured.time()))
+                .put("physical", measured.physical())
+                .put("logical", measured.logical()));
         Path staged = directory.resolve(FILE + ".new");
         try {
             Files.deleteIfExists(staged);
@@ -41,16 +64,39 @@ public record Provenance(String from, Optional<Duration> pause) {
         try {
             JsonNode node = Json.parse(Files.readAllBytes(directory.resolve(FILE)));
             JsonNode from = node.path("from");
-            JsonNode pause = node.path("pause_us");
             return from.isString()
                     ? Optional.of(new Provenance(
-                            from.stringValue(),
-                            pause.isIntegralNumber() && pause.canConvertToLong()
-                                    ? Optional.of(Duration.ofNanos(pause.longValue() * 1000))
-                                    : Optional.empty()))
+                            from.stringValue(), time(node, "pause_us"), difference(node.path("difference"))))
                     : Optional.empty();
         } catch (IOException | JacksonException e) {
             return Optional.empty();
         }
+    }
+
+    private static Optional<Difference> difference(JsonNode node) {
+        OptionalLong physical = number(node, "physical");
+        OptionalLong logical = number(node, "logical");
+        return physical.isEmpty() || logical.isEmpty()
+                ? Optional.empty()
+                : time(node, "time_us").map(time -> new Difference(time, physical.getAsLong(), logical.getAsLong()));
+    }
+
+    private static long micros(Duration time) {
+        return time.toNanos() / 1000;
+    }
+
+    /** What is no number of a day at most was written by somebody else. */
+    private static Optional<Duration> time(JsonNode node, String field) {
+        OptionalLong micros = number(node, field);
+        return micros.isPresent() && micros.getAsLong() <= Duration.ofDays(1).toNanos() / 1000
+                ? Optional.of(Duration.ofNanos(micros.getAsLong() * 1000))
+                : Optional.empty();
+    }
+
+    private static OptionalLong number(JsonNode node, String field) {
+        JsonNode value = node.path(field);
+        return value.isIntegralNumber() && value.canConvertToLong() && value.longValue() >= 0
+                ? OptionalLong.of(value.longValue())
+                : OptionalLong.empty();
     }
 }

@@ -19,6 +19,12 @@ public final class AgentSnapshot {
 
     /** Boots and writes it, the usual way; {@code directory} is for the kernel and the disk, and has to stay. */
     public static void make(Engine engine, Path directory, String tag) throws IOException, InterruptedException {
+        make(engine, directory, tag, 64);
+    }
+
+    /** The same, of a guest with more memory. */
+    public static void make(Engine engine, Path directory, String tag, int memoryMib)
+            throws IOException, InterruptedException {
         Path disk = directory.resolve("disk.ext4");
         try (RandomAccessFile file = new RandomAccessFile(disk.toFile(), "rw")) {
             file.setLength(1 << 20);
@@ -30,7 +36,7 @@ public final class AgentSnapshot {
                         disk,
                         true,
                         Optional.empty(),
-                        64,
+                        memoryMib,
                         1,
                         List.of(),
                         VolumeConflict.FAIL,

@@ -1,0 +1,371 @@
+package io.forkd.daemon;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.forkd.daemon.Api.Answer;
+import io.forkd.engine.Engine;
+import io.forkd.engine.SpawnRequest;
+import io.forkd.engine.VolumeConflict;
+import io.forkd.sandbox.Sandbox;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.OptionalLong;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.JsonNode;
+
+/** {@code /v1/sandboxes}: each check in its order, each status, each field; and sandboxes that do not do as they should. */
+class SandboxesApiTest {
+    @TempDir
+    static Path scratch;
+
+    private static Service service;
+
+    @BeforeAll
+    static void start() throws IOException, InterruptedException {
+        service = new Service(scratch);
+    }
+
+    @AfterAll
+    static void stop() {
+        service.close();
+    }
+
+    @AfterEach
+    void end() {
+        service.killAll();
+    }
+
+    private static Answer create(String body) {
+        return service.api().post("/v1/sandboxes", body);
+    }
+
+    private static Answer at(String id, String verb, String body) {
+        return service.api().post("/v1/sandboxes/" + id + "/" + verb, body);
+    }
+
+    @Test
+    void sandbox_has_every_field() {
+        Answer made = create("{'snapshot_tag':'py','prewarm':true,'live_fork':true,'hugepages':true,'n':null,"
+                + "'memory_limit_mib':null,'per_child_netns':false}");
+        assertThat(made.status()).as(made.text()).isEqualTo(201);
+        assertThat(made.json()).hasSize(1);
+        JsonNode sandbox = made.json().get(0);
+        assertThat(sandbox.propertyNames())
+                .containsExactlyInAnyOrder(
+                        "id",
+                        "snapshot_tag",
+                        "guest_addr",
+                        "netns",
+                        "created_at_unix",
+                        "pid",
+                        "memory_limit_mib",
+                        "has_branched",
+                        "last_branch_memory_path",
+                        "branch_count",
+                        "state");
+        assertThat(sandbox.path("id").stringValue()).matches("sb-[0-9a-f]{8}-[0-9a-f]{4,}");
+        assertThat(sandbox.path("snapshot_tag").stringValue()).isEqualTo("py");
+        assertThat(sandbox.path("guest_addr").stringValue()).isEqualTo("10.42.0.2:8888");
+        assertThat(sandbox.path("netns").isNull()).isTrue();
+        assertThat(sandbox.path("memory_limit_mib").isNull()).isTrue();
+        assertThat(ProcessHandle.of(sandbox.path("pid").longValue())).isPresent();
+        assertThat(sandbox.path("has_branched").booleanValue()).isFalse();
+        assertThat(sandbox.path("last_branch_memory_path").isNull()).isTrue();
+        assertThat(sandbox.path("branch_count").intValue()).isZero();
+        String id = sandbox.path("id").stringValue();
+        assertThat(service.api().get("/v1/sandboxes/" + id).json()).isEqualTo(sandbox);
+        assertThat(service.api().get("/v1/sandboxes").json().get(0)).isEqualTo(sandbox);
+    }
+
+    @Test
+    void many_are_listed_by_id() {
+        assertThat(create("{'snapshot_tag':'py','n':5}").json()).hasSize(5);
+        create("{'snapshot_tag':'py','n':3}");
+        assertThat(service.ids()).hasSize(8).isSortedAccordingTo(Comparator.naturalOrder());
+        assertThat(service.api().get("/metrics").text()).contains("\nforkd_sandboxes_active 8\n");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "{'n':0}                                         | 422 | snapshot_tag",
+                "{'snapshot_tag':'a b','n':0}                    | 400 | n must be",
+                "{'snapshot_tag':'a b','n':1001}                 | 400 | n must be",
+                "{'snapshot_tag':'a b','n':-1}                   | 422 | n must be",
+                "{'snapshot_tag':'a b','n':1.5}                  | 422 | n must be",
+                "{'snapshot_tag':'a b'}                          | 400 | tag",
+                "{'snapshot_tag':'../py'}                        | 400 | tag",
+                "{'snapshot_tag':'nope'}                         | 404 | snapshot nope not found",
+                "{'snapshot_tag':'py','memory_limit_mib':0}      | 400 | memory_limit_mib",
+                "{'snapshot_tag':'py','memory_limit_mib':'1'}    | 422 | memory_limit_mib",
+                "{'snapshot_tag':'py','prewarm':'yes'}           | 422 | prewarm",
+                "{'snapshot_tag':7}                              | 422 | snapshot_tag",
+                "7                                               | 422 | object",
+                "nonsense                                        | 400 | JSON",
+            })
+    void wrong_request_makes_none(String body, int status, String error) {
+        Answer refused = create(body);
+        assertThat(refused.status()).as(refused.text()).isEqualTo(status);
+        assertThat(refused.error()).contains(error);
+        assertThat(service.ids()).isEmpty();
+    }
+
+    @Test
+    void namespaces_that_are_not_there_make_none() {
+        Answer refused = create("{'snapshot_tag':'py','n':2,'per_child_netns':true}");
+        assertThat(refused.status()).as(refused.text()).isEqualTo(500);
+        assertThat(service.ids()).isEmpty();
+    }
+
+    @Test
+    void live_fork_is_not_for_one_with_a_parent() {
+        assertThat(at(service.sandbox(), "branch", "{'tag':'layer','mode':'diff'}")
+                        .status())
+                .isEqualTo(201);
+        assertThat(create("{'snapshot_tag':'layer','live_fork':true}").status()).isEqualTo(400);
+        assertThat(create("{'snapshot_tag':'layer'}").status()).isEqualTo(201);
+        service.killAll();
+        service.api().delete("/v1/snapshots/layer");
+    }
+
+    @Test
+    void sandbox_that_is_ended_is_gone() {
+        String id = service.sandbox();
+        assertThat(service.api().delete("/v1/sandboxes/" + id).status()).isEqualTo(204);
+        for (String gone : List.of(id, "sb-00000000-00000000", "nonsense", "..%2F..", "sb-%F0%9F%98%80")) {
+            assertThat(service.api().get("/v1/sandboxes/" + gone).status())
+                    .as(gone)
+                    .isEqualTo(404);
+            assertThat(service.api().delete("/v1/sandboxes/" + gone).status()).isEqualTo(404);
+            assertThat(service.api().post("/v1/sandboxes/" + gone + "/ping").status())
+                    .isEqualTo(404);
+            assertThat(at(gone, "exec", "{'args':['echo']}").status()).isEqualTo(404);
+            assertThat(at(gone, "exec", "{'args':[]}").status()).isEqualTo(404);
+            assertThat(at(gone, "eval", "{'code':'1'}").status()).isEqualTo(404);
+            assertThat(at(gone, "exec", "{}").status()).isEqualTo(422);
+            assertThat(at(gone, "eval", "{}").status()).isEqualTo(422);
+        }
+        assertThat(service.api().get("/v1/sandboxes/" + id).error()).isEqualTo("sandbox " + id + " not found");
+    }
+
+    @Test
+    void guests_are_asked() {
+        String id = service.sandbox();
+        Answer ping = service.api().post("/v1/sandboxes/" + id + "/ping");
+        assertThat(ping.status()).isEqualTo(200);
+        assertThat(ping.json().path("pong").booleanValue()).isTrue();
+        assertThat(at(id, "ping", "this is no JSON").status()).isEqualTo(200);
+        assertThat(at(id, "exec", "{'args':['echo','a','b']}").json().toString())
+                .isEqualTo("{\"stdout\":\"a b\\n\",\"stderr\":\"\",\"exit_code\":0}");
+        assertThat(at(id, "exec", "{'args':['sh','-c','echo no >&2; exit 7']}")
+                        .json()
+                        .toString())
+                .isEqualTo("{\"stdout\":\"\",\"stderr\":\"no\\n\",\"exit_code\":7}");
+        assertThat(at(id, "exec", "{'args':[]}").status()).isEqualTo(400);
+        assertThat(at(id, "exec", "{'args':'echo'}").status()).isEqualTo(422);
+        assertThat(at(id, "exec", "{'args':[1]}").status()).isEqualTo(422);
+        assertThat(at(id, "exec", "{'args':['echo'],'timeout_secs':1000000}").status())
+                .isEqualTo(400);
+        assertThat(at(id, "exec", "{'args':['echo'],'timeout_secs':-1}").status())
+                .isEqualTo(422);
+        assertThat(at(id, "eval", "{'code':'6 * 7'}").json().toString())
+                .isEqualTo("{\"result\":\"42\",\"error\":null,\"exit_code\":0}");
+        Answer raised = at(id, "eval", "{'code':'raise KeyError()'}");
+        assertThat(raised.status()).isEqualTo(200);
+        assertThat(raised.json().path("result").isNull()).isTrue();
+        assertThat(raised.text("error")).contains("KeyError");
+    }
+
+    @Test
+    void command_that_takes_too_long_or_cannot_be_run_says_so() {
+        String id = service.sandbox();
+        Answer late = at(id, "exec", "{'args':['slow','100'],'timeout_secs':1}");
+        assertThat(late.status()).isEqualTo(200);
+        assertThat(late.text("stdout")).startsWith("...");
+        assertThat(late.text("stderr")).contains("longer than 1 s");
+        assertThat(late.json().path("exit_code").intValue()).isNotZero();
+        Answer none = at(id, "exec", "{'args':['nope']}");
+        assertThat(none.status()).isEqualTo(200);
+        assertThat(none.text("stderr")).isNotEmpty();
+        assertThat(none.json().path("exit_code").intValue()).isEqualTo(127);
+    }
+
+    @Test
+    void output_that_is_too_long_is_cut_and_that_is_said() {
+        String id = service.sandbox();
+        Answer whole = at(id, "exec", "{'args':['write','8000000']}");
+        assertThat(whole.text("stdout")).hasSize(8_000_000);
+        assertThat(whole.text("stderr")).isEmpty();
+        Answer cut = at(id, "exec", "{'args':['write','20000000']}");
+        assertThat(cut.status()).isEqualTo(200);
+        assertThat(cut.text("stderr")).contains("left out");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"endless", "base64", "empty", "code", "text", "nested", "half", "close"})
+    void guest_that_answers_nonsense_is_an_error_of_its_own(String kind) {
+        String good = service.sandbox();
+        String bad = service.sandbox();
+        Answer answer = at(bad, "exec", "{'args':['hostile','" + kind + "']}");
+        assertThat(answer.status()).as(answer.text()).isEqualTo(500);
+        assertThat(service.exec(good, "echo", "well")).isEqualTo("well");
+        assertThat(service.api().delete("/v1/sandboxes/" + bad).status()).isEqualTo(204);
+    }
+
+    @Test
+    void guest_that_dies_meanwhile_is_an_error_and_then_gone() {
+        for (String death : List.of("halt", "crash")) {
+            String id = service.sandbox();
+            assertThat(at(id, "exec", "{'args':['" + death + "']}").status()).isEqualTo(500);
+            assertThat(at(id, "exec", "{'args':['echo']}").status()).isIn(404, 500);
+            while (service.ids().contains(id)) {
+                Thread.onSpinWait();
+            }
+            assertThat(service.api().get("/v1/sandboxes/" + id).status()).isEqualTo(404);
+        }
+    }
+
+    @Test
+    void sandbox_that_is_ended_meanwhile_is_an_error() throws InterruptedException {
+        String id = service.sandbox();
+        List<Integer> statuses = Together.of(2, n -> {
+            if (n == 0) {
+                return at(id, "exec", "{'args':['sleep','30']}").status();
+            }
+            return service.api().delete("/v1/sandboxes/" + id).status();
+        });
+        assertThat(statuses.get(0)).isIn(404, 500);
+        assertThat(statuses.get(1)).isEqualTo(204);
+    }
+
+    @Test
+    void sandbox_that_is_stopped_is_told_of_and_can_be_ended() throws IOException, InterruptedException {
+        String stopped = service.sandbox();
+        String other = service.sandbox();
+        long pid =
+                service.api().get("/v1/sandboxes/" + stopped).json().path("pid").longValue();
+        Service.signal("STOP", pid);
+        Answer told = service.api().get("/v1/sandboxes/" + stopped);
+        assertThat(told.text("state")).isEqualTo("stopped");
+        for (Answer answer : List.of(
+                service.api().post("/v1/sandboxes/" + stopped + "/ping"),
+                at(stopped, "exec", "{'args':['echo']}"),
+                at(stopped, "eval", "{'code':'1'}"),
+                at(stopped, "branch", "{}"))) {
+            assertThat(answer.status()).isEqualTo(500);
+            assertThat(answer.error()).contains(stopped);
+        }
+        assertThat(service.exec(other, "echo", "well")).isEqualTo("well");
+        assertThat(service.ids()).contains(stopped, other);
+        Service.signal("CONT", pid);
+        assertThat(service.exec(stopped, "echo", "again")).isEqualTo("again");
+        Service.signal("STOP", pid);
+        assertThat(service.api().delete("/v1/sandboxes/" + stopped).status()).isEqualTo(204);
+        assertThat(service.ids()).containsExactly(other);
+    }
+
+    @Test
+    void sandbox_that_is_killed_from_outside_is_gone() throws IOException, InterruptedException {
+        String id = service.sandbox();
+        long pid = service.api().get("/v1/sandboxes/" + id).json().path("pid").longValue();
+        Service.signal("KILL", pid);
+        while (service.ids().contains(id)) {
+            Thread.onSpinWait();
+        }
+        assertThat(service.api().delete("/v1/sandboxes/" + id).status()).isEqualTo(404);
+    }
+
+    @Test
+    void damaged_sandbox_is_told_of_and_can_be_ended() throws IOException {
+        String id = service.sandbox();
+        service.stop();
+        Path file = Sandbox.file(scratch.resolve("forkd/sandboxes").resolve(id));
+        Files.writeString(file, "{");
+        service.start();
+        Answer told = service.api().get("/v1/sandboxes/" + id);
+        assertThat(told.text("state")).isEqualTo("damaged");
+        assertThat(told.json().path("pid").isNull()).isTrue();
+        assertThat(at(id, "exec", "{'args':['echo']}").status()).isEqualTo(500);
+        assertThat(at(id, "branch", "{}").status()).isEqualTo(500);
+        assertThat(service.api().delete("/v1/sandboxes/" + id).status()).isEqualTo(204);
+        assertThat(service.ids()).isEmpty();
+    }
+
+    @Test
+    void what_is_made_beside_it_is_seen_and_what_it_makes_is_seen_there() {
+        Engine beside = service.beside();
+        String theirs = beside.spawn(
+                        new SpawnRequest(service.tag("py"), 1, false, OptionalLong.empty(), VolumeConflict.FAIL),
+                        Service.call())
+                .get(0)
+                .id();
+        assertThat(service.exec(theirs, "echo", "hello")).isEqualTo("hello");
+        String ours = service.sandbox();
+        assertThat(service.ids()).containsExactlyInAnyOrder(theirs, ours);
+        assertThat(beside.sandboxes().list()).hasSize(2);
+        beside.sandboxes().kill(List.of(beside.sandboxes().findAny(ours)), Service.call());
+        assertThat(service.api().get("/v1/sandboxes/" + ours).status()).isEqualTo(404);
+        assertThat(service.api().delete("/v1/sandboxes/" + theirs).status()).isEqualTo(204);
+        assertThat(beside.sandboxes().list()).isEmpty();
+    }
+
+    @Test
+    void restart_loses_none_and_each_can_be_used() {
+        String id = service.sandbox();
+        service.exec(id, "set", "colour", "red");
+        service.branch(id, "before");
+        service.restart();
+        assertThat(service.ids()).containsExactly(id);
+        assertThat(service.exec(id, "get", "colour")).isEqualTo("red");
+        service.branch(id, "after");
+        assertThat(service.api()
+                        .get("/v1/sandboxes/" + id)
+                        .json()
+                        .path("branch_count")
+                        .intValue())
+                .isEqualTo(2);
+        assertThat(service.api().delete("/v1/sandboxes/" + id).status()).isEqualTo(204);
+        assertThat(service.ids()).isEmpty();
+        service.api().delete("/v1/snapshots/before");
+        service.api().delete("/v1/snapshots/after");
+    }
+
+    @Test
+    void many_at_once_do_not_mind_each_other() throws InterruptedException, IOException {
+        List<List<String>> made = Together.of(8, n -> {
+            List<String> ids = new ArrayList<>();
+            for (int i = 0; i < 5; i++) {
+                String id = service.sandbox();
+                assertThat(service.exec(id, "echo", id)).isEqualTo(id);
+                if (i % 2 == 0) {
+                    assertThat(service.api().delete("/v1/sandboxes/" + id).status())
+                            .isEqualTo(204);
+                } else {
+                    ids.add(id);
+                }
+            }
+            return ids;
+        });
+        assertThat(service.ids())
+                .containsExactlyElementsOf(
+                        made.stream().flatMap(List::stream).sorted().toList());
+        service.killAll();
+        try (Stream<Path> left = Files.list(scratch.resolve("forkd/sandboxes"))) {
+            assertThat(left.map(each -> each.getFileName().toString()).filter(name -> name.startsWith("sb-")))
+                    .isEmpty();
+        }
+    }
+}
