@@ -39,7 +39,7 @@ import tools.jackson.core.JacksonException;
  * and its sandbox lives until then: no failure loses what was done in it.
  */
 final class Workspaces {
-    private static final Logger LOG = LoggerFactory.getLogger("forkd.daemon");
+    private static final Logger LOG = LoggerFactory.getLogger("io.forkd.daemon");
 
     /** The field of what a sandbox tells of its owner. */
     private static final String OWNER = "workspace";
