@@ -19,7 +19,7 @@ import java.util.List;
 final class Training {
     private Training() {}
 
-    public static void main(String[] arguments) throws IOException {
+    public static void main(String[] arguments) throws IOException, InterruptedException {
         Path snapshot = DataDirectory.of(System.getenv()).resolve("snapshots/t");
         Files.createDirectories(snapshot);
         Files.write(snapshot.resolve("memory.bin"), new byte[4096]);
@@ -66,6 +66,39 @@ final class Training {
             Main.run(shell, "exec", "--target", target, "--", "true");
             Main.run(shell, "eval", "--target", target, "--", "1");
             Main.run(shell, "ping", "--target", target);
+        }
+        serve(snapshot);
+    }
+
+    /** Has a daemon start, answer and end. */
+    private static void serve(Path directory) throws IOException, InterruptedException {
+        PrintStream quiet = new PrintStream(OutputStream.nullOutputStream(), false, StandardCharsets.UTF_8);
+        Shell shell = Shell.of(quiet, quiet, false, System.getenv());
+        int port;
+        try (ServerSocket free = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            port = free.getLocalPort();
+        }
+        String[] line = {
+            "daemon",
+            "--bind=127.0.0.1:" + port,
+            "--state=" + directory.resolve("state.json"),
+            "--audit-log=" + directory.resolve("audit.log")
+        };
+        Thread daemon = new Thread(() -> Main.run(shell, line), "daemon");
+        daemon.start();
+        while (daemon.isAlive() && !isAnswered(port)) {
+            Thread.sleep(50);
+        }
+        shell.call().cancel();
+        daemon.join();
+    }
+
+    private static boolean isAnswered(int port) {
+        try (Socket client = new Socket(InetAddress.getLoopbackAddress(), port)) {
+            client.getOutputStream().write("GET /v1/snapshots HTTP/1.0\r\n\r\n".getBytes(StandardCharsets.US_ASCII));
+            return client.getInputStream().readAllBytes().length > 0;
+        } catch (IOException e) {
+            return false; // It does not listen yet.
         }
     }
 
