@@ -4,6 +4,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -179,6 +180,14 @@ def pss_mib(pid):
     """A process's share of the memory."""
     with open(f"/proc/{pid}/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
+
+
+def heap_mib(pid):
+    """What of the Java heap is in use when all garbage is gone."""
+    jcmd = os.path.join(os.environ.get("JAVA_HOME", ""), "bin/jcmd") if "JAVA_HOME" in os.environ else "jcmd"
+    subprocess.run([jcmd, str(pid), "GC.run"], check=True, stdout=subprocess.DEVNULL)
+    info = subprocess.run([jcmd, str(pid), "GC.heap_info"], check=True, capture_output=True, text=True).stdout
+    return round(sum(int(used) for used in re.findall(r"generation +total \d+K, used (\d+)K", info)) / 1024)
 
 
 def descriptors(pid):

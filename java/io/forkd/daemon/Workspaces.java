@@ -267,8 +267,15 @@ final class Workspaces {
 
     private void finishDelete(Workspace workspace) {
         live(workspace).ifPresent(this::kill);
-        workspace.state().ifPresent(this::removeState);
+        workspace.state().or(() -> unknownState(workspace)).ifPresent(this::removeState);
         remove(workspace.name());
+    }
+
+    /** There is one that was not written down when the service was killed while it put the workspace to sleep. */
+    private Optional<SnapshotTag> unknownState(Workspace workspace) {
+        SnapshotTag tag = stateTag(workspace.name());
+        Optional<String> from = Provenance.of(engine.store().directory(tag)).map(Provenance::from);
+        return from.isPresent() && from.equals(workspace.sandbox()) ? Optional.of(tag) : Optional.empty();
     }
 
     private void removeState(SnapshotTag tag) {

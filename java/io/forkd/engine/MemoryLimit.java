@@ -47,7 +47,6 @@ final class MemoryLimit implements AutoCloseable {
         Files.writeString(ROOT.resolve("cgroup.subtree_control"), "+memory");
         Files.createDirectories(OURS);
         Files.writeString(OURS.resolve("cgroup.subtree_control"), "+memory");
-        sweep();
     }
 
     /** That of one process, which has ended. */

@@ -232,17 +232,24 @@ public final class Sandboxes {
     /** The network namespaces of those that live or are being made. */
     Set<String> namespaces() {
         Set<String> used = new HashSet<>();
-        for (Path directory : directories()) {
-            try {
-                if (Files.exists(Sandbox.namespace(directory)) && !(look(directory) instanceof Ended)) {
-                    used.add(Files.readString(Sandbox.namespace(directory)));
-                }
-            } catch (IOException e) {
-                // It ended meanwhile.
+        for (Found found : survey()) {
+            if (found instanceof Known known) {
+                known.sandbox().netns().ifPresent(used::add);
+            } else if (!(found instanceof Ended)) {
+                chosen(found.directory()).ifPresent(used::add);
             }
         }
-        known().forEach(sandbox -> sandbox.netns().ifPresent(used::add)); // those of earlier versions, too
         return used;
+    }
+
+    /** The namespace that one has been given which nothing else tells of. */
+    private static Optional<String> chosen(Path directory) {
+        try {
+            Path file = Sandbox.namespace(directory);
+            return Files.exists(file) ? Optional.of(Files.readString(file)) : Optional.empty();
+        } catch (IOException e) {
+            return Optional.empty(); // It ended meanwhile.
+        }
     }
 
     /** Those that use a snapshot: that were forked from it, or have their memory mapped from its files. */
