@@ -72,7 +72,7 @@ final class Servers implements SnapshotStore.Writers {
     /** What is found in a server's directory. */
     private sealed interface Seen {
         /** It can be used. */
-        record Answers(Lease lease) implements Seen {}
+        record Answers(RunningServer known, Lease lease) implements Seen {}
 
         /** It lives and cannot be talked to: it is stopped, or of another version, or its file is damaged. */
         record Silent(Path directory) implements Seen {}
@@ -109,7 +109,7 @@ final class Servers implements SnapshotStore.Writers {
                 .map(channel -> new Lease(channel, channel.of().base(), true));
         return kept.isPresent() || !(look(directory) instanceof Seen.Answers answers)
                 ? kept
-                : Optional.of(answers.lease());
+                : Optional.of(kept(answers));
     }
 
     /** Starts a server that is kept, unless somebody else was faster, or one that is stopped has the place. */
@@ -368,8 +368,12 @@ final class Servers implements SnapshotStore.Writers {
         }
     }
 
-    private ForkServer kept(RunningServer server, ForkServer attached) {
-        return channels.map(all -> all.opened(server, attached)).orElse(attached);
+    private Lease kept(Seen.Answers answers) {
+        Lease lease = answers.lease();
+        return new Lease(
+                channels.map(all -> all.opened(answers.known(), lease.server())).orElse(lease.server()),
+                lease.base(),
+                lease.kept());
     }
 
     /** Asked for once: what is unpacked is found by what the jar has. */
@@ -392,7 +396,7 @@ final class Servers implements SnapshotStore.Writers {
             ForkServer attached = vmm.attachServer(RuntimeDirectory.control(directory));
             if (server.isPresent()) {
                 return new Seen.Answers(
-                        new Lease(kept(server.get(), attached), server.get().base(), true));
+                        server.get(), new Lease(attached, server.get().base(), true));
             }
             attached.close();
             return new Seen.Silent(directory);

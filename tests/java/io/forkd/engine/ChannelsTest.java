@@ -1,0 +1,78 @@
+package io.forkd.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.forkd.ForkdException;
+import io.forkd.sandbox.Sandbox;
+import io.forkd.vmm.MemoryVmm.Fault;
+import io.forkd.vmm.MemoryVmm.Step;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** The channels to fork servers that a service keeps. */
+class ChannelsTest {
+    private World world;
+    private AutoCloseable following;
+
+    @BeforeEach
+    void follow() throws Exception {
+        world = new World();
+        following = world.engine.follow();
+        world.engine.snapshot(world.booting("base", false), World.call());
+        spawn();
+    }
+
+    @AfterEach
+    void end() throws Exception {
+        following.close();
+        world.close();
+    }
+
+    private Sandbox spawn() {
+        return world.engine.spawn(World.spawning("base", 1), World.call()).get(0);
+    }
+
+    private List<Step> steps(Runnable job) {
+        world.vmm.plan((number, step) -> Fault.NONE);
+        job.run();
+        return world.vmm.steps();
+    }
+
+    @Test
+    void one_is_used_again() {
+        spawn();
+        assertThat(steps(this::spawn)).contains(Step.FORK).doesNotContain(Step.ATTACH_SERVER);
+    }
+
+    @Test
+    void one_to_a_server_that_has_ended_is_not() {
+        spawn();
+        ServerInfo server = world.engine.servers().get(0);
+        world.vmm.killed(((ServerInfo.Answering) server).pid());
+        assertThat(steps(this::spawn)).contains(Step.SERVE);
+        assertThat(world.sandboxes()).hasSize(3);
+    }
+
+    @Test
+    void one_on_which_something_failed_is_not() {
+        spawn();
+        world.vmm.plan((number, step) -> step == Step.FORK ? new Fault.Fails(-110) : Fault.NONE);
+        assertThatThrownBy(this::spawn).isInstanceOf(ForkdException.class);
+        assertThat(steps(this::spawn)).contains(Step.ATTACH_SERVER, Step.FORK);
+    }
+
+    @Test
+    void none_keeps_a_server_from_ending_for_long() throws Exception {
+        spawn();
+        world.killAll();
+        long end = System.nanoTime() + 60_000_000_000L;
+        while (world.vmm.servers() > 0 && System.nanoTime() < end) {
+            Thread.sleep(100);
+            world.vmm.endIdleServers();
+        }
+        assertThat(world.vmm.servers()).isZero();
+    }
+}
