@@ -113,10 +113,10 @@ final class Chains {
             if (Files.exists(flat)) {
                 return flat;
             }
-            try (FileLock lock =
-                    FileLock.exclusive(head.directory().resolve(".flatten"), "the memory of " + head.tag(), call)) {
+            try (FileLock lock = FileLock.exclusive(
+                    head.directory().resolve(Snapshot.FLATTEN_LOCK), "the memory of " + head.tag(), call)) {
                 if (!Files.exists(flat)) {
-                    Path staged = head.directory().resolve("." + Snapshot.MEMORY_FLAT);
+                    Path staged = head.directory().resolve(Snapshot.STAGED_FLAT);
                     Files.deleteIfExists(staged);
                     List<Path> layers = new ArrayList<>();
                     int first = chain.size() - 1;

@@ -22,6 +22,11 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     /** The memory of a chain put together; can be made again at any time. */
     public static final String MEMORY_FLAT = "memory.flat";
 
+    /** The same while it is written, by who holds the lock. */
+    public static final String STAGED_FLAT = "." + MEMORY_FLAT;
+
+    public static final String FLATTEN_LOCK = ".flatten";
+
     /** What a child touches for its first answer; learnt by one, and can be learnt again at any time. */
     public static final String WORKING_SET = "working-set";
 

@@ -388,6 +388,11 @@ public final class SnapshotStore {
                                 || (name.startsWith(REPLACED) && !isAwaited(entry))
                                 || wasNeverBegun(entry))) {
                     found.add(entry);
+                } else if (!name.startsWith(".") && Trees.isOurs(entry)) {
+                    Path half = entry.resolve(Snapshot.STAGED_FLAT);
+                    if (Files.exists(half, LinkOption.NOFOLLOW_LINKS) && !FileLock.isHeld(flatten(half))) {
+                        found.add(half);
+                    }
                 }
             }
             return found;
@@ -413,6 +418,15 @@ public final class SnapshotStore {
     /** Removes one of {@link #leftovers}, or gives it its name back: then it is where this says. */
     public Optional<Path> setRight(Path leftover) throws IOException {
         String name = leftover.getFileName().toString();
+        if (name.equals(Snapshot.STAGED_FLAT)) {
+            // As large as a memory, and whoever made it may never come back.
+            try (FileLock alone = FileLock.tryExclusive(flatten(leftover)).orElse(null)) {
+                if (alone != null) {
+                    Files.deleteIfExists(leftover);
+                }
+            }
+            return Optional.empty();
+        }
         if (name.startsWith(STAGING)) {
             OwnedDirectory.removeAbandoned(leftover);
             return Optional.empty();
@@ -435,6 +449,10 @@ public final class SnapshotStore {
             Trees.delete(trash.get());
         }
         return home;
+    }
+
+    private static Path flatten(Path staged) {
+        return staged.resolveSibling(Snapshot.FLATTEN_LOCK);
     }
 
     /** Its folder; fails when there is no such snapshot, usable or not. */
