@@ -19,7 +19,7 @@ import java.util.Set;
  * JVM that is told nothing lets garbage pile up to a quarter of the machine: 3 GiB for 700 000 files.
  */
 final class BoundedHeap {
-    private static final Set<String> BUILDING = Set.of("from-image", "parent");
+    private static final Set<String> BUILDING = Set.of("from-image", "parent", "quickstart", "run");
     private static final String BOUND = "-Xmx320m";
     /** Tells the second JVM who started it. */
     private static final String STARTER = "forkd.starter";

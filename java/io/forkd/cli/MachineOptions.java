@@ -69,6 +69,10 @@ final class MachineOptions {
     @Option(names = "--keep-workdir", description = "Keep the parent's console in /tmp/forkd-parent-<tag>.")
     boolean keepWorkdir;
 
+    boolean isKernelNamed() {
+        return kernel.filter(path -> !path.toString().isEmpty()).isPresent();
+    }
+
     SnapshotRequest request(
             Shell shell,
             SnapshotTag tag,

@@ -70,6 +70,8 @@ public final class Main {
                         .addSubcommand("ls", new CacheCommand.Ls(shell))
                         .addSubcommand("prune", new CacheCommand.Prune(shell)));
         VERBS.put("daemon", DaemonCommand::new);
+        VERBS.put("doctor", DoctorCommand::new);
+        VERBS.put("quickstart", QuickstartCommand::new);
         VERBS.put("completion", CompletionCommand::new);
         VERBS.put("version", VersionCommand::new);
     }

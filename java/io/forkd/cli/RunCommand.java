@@ -85,7 +85,7 @@ final class RunCommand implements Callable<Integer> {
     }
 
     /** A disk has the name of one; a reference is no file, unless it says so: oci-archive:FILE. */
-    private static boolean isDisk(String image) {
+    static boolean isDisk(String image) {
         return image.matches(".*" + DISK) || Files.isRegularFile(Path.of(image));
     }
 

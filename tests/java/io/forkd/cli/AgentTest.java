@@ -10,6 +10,7 @@ import io.forkd.image.OciImage.Members;
 import io.forkd.image.OciImage.Packing;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
+import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -188,35 +189,46 @@ class AgentTest {
         assertThat(printed("eval", "--child", id, "6 * 7")).isEqualTo("42");
     }
 
+    /** For a verb that boots an image: the guest of our own, and a small disk. */
+    private static String[] booting(String verb, String image, String... more) {
+        List<String> arguments = new ArrayList<>(List.of(verb, "--image", image));
+        arguments.addAll(List.of("--cache", scratch.resolve("cache").toString(), "--size-mib", "64"));
+        arguments.addAll(List.of("--kernel", scratch.resolve("agent.elf").toString()));
+        arguments.addAll(List.of("--mem-size-mib", "64", "--vcpus", "1"));
+        arguments.addAll(List.of(more));
+        return arguments.toArray(String[]::new);
+    }
+
+    private static String image(String name) throws IOException {
+        return new OciImage(Files.createDirectory(scratch.resolve(name)))
+                .layer(Packing.GZIP, new Members().file("etc/name", name))
+                .write();
+    }
+
     @Test
     void run_takes_a_container_image_or_a_disk() throws Exception {
-        String reference = new OciImage(Files.createDirectory(scratch.resolve("image")))
-                .layer(Packing.GZIP, new Members().file("etc/name", "small"))
-                .write();
-        Path cache = scratch.resolve("cache");
+        String reference = image("small");
         for (String image :
                 List.of(reference, reference, scratch.resolve("disk.ext4").toString())) {
-            assertThat(printed(
-                            "run",
-                            "--image",
-                            image,
-                            "--cache",
-                            cache.toString(),
-                            "--size-mib",
-                            "64",
-                            "--kernel",
-                            scratch.resolve("agent.elf").toString(),
-                            "--mem-size-mib",
-                            "64",
-                            "--vcpus",
-                            "1",
-                            "--",
-                            "echo",
-                            "hello"))
-                    .isEqualTo("hello");
+            assertThat(printed(booting("run", image, "--", "echo", "hello"))).isEqualTo("hello");
         }
         assertThat(printed("images")).contains(RunCommand.tag(reference).value(), "run-disk");
-        assertThat(printed("cache", "ls", "--cache", cache.toString())).contains(reference);
+        assertThat(printed("cache", "ls", "--cache", scratch.resolve("cache").toString()))
+                .contains(reference);
+    }
+
+    @Test
+    void quickstart_makes_its_snapshot_once_and_forks() throws Exception {
+        String reference = image("first");
+        assertThat(printed(booting("quickstart", reference, "-n", "2"))).contains("2 / 2 children alive");
+        assertThat(err.toString(StandardCharsets.UTF_8))
+                .contains("tag:      quickstart")
+                .contains("Go on: forkd fork --tag quickstart");
+        assertThat(printed(booting("quickstart", "not/there", "-n", "1", "--json"))
+                        .lines())
+                .allMatch(line ->
+                        Json.parse(line.getBytes(StandardCharsets.UTF_8)).has("event"));
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("The snapshot 'quickstart' is there");
     }
 
     /** Words by white space, but for what is in quotes. */

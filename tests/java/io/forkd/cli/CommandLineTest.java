@@ -72,6 +72,8 @@ class CommandLineTest {
                 "snapshot-diff",
                 "snapshot-compact",
                 "workspace",
+                "doctor",
+                "quickstart",
                 "daemon",
                 "where",
                 "cleanup",
@@ -152,6 +154,7 @@ class CommandLineTest {
                 "bench fork --rounds 0                  | 2 | --rounds 0 is out of range",
                 "bench fork                             | 1 | there is no snapshot to measure",
                 "bench restore --tag x                  | 1 | there is no snapshot 'x'",
+                "quickstart -n 0                        | 2 | -n 0 is out of range",
                 "completion fish                        | 2 | fish",
             })
     void failure_has_its_status_and_says_why(String line, int status, String message) {
