@@ -9,6 +9,9 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.Future;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
@@ -40,7 +43,7 @@ public final class Call implements Progress, Waiter {
             hooks.forEach(Runnable::run);
             hooks.clear();
         }
-        ProcessHandle.of(process.get()).ifPresent(ProcessHandle::destroyForcibly);
+        kill(process.get());
     }
 
     /** Has {@code hook} run, once, when it is cancelled; at once when it is. */
@@ -58,7 +61,10 @@ public final class Call implements Progress, Waiter {
         return cancelled.get();
     }
 
-    /** Does what may wait for long, for a guest for example: a cancellation interrupts this thread meanwhile. */
+    /**
+     * Does what may wait for long, for a guest for example: a cancellation interrupts this thread meanwhile, and so does
+     * the end of its time.
+     */
     public <T> T interruptibly(Supplier<T> job) {
         Thread thread = Thread.currentThread();
         synchronized (interruptible) {
@@ -66,16 +72,82 @@ public final class Call implements Progress, Waiter {
             interruptible.add(thread);
         }
         try {
-            return job.get();
+            return inTime(job, thread::interrupt);
         } finally {
             synchronized (interruptible) {
                 interruptible.remove(thread);
                 // What is left to do must not be interrupted.
-                if (cancelled.get()) {
+                if (cancelled.get() || isLate()) {
                     Thread.interrupted();
                 }
             }
         }
+    }
+
+    /** Does what returns when that process ends, a native call for example: a cancellation kills it meanwhile. */
+    void blockedBy(long pid, Runnable job) {
+        try {
+            process.set(pid);
+            check();
+            inTime(
+                    () -> {
+                        job.run();
+                        return true;
+                    },
+                    () -> kill(pid));
+        } catch (ForkdException e) {
+            check();
+            throw e;
+        } finally {
+            process.set(0);
+        }
+        check();
+    }
+
+    /** Does the job, and what ends it when its time is over. */
+    private <T> T inTime(Supplier<T> job, Runnable end) {
+        if (limit.isEmpty()) {
+            return job.get();
+        }
+        AtomicBoolean done = new AtomicBoolean();
+        Future<?> expiry = Timer.INSTANCE.schedule(
+                () -> {
+                    synchronized (done) {
+                        if (!done.get()) {
+                            end.run();
+                        }
+                    }
+                },
+                limit.get().toNanos() - (System.nanoTime() - started) + 1,
+                TimeUnit.NANOSECONDS);
+        try {
+            return job.get();
+        } catch (ForkdException e) {
+            requireTime();
+            throw e;
+        } finally {
+            synchronized (done) {
+                done.set(true);
+            }
+            expiry.cancel(false);
+        }
+    }
+
+    /** One thread for all, which is there when one is to be told the time. */
+    private static final class Timer {
+        private static final ScheduledThreadPoolExecutor INSTANCE = new ScheduledThreadPoolExecutor(1, job -> {
+            Thread thread = new Thread(job, "limits");
+            thread.setDaemon(true);
+            return thread;
+        });
+
+        static {
+            INSTANCE.setRemoveOnCancelPolicy(true);
+        }
+    }
+
+    private static void kill(long pid) {
+        ProcessHandle.of(pid).ifPresent(ProcessHandle::destroyForcibly);
     }
 
     /** Throws when nobody waits for the operation any more, or it has taken longer than it may. */
@@ -84,16 +156,19 @@ public final class Call implements Progress, Waiter {
         if (cancelled.get()) {
             throw new ForkdException(Kind.FAILED, "interrupted");
         }
-        if (limit.isPresent() && System.nanoTime() - started > limit.get().toNanos()) {
+        requireTime();
+    }
+
+    private void requireTime() {
+        if (isLate()) {
             throw new ForkdException(
-                    Kind.FAILED, "it took longer than " + limit.get().toSeconds() + " s");
+                    Kind.FAILED,
+                    "it took longer than " + limit.orElse(Duration.ZERO).toSeconds() + " s");
         }
     }
 
-    /** Names the process whose end makes a native call return; 0 for none. */
-    void blockedBy(long pid) {
-        process.set(pid);
-        check();
+    private boolean isLate() {
+        return limit.isPresent() && System.nanoTime() - started > limit.get().toNanos();
     }
 
     @Override

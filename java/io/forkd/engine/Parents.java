@@ -123,12 +123,7 @@ final class Parents {
 
             call.step("writing " + request.memoryMib() + " MiB of memory");
             try (OwnedDirectory staged = store.stage(request.tag())) {
-                call.blockedBy(ready.pid());
-                try {
-                    vm.snapshot(staged.path());
-                } finally {
-                    call.blockedBy(0);
-                }
+                call.blockedBy(ready.pid(), () -> vm.snapshot(staged.path()));
                 Path directory = store.directory(request.tag());
                 Manifest manifest = new Manifest(
                         directory.resolve(Snapshot.VMSTATE),
