@@ -11,6 +11,7 @@ import io.forkd.files.Trees;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.SnapshotTag;
+import io.forkd.snapshot.Volume;
 import io.forkd.vmm.MemoryVmm;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -78,6 +79,10 @@ final class World implements AutoCloseable {
     }
 
     SnapshotRequest booting(String tag, boolean replace) {
+        return booting(tag, replace, List.of());
+    }
+
+    SnapshotRequest booting(String tag, boolean replace, List<Volume> volumes) {
         return new SnapshotRequest(
                 tag(tag),
                 new GuestKernel(kernel, Optional.empty()),
@@ -86,7 +91,7 @@ final class World implements AutoCloseable {
                 Optional.empty(),
                 1,
                 1,
-                List.of(),
+                volumes,
                 VolumeConflict.FAIL,
                 Optional.empty(),
                 Duration.ofSeconds(60),
