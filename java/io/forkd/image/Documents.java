@@ -6,9 +6,7 @@ import io.forkd.Json;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.regex.Pattern;
-import java.util.stream.Collectors;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 
@@ -150,29 +148,5 @@ final class Documents {
             found.add(element.asString(""));
         }
         return found;
-    }
-
-    /** The manifest for a platform, the first of those that fit best. Entries that say no platform are for every one. */
-    static Descriptor choose(List<Descriptor> offered, Platform wanted, String what) {
-        Optional<Descriptor> best = Optional.empty();
-        int bestFit = -2;
-        for (Descriptor entry : offered) {
-            OptionalInt fit = entry.platform().map(wanted::fit).orElse(OptionalInt.of(-1));
-            if (fit.isPresent() && fit.getAsInt() > bestFit) {
-                best = Optional.of(entry);
-                bestFit = fit.getAsInt();
-            }
-        }
-        return best.orElseThrow(() -> new ForkdException(
-                Kind.NOT_FOUND,
-                what + " is not there for " + wanted,
-                "It is there for "
-                        + offered.stream()
-                                .flatMap(entry -> entry.platform().stream())
-                                .map(Platform::toString)
-                                .filter(name -> !name.startsWith("unknown/"))
-                                .distinct()
-                                .collect(Collectors.joining(", "))
-                        + "; choose with --platform."));
     }
 }

@@ -59,11 +59,6 @@ public sealed interface ImageReference {
             return new InRegistry(registry, repository, tag, digest);
         }
 
-        /** What the registry is asked for. */
-        String selector() {
-            return digest.map(Digest::toString).orElse(tag);
-        }
-
         /** Whether the registry is on this machine. */
         boolean isLoopback() {
             return registry.matches("(localhost|127(\\.[0-9]+){3}|\\[::1])(:[0-9]+)?");
