@@ -108,12 +108,15 @@ class ServiceTest(unittest.TestCase):
             urllib.request.urlopen(url + "/version", timeout=60).close()
 
     def test_rust_log_sets_what_is_logged(self):
-        process = self.start("--bind", "127.0.0.1:0", RUST_LOG="warn,forkd_controller=debug")
-        controller = forkd.Controller(self.url(process), token="")
-        for sandbox in controller.spawn_sandboxes(os.environ["FORKD_TAG"]):
-            controller.kill_sandbox(sandbox["id"])
-        self.assertEqual(self.stopped(process), 0)
-        self.assertIn("starting the fork server", process.stderr.read())
+        for setting, logged in (("warn,forkd_controller=debug", True), ("debug", True), ("debug,forkd=info", False)):
+            with self.subTest(setting):
+                process = self.start("--bind", "127.0.0.1:0", RUST_LOG=setting)
+                controller = forkd.Controller(self.url(process), token="")
+                for sandbox in controller.spawn_sandboxes(os.environ["FORKD_TAG"]):
+                    controller.kill_sandbox(sandbox["id"])
+                self.assertEqual(self.stopped(process), 0)
+                line = r"(?m)^[0-9-]+T[0-9:.]+\S* .* DEBUG .*forking 1 sandboxes$"
+                (self.assertRegex if logged else self.assertNotRegex)(process.stderr.read(), line)
 
     def test_a_stop_lets_calls_end(self):
         process = self.start("--bind", "127.0.0.1:0")

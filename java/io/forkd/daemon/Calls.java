@@ -10,7 +10,7 @@ import org.slf4j.LoggerFactory;
 
 /** Operations of the engine on behalf of requests. */
 final class Calls {
-    private static final Logger LOG = LoggerFactory.getLogger("io.forkd.daemon");
+    private static final Logger LOG = LoggerFactory.getLogger("forkd.daemon");
 
     /** Nobody watches; what the user should know is in the log. */
     private static final Progress QUIET = new Progress() {

@@ -79,9 +79,11 @@ final class AuditLog implements AutoCloseable {
             // What comes next must not continue half a line.
             torn |= line.position() > 0;
             if (!failing) {
-                Diagnostics.LOG.error(
-                        "{}",
-                        ForkdException.of("write the audit log " + file, e).sentence());
+                Diagnostics.log()
+                        .error(
+                                "{}",
+                                ForkdException.of("write the audit log " + file, e)
+                                        .sentence());
             }
             failing = true;
         }

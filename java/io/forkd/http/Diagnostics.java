@@ -9,11 +9,18 @@ import org.slf4j.LoggerFactory;
 
 /** The diagnostics log: lines on standard error, for whoever runs the daemon. */
 public final class Diagnostics {
-    static final Logger LOG = LoggerFactory.getLogger("forkd.http");
-
     private static final List<String> LEVELS = List.of("trace", "debug", "info", "warn", "error", "off");
 
+    /** Made at its first use, when the settings are there: they are read once. */
+    private static final class Log {
+        static final Logger HTTP = LoggerFactory.getLogger("forkd.http");
+    }
+
     private Diagnostics() {}
+
+    static Logger log() {
+        return Log.HTTP;
+    }
 
     /**
      * Sets what is logged, from {@code FORKD_LOG} or else {@code RUST_LOG}: a level, or a list as in {@code

@@ -254,7 +254,7 @@ final class Dispatcher extends Abstract.NonBlocking {
                 return answer(failures.apply(known));
             }
             String id = HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextInt());
-            Diagnostics.LOG.error("fault {} in {} {}", id, request.getMethod(), path, failure);
+            Diagnostics.log().error("fault {} in {} {}", id, request.getMethod(), path, failure);
             return Response.error(500, "a fault of the daemon; its log has it under " + id);
         }
 
@@ -271,7 +271,7 @@ final class Dispatcher extends Abstract.NonBlocking {
             } catch (Throwable failure) {
                 // Half an answer cannot be taken back: the connection is closed, so that it is not taken for a whole.
                 if (response.isCommitted()) {
-                    Diagnostics.LOG.debug("the answer to {} {} was cut", request.getMethod(), path, failure);
+                    Diagnostics.log().debug("the answer to {} {} was cut", request.getMethod(), path, failure);
                     end();
                     callback.failed(failure);
                 } else {

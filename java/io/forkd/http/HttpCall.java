@@ -172,7 +172,7 @@ public final class HttpCall {
             try {
                 hook.run();
             } catch (RuntimeException e) {
-                Diagnostics.LOG.error("a call could not be cancelled", e);
+                Diagnostics.log().error("a call could not be cancelled", e);
             }
         }
     }

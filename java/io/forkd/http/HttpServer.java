@@ -211,7 +211,7 @@ public final class HttpServer {
         try {
             part.run();
         } catch (ForkdException e) {
-            Diagnostics.LOG.error("{}; what was used before stays in use", e.sentence());
+            Diagnostics.log().error("{}; what was used before stays in use", e.sentence());
             failed.add(e);
         }
     }
@@ -254,7 +254,7 @@ public final class HttpServer {
                     channel.close();
                 }
             } catch (IOException e) {
-                Diagnostics.LOG.warn("cannot close {}", listener, e);
+                Diagnostics.log().warn("cannot close {}", listener, e);
             }
         }
     }
@@ -264,7 +264,7 @@ public final class HttpServer {
         try {
             server.stop();
         } catch (Exception e) {
-            Diagnostics.LOG.warn("the server did not stop cleanly", e);
+            Diagnostics.log().warn("the server did not stop cleanly", e);
         }
         dispatcher.close();
         audit.ifPresent(AuditLog::close);
