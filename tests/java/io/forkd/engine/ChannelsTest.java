@@ -8,6 +8,7 @@ import io.forkd.sandbox.Sandbox;
 import io.forkd.vmm.MemoryVmm.Fault;
 import io.forkd.vmm.MemoryVmm.Step;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -48,10 +49,14 @@ class ChannelsTest {
     }
 
     @Test
-    void one_to_a_server_that_has_ended_is_not() {
+    void one_to_a_server_that_has_ended_is_not() throws Exception {
         spawn();
-        ServerInfo server = world.engine.servers().get(0);
-        world.vmm.killed(((ServerInfo.Answering) server).pid());
+        int pid = ((ServerInfo.Answering) world.engine.servers().get(0)).pid();
+        Optional<ProcessHandle> process = ProcessHandle.of(pid);
+        world.vmm.killed(pid);
+        if (process.isPresent()) {
+            process.get().onExit().get();
+        }
         assertThat(steps(this::spawn)).contains(Step.SERVE);
         assertThat(world.sandboxes()).hasSize(3);
     }
