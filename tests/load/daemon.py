@@ -78,6 +78,7 @@ class Daemon:
 
     def __init__(self, environment=None):
         base = "/dev/shm" if os.path.isdir("/dev/shm") else None
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and clean up
         self.work = tempfile.mkdtemp(prefix="forkd-load-")
         self.run = tempfile.mkdtemp(prefix="forkd-run-", dir=base)
         self.environment = dict(
