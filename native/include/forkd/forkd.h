@@ -404,6 +404,14 @@ int forkd_memory_flatten(const char *base_path, const char *const *layer_paths, 
  * -EBUSY a VM writes to the image. */
 int forkd_disk_flatten(const struct forkd_disk *disk, const char *out_path, struct forkd_error *err);
 
+/*
+ * Have the calling thread, and no other, make its sockets in a network namespace, such as /var/run/netns/x,
+ * from now on: the agent of a guest whose tap device is in there is reached over TCP from there alone. There
+ * is no way back, so it is for a thread that ends soon. Errors: -ENOENT; -EPERM only root may; -EINVAL it is
+ * no network namespace.
+ */
+int forkd_netns_enter(const char *path, struct forkd_error *err);
+
 /* The library's version, as "MAJOR.MINOR.PATCH". */
 const char *forkd_version(void);
 

@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.agent.Agent;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.engine.NamespaceAgent;
 import io.forkd.sandbox.Sandbox;
 import java.util.Optional;
 import java.util.function.IntSupplier;
@@ -27,7 +28,8 @@ final class TargetOptions {
         @Option(
                 names = "--child",
                 paramLabel = "NAME",
-                description = "A running child by its name, which forkd fork prints, or a sandbox by its id.")
+                description = "A running child by its name, which forkd fork prints, a sandbox by its id, or a network"
+                        + " namespace by its name in /var/run/netns: its guest is asked over TCP, which needs root.")
         Optional<String> child = Optional.empty();
     }
 
@@ -38,9 +40,20 @@ final class TargetOptions {
         if (choice.child.isEmpty()) {
             return new AgentClient(address());
         }
-        return isRemote(shell)
-                ? remote.backend(shell).agent(choice.child.get())
-                : new FolderBackend(shell).agent(choice.child.get());
+        String name = choice.child.get();
+        return isRemote(shell) ? remote.backend(shell).agent(name) : here(shell, name);
+    }
+
+    /** Whoever is called so, else who has the usual address in the network namespace of that name. */
+    private Agent here(Shell shell, String name) {
+        try {
+            return new FolderBackend(shell).agent(name);
+        } catch (ForkdException e) {
+            if (e.kind() != Kind.NOT_FOUND) {
+                throw e;
+            }
+            return NamespaceAgent.in(name, new AgentClient(address())).orElseThrow(() -> e);
+        }
     }
 
     /** Sandboxes are a daemon's; children of a fork, and what has an address, are asked by whoever has reach of them. */

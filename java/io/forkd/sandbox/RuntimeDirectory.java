@@ -251,8 +251,8 @@ public final class RuntimeDirectory {
             throw new ForkdException(
                     Kind.NOT_FOUND,
                     "no running child or sandbox is called '" + name + "' (looked in " + root + ")",
-                    "forkd fork prints the names of its children, forkd ls lists sandboxes. Children in a network namespace of their own are"
-                            + " found by their name, too; namespaces themselves are not looked up.");
+                    "forkd fork prints the names of its children, forkd ls lists sandboxes,"
+                            + " and ip netns list network namespaces, which --child takes, too.");
         }
         if (found.size() > 1) {
             throw new ForkdException(

@@ -3,16 +3,25 @@ package io.forkd.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.forkd.Json;
+import io.forkd.agent.AgentAddress;
 import io.forkd.engine.AgentSnapshot;
 import io.forkd.engine.Engine;
 import io.forkd.image.OciImage;
 import io.forkd.image.OciImage.Members;
 import io.forkd.image.OciImage.Packing;
+import io.forkd.vmm.NetworkNamespace;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
+import java.io.UncheckedIOException;
+import java.net.InetSocketAddress;
+import java.net.UnixDomainSocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.channels.Channels;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,6 +29,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
@@ -229,6 +239,82 @@ class AgentTest {
                 .allMatch(line ->
                         Json.parse(line.getBytes(StandardCharsets.UTF_8)).has("event"));
         assertThat(err.toString(StandardCharsets.UTF_8)).contains("The snapshot 'quickstart' is there");
+    }
+
+    /** A guest's agent, on the address that it has in a namespace: what comes there is passed on to a sandbox's. */
+    private static final class InNamespace implements AutoCloseable {
+        private final String name = "forkd-test-" + ProcessHandle.current().pid();
+        private final ServerSocketChannel server;
+
+        InNamespace(Path vsock) throws Exception {
+            ip("netns", "add", name);
+            ip("-n", name, "link", "set", "lo", "up");
+            ip("-n", name, "addr", "add", "10.42.0.2/24", "dev", "lo");
+            server = CompletableFuture.supplyAsync(this::listen, job -> new Thread(job).start())
+                    .get();
+            Thread thread = new Thread(() -> serve(vsock));
+            thread.setDaemon(true);
+            thread.start();
+        }
+
+        private ServerSocketChannel listen() {
+            NetworkNamespace.enter(Path.of("/var/run/netns", name));
+            try {
+                return ServerSocketChannel.open().bind(new InetSocketAddress("10.42.0.2", AgentAddress.PORT));
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        }
+
+        private void serve(Path vsock) {
+            while (true) {
+                try (SocketChannel client = server.accept();
+                        SocketChannel agent = SocketChannel.open(UnixDomainSocketAddress.of(vsock))) {
+                    agent.write(ByteBuffer.wrap("CONNECT 8888\n".getBytes(StandardCharsets.UTF_8)));
+                    InputStream answers = Channels.newInputStream(agent);
+                    while (answers.read() != '\n') {
+                        // "OK ..."
+                    }
+                    Channels.newInputStream(client).transferTo(Channels.newOutputStream(agent));
+                    agent.shutdownOutput();
+                    answers.transferTo(Channels.newOutputStream(client));
+                } catch (IOException e) {
+                    return; // It was closed.
+                }
+            }
+        }
+
+        private static void ip(String... arguments) throws Exception {
+            List<String> command = new ArrayList<>(List.of("ip"));
+            command.addAll(List.of(arguments));
+            Process process =
+                    new ProcessBuilder(command).redirectErrorStream(true).start();
+            String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            assertThat(process.waitFor()).as(said).isZero();
+        }
+
+        @Override
+        public void close() throws Exception {
+            server.close();
+            ip("netns", "del", name);
+        }
+    }
+
+    @Test
+    void child_may_be_the_guest_of_a_network_namespace() throws Exception {
+        String id = spawn(1).get(0);
+        Path vsock = scratch.resolve("forkd/sandboxes").resolve(id).resolve("agent.vsock");
+        try (InNamespace namespace = new InNamespace(vsock)) {
+            assertThat(printed("exec", "--child", namespace.name, "--", "echo", "from", "inside"))
+                    .isEqualTo("from inside");
+            assertThat(run("exec", "--child", namespace.name, "--", "sh", "-c", "exit 7"))
+                    .isEqualTo(7);
+            assertThat(printed("eval", "--child", namespace.name, "6 * 7")).isEqualTo("42");
+            assertThat(printed("ping", "--child", namespace.name)).contains("\"pong\" : true");
+        }
+        assertThat(run("ping", "--child", "forkd-test-none")).isEqualTo(1);
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("no running child or sandbox", "ip netns list");
+        assertThat(run("ping", "--child", "../netns")).isEqualTo(1);
     }
 
     /** Words by white space, but for what is in quotes. */
