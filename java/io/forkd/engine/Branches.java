@@ -79,7 +79,16 @@ final class Branches {
                 Made made = withoutVolumes(
                         sandbox,
                         source,
-                        volumes -> make(vm, tag, source, volumes, parent, sandbox.base(), request.replace(), call),
+                        volumes -> make(
+                                vm,
+                                tag,
+                                Optional.of(sandbox.id()),
+                                source,
+                                volumes,
+                                parent,
+                                sandbox.base(),
+                                request.replace(),
+                                call),
                         call)) {
             if (request.counted()) {
                 sandboxes.countBranch(sandbox, made.directory());
@@ -191,6 +200,7 @@ final class Branches {
             try (Made made = make(
                     children.first(),
                     request.tag(),
+                    Optional.empty(),
                     from.manifest(),
                     gone(source.written(), unmounted),
                     Optional.of(parent),
@@ -258,6 +268,7 @@ final class Branches {
     private Made make(
             Vm vm,
             SnapshotTag tag,
+            Optional<String> from,
             Manifest source,
             Volumes volumes,
             Optional<Parent> parent,
@@ -279,6 +290,8 @@ final class Branches {
                 source.rest());
         try (OwnedDirectory staged = store.stage(tag)) {
             byte[] known = workingSets.of(base); // before its place is taken: it may be what this replaces
+            // Before it has its name: whoever dies from then on has told whose it is.
+            from.ifPresent(id -> new Provenance(id, Optional.empty()).note(staged.path()));
             store.register(staged, tag, manifest, replace);
             WorkingSets.put(known, directory);
             // What has to be on the disk is: the guest is without its volumes for as short as it can be.

@@ -18,11 +18,12 @@ import tools.jackson.databind.node.ObjectNode;
  * depends on it, and one that is lost is lost.
  *
  * @param from the sandbox that it is a branch of, or {@code compact:TAG}
- * @param pause how long that sandbox stood still
+ * @param pause how long that sandbox stood still; not known before the branch is made
  * @param difference what it differs by from what the sandbox was forked from, when that was asked for
  */
 public record Provenance(String from, Optional<Duration> pause, Optional<Difference> difference) {
-    private static final String FILE = ".provenance";
+    static final String FILE = ".provenance";
+    static final String STAGED = FILE + ".new";
 
     /**
      * What a layer of it comes to.
@@ -49,7 +50,7 @@ public record Provenance(String from, Optional<Duration> pause, Optional<Differe
                 .put("time_us", micros(measured.time()))
                 .put("physical", measured.physical())
                 .put("logical", measured.logical()));
-        Path staged = directory.resolve(FILE + ".new");
+        Path staged = directory.resolve(STAGED);
         try {
             Files.deleteIfExists(staged);
             Files.write(staged, Json.bytes(node));

@@ -34,8 +34,13 @@ public final class SnapshotStore {
     private static final String REPLACED = ".replaced-";
 
     /** All that a branch has before its guest is asked. */
-    private static final Set<String> REGISTERED =
-            Set.of(Snapshot.MANIFEST, "." + Snapshot.MANIFEST, Snapshot.WORKING_SET, OwnedDirectory.LOCK);
+    private static final Set<String> REGISTERED = Set.of(
+            Snapshot.MANIFEST,
+            "." + Snapshot.MANIFEST,
+            Snapshot.WORKING_SET,
+            OwnedDirectory.LOCK,
+            Provenance.FILE,
+            Provenance.STAGED);
 
     private final Path root;
     private final Writers writers;
@@ -508,6 +513,7 @@ public final class SnapshotStore {
             return false;
         }
         return Trees.list(directory).stream().allMatch(file -> REGISTERED.contains(String.valueOf(file.getFileName())))
+                && Provenance.of(directory).flatMap(Provenance::pause).isEmpty()
                 && known(directory).equals(Optional.of(State.FAILED));
     }
 
