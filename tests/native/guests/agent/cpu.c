@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cpu.h"
 
-#include "../access.h"
+#include "../interrupts.h"
 
 #include <stdbool.h>
 
-/* Intel SDM 3A, 11; the places are platform.h's. */
-#define IOAPIC 0xfec00000u
-#define IOAPIC_DATA 0x10u
-#define IOAPIC_ENTRY(gsi) (0x10u + 2 * (gsi))
-#define LAPIC 0xfee00000u
-#define LAPIC_EOI 0x0b0u
-#define LAPIC_SPURIOUS 0x0f0u
+/* Intel SDM 3A, 11. */
 #define LAPIC_TIMER 0x320u
 #define LAPIC_INITIAL 0x380u
 #define LAPIC_CURRENT 0x390u
@@ -19,8 +13,6 @@
 #define DIVIDE_BY_1 0xbu
 #define DIVIDE_BY_128 0xau
 #define MASKED 0x10000u
-#define DEVICE_VECTOR 0x40u
-#define TIMER_VECTOR 0x41u
 
 /* KVM's timer of the LAPIC counts nanoseconds (APIC_BUS_CYCLE_NS). */
 #define TIMER_PER_MS 1000000u
@@ -32,35 +24,6 @@
 
 static uint32_t khz;
 static bool timer_set;
-
-/* The handler goes back without iret, which emulators of protected mode may lack: interrupts are off again,
- * and of the registers it uses only what cpu_wait gives away. */
-void handler(void);
-__asm__(".text\n"
-        "handler:\n"
-        "movl (%esp), %eax\n"
-        "addl $12, %esp\n"
-        "jmp *%eax\n");
-
-struct table {
-    uint16_t limit;
-    uint32_t address;
-} __attribute__((packed));
-
-static void set_gates(void)
-{
-    static const uint64_t segments[] = {0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
-    static uint64_t gates[TIMER_VECTOR + 1];
-    uint32_t address = (uint32_t)(uintptr_t)handler;
-    gates[DEVICE_VECTOR] = (uint64_t)(address >> 16) << 48 | 0x8e0000080000 | (address & 0xffff);
-    gates[TIMER_VECTOR] = gates[DEVICE_VECTOR];
-    struct table gdt = {sizeof segments - 1, (uint32_t)(uintptr_t)segments};
-    struct table idt = {sizeof gates - 1, (uint32_t)(uintptr_t)gates};
-    __asm__ volatile("lgdt %0\n lidt %1\n ljmp $8, $1f\n 1:\n mov %2, %%ds\n mov %2, %%es\n mov %2, %%ss\n"
-                     :
-                     : "m"(gdt), "m"(idt), "r"(16)
-                     : "memory");
-}
 
 static void measure_rate(void)
 {
@@ -76,12 +39,7 @@ static void measure_rate(void)
 
 void cpu_start(uint32_t gsi)
 {
-    set_gates();
-    *at(LAPIC + LAPIC_SPURIOUS) = 0x1ff;
-    *at(IOAPIC) = IOAPIC_ENTRY(gsi) + 1;
-    *at(IOAPIC + IOAPIC_DATA) = 0;
-    *at(IOAPIC) = IOAPIC_ENTRY(gsi);
-    *at(IOAPIC + IOAPIC_DATA) = DEVICE_VECTOR; /* fixed, edge, to the first CPU */
+    interrupts_start(gsi);
     measure_rate();
     *at(LAPIC + LAPIC_DIVIDE) = DIVIDE_BY_128;
     *at(LAPIC + LAPIC_TIMER) = TIMER_VECTOR;

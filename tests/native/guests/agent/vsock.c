@@ -5,12 +5,8 @@
 
 #define QUEUE_SIZE 64u
 #include "../virtio.h"
+#include "../vsock_packet.h"
 
-#define VSOCK 19u
-#define RX 0u
-#define TX 1u
-#define EVENT 2u
-#define GSI(slot) (16u + (slot))
 #define NO_INTERRUPT 1u
 
 /* Fewer than the queue has places for: each is a page that a child comes to own. */
@@ -27,22 +23,7 @@
 #define GUEST_CID 3u
 #define FIRST_PORT 1024u
 
-enum { REQUEST = 1, RESPONSE, RESET, SHUTDOWN, DATA, CREDIT_UPDATE, CREDIT_REQUEST };
 enum { SHUTDOWN_RECEIVE = 1, SHUTDOWN_SEND = 2 };
-
-/* virtio 1.2, 5.10.6: struct virtio_vsock_hdr. */
-struct header {
-    uint32_t src_cid[2];
-    uint32_t dst_cid[2];
-    uint32_t src_port;
-    uint32_t dst_port;
-    uint32_t length;
-    uint16_t type;
-    uint16_t op;
-    uint32_t flags;
-    uint32_t buffer_size;
-    uint32_t forwarded;
-};
 
 static struct vsock_connection connections[VSOCK_CONNECTIONS];
 static uint32_t connections_used; /* none beyond these is */
