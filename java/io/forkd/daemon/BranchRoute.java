@@ -10,8 +10,6 @@ import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
-import io.forkd.sandbox.Found;
-import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Provenance.Difference;
 import io.forkd.snapshot.Snapshot;
@@ -71,7 +69,7 @@ final class BranchRoute {
             if (Files.exists(engine.store().directory(tag).resolve(Snapshot.VMSTATE))) {
                 throw new HttpFailure(409, "snapshot " + tag + " exists");
             }
-            Sandbox sandbox = sandbox(id);
+            Sandbox sandbox = SandboxLookup.running(engine, id);
             String source = sandbox.snapshot().tag();
             if (parent.isPresent() && !parent.get().equals(source)) {
                 throw new HttpFailure(
@@ -101,20 +99,6 @@ final class BranchRoute {
             throw new HttpFailure(400, "measure_diff, diff and live exclude each other");
         }
         return isDiff ? Mode.DIFF : isLive ? Mode.LIVE : Mode.FULL;
-    }
-
-    private Sandbox sandbox(String id) {
-        Found found;
-        try {
-            found = engine.sandboxes().findAny(id);
-        } catch (ForkdException e) {
-            throw new HttpFailure(
-                    e.kind() == ForkdException.Kind.NOT_FOUND ? 404 : 500, "sandbox " + id + " not found");
-        }
-        if (found instanceof Running running) {
-            return running.sandbox();
-        }
-        throw new HttpFailure(500, "sandbox " + id + " does not answer");
     }
 
     /** What a branch that keeps differences only would have been, which is made and removed. */

@@ -137,35 +137,21 @@ final class SandboxRoutes {
     }
 
     private Found found(HttpCall http) {
-        String id = http.parameter("id");
-        try {
-            return engine.sandboxes().findAny(id);
-        } catch (ForkdException e) {
-            throw e.kind() == ForkdException.Kind.NOT_FOUND
-                    ? new HttpFailure(404, "sandbox " + id + " not found")
-                    : Failures.answer(e);
-        }
+        return SandboxLookup.find(engine, http.parameter("id"));
     }
 
     private Response delete(HttpCall http) {
         Found found = found(http);
         timed("kill", () -> {
-            engine.sandboxes()
-                    .kill(List.of(found), Calls.toTheEnd())
-                    .forEach(failed -> failed.ifPresent(e -> {
-                        throw e;
-                    }));
+            SandboxLookup.end(engine, found);
             return true;
         });
         return Response.empty(204);
     }
 
     private AgentClient agent(HttpCall http) {
-        Found found = found(http);
-        if (!(found instanceof Running running)) {
-            throw new HttpFailure(500, "sandbox " + found.id() + " does not answer");
-        }
-        return new AgentClient(new AgentAddress.Vsock(running.sandbox().vsock()));
+        return new AgentClient(new AgentAddress.Vsock(
+                SandboxLookup.running(engine, http.parameter("id")).vsock()));
     }
 
     private Response ping(HttpCall http) {

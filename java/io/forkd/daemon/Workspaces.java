@@ -188,17 +188,9 @@ final class Workspaces {
         try {
             return put(workspace);
         } catch (RuntimeException e) {
-            kill(engine.sandboxes().findAny(sandbox));
+            SandboxLookup.end(engine, engine.sandboxes().findAny(sandbox));
             throw e;
         }
-    }
-
-    private void kill(Found found) {
-        engine.sandboxes()
-                .kill(List.of(found), Calls.toTheEnd())
-                .forEach(failed -> failed.ifPresent(e -> {
-                    throw e;
-                }));
     }
 
     Workspace suspend(SnapshotTag name, Call call) {
@@ -236,7 +228,7 @@ final class Workspaces {
         if (workspace.sandbox().isEmpty()) {
             return workspace;
         }
-        live(workspace).ifPresent(this::kill);
+        live(workspace).ifPresent(found -> SandboxLookup.end(engine, found));
         return put(workspace.withoutSandbox());
     }
 
@@ -266,7 +258,7 @@ final class Workspaces {
     }
 
     private void finishDelete(Workspace workspace) {
-        live(workspace).ifPresent(this::kill);
+        live(workspace).ifPresent(found -> SandboxLookup.end(engine, found));
         workspace.state().or(() -> unknownState(workspace)).ifPresent(this::removeState);
         remove(workspace.name());
     }
