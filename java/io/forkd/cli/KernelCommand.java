@@ -6,7 +6,6 @@ import io.forkd.files.Trees;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.kernel.KernelInstaller;
 import io.forkd.kernel.KernelInstaller.Installed;
-import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
@@ -90,13 +89,9 @@ final class KernelCommand implements Runnable {
         }
 
         private Path defaultOutput() {
-            try {
-                return Trees.ourUid() == 0
-                        ? GuestKernel.SYSTEM_DIRECTORY
-                        : GuestKernel.userDirectory(shell.engine().dataDirectory());
-            } catch (IOException e) {
-                throw ForkdException.of("look at /proc/self", e);
-            }
+            return Trees.ourUid() == 0
+                    ? GuestKernel.SYSTEM_DIRECTORY
+                    : GuestKernel.userDirectory(shell.engine().dataDirectory());
         }
     }
 }

@@ -27,8 +27,13 @@ final class Failures {
         try {
             return job.get();
         } catch (ForkdException e) {
-            throw new HttpFailure(e.kind() == Kind.CONFLICT ? 409 : 500, e.sentence());
+            throw internal(e);
         }
+    }
+
+    /** As {@link #internal(Supplier)} answers. */
+    static HttpFailure internal(ForkdException e) {
+        return new HttpFailure(e.kind() == Kind.CONFLICT ? 409 : 500, e.sentence());
     }
 
     /** A tag or name of a workspace, which have one rule. */

@@ -98,10 +98,14 @@ final class SandboxRoutes {
             throw new HttpFailure(400, "live_fork is for snapshots without a parent, and '" + tag + "' has one");
         }
         Call call = Calls.of(http, Optional.of(CREATE));
-        List<Sandbox> made = timed(
-                "create",
-                () -> Failures.internal(() -> engine.spawn(
-                        new SpawnRequest(tag, (int) count, ownNetworks, memory, VolumeConflict.FAIL), call)));
+        List<Sandbox> made = timed("create", () -> {
+            try {
+                return engine.spawn(new SpawnRequest(tag, (int) count, ownNetworks, memory, VolumeConflict.FAIL), call);
+            } catch (ForkdException e) {
+                requireFiles(usable(tag)); // That is another answer, when it is why.
+                throw Failures.internal(e);
+            }
+        });
         return Response.json(201, Wire.array(made, sandbox -> Wire.sandbox(new Running(sandbox, false, false))));
     }
 
@@ -111,7 +115,7 @@ final class SandboxRoutes {
         }
     }
 
-    /** A snapshot that children can be made of. */
+    /** A snapshot that children can be made of, by what its manifest and its state say. */
     private Snapshot usable(SnapshotTag tag) {
         if (!Files.isDirectory(engine.store().directory(tag))) {
             throw new HttpFailure(404, "snapshot " + tag + " not found");
@@ -128,12 +132,22 @@ final class SandboxRoutes {
                         "snapshot " + tag + " is failed: "
                                 + snapshot.directory().resolve(Snapshot.VMSTATE) + " is missing");
             }
-            engine.store().open(tag);
-            snapshot.requireImages();
             return snapshot;
         } catch (ForkdException e) {
-            throw new HttpFailure(409, "snapshot " + tag + " cannot be used: " + e.sentence());
+            throw unusable(tag, e);
         }
+    }
+
+    private static void requireFiles(Snapshot snapshot) {
+        try {
+            snapshot.check().requireImages();
+        } catch (ForkdException e) {
+            throw unusable(snapshot.tag(), e);
+        }
+    }
+
+    private static HttpFailure unusable(SnapshotTag tag, ForkdException e) {
+        return new HttpFailure(409, "snapshot " + tag + " cannot be used: " + e.sentence());
     }
 
     private Found found(HttpCall http) {

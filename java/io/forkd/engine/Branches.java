@@ -182,7 +182,6 @@ final class Branches {
         Snapshot from = store.open(request.from());
         Parent parent = parent(request.tag(), from, call);
         try (OwnedDirectory run = runtime.open("fork");
-                FileLock use = from.use().orElse(null);
                 Source source = leases.lease(from, 1, false, true, VolumeConflict.FAIL, call);
                 Children children = new Children(vmm, Optional.empty(), call)) {
             Path socket = RuntimeDirectory.socket(run.path(), "diff");
@@ -190,7 +189,8 @@ final class Branches {
             children.fork(
                     source.lease().server(),
                     new Place("diff", socket, Optional.empty(), Optional.of(console), Optional.empty()),
-                    from.manifest().machine().tap());
+                    from.manifest().machine().tap(),
+                    source::check);
             children.awaitReady(child -> {}, Fork::failAll);
             call.step("running " + String.join(" ", request.command()));
             AgentClient agent = new AgentClient(new AgentAddress.Vsock(socket));

@@ -1,12 +1,12 @@
 package io.forkd.engine;
 
+import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.ProcessId;
 import io.forkd.sandbox.RunningServer;
 import io.forkd.vmm.ChildOptions;
 import io.forkd.vmm.ForkServer;
 import io.forkd.vmm.ServerStatus;
 import io.forkd.vmm.Vm;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -28,19 +28,19 @@ final class Channels implements AutoCloseable {
     private static final int MOST = 16;
 
     /** Those that nobody uses, the one that was used last first. Guarded by this. */
-    private final Map<Path, Deque<Channel>> idle = new HashMap<>();
+    private final Map<Origin, Deque<Channel>> idle = new HashMap<>();
 
     private boolean closed;
 
     /** A channel, which closing it keeps for the next, unless something has failed on it. For one thread at a time. */
     final class Channel implements ForkServer {
         private final RunningServer of;
-        private final ProcessId process;
+        private final ProcessId.Watched process;
         private final ForkServer server;
         private boolean failed;
         private long unusedSince;
 
-        private Channel(RunningServer of, ProcessId process, ForkServer server) {
+        private Channel(RunningServer of, ProcessId.Watched process, ForkServer server) {
             this.of = of;
             this.process = process;
             this.server = server;
@@ -79,24 +79,30 @@ final class Channels implements AutoCloseable {
         @Override
         public void close() {
             if (failed || !keep(this)) {
-                server.close();
+                end();
             }
+        }
+
+        private void end() {
+            server.close();
+            process.close();
         }
     }
 
     /** A new one, as far as it is known which process is at its other end. */
     ForkServer opened(RunningServer of, ForkServer server) {
         return of.process()
+                .flatMap(ProcessId::watch)
                 .<ForkServer>map(process -> new Channel(of, process, server))
                 .orElse(server);
     }
 
-    /** One that was kept, to a server that lives and is not stopped. */
-    Optional<Channel> take(Path directory) {
+    /** One that was kept, to the snapshot's server, which lives and is not stopped. */
+    Optional<Channel> take(Origin snapshot) {
         while (true) {
             Channel channel;
             synchronized (this) {
-                Deque<Channel> kept = idle.get(directory);
+                Deque<Channel> kept = idle.get(snapshot);
                 channel = kept == null ? null : kept.poll();
             }
             if (channel == null) {
@@ -105,12 +111,12 @@ final class Channels implements AutoCloseable {
             if (channel.process.isRunning()) {
                 return Optional.of(channel);
             }
-            channel.server.close();
+            channel.end();
         }
     }
 
     private synchronized boolean keep(Channel channel) {
-        Deque<Channel> kept = idle.computeIfAbsent(channel.of.directory(), directory -> new ArrayDeque<>());
+        Deque<Channel> kept = idle.computeIfAbsent(channel.of.snapshot(), snapshot -> new ArrayDeque<>());
         if (closed || kept.size() >= MOST) {
             return false;
         }
@@ -135,7 +141,7 @@ final class Channels implements AutoCloseable {
             }
             idle.values().removeIf(Deque::isEmpty);
         }
-        closing.forEach(channel -> channel.server.close());
+        closing.forEach(Channel::end);
     }
 
     @Override

@@ -42,7 +42,7 @@ final class Children implements AutoCloseable {
 
     private boolean kept;
 
-    private record Asked(ForkServer server, Place place, Optional<String> tap) {}
+    private record Asked(ForkServer server, Place place, Optional<String> tap, Runnable meanwhile) {}
 
     Children(Vmm vmm, Optional<MemoryLimit> limit, Call call) {
         this.vmm = vmm;
@@ -50,9 +50,13 @@ final class Children implements AutoCloseable {
         this.call = call;
     }
 
-    /** Asks for a child, which is forked when its turn comes in {@link #awaitReady}. */
-    void fork(ForkServer server, Place place, Optional<String> tap) {
-        asked.add(new Asked(server, place, tap));
+    /**
+     * Asks for a child, which is forked when its turn comes in {@link #awaitReady}.
+     *
+     * @param meanwhile what can be done while it comes up
+     */
+    void fork(ForkServer server, Place place, Optional<String> tap, Runnable meanwhile) {
+        asked.add(new Asked(server, place, tap, meanwhile));
     }
 
     /** Forks those that were asked for, and hands each over as soon as it is ready or has failed. */
@@ -109,7 +113,9 @@ final class Children implements AutoCloseable {
             starting.put(vm, place);
         } catch (VmmException e) {
             onFailure.accept(new Failure(place.name(), e.sentence()));
+            return;
         }
+        child.meanwhile().run();
     }
 
     private Child ready(Place place, VmStatus status) {

@@ -67,7 +67,6 @@ public final class Fork implements AutoCloseable {
     }
 
     private void start(Snapshot snapshot, Leases leases) {
-        snapshot.use().ifPresent(held::push);
         Optional<String> tap = tap(snapshot, request.ownNetworks(), request.count(), call);
         if (request.ownNetworks()) {
             for (int i = 1; i <= request.count(); i++) {
@@ -85,7 +84,7 @@ public final class Fork implements AutoCloseable {
 
         call.step("forking " + request.count() + " children");
         for (int i = 1; i <= request.count(); i++) {
-            children.fork(source.lease().server(), place(i), tap);
+            children.fork(source.lease().server(), place(i), tap, source::check);
         }
     }
 

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.engine.Servers.Lease;
+import io.forkd.files.FileLock;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.Volume;
@@ -25,15 +26,48 @@ final class Leases {
         this.holders = holders;
     }
 
-    /**
-     * A server, and what its children write through to.
-     *
-     * @param written volumes that are attached for writing
-     */
-    record Source(Lease lease, List<Path> written) implements AutoCloseable {
+    /** A server, and what its children write through to. The snapshot counts as used until this is closed. */
+    final class Source implements AutoCloseable {
+        private final Snapshot snapshot;
+        private final Lease lease;
+        private final List<Path> written;
+        private Optional<FileLock> use;
+        private boolean checked;
+
+        private Source(Snapshot snapshot, Optional<FileLock> use, Lease lease, List<Path> written, boolean checked) {
+            this.snapshot = snapshot;
+            this.use = use;
+            this.lease = lease;
+            this.written = written;
+            this.checked = checked;
+        }
+
+        Lease lease() {
+            return lease;
+        }
+
+        /** Volumes that are attached for writing. */
+        List<Path> written() {
+            return written;
+        }
+
+        /**
+         * Fails when the snapshot cannot be used any more. To be called before a child is handed out: a server that has
+         * everything open already needs none of this, so that it can be found out while the child comes up.
+         */
+        void check() {
+            if (!checked) {
+                use = snapshot.use();
+                launches.requireUnchanged(List.of(snapshot));
+                snapshot.check().requireImages();
+                checked = true;
+            }
+        }
+
         @Override
         public void close() {
             lease.close();
+            use.ifPresent(FileLock::close);
         }
     }
 
@@ -43,26 +77,47 @@ final class Leases {
      * @param prepare whether children get the snapshot's working set; what is kept gives it always
      */
     Source lease(Snapshot snapshot, int count, boolean keep, boolean prepare, VolumeConflict conflict, Call call) {
-        snapshot.requireImages();
-        if (!snapshot.isComplete()) {
-            awaitVolumes(snapshot, call);
-        }
         // One that only has a view of a volume would keep its next writer out for as long as it is kept.
         boolean kept = keep
                 && !servers.idle().isZero()
                 && snapshot.manifest().volumes().stream().allMatch(Volume::readOnly);
+        Optional<Lease> connected = kept && snapshot.isComplete() ? servers.connected(snapshot) : Optional.empty();
+        if (connected.isPresent()) {
+            return new Source(snapshot, Optional.empty(), connected.get(), List.of(), false);
+        }
+        Optional<FileLock> use = snapshot.use();
+        try {
+            return used(snapshot, use, count, kept, prepare, conflict, call);
+        } catch (RuntimeException | Error e) {
+            use.ifPresent(FileLock::close);
+            throw e;
+        }
+    }
+
+    private Source used(
+            Snapshot snapshot,
+            Optional<FileLock> use,
+            int count,
+            boolean kept,
+            boolean prepare,
+            VolumeConflict conflict,
+            Call call) {
+        snapshot.requireImages();
+        if (!snapshot.isComplete()) {
+            awaitVolumes(snapshot, call);
+        }
         // A branch that is being written has nobody but its twin, whatever is asked for.
         if (kept || !snapshot.isComplete()) {
             Optional<Lease> running = servers.running(snapshot);
             if (running.isPresent()) {
-                return unchanged(List.of(snapshot), running.get(), List.of());
+                return unchanged(snapshot, use, List.of(snapshot), running.get(), List.of());
             }
         }
         Launch launch = launches.of(snapshot, count, conflict, call);
         call.step("starting the fork server");
         try {
             Lease lease = kept ? servers.start(launch, call) : servers.startOwn(launch, prepare);
-            return unchanged(launch.chain(), lease, launch.written());
+            return unchanged(snapshot, use, launch.chain(), lease, launch.written());
         } catch (VmmException e) {
             launches.requireUnchanged(launch.chain());
             throw holders.explain(e, launch.disks());
@@ -70,10 +125,11 @@ final class Leases {
     }
 
     /** What was started while one of them was replaced, by us or by somebody else, may have opened files of both. */
-    private Source unchanged(List<Snapshot> chain, Lease lease, List<Path> written) {
+    private Source unchanged(
+            Snapshot snapshot, Optional<FileLock> use, List<Snapshot> chain, Lease lease, List<Path> written) {
         try {
             launches.requireUnchanged(chain);
-            return new Source(lease, written);
+            return new Source(snapshot, use, lease, written, true);
         } catch (ForkdException e) {
             lease.close();
             throw e;

@@ -102,12 +102,16 @@ final class Servers implements SnapshotStore.Writers {
         throw new ForkdException(Kind.USAGE, name + "=" + text + " is not a number from 0 to " + most);
     }
 
+    /** The server of that snapshot, if a channel to it was kept. */
+    Optional<Lease> connected(Snapshot snapshot) {
+        return channels.flatMap(all -> all.take(origin(snapshot)))
+                .map(channel -> new Lease(channel, channel.of().base(), true));
+    }
+
     /** The server of that snapshot, if one runs and answers. */
     Optional<Lease> running(Snapshot snapshot) {
-        Path directory = directory(snapshot);
-        Optional<Lease> kept = channels.flatMap(all -> all.take(directory))
-                .map(channel -> new Lease(channel, channel.of().base(), true));
-        return kept.isPresent() || !(look(directory) instanceof Seen.Answers answers)
+        Optional<Lease> kept = connected(snapshot);
+        return kept.isPresent() || !(look(directory(snapshot)) instanceof Seen.Answers answers)
                 ? kept
                 : Optional.of(kept(answers));
     }

@@ -28,6 +28,9 @@ final class Spawn {
     private final Sandboxes sandboxes;
     private final Leases leases;
 
+    /** Encoded once for all of them, when the first comes up. */
+    private Optional<byte[]> manifest = Optional.empty();
+
     Spawn(Vmm vmm, RuntimeDirectory runtime, Sandboxes sandboxes, Leases leases) {
         this.vmm = vmm;
         this.runtime = runtime;
@@ -37,7 +40,7 @@ final class Spawn {
 
     List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Call call) {
         Map<String, OwnedDirectory> directories = new LinkedHashMap<>();
-        try (FileLock use = snapshot.use().orElse(null)) {
+        try {
             return run(request, snapshot, directories, call);
         } catch (IOException e) {
             throw ForkdException.of("make sandboxes in " + runtime.root(), e);
@@ -58,10 +61,12 @@ final class Spawn {
         try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), call);
                 Children children = new Children(vmm, limit, call)) {
             call.step("forking " + request.count() + " sandboxes");
-            byte[] manifest = snapshot.manifest().encode();
             for (Place place : places) {
-                Files.write(Sandbox.manifest(directory(directories, place.name())), manifest);
-                children.fork(source.lease().server(), place, tap);
+                Path directory = directory(directories, place.name());
+                children.fork(source.lease().server(), place, tap, () -> {
+                    source.check();
+                    write(Sandbox.manifest(directory), manifest(snapshot));
+                });
             }
             children.awaitReady(
                     child -> {
@@ -108,6 +113,22 @@ final class Spawn {
             }
         }
         return places;
+    }
+
+    /** As it is written. */
+    private byte[] manifest(Snapshot snapshot) {
+        if (manifest.isEmpty()) {
+            manifest = Optional.of(snapshot.manifest().encode());
+        }
+        return manifest.get();
+    }
+
+    private static void write(Path file, byte[] content) {
+        try {
+            Files.write(file, content);
+        } catch (IOException e) {
+            throw ForkdException.of("write " + file, e);
+        }
     }
 
     private static Path directory(Map<String, OwnedDirectory> directories, String id) {

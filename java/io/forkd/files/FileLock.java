@@ -188,7 +188,9 @@ public final class FileLock implements AutoCloseable {
     private static Optional<FileLock> tryLock(Path file, boolean shared) throws IOException {
         synchronized (HELD) {
             while (true) {
-                make(file);
+                if (!Files.exists(file, LinkOption.NOFOLLOW_LINKS)) {
+                    make(file);
+                }
                 try {
                     Object key = key(file);
                     Held held = HELD.get(key);
@@ -231,13 +233,11 @@ public final class FileLock implements AutoCloseable {
     }
 
     /** A file that is made is nobody's yet, so that its descriptor can be closed again. */
-    private static void make(Path file) throws IOException {
-        if (!Files.exists(file, LinkOption.NOFOLLOW_LINKS)) {
-            try {
-                Files.createFile(file);
-            } catch (FileAlreadyExistsException e) {
-                // As good as ours.
-            }
+    static void make(Path file) throws IOException {
+        try {
+            Files.createFile(file);
+        } catch (FileAlreadyExistsException e) {
+            // As good as ours.
         }
     }
 

@@ -36,6 +36,7 @@ public final class OwnedDirectory implements AutoCloseable {
         while (true) {
             Path path = Files.createDirectory(parent.resolve(prefix + random()), Trees.PRIVATE);
             try {
+                FileLock.make(path.resolve(LOCK)); // It would be looked for first, otherwise.
                 return new OwnedDirectory(path, FileLock.exclusive(path.resolve(LOCK)));
             } catch (NoSuchFileException e) {
                 // It was swept.

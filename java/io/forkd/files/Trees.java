@@ -5,6 +5,7 @@ import static java.nio.file.StandardOpenOption.CREATE_NEW;
 import static java.nio.file.StandardOpenOption.READ;
 import static java.nio.file.StandardOpenOption.WRITE;
 
+import io.forkd.ForkdException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -21,6 +22,9 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 
 /** Directory trees and files that are complete after a crash, or not there. */
@@ -46,7 +50,7 @@ public final class Trees {
     /** Whether there is something, which may be a link, that belongs to the user who runs us. */
     public static boolean isOurs(Path path) throws IOException {
         try {
-            return owner(path) == ourUid();
+            return Node.at(path).uid() == ourUid();
         } catch (NoSuchFileException e) {
             return false;
         }
@@ -54,15 +58,47 @@ public final class Trees {
 
     /** Whether there is a directory, and no link to one, that belongs to the user who runs us. */
     public static boolean isOurDirectory(Path path) throws IOException {
-        return Files.isDirectory(path, LinkOption.NOFOLLOW_LINKS) && isOurs(path);
+        return ourDirectory(path).isPresent();
     }
 
-    public static int ourUid() throws IOException {
-        return owner(Path.of("/proc/self/task")); // the link /proc/self itself is root's
+    /** Who may do what with a directory, and no link to one, that belongs to the user who runs us; empty for all else. */
+    public static Optional<Set<PosixFilePermission>> ourDirectory(Path path) throws IOException {
+        try {
+            Node found = Node.at(path);
+            return found.isDirectory() && found.uid() == ourUid() ? Optional.of(found.permissions()) : Optional.empty();
+        } catch (NoSuchFileException e) {
+            return Optional.empty();
+        }
     }
 
-    private static int owner(Path path) throws IOException {
-        return (Integer) Files.getAttribute(path, "unix:uid", LinkOption.NOFOLLOW_LINKS);
+    public static int ourUid() {
+        return OurUid.VALUE;
+    }
+
+    /** Looked up once: nothing changes it. */
+    private static final class OurUid {
+        private static final int VALUE = value();
+
+        private static int value() {
+            try {
+                return Node.at(Path.of("/proc/self/task")).uid(); // the link /proc/self itself is root's
+            } catch (IOException e) {
+                throw ForkdException.of("look at /proc/self", e);
+            }
+        }
+    }
+
+    /** What there is under a name, which may be a link. */
+    private record Node(boolean isDirectory, int uid, Set<PosixFilePermission> permissions) {
+        @SuppressWarnings("unchecked") // The view's documentation has the types.
+        static Node at(Path path) throws IOException {
+            Map<String, Object> found =
+                    Files.readAttributes(path, "unix:isDirectory,uid,permissions", LinkOption.NOFOLLOW_LINKS);
+            return new Node(
+                    (Boolean) Objects.requireNonNull(found.get("isDirectory")),
+                    (Integer) Objects.requireNonNull(found.get("uid")),
+                    (Set<PosixFilePermission>) Objects.requireNonNull(found.get("permissions")));
+        }
     }
 
     /** Writes a new file and waits until it is on the disk. */

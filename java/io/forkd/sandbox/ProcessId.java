@@ -1,11 +1,13 @@
 package io.forkd.sandbox;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
+import java.nio.file.StandardOpenOption;
 import java.util.Optional;
 import java.util.stream.Stream;
 
@@ -38,12 +40,54 @@ public record ProcessId(int pid, long startTime) {
                 .orElse(false);
     }
 
-    /** Whether it has neither ended nor been stopped. */
-    public boolean isRunning() {
-        return stat(pid)
-                .filter(fields -> Long.parseLong(fields[START_TIME]) == startTime)
-                .map(fields -> !List.of("T", "t", "Z", "X").contains(fields[STATE]))
-                .orElse(false);
+    /** Empty when it has ended. */
+    public Optional<Watched> watch() {
+        try {
+            Watched watched = new Watched(FileChannel.open(file(pid), StandardOpenOption.READ));
+            // The number may have become another's before that.
+            if (of(pid).equals(Optional.of(this))) {
+                return Optional.of(watched);
+            }
+            watched.close();
+        } catch (IOException e) {
+            // It has ended.
+        }
+        return Optional.empty();
+    }
+
+    /** A process that is looked at often: its file is kept open, and is never another's. For one thread at a time. */
+    public static final class Watched implements AutoCloseable {
+        /** Number, name, state. */
+        private static final int BEGINNING = 64;
+
+        private final FileChannel stat;
+        private final ByteBuffer beginning = ByteBuffer.allocate(BEGINNING);
+
+        private Watched(FileChannel stat) {
+            this.stat = stat;
+        }
+
+        /** Whether it has neither ended nor been stopped. */
+        public boolean isRunning() {
+            try {
+                beginning.clear();
+                stat.read(beginning, 0);
+                String text = new String(beginning.array(), 0, beginning.position(), StandardCharsets.ISO_8859_1);
+                int state = text.lastIndexOf(')') + 2;
+                return state >= 2 && state < text.length() && "TtZX".indexOf(text.charAt(state)) < 0;
+            } catch (IOException e) {
+                return false;
+            }
+        }
+
+        @Override
+        public void close() {
+            try {
+                stat.close();
+            } catch (IOException e) {
+                // Nothing was written to it.
+            }
+        }
     }
 
     /**
@@ -82,13 +126,17 @@ public record ProcessId(int pid, long startTime) {
     }
 
     private static Optional<String[]> stat(int pid) {
-        try (Stream<String> lines = lines(PROC.resolve(Integer.toString(pid)).resolve("stat"))) {
+        try (Stream<String> lines = lines(file(pid))) {
             String line = String.join("\n", lines.toList());
             String[] fields = line.substring(line.lastIndexOf(')') + 2).split(" ", -1);
             return fields.length > START_TIME ? Optional.of(fields) : Optional.empty();
         } catch (IOException e) {
             return Optional.empty();
         }
+    }
+
+    private static Path file(int pid) {
+        return PROC.resolve(Integer.toString(pid)).resolve("stat");
     }
 
     /** Names in these files are any bytes. */

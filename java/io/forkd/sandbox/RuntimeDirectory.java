@@ -49,15 +49,11 @@ public final class RuntimeDirectory {
      */
     public static RuntimeDirectory of(Map<String, String> environment) {
         String given = environment.getOrDefault("XDG_RUNTIME_DIR", "");
-        try {
-            int uid = Trees.ourUid();
-            if (!given.isEmpty() && !(uid == 0 && Path.of(given).startsWith(SESSIONS))) {
-                return new RuntimeDirectory(Path.of(given, "forkd").toAbsolutePath());
-            }
-            return new RuntimeDirectory(uid == 0 ? OF_ROOT : Path.of("/tmp/forkd-" + uid));
-        } catch (IOException e) {
-            throw ForkdException.of("look at /proc/self", e);
+        int uid = Trees.ourUid();
+        if (!given.isEmpty() && !(uid == 0 && Path.of(given).startsWith(SESSIONS))) {
+            return new RuntimeDirectory(Path.of(given, "forkd").toAbsolutePath());
         }
+        return new RuntimeDirectory(uid == 0 ? OF_ROOT : Path.of("/tmp/forkd-" + uid));
     }
 
     /** Whether the system removes it when the user has logged out, though processes go on. */
@@ -129,28 +125,31 @@ public final class RuntimeDirectory {
     }
 
     private static void make(Path directory) throws IOException {
-        if (!Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
+        Optional<Set<PosixFilePermission>> given = Trees.ourDirectory(directory);
+        if (given.isEmpty()) {
             try {
                 Files.createDirectory(directory, Trees.PRIVATE);
                 return;
             } catch (FileAlreadyExistsException e) {
-                // Somebody else was faster.
+                // Another's, or somebody else was faster.
+                given = Trees.ourDirectory(directory);
             }
         }
-        requireOurs(directory);
+        requireOurs(directory, given);
     }
 
     /** Anybody may make a directory in /tmp: what is in ours is believed, so it has to be ours, and closed to others. */
-    private static void requireOurs(Path directory) throws IOException {
-        boolean ours = Trees.isOurDirectory(directory);
-        Set<PosixFilePermission> given = ours ? Files.getPosixFilePermissions(directory) : Set.of();
-        if (!ours
+    private static void requireOurs(Path directory, Optional<Set<PosixFilePermission>> ours) throws IOException {
+        Set<PosixFilePermission> given = ours.orElse(Set.of());
+        if (ours.isEmpty()
                 || given.contains(PosixFilePermission.GROUP_WRITE)
                 || given.contains(PosixFilePermission.OTHERS_WRITE)) {
             throw new ForkdException(
                     Kind.FAILED,
                     directory
-                            + (ours ? " can be written to by others" : " belongs to somebody else, or is no directory"),
+                            + (ours.isPresent()
+                                    ? " can be written to by others"
+                                    : " belongs to somebody else, or is no directory"),
                     "Remove it, or set XDG_RUNTIME_DIR to a directory of your own.");
         }
         if (!given.equals(PRIVATE)) {
@@ -182,7 +181,7 @@ public final class RuntimeDirectory {
     private boolean exists() throws IOException {
         boolean exists = Files.exists(root, LinkOption.NOFOLLOW_LINKS);
         if (exists) {
-            requireOurs(root);
+            requireOurs(root, Trees.ourDirectory(root));
         }
         return exists;
     }

@@ -9,6 +9,7 @@ import io.forkd.snapshot.Manifest.ManifestDisk;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
 import java.time.Instant;
 import java.util.Optional;
 
@@ -26,6 +27,8 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     public static final String STAGED_FLAT = "." + MEMORY_FLAT;
 
     public static final String FLATTEN_LOCK = ".flatten";
+
+    private static final String IMAGE = "the disk image";
 
     /** What a child touches for its first answer; learnt by one, and can be learnt again at any time. */
     public static final String WORKING_SET = "working-set";
@@ -57,9 +60,9 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     }
 
     /** Looks at the files: all there, and of the sizes that are known. */
-    Snapshot check() {
+    public Snapshot check() {
         vmstate();
-        Path memory = memory();
+        Regular memory = memoryFile();
         if (!isLayer()) {
             requireSize(memory, manifest.memoryBytes());
         }
@@ -68,7 +71,8 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
             requireImage(disk);
             Optional<Layer> known = disk.layer();
             if (known.isPresent()) {
-                requireSize(directory.resolve(known.get().file()), known.get().bytes());
+                String file = known.get().file();
+                requireSize(present(directory.resolve(file), file), known.get().bytes());
             }
         }
         return this;
@@ -80,11 +84,15 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     }
 
     public Path memory() {
-        return present(manifest.memory(), String.valueOf(manifest.memory().getFileName()));
+        return memoryFile().path();
     }
 
     public Path vmstate() {
-        return present(manifest.vmstate(), VMSTATE);
+        return present(manifest.vmstate(), VMSTATE).path();
+    }
+
+    private Regular memoryFile() {
+        return present(manifest.memory(), String.valueOf(manifest.memory().getFileName()));
     }
 
     public Path workingSet() {
@@ -104,7 +112,7 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
 
     /** Where the image of a disk is now. */
     public Path image(ManifestDisk disk) {
-        return present(disk.image(), "the disk image");
+        return present(disk.image(), IMAGE).path();
     }
 
     /**
@@ -114,27 +122,21 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     public void requireImages() {
         for (int i = 0; i < manifest.disks().size(); i++) {
             ManifestDisk disk = manifest.disks().get(i);
-            requireImage(disk);
+            Regular image = requireImage(disk);
             if (disk.modified().isPresent()) {
-                requireModified(disk, disk.modified().getAsLong(), i > 0 && !disk.readOnly());
+                requireModified(image, disk.modified().getAsLong(), i > 0 && !disk.readOnly());
             } else if (i > 0) {
-                VolumeImages.requireMountable(image(disk), disk.readOnly());
+                VolumeImages.requireMountable(image.path(), disk.readOnly());
             }
         }
     }
 
-    private void requireModified(ManifestDisk disk, long recorded, boolean inUse) {
-        Path image = image(disk);
-        long found;
-        try {
-            found = Files.getLastModifiedTime(image).toMillis();
-        } catch (IOException e) {
-            throw ForkdException.of("look at " + image, e);
-        }
+    private void requireModified(Regular image, long recorded, boolean inUse) {
+        long found = image.attributes().lastModifiedTime().toMillis();
         if (found != recorded) {
             throw new ForkdException(
                     inUse ? Kind.CONFLICT : Kind.DAMAGED,
-                    image + " has changed since the snapshot '" + tag + "' was taken: it was last written to "
+                    image.path() + " has changed since the snapshot '" + tag + "' was taken: it was last written to "
                             + Instant.ofEpochMilli(found) + ", and then " + Instant.ofEpochMilli(recorded),
                     inUse
                             ? "A program in the guest had a file of it open. Take the snapshot again when none has."
@@ -165,16 +167,25 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
         }
     }
 
-    /** The path that was recorded, or, when the store has moved, the file of that name in the snapshot itself. */
-    private Optional<Path> find(Path recorded) {
-        if (Files.isRegularFile(recorded)) {
-            return Optional.of(recorded);
-        }
-        Path own = directory.resolve(String.valueOf(recorded.getFileName()));
-        return Files.isRegularFile(own) ? Optional.of(own) : Optional.empty();
+    /** The path that was recorded and what is there, or, when the store has moved, the file of that name in the snapshot itself. */
+    private Optional<Regular> find(Path recorded) {
+        Optional<Regular> there = Regular.at(recorded);
+        return there.isPresent() ? there : Regular.at(directory.resolve(String.valueOf(recorded.getFileName())));
     }
 
-    private Path present(Path recorded, String what) {
+    /** A file that is there, looked at once. */
+    private record Regular(Path path, BasicFileAttributes attributes) {
+        static Optional<Regular> at(Path path) {
+            try {
+                return Optional.of(new Regular(path, Files.readAttributes(path, BasicFileAttributes.class)))
+                        .filter(file -> file.attributes().isRegularFile());
+            } catch (IOException e) {
+                return Optional.empty();
+            }
+        }
+    }
+
+    private Regular present(Path recorded, String what) {
         return find(recorded)
                 .orElseThrow(() -> new ForkdException(
                         Kind.DAMAGED,
@@ -182,32 +193,26 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
                         "Take the snapshot again."));
     }
 
-    private void requireImage(ManifestDisk disk) {
-        Path image = image(disk);
-        long bytes = size(image);
+    private Regular requireImage(ManifestDisk disk) {
+        Regular image = present(disk.image(), IMAGE);
+        long bytes = image.attributes().size();
         if (bytes != disk.bytes()) {
             throw new ForkdException(
                     Kind.DAMAGED,
-                    image + " has changed since the snapshot '" + tag + "' was taken: it has " + bytes
+                    image.path() + " has changed since the snapshot '" + tag + "' was taken: it has " + bytes
                             + " bytes, and had " + disk.bytes(),
                     "Put the old image back, or take the snapshot again.");
         }
+        return image;
     }
 
-    private static void requireSize(Path file, long bytes) {
-        if (size(file) != bytes) {
+    private static void requireSize(Regular file, long bytes) {
+        long found = file.attributes().size();
+        if (found != bytes) {
             throw new ForkdException(
                     Kind.DAMAGED,
-                    file + " is damaged: it has " + size(file) + " bytes, and snapshot.json says " + bytes,
+                    file.path() + " is damaged: it has " + found + " bytes, and snapshot.json says " + bytes,
                     "Take the snapshot again.");
-        }
-    }
-
-    private static long size(Path file) {
-        try {
-            return Files.size(file);
-        } catch (IOException e) {
-            throw ForkdException.of("look at " + file, e);
         }
     }
 }
