@@ -4,13 +4,12 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.cli.Doctor.Check;
 import io.forkd.cli.Doctor.Status;
-import io.forkd.engine.VolumeConflict;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.Arrays;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -44,6 +43,16 @@ final class QuickstartCommand implements Callable<Integer> {
                     + " Default: ${DEFAULT-VALUE}.")
     String reference = "";
 
+    @Option(names = "--force", description = "Take the snapshot although it is there, and replace it.")
+    boolean force;
+
+    @Option(
+            names = "--eval",
+            paramLabel = "CODE",
+            description =
+                    "Evaluate this in the warm interpreter of each child, as fork does, and show what comes of it.")
+    Optional<String> eval = Optional.empty();
+
     @Option(
             names = {"-y", "--yes"},
             description = "Do not ask before a guest kernel is made.")
@@ -72,24 +81,24 @@ final class QuickstartCommand implements Callable<Integer> {
         if (!machine.isKernelNamed() && !setUp(aside)) {
             return Kind.FAILED.exitStatus();
         }
-        if (isThere()) {
+        if (!force && isThere()) {
             shell.note("The snapshot '" + TAG + "' is there, and is used.");
         } else {
             takeSnapshot(aside);
         }
-        String[] fork = {"fork", "--tag", TAG.value(), "-n", Integer.toString(count), "--settle-secs", "2"};
-        int status = json ? Main.run(shell, with(fork, "--json")) : Main.run(shell, fork);
+        Main.run(aside, "images");
+        List<String> fork = new ArrayList<>(
+                List.of("fork", "--tag", TAG.value(), "-n", Integer.toString(count), "--settle-secs", "2"));
+        eval.ifPresent(code -> fork.add("--eval=" + code));
+        if (json) {
+            fork.add("--json");
+        }
+        int status = Main.run(shell, fork.toArray(String[]::new));
         if (status == 0) {
             shell.note("Go on: forkd fork --tag " + TAG + " -n 3 --eval '6 * 7'");
             shell.note("       forkd spawn --tag " + TAG + ", forkd ls, and forkd exec --child ID -- COMMAND");
         }
         return status;
-    }
-
-    private static String[] with(String[] arguments, String more) {
-        String[] all = Arrays.copyOf(arguments, arguments.length + 1);
-        all[arguments.length] = more;
-        return all;
     }
 
     /** Before anything is downloaded. Of a kernel that is named, the snapshot says whether it runs here. */
@@ -145,12 +154,12 @@ final class QuickstartCommand implements Callable<Integer> {
 
     private void takeSnapshot(Shell aside) {
         if (RunCommand.isDisk(reference)) {
-            shell.engine()
-                    .snapshot(
-                            machine.request(
-                                    shell, TAG, Path.of(reference), false, List.of(), VolumeConflict.FAIL, true),
-                            shell.call());
-            shell.clear();
+            SnapshotCommand take = new SnapshotCommand(aside);
+            take.rootfs = Optional.of(Path.of(reference));
+            take.machine = machine;
+            take.tag = Optional.of(TAG);
+            take.force = true;
+            take.call();
             return;
         }
         FromImageCommand take = new FromImageCommand(aside);

@@ -228,7 +228,7 @@ class AgentTest {
     }
 
     @Test
-    void quickstart_makes_its_snapshot_once_and_forks() throws Exception {
+    void quickstart_makes_its_snapshot_once_or_anew_when_told_to_and_forks() throws Exception {
         String reference = image("first");
         assertThat(printed(booting("quickstart", reference, "-n", "2"))).contains("2 / 2 children alive");
         assertThat(err.toString(StandardCharsets.UTF_8))
@@ -239,6 +239,13 @@ class AgentTest {
                 .allMatch(line ->
                         Json.parse(line.getBytes(StandardCharsets.UTF_8)).has("event"));
         assertThat(err.toString(StandardCharsets.UTF_8)).contains("The snapshot 'quickstart' is there");
+
+        String disk = scratch.resolve("disk.ext4").toString();
+        assertThat(printed(booting("quickstart", disk, "-n", "2", "--force", "--eval", "6 * 7")))
+                .contains("quickstart-1: 42", "quickstart-2: 42", "2 / 2 children alive");
+        assertThat(err.toString(StandardCharsets.UTF_8))
+                .contains("tag:      quickstart", "TAG ")
+                .doesNotContain("is there, and is used");
     }
 
     /** A guest's agent, on the address that it has in a namespace: what comes there is passed on to a sandbox's. */
