@@ -7,6 +7,7 @@ import io.forkd.agent.GuestCommand;
 import io.forkd.cli.DaemonClient.Refused;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.DiffRequest;
+import io.forkd.engine.Parallel;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
@@ -42,7 +43,7 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
 
     @Override
     public List<SandboxView> sandboxes() {
-        return Answer.all(daemon.get(SANDBOXES, LIST)).stream()
+        return Answer.all(daemon.get(SANDBOXES + "?ask=true", LIST)).stream()
                 .map(SandboxView::of)
                 .toList();
     }
@@ -78,7 +79,7 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
 
     @Override
     public List<Optional<ForkdException>> kill(List<String> ids) {
-        return ids.stream().map(this::kill).toList();
+        return Parallel.map(ids, this::kill);
     }
 
     private Optional<ForkdException> kill(String id) {

@@ -9,7 +9,7 @@ import picocli.CommandLine.Option;
 @Command(
         name = "ls",
         description = "Lists the sandboxes that live, the oldest first. STATE: running; full, when the host had no room"
-                + " for what the guest wrote; stopped, when its process does not answer; other version; damaged, when"
+                + " for what the guest wrote; unmounted, while it is branched without its volumes; stopped, when its process does not answer; other version; damaged, when"
                 + " what forkd wrote of it cannot be read. forkd kill ends any of them.",
         sortOptions = false)
 final class LsCommand implements Callable<Integer> {

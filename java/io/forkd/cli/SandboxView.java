@@ -2,9 +2,6 @@ package io.forkd.cli;
 
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.Known;
-import io.forkd.sandbox.Found.OtherVersion;
-import io.forkd.sandbox.Found.Running;
-import io.forkd.sandbox.Found.Stopped;
 import io.forkd.sandbox.Sandbox;
 import java.time.Duration;
 import java.time.Instant;
@@ -29,7 +26,7 @@ record SandboxView(String id, Optional<Details> known, String state) {
         return new SandboxView(
                 found.id(),
                 found instanceof Known known ? Optional.of(details(known.sandbox())) : Optional.empty(),
-                state(found));
+                found.state());
     }
 
     static SandboxView running(Sandbox sandbox) {
@@ -44,16 +41,6 @@ record SandboxView(String id, Optional<Details> known, String state) {
                 sandbox.branches(),
                 "unix:" + sandbox.vsock(),
                 sandbox.createdAt());
-    }
-
-    private static String state(Found found) {
-        if (found instanceof Running running) {
-            return running.hostFull() ? "full" : running.volumesAway() ? "unmounted" : "running";
-        }
-        if (found instanceof Stopped) {
-            return "stopped";
-        }
-        return found instanceof OtherVersion ? "other version" : "damaged";
     }
 
     /** The object SandboxInfo of REST v1. */

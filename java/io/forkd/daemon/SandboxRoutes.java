@@ -9,6 +9,7 @@ import io.forkd.agent.CommandFailed;
 import io.forkd.agent.GuestCommand;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
+import io.forkd.engine.Sandboxes;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.http.Body;
@@ -63,15 +64,19 @@ final class SandboxRoutes {
     }
 
     void addTo(Routes routes) {
-        routes.get(
-                "/v1/sandboxes",
-                call -> Response.json(200, Wire.array(byId(engine.sandboxes().list()), Wire::sandbox)));
+        routes.get("/v1/sandboxes", this::list);
         routes.postJson("/v1/sandboxes", this::create);
         routes.get("/v1/sandboxes/:id", call -> Response.json(200, Wire.sandbox(found(call))));
         routes.delete("/v1/sandboxes/:id", this::delete);
         routes.post("/v1/sandboxes/:id/ping", this::ping);
         routes.postJson("/v1/sandboxes/:id/exec", this::exec);
         routes.postJson("/v1/sandboxes/:id/eval", this::eval);
+    }
+
+    private Response list(HttpCall http) {
+        Sandboxes sandboxes = engine.sandboxes();
+        List<Found> found = http.queryFlag("ask") ? sandboxes.ask() : sandboxes.list();
+        return Response.json(200, Wire.array(byId(found), Wire::sandbox));
     }
 
     private static List<Found> byId(List<Found> found) {
@@ -164,8 +169,9 @@ final class SandboxRoutes {
     }
 
     private AgentClient agent(HttpCall http) {
-        return new AgentClient(new AgentAddress.Vsock(
-                SandboxLookup.running(engine, http.parameter("id")).vsock()));
+        Sandbox sandbox = SandboxLookup.running(engine, http.parameter("id"));
+        engine.sandboxes().giveVolumesBack(sandbox.id());
+        return new AgentClient(new AgentAddress.Vsock(sandbox.vsock()));
     }
 
     private Response ping(HttpCall http) {

@@ -1,10 +1,7 @@
 package io.forkd.daemon;
 
 import io.forkd.sandbox.Found;
-import io.forkd.sandbox.Found.Damaged;
 import io.forkd.sandbox.Found.Known;
-import io.forkd.sandbox.Found.OtherVersion;
-import io.forkd.sandbox.Found.Stopped;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Snapshot;
 import java.nio.file.Files;
@@ -57,7 +54,7 @@ final class Wire {
         node.put("has_branched", sandbox.map(Sandbox::branches).orElse(0) > 0);
         put(node, "last_branch_memory_path", sandbox.flatMap(Wire::lastBranchMemory));
         return node.put("branch_count", sandbox.map(Sandbox::branches).orElse(0))
-                .put("state", state(found));
+                .put("state", found.state());
     }
 
     /** The memory of the last branch that was made of it, the file of which is there no more when that is not. */
@@ -66,16 +63,6 @@ final class Wire {
                 .map(branch -> branch.resolve(
                         Files.exists(branch.resolve(Snapshot.MEMORY_LAYER)) ? Snapshot.MEMORY_LAYER : Snapshot.MEMORY))
                 .map(Path::toString);
-    }
-
-    private static String state(Found found) {
-        if (found instanceof Stopped) {
-            return "stopped";
-        }
-        if (found instanceof OtherVersion) {
-            return "other version";
-        }
-        return found instanceof Damaged ? "damaged" : "running";
     }
 
     private static void put(ObjectNode node, String field, Optional<String> value) {

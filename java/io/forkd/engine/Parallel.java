@@ -11,13 +11,13 @@ import java.util.concurrent.Future;
 import java.util.function.Function;
 
 /** Asks many at once: each may take a second to be found silent, and all of them no longer than one. */
-final class Parallel {
+public final class Parallel {
     private static final int THREADS = 256;
 
     private Parallel() {}
 
     /** In the order of {@code items}. */
-    static <T, R> List<R> map(List<T> items, Function<T, R> function) {
+    public static <T, R> List<R> map(List<T> items, Function<T, R> function) {
         if (items.size() < 2) {
             return items.stream().map(function).toList();
         }

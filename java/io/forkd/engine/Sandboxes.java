@@ -72,7 +72,16 @@ public final class Sandboxes {
 
     /** As {@link #list}; what is left of the others is removed on the way. */
     public List<Found> sweep() {
-        List<Found> all = survey();
+        return swept(survey());
+    }
+
+    /** As {@link #sweep}, and each is asked how it is, also one that is followed. */
+    public List<Found> ask() {
+        return swept(
+                Parallel.map(directories(), directory -> isWhole(directory) ? ask(directory) : unlisted(directory)));
+    }
+
+    private List<Found> swept(List<Found> all) {
         all.stream()
                 .filter(Ended.class::isInstance)
                 .forEach(found -> leftover(found.directory()).tryToRemove());

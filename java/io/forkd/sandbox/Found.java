@@ -10,6 +10,9 @@ public sealed interface Found {
         return String.valueOf(directory().getFileName());
     }
 
+    /** The word for it, wherever it is listed. */
+    String state();
+
     /** A sandbox that lives, and of which is known what it is. */
     sealed interface Known extends Found {
         Sandbox sandbox();
@@ -26,20 +29,50 @@ public sealed interface Found {
      * @param volumesAway whether its guest is without its volumes: it is being branched, or who branched it was killed
      * @param hostFull whether a write of its to a private disk has failed, since the host had no room for it
      */
-    record Running(Sandbox sandbox, boolean volumesAway, boolean hostFull) implements Known {}
+    record Running(Sandbox sandbox, boolean volumesAway, boolean hostFull) implements Known {
+        @Override
+        public String state() {
+            return hostFull ? "full" : volumesAway ? "unmounted" : "running";
+        }
+    }
 
     /** Its process lives and does not answer: it was stopped, or its cgroup frozen, or it waits for a device. */
-    record Stopped(Sandbox sandbox) implements Known {}
+    record Stopped(Sandbox sandbox) implements Known {
+        @Override
+        public String state() {
+            return "stopped";
+        }
+    }
 
     /** Its process lives and speaks the language of another version. */
-    record OtherVersion(Sandbox sandbox) implements Known {}
+    record OtherVersion(Sandbox sandbox) implements Known {
+        @Override
+        public String state() {
+            return "other version";
+        }
+    }
 
     /** Its process lives, and what tells of it cannot be read. */
-    record Damaged(Path directory, String reason) implements Found {}
+    record Damaged(Path directory, String reason) implements Found {
+        @Override
+        public String state() {
+            return "damaged";
+        }
+    }
 
     /** Who makes it lives, and it is not ready. */
-    record BeingMade(Path directory) implements Found {}
+    record BeingMade(Path directory) implements Found {
+        @Override
+        public String state() {
+            return "being made";
+        }
+    }
 
     /** It has ended, or its maker died before it was ready, and the folder is left. */
-    record Ended(Path directory) implements Found {}
+    record Ended(Path directory) implements Found {
+        @Override
+        public String state() {
+            return "ended";
+        }
+    }
 }

@@ -2,11 +2,13 @@ package io.forkd.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.sun.net.httpserver.HttpServer;
 import io.forkd.Json;
 import io.forkd.daemon.Daemon;
 import io.forkd.daemon.DaemonOptions;
 import io.forkd.engine.AgentSnapshot;
 import io.forkd.engine.Engine;
+import io.forkd.files.FileLock;
 import io.forkd.http.HttpOptions;
 import io.forkd.http.Limits;
 import java.io.ByteArrayOutputStream;
@@ -18,10 +20,16 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
@@ -173,6 +181,62 @@ class RemoteTest {
         assertThat(printed(way, "kill", "--all")).isEmpty();
         assertThat(said()).contains("No sandbox runs");
         assertThat(json(way, "ls", "--json")).isEmpty();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void one_that_is_stopped_or_without_its_volumes_is_listed_as_that(Way way) throws Exception {
+        List<String> ids = spawn(way, 3).stream().sorted().toList();
+        Path folder = scratch.resolve("forkd/sandboxes").resolve(ids.get(1));
+        long pid = json(way, "ls", "--json")
+                .valueStream()
+                .filter(each -> each.path("id").stringValue().equals(ids.get(2)))
+                .findFirst()
+                .orElseThrow()
+                .path("pid")
+                .longValue();
+        Files.createFile(folder.resolve("volumes.away"));
+        new ProcessBuilder("kill", "-STOP", Long.toString(pid)).start().waitFor();
+        try (FileLock branch = FileLock.exclusive(folder.resolve(".volumes"))) {
+            assertThat(json(way, "ls", "--json")
+                            .valueStream()
+                            .sorted(Comparator.comparing(each -> each.path("id").stringValue()))
+                            .map(each -> each.path("state").stringValue()))
+                    .containsExactly("running", "unmounted", "stopped");
+        }
+    }
+
+    /** A daemon that answers only when all have asked. */
+    @Test
+    void many_are_killed_at_once() throws Exception {
+        List<String> ids =
+                IntStream.range(0, 20).mapToObj(i -> "sb-0000000" + i).toList();
+        CountDownLatch asked = new CountDownLatch(ids.size());
+        HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", 0), 0);
+        ExecutorService threads = Executors.newCachedThreadPool();
+        server.setExecutor(threads);
+        server.createContext("/v1/sandboxes/", exchange -> {
+            asked.countDown();
+            try {
+                exchange.sendResponseHeaders(asked.await(10, TimeUnit.SECONDS) ? 204 : 500, -1);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+            exchange.close();
+        });
+        server.start();
+        try {
+            List<String> line = new ArrayList<>(List.of("kill"));
+            line.add("--daemon-url=http://127.0.0.1:" + server.getAddress().getPort());
+            line.addAll(ids);
+            assertThat(run(folders(), line.toArray(String[]::new))).as(said()).isZero();
+            assertThat(out.toString(StandardCharsets.UTF_8).lines())
+                    .containsExactlyElementsOf(
+                            ids.stream().map(id -> "killed " + id).toList());
+        } finally {
+            server.stop(0);
+            threads.shutdownNow();
+        }
     }
 
     @ParameterizedTest

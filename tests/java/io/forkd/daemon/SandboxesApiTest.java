@@ -6,6 +6,7 @@ import io.forkd.daemon.Api.Answer;
 import io.forkd.engine.Engine;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
+import io.forkd.files.FileLock;
 import io.forkd.sandbox.Sandbox;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -275,6 +276,32 @@ class SandboxesApiTest {
         Service.signal("STOP", pid);
         assertThat(service.api().delete("/v1/sandboxes/" + stopped).status()).isEqualTo(204);
         assertThat(service.ids()).containsExactly(other);
+    }
+
+    @Test
+    void volumes_of_one_whose_branch_was_killed_are_mounted_again() throws IOException {
+        String id = service.sandbox();
+        Path directory = scratch.resolve("forkd/sandboxes").resolve(id);
+        Path away = Files.createFile(directory.resolve("volumes.away"));
+        try (FileLock branch = FileLock.exclusive(directory.resolve(".volumes"))) {
+            for (String target : List.of("/v1/sandboxes", "/v1/sandboxes?ask=true")) {
+                assertThat(service.api().get(target).json().get(0).path("state").stringValue())
+                        .isEqualTo("unmounted");
+            }
+        }
+        assertThat(away).exists();
+        assertThat(service.api()
+                        .get("/v1/sandboxes?ask=true")
+                        .json()
+                        .get(0)
+                        .path("state")
+                        .stringValue())
+                .isEqualTo("running");
+        assertThat(away).doesNotExist();
+        Files.createFile(away);
+        assertThat(service.exec(id, "echo", "well")).isEqualTo("well");
+        assertThat(away).doesNotExist();
+        assertThat(service.api().get("/v1/sandboxes?ask=maybe").status()).isEqualTo(400);
     }
 
     @Test

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.tuple;
 
 import com.sun.management.ThreadMXBean;
 import io.forkd.ForkdException;
@@ -235,6 +236,21 @@ class FollowTest {
                 .isInstanceOf(ForkdException.class);
         world.kill(world.engine, sandbox.id());
         world.assertLeft(Set.of("base"), Set.of());
+    }
+
+    @Test
+    void each_is_asked_how_it_is_when_that_is_wanted() throws Exception {
+        List<Sandbox> all = spawn(world.engine, 3);
+        world.vmm.fill(all.get(1).pid());
+        world.vmm.silence(all.get(2).pid(), true);
+        assertThat(world.engine.sandboxes().list()).extracting(Found::state).containsOnly("running");
+        assertThat(world.engine.sandboxes().ask())
+                .extracting(Found::id, Found::state)
+                .containsExactlyInAnyOrder(
+                        tuple(all.get(0).id(), "running"),
+                        tuple(all.get(1).id(), "full"),
+                        tuple(all.get(2).id(), "stopped"));
+        assertThat(world.sandboxes()).hasSize(3);
     }
 
     @Test

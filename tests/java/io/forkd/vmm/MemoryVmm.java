@@ -152,6 +152,11 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         host.find(pid).ifPresent(process -> process.silent = silent);
     }
 
+    /** The host had no room for what the VM of that process wrote. */
+    public void fill(int pid) {
+        host.find(pid).ifPresent(process -> process.full = true);
+    }
+
     /** From now on no watch tells anything. */
     public void breakWatches() {
         watchesBroken = true;
@@ -290,6 +295,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         private final List<Runnable> atEnd = new ArrayList<>();
         volatile End end = End.NONE;
         volatile boolean silent;
+        volatile boolean full;
 
         /** @param inProc whether it is looked up there, or killed by its number */
         Process(Host host, boolean inProc) {
@@ -432,7 +438,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
 
         VmStatus status() {
             Phase phase = !lives() ? Phase.ENDED : ready ? Phase.READY : Phase.STARTING;
-            return new VmStatus(phase, end, pid, startTime, false, Duration.ZERO, Duration.ZERO, Optional.empty());
+            return new VmStatus(phase, end, pid, startTime, full, Duration.ZERO, Duration.ZERO, Optional.empty());
         }
     }
 
