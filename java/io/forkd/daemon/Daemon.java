@@ -50,8 +50,6 @@ public final class Daemon implements AutoCloseable {
     static Routes routes(Engine engine, Branching branching, Workspaces workspaces, Metrics metrics) {
         SnapshotInfos infos = new SnapshotInfos(engine);
         Routes routes = new Routes();
-        routes.get("/healthz", call -> Response.json(200, Wire.object().put("ok", true)));
-        routes.get("/healthz/", call -> Response.json(200, Wire.object().put("ok", true)));
         routes.get(
                 "/version",
                 call -> Response.json(

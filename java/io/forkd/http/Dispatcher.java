@@ -47,8 +47,6 @@ final class Dispatcher extends Abstract.NonBlocking {
     /** Addresses, and names that no server of the internet's names can give. */
     private static final Pattern LOCAL = Pattern.compile("[^.]*|[0-9.]+|.*\\.localhost", Pattern.CASE_INSENSITIVE);
 
-    private static final Set<String> HEALTH = Set.of("/healthz", "/healthz/");
-
     private final Routes routes;
     private final Limits limits;
     private final Function<ForkdException, HttpFailure> failures;
@@ -140,7 +138,7 @@ final class Dispatcher extends Abstract.NonBlocking {
             try {
                 Caller caller = authenticate();
                 request.setAttribute(CALLER, caller);
-                if (HEALTH.contains(path)) {
+                if (HttpServer.HEALTH.contains(path)) {
                     request.setAttribute(TEMPLATE, "/healthz");
                     new Reading(health()).run();
                     return;
@@ -161,7 +159,7 @@ final class Dispatcher extends Abstract.NonBlocking {
         }
 
         private Caller authenticate() {
-            if (HEALTH.contains(path)) {
+            if (HttpServer.HEALTH.contains(path)) {
                 return Caller.NOBODY;
             }
             if (request.getConnectionMetaData().getConnection() instanceof ClientConnection connection

@@ -33,13 +33,16 @@ import org.eclipse.jetty.util.ssl.SslContextFactory;
 import org.eclipse.jetty.util.thread.QueuedThreadPool;
 
 /**
- * A running server. {@code GET /healthz} it answers by itself; all else is the routes'. Any thread may use it.
+ * A running server. {@code GET /healthz} it answers by itself, whoever asks; all else is the routes'. Any thread may use it.
  *
  * <p>Every error is answered as {@code {"error": text}}, whoever finds it.
  */
 public final class HttpServer {
     /** Jetty's: acceptors, selectors and the few that do what these find. None of them waits for a client. */
     private static final int THREADS = 16;
+
+    /** The paths that it answers by itself. */
+    public static final Set<String> HEALTH = Set.of("/healthz", "/healthz/");
 
     private static final int CANCELLED_SECONDS = 5;
     private static final Set<String> METHODS = Set.of("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE");

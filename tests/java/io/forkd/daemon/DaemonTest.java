@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.forkd.Json;
 import io.forkd.daemon.Api.Answer;
 import io.forkd.engine.Engine;
+import io.forkd.http.HttpServer;
 import io.forkd.http.Metrics;
 import java.io.IOException;
 import java.net.InetSocketAddress;
@@ -13,6 +14,7 @@ import java.net.http.HttpRequest.BodyPublishers;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -48,8 +50,10 @@ class DaemonTest {
         Metrics metrics = new Metrics();
         Branching branching = new Branching(engine, 1, metrics);
         try (StateFile state = StateFile.open(scratch.resolve("other.json"))) {
-            List<String> routes = Daemon.routes(engine, branching, new Workspaces(engine, branching, state), metrics)
-                    .list();
+            List<String> routes =
+                    new ArrayList<>(Daemon.routes(engine, branching, new Workspaces(engine, branching, state), metrics)
+                            .list());
+            HttpServer.HEALTH.forEach(path -> routes.add("GET " + path));
             assertThat(new Document().operations()).containsExactlyInAnyOrderElementsOf(routes);
         }
     }
