@@ -7,11 +7,8 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -21,30 +18,8 @@ import tools.jackson.databind.JsonNode;
 class BranchApiTest {
     private static final int MEMORY_MIB = 512;
 
-    @TempDir
-    static Path scratch;
-
-    private static Service service;
-
-    @BeforeAll
-    static void start() throws IOException, InterruptedException {
-        service = new Service(scratch, MEMORY_MIB);
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
-    }
-
-    @AfterEach
-    void end() {
-        service.killAll();
-        for (JsonNode each : service.api().get("/v1/snapshots").json()) {
-            if (!each.path("tag").stringValue().equals("py")) {
-                service.api().delete("/v1/snapshots/" + each.path("tag").stringValue() + "?force=true");
-            }
-        }
-    }
+    @RegisterExtension
+    static final Service service = new Service(MEMORY_MIB);
 
     private static Answer branch(String id, String body) {
         return service.api().post("/v1/sandboxes/" + id + "/branch", body);
@@ -218,8 +193,8 @@ class BranchApiTest {
         assertThat(service.api()
                         .post(
                                 "/v1/snapshots",
-                                "{'tag':'slow','kernel':'" + scratch.resolve("agent.elf") + "','rootfs':'"
-                                        + scratch.resolve("disk.ext4") + "'}")
+                                "{'tag':'slow','kernel':'" + service.directory().resolve("agent.elf") + "','rootfs':'"
+                                        + service.directory().resolve("disk.ext4") + "'}")
                         .status())
                 .isEqualTo(409);
         assertThat(service.api()

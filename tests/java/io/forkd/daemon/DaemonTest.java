@@ -18,10 +18,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -29,27 +27,19 @@ import tools.jackson.databind.JsonNode;
 
 /** What all routes have in common, and those that tell of the daemon itself. */
 class DaemonTest {
-    @TempDir
-    static Path scratch;
-
-    private static Service service;
-
-    @BeforeAll
-    static void start() throws IOException, InterruptedException {
-        service = new Service(scratch);
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
-    }
+    @RegisterExtension
+    static final Service service = new Service();
 
     @Test
     void document_has_every_route_and_no_other() {
-        Engine engine = Engine.of(Map.of("XDG_DATA_HOME", scratch.toString(), "XDG_RUNTIME_DIR", scratch.toString()));
+        Engine engine = Engine.of(Map.of(
+                "XDG_DATA_HOME",
+                service.directory().toString(),
+                "XDG_RUNTIME_DIR",
+                service.directory().toString()));
         Metrics metrics = new Metrics();
         Branching branching = new Branching(engine, 1, metrics);
-        try (StateFile state = StateFile.open(scratch.resolve("other.json"))) {
+        try (StateFile state = StateFile.open(service.directory().resolve("other.json"))) {
             List<String> routes =
                     new ArrayList<>(Daemon.routes(engine, branching, new Workspaces(engine, branching, state), metrics)
                             .list());
@@ -89,8 +79,8 @@ class DaemonTest {
 
     @Test
     void token_is_needed_for_all_but_health() throws IOException {
-        Path token = Files.writeString(scratch.resolve("token"), " 0123456789abcdef\n");
-        service.keepStateIn(scratch.resolve("guarded.json"));
+        Path token = Files.writeString(service.directory().resolve("token"), " 0123456789abcdef\n");
+        service.keepStateIn(service.directory().resolve("guarded.json"));
         try (Daemon guarded = Daemon.start(service.beside(), service.options(Optional.of(token)))) {
             InetSocketAddress address = guarded.address().orElseThrow();
             Api nobody = new Api(address);
@@ -220,9 +210,9 @@ class DaemonTest {
     void each_request_is_written_down() throws IOException {
         Api api = service.api();
         api.ask("GET", "/v1/snapshots/nope/info?secret=1", BodyPublishers.noBody(), "User-Agent", "a \"test\"");
-        List<String> lines = Files.readAllLines(scratch.resolve("audit.log"));
+        List<String> lines = Files.readAllLines(service.directory().resolve("audit.log"));
         while (lines.stream().noneMatch(line -> line.contains("nope/info"))) {
-            lines = Files.readAllLines(scratch.resolve("audit.log"));
+            lines = Files.readAllLines(service.directory().resolve("audit.log"));
         }
         String line = lines.stream()
                 .filter(each -> each.contains("nope/info"))

@@ -16,11 +16,8 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.OptionalLong;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -28,25 +25,8 @@ import tools.jackson.databind.JsonNode;
 
 /** {@code /v1/sandboxes}: each check in its order, each status, each field; and sandboxes that do not do as they should. */
 class SandboxesApiTest {
-    @TempDir
-    static Path scratch;
-
-    private static Service service;
-
-    @BeforeAll
-    static void start() throws IOException, InterruptedException {
-        service = new Service(scratch);
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
-    }
-
-    @AfterEach
-    void end() {
-        service.killAll();
-    }
+    @RegisterExtension
+    static final Service service = new Service();
 
     private static Answer create(String body) {
         return service.api().post("/v1/sandboxes", body);
@@ -281,7 +261,7 @@ class SandboxesApiTest {
     @Test
     void volumes_of_one_whose_branch_was_killed_are_mounted_again() throws IOException {
         String id = service.sandbox();
-        Path directory = scratch.resolve("forkd/sandboxes").resolve(id);
+        Path directory = service.directory().resolve("forkd/sandboxes").resolve(id);
         Path away = Files.createFile(directory.resolve("volumes.away"));
         try (FileLock branch = FileLock.exclusive(directory.resolve(".volumes"))) {
             for (String target : List.of("/v1/sandboxes", "/v1/sandboxes?ask=true")) {
@@ -319,7 +299,7 @@ class SandboxesApiTest {
     void damaged_sandbox_is_told_of_and_can_be_ended() throws IOException {
         String id = service.sandbox();
         service.stop();
-        Path file = Sandbox.file(scratch.resolve("forkd/sandboxes").resolve(id));
+        Path file = Sandbox.file(service.directory().resolve("forkd/sandboxes").resolve(id));
         Files.writeString(file, "{");
         service.start();
         Answer told = service.api().get("/v1/sandboxes/" + id);
@@ -390,7 +370,7 @@ class SandboxesApiTest {
                 .containsExactlyElementsOf(
                         made.stream().flatMap(List::stream).sorted().toList());
         service.killAll();
-        try (Stream<Path> left = Files.list(scratch.resolve("forkd/sandboxes"))) {
+        try (Stream<Path> left = Files.list(service.directory().resolve("forkd/sandboxes"))) {
             assertThat(left.map(each -> each.getFileName().toString()).filter(name -> name.startsWith("sb-")))
                     .isEmpty();
         }

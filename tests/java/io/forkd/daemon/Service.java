@@ -6,10 +6,12 @@ import io.forkd.engine.AgentSnapshot;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Progress;
+import io.forkd.files.Trees;
 import io.forkd.http.HttpOptions;
 import io.forkd.http.Limits;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -19,27 +21,57 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.extension.AfterAllCallback;
+import org.junit.jupiter.api.extension.AfterEachCallback;
+import org.junit.jupiter.api.extension.BeforeAllCallback;
+import org.junit.jupiter.api.extension.ExtensionContext;
 import tools.jackson.databind.JsonNode;
 
-/** A daemon in this process, on folders of its own, with a snapshot "py" of the guest with an agent. */
-final class Service implements AutoCloseable {
+/**
+ * A daemon in this process, on folders of its own, with a snapshot "py" of the guest with an agent, for the tests of a class:
+ * each finds nothing but that snapshot.
+ */
+final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCallback {
     private static final int CAP = 2;
 
     private final Path directory;
+    private final int memoryMib;
     private final Map<String, String> environment;
     private Path state;
     private Optional<Daemon> running = Optional.empty();
 
-    Service(Path directory) throws IOException, InterruptedException {
-        this(directory, 64);
+    Service() {
+        this(64);
     }
 
-    Service(Path directory, int memoryMib) throws IOException, InterruptedException {
-        this.directory = directory;
+    Service(int memoryMib) {
+        try {
+            this.directory = Files.createTempDirectory("forkd-");
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        this.memoryMib = memoryMib;
         this.environment = Map.of("XDG_DATA_HOME", directory.toString(), "XDG_RUNTIME_DIR", directory.toString());
         this.state = directory.resolve("state").resolve("state.json");
+    }
+
+    @Override
+    public void beforeAll(ExtensionContext tests) throws IOException, InterruptedException {
         AgentSnapshot.make(beside(), directory, "py", memoryMib);
         start();
+    }
+
+    @Override
+    public void afterEach(ExtensionContext test) {
+        for (JsonNode each : api().get("/v1/workspaces").json()) {
+            api().delete("/v1/workspaces/" + each.path("name").stringValue());
+        }
+        killAll();
+        for (JsonNode each : api().get("/v1/snapshots").json()) {
+            if (!each.path("tag").stringValue().equals("py")) {
+                api().delete("/v1/snapshots/" + each.path("tag").stringValue() + "?force=true");
+            }
+        }
     }
 
     /** What a command line beside the daemon has. */
@@ -221,8 +253,9 @@ final class Service implements AutoCloseable {
     }
 
     @Override
-    public void close() {
+    public void afterAll(ExtensionContext tests) throws IOException {
         stop();
         killAll();
+        Trees.delete(directory);
     }
 }

@@ -13,11 +13,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.List;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -26,33 +24,16 @@ import tools.jackson.databind.node.ObjectNode;
 
 /** {@code /v1/snapshots}: each check in its order, each status, each field. */
 class SnapshotsApiTest {
-    @TempDir
-    static Path scratch;
+    @RegisterExtension
+    static final Service service = new Service();
 
-    private static Service service;
     private static Path kernel;
     private static Path rootfs;
 
     @BeforeAll
     static void start() throws IOException, InterruptedException {
-        service = new Service(scratch);
-        kernel = Guests.compile("agent", scratch);
-        rootfs = scratch.resolve("disk.ext4");
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
-    }
-
-    @AfterEach
-    void end() throws IOException {
-        service.killAll();
-        for (JsonNode each : service.api().get("/v1/snapshots").json()) {
-            if (!each.path("tag").stringValue().equals("py")) {
-                service.api().delete("/v1/snapshots/" + each.path("tag").stringValue() + "?force=true");
-            }
-        }
+        kernel = Guests.compile("agent", service.directory());
+        rootfs = service.directory().resolve("disk.ext4");
     }
 
     private static Answer create(String tag, Path itsKernel, Path itsRootfs, String more) {
@@ -84,7 +65,7 @@ class SnapshotsApiTest {
         assertThat(create("no/tag", none, none, late).error()).contains("tag");
         assertThat(create("py", none, none, late).error()).contains("kernel /nowhere");
         assertThat(create("py", kernel, none, late).error()).contains("rootfs /nowhere");
-        assertThat(create("py", kernel, scratch, late).error()).contains("rootfs " + scratch);
+        assertThat(create("py", kernel, service.directory(), late).error()).contains("rootfs " + service.directory());
         assertThat(create("py", kernel, rootfs, late).error()).contains("boot_wait_secs");
         assertThat(create("py", kernel, rootfs, "").error()).contains("py exists");
         for (Answer refused : List.of(
@@ -159,7 +140,7 @@ class SnapshotsApiTest {
     @ParameterizedTest
     @ValueSource(strings = {"vmstate", "memory.bin", "disk"})
     void file_that_is_missing_makes_it_failed_and_is_named(String file) throws IOException {
-        Path other = scratch.resolve("other.ext4");
+        Path other = service.directory().resolve("other.ext4");
         Files.copy(rootfs, other, StandardCopyOption.REPLACE_EXISTING);
         assertThat(create("lossy", kernel, other, ",'boot_wait_secs':60").status())
                 .isEqualTo(201);
@@ -332,7 +313,7 @@ class SnapshotsApiTest {
     @Test
     void what_is_made_beside_it_is_seen_and_what_it_makes_is_seen_there() throws IOException, InterruptedException {
         Engine beside = service.beside();
-        AgentSnapshot.make(beside, Files.createDirectory(scratch.resolve("beside")), "dotted.name");
+        AgentSnapshot.make(beside, Files.createDirectory(service.directory().resolve("beside")), "dotted.name");
         assertThat(service.status("dotted.name")).isEqualTo("ready");
         assertThat(service.exec(service.sandbox("dotted.name"), "echo", "hello"))
                 .isEqualTo("hello");

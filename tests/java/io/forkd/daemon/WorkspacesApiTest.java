@@ -18,11 +18,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -31,28 +28,8 @@ import tools.jackson.databind.node.ObjectNode;
 
 /** {@code /v1/workspaces}: no failure and no crash loses what was done in one. */
 class WorkspacesApiTest {
-    @TempDir
-    static Path scratch;
-
-    private static Service service;
-
-    @BeforeAll
-    static void start() throws IOException, InterruptedException {
-        service = new Service(scratch);
-    }
-
-    @AfterAll
-    static void stop() {
-        service.close();
-    }
-
-    @AfterEach
-    void end() {
-        for (JsonNode each : service.api().get("/v1/workspaces").json()) {
-            service.api().delete("/v1/workspaces/" + each.path("name").stringValue());
-        }
-        service.killAll();
-    }
+    @RegisterExtension
+    static final Service service = new Service();
 
     private static Answer create(String name) {
         return service.api().post("/v1/workspaces", "{'name':'" + name + "','snapshot_tag':'py'}");
@@ -355,7 +332,7 @@ class WorkspacesApiTest {
 
     @Test
     void disk_that_is_full_or_read_only_makes_no_workspace_and_loses_none() throws IOException, InterruptedException {
-        Path small = Files.createDirectory(scratch.resolve("small"));
+        Path small = Files.createDirectory(service.directory().resolve("small"));
         mount("-t", "tmpfs", "-o", "size=64k", "none", small.toString());
         Path before = service.state();
         try {
