@@ -22,15 +22,19 @@ import java.util.function.Supplier;
  * waited for twice as often as for a child. For a moment only: a server that somebody has a channel to is not idle.
  */
 final class Channels implements AutoCloseable {
-    private static final Duration KEPT = Duration.ofSeconds(5);
-
     /** As many operations at a time as use one server keep theirs. */
     private static final int MOST = 16;
 
     /** Those that nobody uses, the one that was used last first. Guarded by this. */
     private final Map<Origin, Deque<Channel>> idle = new HashMap<>();
 
+    private final Duration kept;
     private boolean closed;
+
+    /** @param kept how long one is that nobody uses */
+    Channels(Duration kept) {
+        this.kept = kept;
+    }
 
     /** A channel, which closing it keeps for the next, unless something has failed on it. For one thread at a time. */
     final class Channel implements ForkServer {
@@ -102,8 +106,8 @@ final class Channels implements AutoCloseable {
         while (true) {
             Channel channel;
             synchronized (this) {
-                Deque<Channel> kept = idle.get(snapshot);
-                channel = kept == null ? null : kept.poll();
+                Deque<Channel> all = idle.get(snapshot);
+                channel = all == null ? null : all.poll();
             }
             if (channel == null) {
                 return Optional.empty();
@@ -116,27 +120,27 @@ final class Channels implements AutoCloseable {
     }
 
     private synchronized boolean keep(Channel channel) {
-        Deque<Channel> kept = idle.computeIfAbsent(channel.of.snapshot(), snapshot -> new ArrayDeque<>());
-        if (closed || kept.size() >= MOST) {
+        Deque<Channel> all = idle.computeIfAbsent(channel.of.snapshot(), snapshot -> new ArrayDeque<>());
+        if (closed || all.size() >= MOST) {
             return false;
         }
         channel.unusedSince = System.nanoTime();
-        kept.push(channel);
+        all.push(channel);
         return true;
     }
 
     /** Closes those that nobody has used for a while. */
     void closeUnused() {
         long now = System.nanoTime();
-        closeAll(now - KEPT.toNanos());
+        closeAll(now - kept.toNanos());
     }
 
     private void closeAll(long unusedBefore) {
         List<Channel> closing = new ArrayList<>();
         synchronized (this) {
-            for (Deque<Channel> kept : idle.values()) {
-                while (!kept.isEmpty() && kept.peekLast().unusedSince - unusedBefore <= 0) {
-                    closing.add(kept.removeLast());
+            for (Deque<Channel> all : idle.values()) {
+                while (!all.isEmpty() && all.peekLast().unusedSince - unusedBefore <= 0) {
+                    closing.add(all.removeLast());
                 }
             }
             idle.values().removeIf(Deque::isEmpty);

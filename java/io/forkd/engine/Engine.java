@@ -41,6 +41,9 @@ public final class Engine {
     /** How often a process that has many operations looks for what is left of others. */
     private static final Duration SWEEP = Duration.ofMinutes(5);
 
+    /** How long a service keeps a channel to a fork server that nobody uses. */
+    private static final Duration CHANNELS_KEPT = Duration.ofSeconds(5);
+
     private final Vmm vmm;
     private final Path dataDirectory;
     private final SnapshotStore store;
@@ -191,8 +194,13 @@ public final class Engine {
      * that live, until this is closed.
      */
     public AutoCloseable follow() {
+        return follow(CHANNELS_KEPT);
+    }
+
+    /** @param kept how long a channel to a fork server is that nobody uses */
+    AutoCloseable follow(Duration kept) {
         AutoCloseable known = sandboxes.follow();
-        Channels channels = servers.keepChannels();
+        Channels channels = servers.keepChannels(kept);
         sweep();
         ScheduledExecutorService sweeper = Executors.newSingleThreadScheduledExecutor(task -> {
             Thread thread = new Thread(task, "sweeper");
@@ -200,7 +208,8 @@ public final class Engine {
             return thread;
         });
         // Neither throws, which would end it.
-        Future<?> unusedEnd = sweeper.scheduleWithFixedDelay(channels::closeUnused, 1, 1, TimeUnit.SECONDS);
+        Future<?> unusedEnd = sweeper.scheduleWithFixedDelay(
+                channels::closeUnused, kept.toMillis() / 5, kept.toMillis() / 5, TimeUnit.MILLISECONDS);
         Future<?> unusedSweep =
                 sweeper.scheduleWithFixedDelay(this::trySweep, SWEEP.toSeconds(), SWEEP.toSeconds(), TimeUnit.SECONDS);
         following = true;

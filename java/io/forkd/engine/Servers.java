@@ -63,8 +63,8 @@ final class Servers implements SnapshotStore.Writers {
     }
 
     /** From now on channels to servers are kept for a moment, until this is closed. */
-    Channels keepChannels() {
-        Channels kept = new Channels();
+    Channels keepChannels(Duration unused) {
+        Channels kept = new Channels(unused);
         channels = Optional.of(kept);
         return kept;
     }

@@ -16,6 +16,8 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -122,6 +124,7 @@ class CallTest {
         wait.run(world, sandbox, World.call());
     }
 
+    @Execution(ExecutionMode.CONCURRENT)
     @ParameterizedTest
     @EnumSource
     void what_is_cancelled_ends_and_leaves_nothing(Wait wait) throws Exception {
@@ -130,6 +133,7 @@ class CallTest {
         assertNothingLeft(wait);
     }
 
+    @Execution(ExecutionMode.CONCURRENT)
     @ParameterizedTest
     @EnumSource
     void what_takes_longer_than_it_may_ends_and_leaves_nothing(Wait wait) throws Exception {
@@ -138,6 +142,7 @@ class CallTest {
         assertNothingLeft(wait);
     }
 
+    @Execution(ExecutionMode.CONCURRENT)
     @ParameterizedTest
     @EnumSource
     void what_is_cancelled_before_it_begins_does_not_hang(Wait wait) throws Exception {

@@ -7,6 +7,7 @@ import io.forkd.ForkdException;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.vmm.MemoryVmm.Fault;
 import io.forkd.vmm.MemoryVmm.Step;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.AfterEach;
@@ -71,11 +72,13 @@ class ChannelsTest {
 
     @Test
     void none_keeps_a_server_from_ending_for_long() throws Exception {
+        following.close();
+        following = world.engine.follow(Duration.ofMillis(100));
         spawn();
         world.killAll();
         long end = System.nanoTime() + 60_000_000_000L;
         while (world.vmm.servers() > 0 && System.nanoTime() < end) {
-            Thread.sleep(100);
+            Thread.sleep(10);
             world.vmm.endIdleServers();
         }
         assertThat(world.vmm.servers()).isZero();

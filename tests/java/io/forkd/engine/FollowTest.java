@@ -134,6 +134,8 @@ class FollowTest {
                 .hasSize(all.size())
                 .allMatch(failure -> failure.isEmpty()));
         assertThat(steps).as("each is asked, and perhaps looked at again").hasSizeLessThan(6 * all.size());
+        following.close(); // It keeps its channels to servers for a while.
+        following = () -> {};
         world.assertLeft(Set.of("base", "branch"), Set.of());
     }
 
