@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Snapshots that are being written: so many branches at a time, so many that are booted or put together, and one for each
@@ -44,6 +45,7 @@ final class Branching {
     final class Slot implements AutoCloseable {
         private final SnapshotTag tag;
         private final Semaphore permits;
+        private final AtomicBoolean held = new AtomicBoolean(true);
 
         private Slot(SnapshotTag tag, Semaphore permits) {
             this.tag = tag;
@@ -66,9 +68,12 @@ final class Branching {
             }
         }
 
+        /** Once: what was written before its call has ended is released by whoever sees that, and by the call. */
         private void release() {
-            tags.remove(tag);
-            permits.release();
+            if (held.compareAndSet(true, false)) {
+                tags.remove(tag);
+                permits.release();
+            }
         }
     }
 
