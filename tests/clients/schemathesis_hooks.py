@@ -1,8 +1,4 @@
-"""Leads requests to what is there: made up tags and ids alone would find nothing but 404.
-
-Two rows of REST v1 say that a snapshot which is not there is answered with 500: for a new workspace, and as the source of
-a compaction. So these are asked for the one that is there; tests/java/io/forkd/daemon has the rows.
-"""
+"""Leads requests to what is there: made up tags and ids alone would find nothing but 404."""
 
 import json
 import os
@@ -59,9 +55,7 @@ def before_call(context, case, **kwargs):
         parameters["id"] = sandbox()
     if case.method == "DELETE" and needed(parameters.get("tag")):
         parameters["tag"] = "none"
-    if path.endswith("/compact") and is_tag(parameters.get("tag")):
-        parameters["tag"] = SNAPSHOT
-    if path.endswith("/info") and is_tag(parameters.get("tag")) and chance.random() < 0.5:
+    if path.endswith(("/compact", "/info")) and is_tag(parameters.get("tag")) and chance.random() < 0.5:
         parameters["tag"] = SNAPSHOT
     if "name" in parameters and chance.random() < 0.5:
         names = [each["name"] for each in ask("GET", "/v1/workspaces")]
@@ -71,7 +65,7 @@ def before_call(context, case, **kwargs):
             body.update(tap=None, kernel=KERNEL, rootfs=ROOTFS)
             if type(body.get("boot_wait_secs")) is int and 0 <= body["boot_wait_secs"] <= 60:
                 body["boot_wait_secs"] = 60
-        if is_tag(body.get("snapshot_tag")) and (path == "/v1/workspaces" or chance.random() < 0.8):
+        if is_tag(body.get("snapshot_tag")) and chance.random() < 0.8:
             body["snapshot_tag"] = SNAPSHOT
             # What this machine may not have is a failure: network namespaces, memory for a limit that is small.
             if body.get("per_child_netns") is True:

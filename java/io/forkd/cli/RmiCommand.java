@@ -119,7 +119,7 @@ final class RmiCommand implements Callable<Integer> {
                 if (elsewhere.test(tag)) {
                     results.done(tag.value(), "removed " + tag + " (daemon)");
                 } else {
-                    shell.engine().snapshots().remove(tag, force);
+                    shell.engine().snapshots().remove(tag, removal, force);
                     results.done(tag.value(), "removed " + tag + " (disk)");
                 }
             } catch (ForkdException e) {

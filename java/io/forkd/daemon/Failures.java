@@ -2,8 +2,10 @@ package io.forkd.daemon;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.engine.Engine;
 import io.forkd.http.HttpFailure;
 import io.forkd.snapshot.SnapshotTag;
+import java.nio.file.Files;
 import java.util.function.Supplier;
 
 /** How failures of the engine are answered. */
@@ -34,6 +36,30 @@ final class Failures {
     /** As {@link #internal(Supplier)} answers. */
     static HttpFailure internal(ForkdException e) {
         return new HttpFailure(e.kind() == Kind.CONFLICT ? 409 : 500, e.sentence());
+    }
+
+    /** As {@link #internal}, of a job for which that snapshot has to be there: somebody may have removed it meanwhile. */
+    static <T> T of(Engine engine, SnapshotTag tag, Supplier<T> job) {
+        return internal(() -> {
+            try {
+                return job.get();
+            } catch (ForkdException e) {
+                if (e.kind() == Kind.NOT_FOUND) {
+                    requireThere(engine, tag);
+                }
+                throw e;
+            }
+        });
+    }
+
+    static void requireThere(Engine engine, SnapshotTag tag) {
+        if (!Files.isDirectory(engine.store().directory(tag))) {
+            throw notFound(tag);
+        }
+    }
+
+    static HttpFailure notFound(SnapshotTag tag) {
+        return new HttpFailure(404, "snapshot " + tag + " not found");
     }
 
     /** A tag or name of a workspace, which have one rule. */

@@ -25,7 +25,6 @@ import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.time.Duration;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
@@ -122,9 +121,7 @@ final class SandboxRoutes {
 
     /** A snapshot that children can be made of, by what its manifest and its state say. */
     private Snapshot usable(SnapshotTag tag) {
-        if (!Files.isDirectory(engine.store().directory(tag))) {
-            throw new HttpFailure(404, "snapshot " + tag + " not found");
-        }
+        Failures.requireThere(engine, tag);
         try {
             Snapshot snapshot = engine.store().read(tag);
             State state = engine.store().state(snapshot);

@@ -107,30 +107,29 @@ final class SnapshotRoutes {
             throw new HttpFailure(400, "cascade and force exclude each other");
         }
         requireThere(tag);
-        List<SnapshotTag> dependents = engine.store().dependents(tag);
-        if (!dependents.isEmpty() && !cascade && !force) {
-            throw new HttpFailure(
-                    409,
-                    "snapshot " + tag + " is the parent of " + dependents
-                            + ": cascade=true removes them, too, force=true leaves them without their parent");
-        }
         // Sandboxes of it keep running: nobody writes to its files, and they have them mapped.
         Removal removal = engine.snapshots().planRemoval(List.of(tag), cascade, true);
         removal.refused().values().forEach(refusal -> {
             throw refusal;
         });
+        if (!removal.orphans().isEmpty() && !force) {
+            throw new HttpFailure(
+                    409,
+                    "snapshot " + tag + " is the parent of " + removal.orphans()
+                            + ": cascade=true removes them, too, force=true leaves them without their parent");
+        }
         removal.all().forEach(each -> {
-            if (!remove(each) && each.equals(tag)) {
-                throw notFound(tag);
+            if (!remove(each, removal) && each.equals(tag)) {
+                throw Failures.notFound(tag);
             }
         });
         return Response.empty(204);
     }
 
     /** False when somebody else has removed it. */
-    private boolean remove(SnapshotTag tag) {
+    private boolean remove(SnapshotTag tag, Removal plan) {
         try {
-            engine.snapshots().remove(tag, !isWriting(tag));
+            engine.snapshots().remove(tag, plan, !isWriting(tag));
             return true;
         } catch (ForkdException e) {
             if (e.kind() == Kind.NOT_FOUND) {
@@ -149,13 +148,7 @@ final class SnapshotRoutes {
     }
 
     private void requireThere(SnapshotTag tag) {
-        if (!Files.isDirectory(engine.store().directory(tag))) {
-            throw notFound(tag);
-        }
-    }
-
-    private static HttpFailure notFound(SnapshotTag tag) {
-        return new HttpFailure(404, "snapshot " + tag + " not found");
+        Failures.requireThere(engine, tag);
     }
 
     private Response info(HttpCall http) {
@@ -164,7 +157,7 @@ final class SnapshotRoutes {
         try {
             return Response.json(200, infos.detail(engine.snapshots().info(tag, Calls.of(http, Optional.empty()))));
         } catch (ForkdException e) {
-            throw e.kind() == Kind.NOT_FOUND ? notFound(tag) : new HttpFailure(500, e.sentence());
+            throw e.kind() == Kind.NOT_FOUND ? Failures.notFound(tag) : new HttpFailure(500, e.sentence());
         }
     }
 
@@ -178,8 +171,9 @@ final class SnapshotRoutes {
         if (Files.exists(engine.store().directory(to), LinkOption.NOFOLLOW_LINKS)) {
             throw new HttpFailure(409, "snapshot " + to + " exists");
         }
+        requireThere(from);
         try (Branching.Slot slot = branching.takeBuild(to)) {
-            Failures.internal(() -> {
+            Failures.of(engine, from, () -> {
                 engine.snapshots().compact(from, to, Calls.of(http, Optional.empty()));
                 return true;
             });

@@ -165,7 +165,9 @@ final class Workspaces {
             if (isTaken(name)) {
                 throw new HttpFailure(409, "workspace " + name + " exists");
             }
-            return wake(Workspace.of(name, source, ownNetworks, memory), source, call);
+            Failures.requireThere(engine, source);
+            return Failures.of(
+                    engine, source, () -> wake(Workspace.of(name, source, ownNetworks, memory), source, call));
         });
     }
 
@@ -174,12 +176,7 @@ final class Workspaces {
         SpawnRequest request = new SpawnRequest(
                         tag, 1, workspace.ownNetworks(), workspace.memoryLimitMib(), VolumeConflict.FAIL)
                 .ownedBy(Json.text(Wire.object().set(OWNER, workspace.toJson())));
-        String sandbox;
-        try {
-            sandbox = engine.spawn(request, call).get(0).id();
-        } catch (ForkdException e) {
-            throw new HttpFailure(500, e.sentence());
-        }
+        String sandbox = engine.spawn(request, call).get(0).id();
         return keep(workspace.running(sandbox), sandbox);
     }
 
@@ -240,7 +237,11 @@ final class Workspaces {
             }
             // What it was put to sleep from may have outlived that.
             Workspace asleep = endSandbox(workspace);
-            return wake(asleep, asleep.state().orElse(asleep.source()), call);
+            try {
+                return wake(asleep, asleep.state().orElse(asleep.source()), call);
+            } catch (ForkdException e) {
+                throw new HttpFailure(500, e.sentence());
+            }
         });
     }
 

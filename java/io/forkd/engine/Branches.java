@@ -22,6 +22,7 @@ import io.forkd.vmm.BranchOptions;
 import io.forkd.vmm.ForkServer;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.Vmm;
+import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.security.SecureRandom;
@@ -74,7 +75,7 @@ final class Branches {
             store.requireFree(tag);
         }
         Manifest source = Manifest.read(Sandbox.manifest(sandbox.directory()));
-        Optional<Parent> parent = request.layer() ? Optional.of(parent(tag, base(sandbox), call)) : Optional.empty();
+        Optional<Under> parent = request.layer() ? Optional.of(under(tag, base(sandbox), call)) : Optional.empty();
         try (Vm vm = vmm.attach(sandbox.control());
                 Made made = withoutVolumes(
                         sandbox,
@@ -180,7 +181,7 @@ final class Branches {
             store.requireFree(request.tag());
         }
         Snapshot from = store.open(request.from());
-        Parent parent = parent(request.tag(), from, call);
+        Under parent = under(request.tag(), from, call);
         try (OwnedDirectory run = runtime.open("fork");
                 Source source = leases.lease(from, 1, false, true, VolumeConflict.FAIL, call);
                 Children children = new Children(vmm, Optional.empty(), call)) {
@@ -248,9 +249,12 @@ final class Branches {
                         "Branch it without --diff: all of it is written then."));
     }
 
-    private Parent parent(SnapshotTag tag, Snapshot parent, Call call) {
+    /** What a layer lies on. */
+    private record Under(Snapshot snapshot, Parent parent) {}
+
+    private Under under(SnapshotTag tag, Snapshot parent, Call call) {
         Chains.requireDepth(tag, chains.resolve(parent, call).size());
-        return new Parent(parent.tag(), chains.contentHash(parent, call));
+        return new Under(parent, new Parent(parent.tag(), chains.contentHash(parent, call)));
     }
 
     /**
@@ -258,7 +262,11 @@ final class Branches {
      *
      * @param away how long the source was without its volumes
      */
-    private record Made(Path directory, Branch branch, Duration away) implements AutoCloseable {
+    private record Made(Snapshot snapshot, Branch branch, Duration away) implements AutoCloseable {
+        Path directory() {
+            return snapshot.directory();
+        }
+
         @Override
         public void close() {
             branch.server().close();
@@ -271,7 +279,7 @@ final class Branches {
             Optional<String> from,
             Manifest source,
             Volumes volumes,
-            Optional<Parent> parent,
+            Optional<Under> parent,
             Origin base,
             boolean replace,
             Call call) {
@@ -283,16 +291,17 @@ final class Branches {
                 source.memoryBytes(),
                 source.volumes(),
                 source.rootfs(),
-                parent,
+                parent.map(Under::parent),
                 disks(source, written),
                 source.machine(),
                 Instant.now(),
                 source.rest());
+        Snapshot snapshot = new Snapshot(tag, directory, manifest);
         try (OwnedDirectory staged = store.stage(tag)) {
             byte[] known = workingSets.of(base); // before its place is taken: it may be what this replaces
             // Before it has its name: whoever dies from then on has told whose it is.
             from.ifPresent(id -> new Provenance(id, Optional.empty()).note(staged.path()));
-            store.register(staged, tag, manifest, replace);
+            store.register(staged, tag, manifest, replace, parent.map(Under::snapshot));
             WorkingSets.put(known, directory);
             // What has to be on the disk is: the guest is without its volumes for as short as it can be.
             long start = System.nanoTime();
@@ -303,7 +312,7 @@ final class Branches {
                     store.rewrite(tag, manifest.withDisks(disks(source, unmounted)));
                 }
                 branch = servers.branch(
-                        new Snapshot(tag, directory, manifest),
+                        snapshot,
                         base,
                         control -> vm.branch(new BranchOptions(directory, Optional.of(control), parent.isPresent())),
                         call);
@@ -313,7 +322,7 @@ final class Branches {
                 } catch (ForkdException second) {
                     call.warn(second.sentence());
                 }
-                store.unregister(staged, new Snapshot(tag, directory, manifest));
+                requireStillThere(snapshot, () -> store.unregister(staged, snapshot));
                 throw e;
             }
             staged.release();
@@ -323,7 +332,7 @@ final class Branches {
                 branch.server().close();
                 throw new ForkdException(e.kind(), "the branch was made, but " + e.sentence(), e.remedy());
             }
-            return new Made(directory, branch, Duration.ofNanos(System.nanoTime() - start));
+            return new Made(snapshot, branch, Duration.ofNanos(System.nanoTime() - start));
         }
     }
 
@@ -348,15 +357,32 @@ final class Branches {
             while (!server.awaitWritten(SLICE)) {
                 call.check();
             }
+        } catch (VmmException e) {
+            store.requireUnchanged(made.snapshot()); // Who removes it ends who writes it.
+            throw e;
         } finally {
             store.sweep(); // What it replaced can go, or has to come back.
         }
     }
 
+    /** Before it is taken back: a branch that somebody has removed fails for that, however it fails. */
+    private void requireStillThere(Snapshot snapshot, Runnable takeBack) {
+        try {
+            store.requireUnchanged(snapshot);
+        } finally {
+            takeBack.run();
+        }
+    }
+
     private static BranchResult result(
-            SnapshotTag tag, Made made, Optional<Parent> parent, Optional<Duration> away, boolean written) {
+            SnapshotTag tag, Made made, Optional<Under> parent, Optional<Duration> away, boolean written) {
         return new BranchResult(
-                tag, made.directory(), parent.map(Parent::tag), made.branch().pause(), away, written);
+                tag,
+                made.directory(),
+                parent.map(under -> under.parent().tag()),
+                made.branch().pause(),
+                away,
+                written);
     }
 
     private static SnapshotTag defaultTag(String id) {

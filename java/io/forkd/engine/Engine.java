@@ -8,6 +8,7 @@ import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.DataDirectory;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.ManifestDisk;
+import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.NativeFiles;
@@ -170,7 +171,13 @@ public final class Engine {
     /** Makes sandboxes of a snapshot, all or none. */
     public List<Sandbox> spawn(SpawnRequest request, Call call) {
         sweepNowAndThen();
-        return new Spawn(vmm, runtime, sandboxes, leases).run(request, store.read(request.tag()), call);
+        Snapshot snapshot = store.read(request.tag());
+        try {
+            return new Spawn(vmm, runtime, sandboxes, leases).run(request, snapshot, call);
+        } catch (ForkdException e) {
+            store.requireUnchanged(snapshot); // Otherwise that is why, whatever it came upon first.
+            throw e;
+        }
     }
 
     /** Makes a snapshot of a running sandbox, which goes on. */

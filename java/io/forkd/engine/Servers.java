@@ -190,7 +190,7 @@ final class Servers implements SnapshotStore.Writers {
         try (Lease held = answers.lease()) {
             return held.server().status().written() != Written.FAILED;
         } catch (VmmException e) {
-            return !e.nobodyThere(); // It ended just now.
+            return !hasEnded(snapshot, e);
         }
     }
 
@@ -249,17 +249,27 @@ final class Servers implements SnapshotStore.Writers {
         }
     }
 
-    /** Fails when the server of a snapshot has children. */
-    void requireUnused(Snapshot snapshot) {
-        Optional<Lease> lease = running(snapshot);
-        if (lease.isEmpty()) {
+    @Override
+    public void requireUnused(Snapshot snapshot) {
+        Seen seen = look(directory(snapshot));
+        if (seen instanceof Seen.Silent silent) {
+            throw mayBeUsed(snapshot, process(silent.directory()));
+        }
+        if (!(seen instanceof Seen.Answers answers)) {
             return;
         }
-        try (Lease held = lease.get()) {
+        try (Lease held = answers.lease()) {
             requireUnused(snapshot, held.server().status());
         } catch (VmmException e) {
-            // It ended just now.
+            if (!hasEnded(snapshot, e)) {
+                throw e;
+            }
         }
+    }
+
+    /** Whether that is why it failed: a channel may break before its process is gone. */
+    private boolean hasEnded(Snapshot snapshot, VmmException e) {
+        return e.nobodyThere() || isGone(directory(snapshot));
     }
 
     private static void requireUnused(Snapshot snapshot, ServerStatus status) {
@@ -272,16 +282,13 @@ final class Servers implements SnapshotStore.Writers {
         }
     }
 
-    /**
-     * Ends the server of a snapshot that is to be removed.
-     *
-     * @param evenIfUsed also a branch with children, which end with it; a server that was started from files is left to
-     *     them, and ends by itself
-     */
-    void end(Snapshot snapshot, boolean evenIfUsed) {
+    /** A branch with children ends with them; a server that was started from files is left to them, and ends by itself. */
+    @Override
+    public void end(Snapshot snapshot) {
         Seen seen = look(directory(snapshot));
         if (seen instanceof Seen.Silent silent) {
-            endSilent(snapshot, process(silent.directory()), evenIfUsed);
+            process(silent.directory()).ifPresent(this::kill);
+            sweep();
         }
         if (!(seen instanceof Seen.Answers answers)) {
             return;
@@ -289,32 +296,25 @@ final class Servers implements SnapshotStore.Writers {
         try (Lease held = answers.lease()) {
             ServerStatus status = held.server().status();
             boolean writing = status.written() == Written.UNDER_WAY;
-            if (!evenIfUsed) {
-                requireUnused(snapshot, status);
-            }
             if (status.children() == 0 || writing) {
                 ProcessId.of(status.pid()).ifPresent(this::kill);
                 sweep();
             }
         } catch (VmmException e) {
-            if (!e.nobodyThere()) {
+            if (!hasEnded(snapshot, e)) {
                 throw e;
             }
-            sweep(); // It ended just now.
+            sweep();
         }
     }
 
-    private void endSilent(Snapshot snapshot, Optional<ProcessId> process, boolean evenIfUsed) {
-        if (!evenIfUsed) {
-            throw new ForkdException(
-                    Kind.CONFLICT,
-                    "the fork server of '" + snapshot.tag() + "'"
-                            + process.map(id -> " (pid " + id.pid() + ")").orElse("")
-                            + " does not answer, and may have children",
-                    "kill -CONT lets one that was stopped go on; --force ends it.");
-        }
-        process.ifPresent(this::kill);
-        sweep();
+    private static ForkdException mayBeUsed(Snapshot snapshot, Optional<ProcessId> process) {
+        return new ForkdException(
+                Kind.CONFLICT,
+                "the fork server of '" + snapshot.tag() + "'"
+                        + process.map(id -> " (pid " + id.pid() + ")").orElse("")
+                        + " does not answer, and may have children",
+                "kill -CONT lets one that was stopped go on; --force ends it.");
     }
 
     private void kill(ProcessId process) {

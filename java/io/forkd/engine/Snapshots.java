@@ -94,7 +94,13 @@ public final class Snapshots {
     public void compact(SnapshotTag from, SnapshotTag to, Call call) {
         store.sweep();
         store.requireFree(to);
-        compact(store.open(from), to, Instant.now(), call);
+        Snapshot source = store.open(from);
+        try {
+            compact(source, to, Instant.now(), call);
+        } catch (ForkdException e) {
+            store.requireUnchanged(source); // Otherwise that is why, whatever it came upon first.
+            throw e;
+        }
         new Provenance("compact:" + from, Optional.empty()).note(store.directory(to));
     }
 
@@ -212,10 +218,17 @@ public final class Snapshots {
         return new Removal(List.copyOf(all), List.copyOf(orphans), refused);
     }
 
-    /** Removes one of a {@link Removal}, unless something has come to use it. */
+    /** Removes one of a {@link Removal}, unless something has come to use it, or to depend on it, since that was made. */
+    public void remove(SnapshotTag tag, Removal plan, boolean evenIfUsed) {
+        store.remove(
+                tag,
+                evenIfUsed,
+                each -> plan.all().contains(each) || plan.orphans().contains(each));
+    }
+
+    /** Removes one on which nothing depends, unless that is to be left without it. */
     public void remove(SnapshotTag tag, boolean force) {
-        readable(tag).ifPresent(snapshot -> servers.end(snapshot, force));
-        store.remove(tag, force);
+        store.remove(tag, force, each -> force);
     }
 
     /** The last of each chain first. */

@@ -17,6 +17,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 
 /**
@@ -45,9 +46,15 @@ public final class SnapshotStore {
     private final Path root;
     private final Writers writers;
 
-    /** Knows who writes branches. */
+    /** Knows who writes branches, and who has forked from snapshots. */
     public interface Writers {
         boolean isWriting(Snapshot snapshot);
+
+        /** Fails when children of it live, or when that cannot be told. */
+        void requireUnused(Snapshot snapshot);
+
+        /** Ends who writes it, or waits for somebody to fork from it. */
+        void end(Snapshot snapshot);
     }
 
     public SnapshotStore(Path root, Writers writers) {
@@ -236,14 +243,14 @@ public final class SnapshotStore {
      * @param replace whether an existing snapshot of that name is replaced; its children keep what they have mapped
      */
     public void install(OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace) {
-        register(staged, tag, manifest, replace);
+        place(staged, tag, manifest, replace, Optional.empty());
         staged.release();
         sweep();
     }
 
     /** As {@link #install}, in the place of {@code old}, and of nothing that has come there since that was read. */
     public void replace(OwnedDirectory staged, Snapshot old, Manifest manifest) {
-        register(staged, old.tag(), manifest, true, Optional.of(old));
+        place(staged, old.tag(), manifest, true, Optional.of(old));
         staged.release();
         sweep();
     }
@@ -267,12 +274,16 @@ public final class SnapshotStore {
      * Gives the staged directory of a branch its name, before anything but the manifest is in it. Until the caller
      * releases it, or a writer is alive, nobody else may write a snapshot of that tag. What it replaces is removed by
      * the sweep that finds the branch complete, and put back by one that finds it failed.
+     *
+     * @param parent what it lies on, which has to be there still
      */
-    public void register(OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace) {
-        register(staged, tag, manifest, replace, Optional.empty());
+    public void register(
+            OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace, Optional<Snapshot> parent) {
+        place(staged, tag, manifest, replace, parent);
     }
 
-    private void register(
+    /** @param expected what must not have been replaced or removed since it was read */
+    private void place(
             OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace, Optional<Snapshot> expected) {
         try {
             // Made later, it would give the snapshot a new time, and with it another place in the list.
@@ -355,17 +366,25 @@ public final class SnapshotStore {
     }
 
     /**
-     * Removes one snapshot, and what it was to replace, should it be a branch that is not complete.
+     * Removes one snapshot, and what it was to replace, should it be a branch that is not complete; whoever writes it, or
+     * waits to fork from it, ends. What is refused leaves all of that as it is.
      *
      * @param evenIfUsed also when a running fork uses it; children keep what they have mapped
+     * @param mayLoseIt which of those that have it as their parent may be left without
      */
-    public void remove(SnapshotTag tag, boolean evenIfUsed) {
+    public void remove(SnapshotTag tag, boolean evenIfUsed, Predicate<SnapshotTag> mayLoseIt) {
         Path directory = existing(tag);
         List<Path> trash = new ArrayList<>();
         try {
+            Optional<Snapshot> snapshot;
             try (FileLock all = lock()) {
                 existing(tag); // Others may have been faster.
+                snapshot = readable(tag); // Something that cannot even be read is used by nobody.
                 requireUnused(tag, evenIfUsed);
+                if (!evenIfUsed) {
+                    snapshot.ifPresent(writers::requireUnused);
+                }
+                requireNoOthers(tag, mayLoseIt);
                 for (Path entry : Trees.list(root)) {
                     if (entry.getFileName().toString().startsWith(REPLACED)
                             && home(entry).equals(directory)) {
@@ -374,11 +393,24 @@ public final class SnapshotStore {
                 }
                 trash.add(setAside(directory, TRASH));
             }
+            snapshot.ifPresent(writers::end);
             for (Path each : trash) {
                 Trees.delete(each);
             }
         } catch (IOException e) {
             throw ForkdException.of("remove " + directory, e);
+        }
+    }
+
+    /** Nobody can come to depend on it while the store is locked. */
+    private void requireNoOthers(SnapshotTag tag, Predicate<SnapshotTag> mayLoseIt) {
+        List<SnapshotTag> others =
+                dependents(tag).stream().filter(mayLoseIt.negate()).toList();
+        if (!others.isEmpty()) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the snapshot '" + tag + "' is the parent of " + others + ", made at this moment",
+                    "Try again.");
         }
     }
 

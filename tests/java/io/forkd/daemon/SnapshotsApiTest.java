@@ -12,6 +12,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -291,7 +292,7 @@ class SnapshotsApiTest {
                 "py     | {'to':'a b'}    | 400",
                 "py     | {'to':'py'}     | 400",
                 "nope   | {'to':'py'}     | 409",
-                "nope   | {'to':'x'}      | 500",
+                "nope   | {'to':'x'}      | 404",
                 "py     | {'to':null}     | 422",
             })
     void compaction_is_refused(String tag, String body, int status) {
@@ -361,6 +362,32 @@ class SnapshotsApiTest {
             return worst;
         });
         assertThat(statuses).containsOnly(200);
+    }
+
+    @Test
+    void what_is_removed_while_it_is_made_and_used_fails_nobody_for_another_reason() throws InterruptedException {
+        String source = service.sandbox();
+        List<List<String>> failures = Together.of(4, n -> {
+            List<String> wrong = new ArrayList<>();
+            for (int i = 0; i < 25; i++) {
+                Answer answer = switch (n) {
+                    case 0 ->
+                        service.api().post("/v1/sandboxes/" + source + "/branch", "{'tag':'contended','diff':true}");
+                    case 1 -> service.api().post("/v1/sandboxes", "{'snapshot_tag':'contended'}");
+                    case 2 -> service.api().post("/v1/snapshots/contended/compact", "{'to':'copy'}");
+                    default -> service.api().delete("/v1/snapshots/contended?force=true");
+                };
+                if (answer.status() >= 500) {
+                    wrong.add(answer.text());
+                }
+                if (n == 1 && answer.status() == 201) {
+                    String id = answer.json().get(0).path("id").stringValue();
+                    service.api().delete("/v1/sandboxes/" + id);
+                }
+            }
+            return wrong;
+        });
+        assertThat(failures).allSatisfy(wrong -> assertThat(wrong).isEmpty());
     }
 
     @Test

@@ -113,7 +113,7 @@ class WorkspacesApiTest {
                 "{'name':'a b','snapshot_tag':'c d'}                        | 400 | a b",
                 "{'name':'a','snapshot_tag':'c d'}                          | 400 | c d",
                 "{'name':'taken','snapshot_tag':'nope'}                     | 409 | taken",
-                "{'name':'a','snapshot_tag':'nope'}                         | 500 | nope",
+                "{'name':'a','snapshot_tag':'nope'}                         | 404 | nope",
                 "{'name':'a','snapshot_tag':'py','per_child_netns':true}    | 500 | forkd-child-1",
                 "{'name':'a','snapshot_tag':'py','memory_limit_mib':0}      | 400 | memory_limit_mib",
                 "{'name':'a'}                                               | 422 | snapshot_tag",

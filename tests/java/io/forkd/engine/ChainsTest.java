@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.files.OwnedDirectory;
+import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.Parent;
@@ -16,6 +17,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -35,7 +37,9 @@ class ChainsTest {
 
     @BeforeEach
     void makeStore() {
-        store = new SnapshotStore(data.resolve("snapshots"), snapshot -> false);
+        Map<String, String> environment = Map.of("XDG_RUNTIME_DIR", data.toString());
+        Servers servers = new Servers(new NativeVmm(), RuntimeDirectory.of(environment), environment);
+        store = new SnapshotStore(data.resolve("snapshots"), servers);
         chains = new Chains(new NativeVmm(), store);
     }
 

@@ -88,7 +88,7 @@ class CollisionTest {
                 plan.refused().values().forEach(refusal -> {
                     throw refusal;
                 });
-                plan.all().forEach(tag -> engine.snapshots().remove(tag, false));
+                plan.all().forEach(tag -> engine.snapshots().remove(tag, plan, false));
             }
         },
         REMOVE_BY_FORCE {

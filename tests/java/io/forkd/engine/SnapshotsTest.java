@@ -75,7 +75,7 @@ class SnapshotsTest {
             throw refusal;
         }
         for (SnapshotTag each : plan.all()) {
-            snapshots.remove(each, force);
+            snapshots.remove(each, plan, force);
             removed.add(each.value());
         }
         return plan.orphans().stream().map(SnapshotTag::value).toList();
@@ -126,7 +126,7 @@ class SnapshotsTest {
         Snapshots.Removal plan = snapshots.planRemoval(asked, false, false);
         assertThat(plan.refused()).isEmpty();
         assertThat(plan.orphans()).isEmpty();
-        plan.all().forEach(each -> snapshots.remove(each, false));
+        plan.all().forEach(each -> snapshots.remove(each, plan, false));
         assertThat(left()).isEmpty();
     }
 

@@ -21,6 +21,7 @@ import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
@@ -38,8 +39,26 @@ class SnapshotStoreTest {
     Path data;
 
     private final Set<String> writing = new HashSet<>();
-    private final SnapshotStore.Writers writers =
-            snapshot -> writing.contains(snapshot.tag().value());
+    private final Set<String> used = new HashSet<>();
+    private final List<String> ended = new ArrayList<>();
+    private final SnapshotStore.Writers writers = new SnapshotStore.Writers() {
+        @Override
+        public boolean isWriting(Snapshot snapshot) {
+            return writing.contains(snapshot.tag().value());
+        }
+
+        @Override
+        public void requireUnused(Snapshot snapshot) {
+            if (used.contains(snapshot.tag().value())) {
+                throw new ForkdException(Kind.CONFLICT, snapshot.tag() + " has children");
+            }
+        }
+
+        @Override
+        public void end(Snapshot snapshot) {
+            ended.add(snapshot.tag().value());
+        }
+    };
     private SnapshotStore store;
     private Path rootfs;
 
@@ -248,10 +267,45 @@ class SnapshotStoreTest {
         make(4096, false);
         try (FileLock use = store.open(TAG).use().orElseThrow()) {
             assertThat(use).isNotNull();
-            assertThatThrownBy(() -> store.remove(TAG, false)).hasMessageContaining("in use");
-            store.remove(TAG, true);
+            assertThatThrownBy(() -> remove(false)).hasMessageContaining("in use");
+            remove(true);
         }
         assertThatThrownBy(() -> store.open(TAG)).hasMessageContaining("there is no snapshot 'py'");
+    }
+
+    private void remove(boolean evenIfUsed) {
+        store.remove(TAG, evenIfUsed, each -> false);
+    }
+
+    @Test
+    void removal_that_is_refused_ends_nobody() throws IOException {
+        make(4096, false);
+        try (FileLock use = store.open(TAG).use().orElseThrow()) {
+            assertThat(use).isNotNull();
+            assertThatThrownBy(() -> remove(false)).hasMessageContaining("in use");
+        }
+        used.add("py");
+        assertThatThrownBy(() -> remove(false)).hasMessageContaining("has children");
+        make(new SnapshotTag("child"), 4096, false, Optional.of("py"));
+        assertThatThrownBy(() -> remove(true)).hasMessageContaining("is the parent of [child]");
+        assertThat(ended).isEmpty();
+        assertThat(store.open(TAG).memory()).isRegularFile();
+        store.remove(TAG, true, each -> true);
+        assertThat(ended).containsExactly("py");
+        assertThat(store.directory(TAG)).doesNotExist();
+    }
+
+    @Test
+    void layer_over_what_was_removed_or_replaced_meanwhile_is_refused() throws IOException {
+        make(4096, false);
+        Snapshot parent = store.open(TAG);
+        remove(false);
+        SnapshotTag child = new SnapshotTag("child");
+        assertThatThrownBy(() -> register(child, false, Optional.of(parent))).hasMessageContaining("'py' was replaced");
+        assertThat(store.directory(child)).doesNotExist();
+        make(4096, false);
+        register(child, false, Optional.of(store.open(TAG))).release();
+        assertThat(store.directory(child)).isDirectory();
     }
 
     @Test
@@ -263,6 +317,10 @@ class SnapshotStoreTest {
 
     /** As a branch is: with its name, and nothing but its manifest. */
     private OwnedDirectory register(SnapshotTag tag, boolean replace) throws IOException {
+        return register(tag, replace, Optional.empty());
+    }
+
+    private OwnedDirectory register(SnapshotTag tag, boolean replace, Optional<Snapshot> parent) throws IOException {
         Path directory = store.directory(tag);
         OwnedDirectory staged = store.stage(tag);
         try {
@@ -280,7 +338,8 @@ class SnapshotStoreTest {
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
-                    replace);
+                    replace,
+                    parent);
             return staged;
         } catch (RuntimeException e) {
             staged.close();
