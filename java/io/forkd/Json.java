@@ -8,6 +8,7 @@ import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
 import tools.jackson.core.ObjectReadContext;
 import tools.jackson.core.ObjectWriteContext;
+import tools.jackson.core.StreamReadConstraints;
 import tools.jackson.core.exc.StreamReadException;
 import tools.jackson.core.json.JsonFactory;
 import tools.jackson.databind.JsonNode;
@@ -20,7 +21,14 @@ import tools.jackson.databind.node.ObjectNode;
  * commands have to be through in a few times that.
  */
 public final class Json {
+    /** A value takes a hundred bytes as a tree, and two as text. */
+    private static final int MOST_TOKENS = 8192;
+
     private static final JsonFactory FACTORY = new JsonFactory();
+    private static final JsonFactory BOUNDED = JsonFactory.builder()
+            .streamReadConstraints(
+                    StreamReadConstraints.builder().maxTokenCount(MOST_TOKENS).build())
+            .build();
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
 
     private Json() {}
@@ -31,15 +39,49 @@ public final class Json {
      * @throws tools.jackson.core.JacksonException when it is none, or more than one
      */
     public static JsonNode parse(byte[] json) {
+        return parse(FACTORY, json);
+    }
+
+    /**
+     * Reads one document of somebody who is not trusted with our memory: it may have some thousands of names and values.
+     *
+     * @throws tools.jackson.core.JacksonException when it is none, or more than one, or has more than that
+     */
+    public static JsonNode parseBounded(byte[] json) {
+        return parse(BOUNDED, json);
+    }
+
+    /**
+     * Looks whether it is one document, without making a tree of it.
+     *
+     * @throws tools.jackson.core.JacksonException when it is none, or more than one
+     */
+    public static void check(byte[] json) {
         try (JsonParser parser = FACTORY.createParser(ObjectReadContext.empty(), json)) {
-            if (parser.nextToken() == null) {
-                throw new StreamReadException(parser, "it is empty");
-            }
+            requireToken(parser);
+            parser.skipChildren();
+            requireEnd(parser);
+        }
+    }
+
+    private static JsonNode parse(JsonFactory factory, byte[] json) {
+        try (JsonParser parser = factory.createParser(ObjectReadContext.empty(), json)) {
+            requireToken(parser);
             JsonNode document = value(parser);
-            if (parser.nextToken() != null) {
-                throw new StreamReadException(parser, "something comes after its end");
-            }
+            requireEnd(parser);
             return document;
+        }
+    }
+
+    private static void requireToken(JsonParser parser) {
+        if (parser.nextToken() == null) {
+            throw new StreamReadException(parser, "it is empty");
+        }
+    }
+
+    private static void requireEnd(JsonParser parser) {
+        if (parser.nextToken() != null) {
+            throw new StreamReadException(parser, "something comes after its end");
         }
     }
 

@@ -260,7 +260,7 @@ public final class AgentClient implements Agent {
                 .orElseThrow(() -> new ForkdException(
                         Kind.FAILED, "the agent at " + address + " closed the connection without an answer"));
         try {
-            if (Json.parse(line) instanceof ObjectNode reply) {
+            if (Json.parseBounded(line) instanceof ObjectNode reply) {
                 return reply;
             }
         } catch (JacksonException e) {
@@ -279,7 +279,7 @@ public final class AgentClient implements Agent {
 
     /** The beginning of what a guest said, without what a terminal would do something with. */
     private static String printable(String text) {
-        return text.substring(0, Math.min(text.length(), 200)).replaceAll("\\p{Cntrl}", "?");
+        return text.substring(0, Math.min(text.length(), 200)).replaceAll("\\p{Cc}", "?");
     }
 
     private ForkdException broken(IOException e) {

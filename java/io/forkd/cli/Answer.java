@@ -29,7 +29,7 @@ record Answer(JsonNode node) {
 
     /** Without what a terminal would do something with. */
     Optional<String> optionalText(String field) {
-        return raw(field).map(text -> text.replaceAll("\\p{Cntrl}", "?"));
+        return raw(field).map(text -> text.replaceAll("\\p{Cc}", "?"));
     }
 
     /** As it came: what a guest wrote. */
@@ -57,7 +57,7 @@ record Answer(JsonNode node) {
         return node.path(field)
                 .valueStream()
                 .filter(JsonNode::isString)
-                .map(text -> text.stringValue().replaceAll("\\p{Cntrl}", "?"))
+                .map(text -> text.stringValue().replaceAll("\\p{Cc}", "?"))
                 .toList();
     }
 

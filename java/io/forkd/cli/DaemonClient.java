@@ -338,7 +338,7 @@ final class DaemonClient {
 
     private static String printable(String text) {
         return text.substring(0, Math.min(text.length(), MOST_SHOWN))
-                .replaceAll("\\p{Cntrl}", " ")
+                .replaceAll("\\p{Cc}", " ")
                 .strip();
     }
 }

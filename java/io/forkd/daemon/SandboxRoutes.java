@@ -34,7 +34,6 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.function.Supplier;
 import tools.jackson.core.JacksonException;
-import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 import tools.jackson.databind.node.StringNode;
 
@@ -192,22 +191,20 @@ final class SandboxRoutes {
         }
         GuestCommand command = new GuestCommand(
                 arguments, Optional.of(Duration.ofSeconds(seconds)), variables, directory, user, Optional.empty());
-        try (Collected output = new Collected()) {
-            ObjectNode answer = Wire.object();
+        Collected output = new Collected();
+        try {
             int code = asked("exec", http, () -> {
                 try {
                     return agent.exec(command, output);
                 } catch (CommandFailed e) {
-                    answer.put("error", e.sentence());
                     output.note(e.sentence());
                     return e.exitStatus();
                 }
             });
-            return Response.json(
-                    200,
-                    answer.put("stdout", output.stdout())
-                            .put("stderr", output.stderr())
-                            .put("exit_code", code));
+            return Response.pieces(200, "application/json", output.answer(code));
+        } catch (Throwable e) {
+            output.close();
+            throw e;
         }
     }
 
@@ -223,22 +220,26 @@ final class SandboxRoutes {
         long seconds = http.body().optionalNumber("timeout_secs", 0, LONGEST).orElse(EVAL.toSeconds());
         AgentClient agent = agent(http);
         Evaluation evaluation = asked("eval", http, () -> agent.eval(code, Optional.of(Duration.ofSeconds(seconds))));
-        ObjectNode answer = Wire.object();
         if (evaluation instanceof Evaluation.Failure failure) {
-            answer.putNull("result").put("error", failure.error()).put("exit_code", failure.exitStatus());
+            ObjectNode answer = Wire.object()
+                    .putNull("result")
+                    .put("error", failure.error())
+                    .put("exit_code", failure.exitStatus());
             if (!failure.trace().isEmpty()) {
                 answer.put("traceback", failure.trace());
             }
-        } else if (evaluation instanceof Evaluation.Value value) {
-            answer.set("result", value.isJson() ? json(value.text()) : StringNode.valueOf(value.text()));
-            answer.putNull("error").put("exit_code", 0);
+            return Response.json(200, answer);
         }
-        return Response.json(200, answer);
+        Evaluation.Value value = (Evaluation.Value) evaluation;
+        // As it is: a tree of it would take many times the room.
+        String result = value.isJson() ? json(value.text()) : Json.text(StringNode.valueOf(value.text()));
+        return Response.text(200, "application/json", "{\"result\":" + result + ",\"error\":null,\"exit_code\":0}");
     }
 
-    private static JsonNode json(String text) {
+    private static String json(String text) {
         try {
-            return Json.parse(text.getBytes(StandardCharsets.UTF_8));
+            Json.check(text.getBytes(StandardCharsets.UTF_8));
+            return text;
         } catch (JacksonException e) {
             throw new HttpFailure(500, "the agent answered with a result that is no JSON");
         }

@@ -41,7 +41,7 @@ final class WorkDirectory {
         try {
             List<String> lines = new String(Files.readAllBytes(console), StandardCharsets.UTF_8)
                     .lines()
-                    .map(line -> line.replaceAll("\u001b\\[[0-9;?]*[A-Za-z]|[\\p{Cntrl}&&[^\t]]", ""))
+                    .map(line -> line.replaceAll("\u001b\\[[0-9;?]*[A-Za-z]|[\\p{Cc}&&[^\t]]", ""))
                     .toList();
             int tail = Math.max(0, lines.size() - CONSOLE_LINES);
             int first = IntStream.range(0, tail)

@@ -39,7 +39,7 @@ public final class Body {
         }
         JsonNode document;
         try {
-            document = Json.parse(bytes);
+            document = Json.parseBounded(bytes);
         } catch (JacksonException e) {
             throw new HttpFailure(400, "the body is not JSON: " + e.getOriginalMessage());
         }

@@ -24,6 +24,7 @@ import org.eclipse.jetty.io.Content;
 import org.eclipse.jetty.server.Handler.Abstract;
 import org.eclipse.jetty.server.Request;
 import org.eclipse.jetty.util.Callback;
+import org.eclipse.jetty.util.IteratingCallback;
 import org.eclipse.jetty.util.thread.Invocable;
 import org.eclipse.jetty.util.thread.Scheduler;
 import org.jspecify.annotations.Nullable;
@@ -44,6 +45,9 @@ final class Dispatcher extends Abstract.NonBlocking {
 
     private static final int STREAM_BUFFER = 8192;
 
+    /** An answer of so many bytes is not counted: each connection may have one. */
+    private static final int SHORT = 4096;
+
     /** Addresses, and names that no server of the internet's names can give. */
     private static final Pattern LOCAL = Pattern.compile("[^.]*|[0-9.]+|.*\\.localhost", Pattern.CASE_INSENSITIVE);
 
@@ -53,6 +57,7 @@ final class Dispatcher extends Abstract.NonBlocking {
     private final CallPool pool;
     private final Set<Exchange> exchanges = ConcurrentHashMap.newKeySet();
     private final AtomicLong bodyBytes = new AtomicLong();
+    private final AtomicLong answerBytes = new AtomicLong();
     private volatile Optional<Token> token;
     private volatile boolean stopping;
 
@@ -292,11 +297,58 @@ final class Dispatcher extends Abstract.NonBlocking {
                 response.write(true, null, callback);
                 return;
             }
+            if (answer.pieces().isPresent()) {
+                end();
+                new Sending(answer.pieces().get()).iterate();
+                return;
+            }
+            int length = answer.bytes().length;
+            int counted = length > SHORT ? length : 0;
+            if (answerBytes.addAndGet(counted) > limits.allAnswerBytes() && counted > 0) {
+                answerBytes.addAndGet(-counted);
+                throw new HttpFailure(503, "the answers that clients have not read are too long together; try again");
+            }
             if (answer.status() != 204) {
-                response.getHeaders().put(HttpHeader.CONTENT_LENGTH, answer.bytes().length);
+                response.getHeaders().put(HttpHeader.CONTENT_LENGTH, length);
             }
             end();
-            response.write(true, ByteBuffer.wrap(answer.bytes()), callback);
+            response.write(
+                    true,
+                    ByteBuffer.wrap(answer.bytes()),
+                    Callback.from(callback, () -> answerBytes.addAndGet(-counted)));
+        }
+
+        /** Sends one piece after the other. */
+        private final class Sending extends IteratingCallback {
+            private final Response.Pieces pieces;
+            private boolean last;
+
+            Sending(Response.Pieces pieces) {
+                this.pieces = pieces;
+            }
+
+            @Override
+            protected Action process() {
+                if (last) {
+                    return Action.SUCCEEDED;
+                }
+                byte[] piece = pieces.next();
+                last = !pieces.hasNext();
+                response.write(last, ByteBuffer.wrap(piece), this);
+                return Action.SCHEDULED;
+            }
+
+            @Override
+            protected void onCompleteSuccess() {
+                pieces.close();
+                callback.succeeded();
+            }
+
+            @Override
+            protected void onCompleteFailure(Throwable failure) {
+                pieces.close();
+                callback.failed(failure);
+            }
         }
 
         /** From now on it makes no difference whether the client is there. Before Jetty may read the next request. */

@@ -9,6 +9,8 @@ import java.time.Duration;
  * @param callsWaiting how many calls wait for one of them; one more is answered with 503
  * @param bodyBytes the longest body; a longer one is answered with 413
  * @param allBodyBytes what the bodies of all calls may take together; one more is answered with 503
+ * @param allAnswerBytes what the answers that clients have not read yet may take together, short ones aside; one more
+ *     is answered with 503
  * @param bodyTime until then a body has to be there, or it is answered with 408
  * @param headTime until then the head of a request has to be there, once it has begun
  * @param idleTime how long a connection may be silent, and how long a client may not read what is sent to it
@@ -20,6 +22,7 @@ public record Limits(
         int callsWaiting,
         int bodyBytes,
         int allBodyBytes,
+        int allAnswerBytes,
         Duration bodyTime,
         Duration headTime,
         Duration idleTime,
@@ -35,6 +38,7 @@ public record Limits(
             1024,
             2 << 20,
             16 << 20,
+            32 << 20,
             Duration.ofSeconds(30),
             Duration.ofSeconds(10),
             Duration.ofSeconds(60),

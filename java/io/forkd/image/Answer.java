@@ -15,7 +15,7 @@ record Answer(int status, HttpURLConnection connection) {
     static final int TOO_MANY_REQUESTS = 429;
 
     private static final int MAX_ERROR_BYTES = 64 << 10;
-    private static final Pattern UNPRINTABLE = Pattern.compile("\\p{Cntrl}");
+    private static final Pattern UNPRINTABLE = Pattern.compile("\\p{Cc}");
 
     /** Waits for it. */
     static Answer of(HttpURLConnection connection) throws IOException {

@@ -26,7 +26,7 @@ final class Names {
 
     /** For people; what could upset a terminal is left out. */
     static String text(String name) {
-        return new String(bytes(name), StandardCharsets.UTF_8).replaceAll("\\p{Cntrl}", "?");
+        return new String(bytes(name), StandardCharsets.UTF_8).replaceAll("\\p{Cc}", "?");
     }
 
     /** The components of a path, without empty ones and without {@code .}. */

@@ -300,6 +300,15 @@ class AgentClientTest {
     void empty_answer_and_wrong_answer_are_errors() throws Exception {
         overTcp("", client -> assertThatThrownBy(client::ping).hasMessageContaining("without an answer"));
         overTcp("HTTP/1.1 400\n", client -> assertThatThrownBy(client::ping).hasMessageContaining("is no agent"));
+        // As a tree it would take a hundred times its size, which is bounded.
+        overTcp(
+                "{\"a\":[" + "{},".repeat(100_000) + "{}]}\n",
+                client -> assertThatThrownBy(client::ping).hasMessageContaining("is no agent"));
+        overTcp(
+                "\u009b31m\n",
+                client -> assertThatThrownBy(client::ping)
+                        .hasMessageContaining("?31m")
+                        .satisfies(e -> assertThat(e.getMessage()).doesNotContain("\u009b")));
     }
 
     @Test

@@ -9,12 +9,16 @@ import io.forkd.engine.VolumeConflict;
 import io.forkd.files.FileLock;
 import io.forkd.sandbox.Sandbox;
 import java.io.IOException;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.OptionalLong;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
@@ -193,6 +197,49 @@ class SandboxesApiTest {
         Answer cut = at(id, "exec", "{'args':['write','20000000']}");
         assertThat(cut.status()).isEqualTo(200);
         assertThat(cut.text("stderr")).contains("left out");
+    }
+
+    @Test
+    void output_that_its_client_does_not_read_counts_with_that_of_the_others() throws IOException {
+        String id = service.sandbox();
+        String body = "{\"args\":[\"write\",\"8000000\"]}";
+        List<Socket> deaf = new ArrayList<>();
+        try {
+            for (int i = 0; i < 5; i++) {
+                Socket socket = new Socket();
+                socket.setReceiveBufferSize(4096);
+                socket.connect(service.address());
+                socket.getOutputStream()
+                        .write(("POST /v1/sandboxes/" + id + "/exec HTTP/1.1\r\nHost: localhost\r\n"
+                                        + "Content-Type: application/json\r\nContent-Length: " + body.length()
+                                        + "\r\n\r\n" + body)
+                                .getBytes(StandardCharsets.US_ASCII));
+                deaf.add(socket);
+            }
+            awaitErrors(id, errors -> errors.contains("left out"));
+        } finally {
+            for (Socket socket : deaf) {
+                socket.close();
+            }
+        }
+        awaitErrors(id, String::isEmpty);
+    }
+
+    private static void awaitErrors(String id, Predicate<String> wanted) {
+        long end = System.nanoTime() + Duration.ofSeconds(50).toNanos();
+        String errors;
+        do {
+            errors = at(id, "exec", "{'args':['write','8000000']}").text("stderr");
+        } while (!wanted.test(errors) && System.nanoTime() < end);
+        assertThat(errors).matches(wanted);
+    }
+
+    @Test
+    void output_of_any_bytes_is_sent_as_text() {
+        String id = service.sandbox();
+        Answer answer = at(id, "exec", "{'args':['sh','-c','echo a\\\\u0001\\\"ü; stderr e']}");
+        assertThat(answer.status()).as(answer.text()).isEqualTo(200);
+        assertThat(answer.text("stdout")).contains("ü");
     }
 
     @ParameterizedTest

@@ -76,6 +76,15 @@ class BodyTest {
         refused("{\"x\":\"Full\"}", b -> b.optionalChoice("x", List.of("full", "diff")), "one of full, diff");
     }
 
+    @Test
+    void a_body_of_too_many_values_is_refused_before_they_are_all_there() {
+        String many = "{\"x\":[" + "{},".repeat(600_000) + "{}]}";
+        assertThatThrownBy(() -> Body.parse(many.getBytes(StandardCharsets.UTF_8)))
+                .isInstanceOfSatisfying(
+                        HttpFailure.class, e -> assertThat(e.status()).isEqualTo(400))
+                .hasMessageContaining("oken");
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"[]", "1", "null", "\"a\"", "true"})
     void what_is_no_object_is_refused(String json) {

@@ -39,8 +39,9 @@ import tools.jackson.databind.node.JsonNodeFactory;
 class HttpServerTest {
     private static final InetSocketAddress ANY_PORT = HttpOptions.address("127.0.0.1:0");
     private static final Duration LONG = Duration.ofSeconds(60);
+    private static final int PIECE = 1000;
     private static final Limits GENEROUS =
-            new Limits(8, 8, 2 << 20, 16 << 20, LONG, LONG, LONG, 12_000, Duration.ofSeconds(10));
+            new Limits(8, 8, 2 << 20, 16 << 20, 32 << 20, LONG, LONG, LONG, 12_000, Duration.ofSeconds(10));
 
     @TempDir
     Path scratch;
@@ -132,6 +133,13 @@ class HttpServerTest {
                             events.add("ended");
                         }
                     }))
+            .get("/large", call -> {
+                events.add("large");
+                return Response.bytes(200, "text/plain", new byte[16 << 20]);
+            })
+            .get(
+                    "/pieces/:count",
+                    call -> Response.pieces(200, "text/plain", pieces(Integer.parseInt(call.parameter("count")))))
             .get("/metrics", call -> metrics.response());
 
     private static Response text(String text) {
@@ -420,7 +428,7 @@ class HttpServerTest {
     @Test
     void a_connection_that_is_kept_may_be_silent_for_longer_than_a_head_may_take() throws Exception {
         Duration brief = Duration.ofMillis(1500);
-        start(options(new Limits(8, 8, 2 << 20, 16 << 20, LONG, brief, LONG, 12_000, brief)));
+        start(options(new Limits(8, 8, 2 << 20, 16 << 20, 32 << 20, LONG, brief, LONG, 12_000, brief)));
         try (Wire wire = connect()) {
             assertThat(wire.get("/v1/things").status()).isEqualTo(200);
             Thread.sleep(2 * brief.toMillis() + 1000); // the server looks once a second
@@ -431,7 +439,7 @@ class HttpServerTest {
     @Test
     void slow_clients_are_dropped_and_hold_no_thread() throws Exception {
         Duration brief = Duration.ofMillis(1500);
-        start(options(new Limits(1, 1000, 1 << 20, 16 << 20, brief, brief, LONG, 12_000, brief)));
+        start(options(new Limits(1, 1000, 1 << 20, 16 << 20, 32 << 20, brief, brief, LONG, 12_000, brief)));
         List<Wire> slow = new ArrayList<>();
         try (Wire quick = connect();
                 Wire head = connect()) {
@@ -462,7 +470,7 @@ class HttpServerTest {
     @Test
     void a_connection_that_never_asks_is_closed() throws Exception {
         Duration brief = Duration.ofMillis(500);
-        start(options(new Limits(1, 1, 1 << 20, 16 << 20, LONG, LONG, brief, 12_000, brief)));
+        start(options(new Limits(1, 1, 1 << 20, 16 << 20, 32 << 20, LONG, LONG, brief, 12_000, brief)));
         try (Wire wire = connect()) {
             assertThat(wire.ends()).isTrue();
         }
@@ -471,7 +479,7 @@ class HttpServerTest {
     @Test
     void a_handler_may_be_silent_for_longer_than_a_connection() throws Exception {
         Duration brief = Duration.ofMillis(300);
-        start(options(new Limits(1, 1, 1 << 20, 16 << 20, LONG, LONG, brief, 12_000, LONG)));
+        start(options(new Limits(1, 1, 1 << 20, 16 << 20, 32 << 20, LONG, LONG, brief, 12_000, LONG)));
         try (Wire wire = connect()) {
             wire.send("GET /wait HTTP/1.1\nHost: a\n\n");
             awaitEvent("started");
@@ -503,7 +511,7 @@ class HttpServerTest {
     @Test
     void a_client_that_does_not_read_is_dropped() throws Exception {
         Duration brief = Duration.ofMillis(500);
-        start(options(new Limits(4, 4, 1 << 20, 16 << 20, LONG, LONG, brief, 12_000, LONG)));
+        start(options(new Limits(4, 4, 1 << 20, 16 << 20, 32 << 20, LONG, LONG, brief, 12_000, LONG)));
         try (Wire wire = connect()) {
             wire.send("GET /endless HTTP/1.1\nHost: a\n\n");
             awaitEvent("ended");
@@ -514,8 +522,69 @@ class HttpServerTest {
     }
 
     @Test
+    void answers_that_nobody_reads_are_bounded_together() throws Exception {
+        start(options(new Limits(4, 4, 1 << 20, 16 << 20, 20 << 20, LONG, LONG, LONG, 12_000, LONG)));
+        try (Wire deaf = connect()) {
+            deaf.send("GET /large HTTP/1.1\nHost: a\n\n");
+            awaitEvent("large");
+            try (Wire wire = connect()) {
+                Wire.Answer refused = wire.get("/large");
+                assertThat(refused.status()).isEqualTo(503);
+                assertThat(refused.body()).contains("have not read");
+                assertThat(wire.get("/v1/things").status()).isEqualTo(200);
+            }
+        }
+        int status = 503;
+        for (long end = System.nanoTime() + LONG.toNanos(); status == 503 && System.nanoTime() < end; ) {
+            try (Wire wire = connect()) {
+                status = wire.get("/large").status();
+            }
+        }
+        assertThat(status).isEqualTo(200);
+    }
+
+    @Test
+    void pieces_are_asked_for_as_they_are_read_and_closed_whatever_happens() throws Exception {
+        start(options(GENEROUS));
+        try (Wire wire = connect()) {
+            assertThat(wire.get("/pieces/1000").body()).hasSize(1000 * PIECE);
+            awaitEvent("closed");
+            assertThat(wire.get("/v1/things").status()).isEqualTo(200);
+            wire.send("GET /pieces/1000000 HTTP/1.1\nHost: a\n\n");
+            awaitEvent("first");
+        }
+        awaitEvent("closed");
+    }
+
+    /** So many pieces. */
+    private Response.Pieces pieces(int count) {
+        return new Response.Pieces() {
+            private int given;
+
+            @Override
+            public boolean hasNext() {
+                return given < count;
+            }
+
+            @Override
+            public byte[] next() {
+                if (given == 0 && count > 1000) {
+                    events.add("first");
+                }
+                given++;
+                return new byte[PIECE];
+            }
+
+            @Override
+            public void close() {
+                events.add("closed");
+            }
+        };
+    }
+
+    @Test
     void calls_beyond_the_bound_wait_and_then_are_refused() throws Exception {
-        start(options(new Limits(2, 1, 1 << 20, 16 << 20, LONG, LONG, LONG, 12_000, LONG)));
+        start(options(new Limits(2, 1, 1 << 20, 16 << 20, 32 << 20, LONG, LONG, LONG, 12_000, LONG)));
         try (Wire first = connect();
                 Wire second = connect();
                 Wire third = connect();
@@ -582,7 +651,7 @@ class HttpServerTest {
     /** Requests in pieces, ahead of their time and cut off, many at once: each that is sent whole is answered, in order. */
     @Test
     void clients_of_all_sorts_get_their_own_answers() throws Exception {
-        start(options(new Limits(32, 1000, 1 << 20, 64 << 20, LONG, LONG, LONG, 12_000, LONG)));
+        start(options(new Limits(32, 1000, 1 << 20, 64 << 20, 32 << 20, LONG, LONG, LONG, 12_000, LONG)));
         long seed = System.nanoTime();
         List<Future<?>> clients = new ArrayList<>();
         ExecutorService threads = Executors.newFixedThreadPool(16);
@@ -650,7 +719,8 @@ class HttpServerTest {
 
     @Test
     void all_bodies_together_are_bounded() throws Exception {
-        HttpServer server = start(options(new Limits(8, 8, 1 << 20, 1 << 20, LONG, LONG, LONG, 12_000, LONG)));
+        HttpServer server =
+                start(options(new Limits(8, 8, 1 << 20, 1 << 20, 32 << 20, LONG, LONG, LONG, 12_000, LONG)));
         byte[] body = ("{\"name\":\"n\"," + " ".repeat(700_000) + "\"x\":1}").getBytes(StandardCharsets.UTF_8);
         try (Wire first = connect();
                 Wire second = connect()) {
@@ -703,8 +773,8 @@ class HttpServerTest {
 
     @Test
     void a_stop_cancels_what_takes_too_long() throws Exception {
-        HttpServer server =
-                start(options(new Limits(4, 4, 1 << 20, 16 << 20, LONG, LONG, LONG, 12_000, Duration.ofMillis(200))));
+        HttpServer server = start(options(
+                new Limits(4, 4, 1 << 20, 16 << 20, 32 << 20, LONG, LONG, LONG, 12_000, Duration.ofMillis(200))));
         try (Wire wire = connect()) {
             wire.send("GET /until-cancelled HTTP/1.1\nHost: a\n\n");
             awaitEvent("started");
