@@ -2,10 +2,12 @@
 """forkd-controller, which unit files start, and the units that forkd comes with."""
 
 import concurrent.futures
+import http.client
 import json
 import os
 import pathlib
 import queue
+import resource
 import signal
 import socket
 import subprocess
@@ -20,6 +22,17 @@ import forkd
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONTROLLER = ROOT / "forkd-controller"
 UNITS = ROOT / "packaging/systemd"
+
+
+class Unix(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=60)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
 
 
 class ServiceTest(unittest.TestCase):
@@ -37,9 +50,11 @@ class ServiceTest(unittest.TestCase):
             **more,
         }
 
-    def start(self, *arguments, **environment):
+    def start(self, *arguments, descriptors=None, **environment):
+        limit = ["prlimit", f"--nofile={descriptors}", "--"] if descriptors else []
         process = subprocess.Popen(
-            [CONTROLLER, "serve", *arguments], env=self.environment(**environment), stderr=subprocess.PIPE, text=True)
+            [*limit, CONTROLLER, "serve", *arguments],
+            env=self.environment(**environment), stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -136,6 +151,29 @@ class ServiceTest(unittest.TestCase):
         controller = forkd.Controller(self.url(self.start("--bind", "127.0.0.1:0")), token="")
         self.assertEqual(controller.exec_command(sandbox["id"], ["cat", "state"])["stdout"], "begun\n")
         controller.kill_sandbox(sandbox["id"])
+
+    def test_connections_leave_descriptors_for_what_is_asked(self):
+        process = self.start("--bind", "127.0.0.1:0", descriptors=1024)
+        url = self.url(process)
+        host, port = url.removeprefix("http://").split(":")
+        idle = []
+        mine = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (mine[1], mine[1]))
+        try:
+            for _ in range(1100):
+                idle.append(socket.create_connection((host, int(port)), timeout=60))
+            client = Unix(self.work / "forkd/daemon.sock")
+            client.request("POST", "/v1/sandboxes", json.dumps({"snapshot_tag": os.environ["FORKD_TAG"]}),
+                           {"Content-Type": "application/json"})
+            answer = client.getresponse()
+            made = json.load(answer)
+            self.assertEqual(answer.status, 201, made)
+            client.request("DELETE", "/v1/sandboxes/" + made[0]["id"])
+            self.assertEqual(client.getresponse().status, 204)
+            client.close()
+        finally:
+            for each in idle:
+                each.close()
 
     def test_version(self):
         told = subprocess.run([CONTROLLER, "--version"], capture_output=True, text=True, check=True).stdout

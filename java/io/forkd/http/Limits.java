@@ -1,6 +1,12 @@
 package io.forkd.http;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * What a server grants its clients, who may all be hostile.
@@ -29,10 +35,11 @@ public record Limits(
         int connections,
         Duration drainTime) {
 
-    /**
-     * What suits a daemon. Descriptors are for sandboxes, too: a process that may open 20000 has 8000 left beside the
-     * connections.
-     */
+    private static final Pattern OPEN_FILES = Pattern.compile("^Max open files +([0-9]+|unlimited) ");
+    private static final int MOST_CONNECTIONS = 12_000;
+    private static final long FEW_DESCRIPTORS = 1024;
+
+    /** What suits a daemon. */
     public static final Limits STANDARD = new Limits(
             256,
             1024,
@@ -42,6 +49,25 @@ public record Limits(
             Duration.ofSeconds(30),
             Duration.ofSeconds(10),
             Duration.ofSeconds(60),
-            12_000,
+            connections(descriptors()),
             Duration.ofSeconds(30));
+
+    /** Descriptors are for sandboxes, too: two of five that the process may open are left for what is no connection. */
+    private static int connections(long descriptors) {
+        return (int) Math.min(MOST_CONNECTIONS, descriptors / 5 * 3);
+    }
+
+    /** How many this process may have open, as setrlimit(2) said. */
+    private static long descriptors() {
+        try (Stream<String> lines = Files.lines(Path.of("/proc/self/limits"))) {
+            return lines.map(OPEN_FILES::matcher)
+                    .filter(Matcher::find)
+                    .mapToLong(
+                            line -> line.group(1).equals("unlimited") ? Long.MAX_VALUE : Long.parseLong(line.group(1)))
+                    .findFirst()
+                    .orElse(FEW_DESCRIPTORS);
+        } catch (IOException e) {
+            return FEW_DESCRIPTORS;
+        }
+    }
 }
