@@ -42,21 +42,26 @@ public class ForkdException extends RuntimeException {
 
     private final Kind kind;
     private final String sentence;
-    private final String remedy;
+    private final transient Remedy remedy;
 
-    private ForkdException(Kind kind, String sentence, String remedy, Optional<Throwable> cause) {
-        super(remedy.isEmpty() ? sentence : sentence + "\n" + remedy, cause.orElse(null));
+    private ForkdException(Kind kind, String sentence, Remedy remedy, Optional<Throwable> cause) {
+        super(remedy.equals(Remedy.NONE) ? sentence : sentence + "\n" + remedy, cause.orElse(null));
         this.kind = kind;
         this.sentence = sentence;
         this.remedy = remedy;
     }
 
     public ForkdException(Kind kind, String sentence) {
-        this(kind, sentence, "", Optional.empty());
+        this(kind, sentence, Remedy.NONE, Optional.empty());
     }
 
-    public ForkdException(Kind kind, String sentence, String remedy) {
+    public ForkdException(Kind kind, String sentence, Remedy remedy) {
         this(kind, sentence, remedy, Optional.empty());
+    }
+
+    /** @param advice the same for everybody; may be empty */
+    public ForkdException(Kind kind, String sentence, String advice) {
+        this(kind, sentence, new Remedy.Advice(advice));
     }
 
     /** Wraps a failure of the file system or of a socket: {@code doing} says to what, as in "write /x/y". */
@@ -64,7 +69,7 @@ public class ForkdException extends RuntimeException {
         return new ForkdException(
                 cause instanceof NoSuchFileException ? Kind.NOT_FOUND : Kind.FAILED,
                 "cannot " + doing + ": " + reason(cause),
-                "",
+                Remedy.NONE,
                 Optional.of(cause));
     }
 
@@ -96,8 +101,8 @@ public class ForkdException extends RuntimeException {
         return sentence;
     }
 
-    /** What to do about it; may be empty. */
-    public String remedy() {
+    /** What to do about it. */
+    public Remedy remedy() {
         return remedy;
     }
 }

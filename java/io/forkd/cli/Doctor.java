@@ -75,7 +75,11 @@ final class Doctor {
     }
 
     private static Check fail(String name, ForkdException e) {
-        return new Check(name, Status.FAIL, e.sentence(), e.remedy());
+        return failed(name, Status.FAIL, e);
+    }
+
+    private static Check failed(String name, Status status, ForkdException e) {
+        return new Check(name, status, Remedies.sentence(e), Remedies.remedy(e));
     }
 
     private static Check platform() {
@@ -358,9 +362,9 @@ final class Doctor {
         try {
             return pass("daemon", client.url() + ", " + snapshots.get() + " snapshots");
         } catch (DaemonClient.Refused e) {
-            return new Check("daemon", e.status() == 401 ? Status.FAIL : Status.WARN, e.sentence(), e.remedy());
+            return failed("daemon", e.status() == 401 ? Status.FAIL : Status.WARN, e);
         } catch (ForkdException e) {
-            return new Check("daemon", Status.WARN, e.sentence(), e.remedy());
+            return failed("daemon", Status.WARN, e);
         }
     }
 }

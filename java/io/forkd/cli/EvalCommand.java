@@ -73,12 +73,13 @@ final class EvalCommand implements Callable<Integer> {
             shell.print(node.put("traceback", failure.trace()).put("exit_code", failure.exitStatus()));
             return failure.exitStatus();
         }
-        shell.note("Error: " + error.sentence());
+        shell.note("Error: " + Remedies.sentence(error));
         if (!failure.trace().isEmpty()) {
             shell.note(failure.trace().stripTrailing());
         }
-        if (!error.remedy().isEmpty()) {
-            shell.note(error.remedy());
+        String remedy = Remedies.remedy(error);
+        if (!remedy.isEmpty()) {
+            shell.note(remedy);
         }
         return failure.exitStatus();
     }

@@ -40,11 +40,12 @@ final class ImageOptions {
     CacheCommand.Place place = new CacheCommand.Place();
 
     Request request(String image) {
-        return new Request(
-                image,
-                platform.map(Platform::parse).orElseGet(Platform::host),
-                insecureRegistry,
-                new RootfsOptions(sizeMib, extra));
+        return new Request(image, platform.map(Platform::parse).orElseGet(Platform::host), insecureRegistry, options());
+    }
+
+    private RootfsOptions options() {
+        MachineOptions.requireRange("--size-mib", sizeMib, RootfsOptions.LEAST_MIB, RootfsOptions.MOST_MIB);
+        return new RootfsOptions(sizeMib, extra);
     }
 
     RootfsCache cache(Shell shell) {

@@ -1,5 +1,6 @@
 package io.forkd.cli;
 
+import io.forkd.Remedy;
 import io.forkd.engine.Progress;
 import java.io.PrintStream;
 
@@ -19,8 +20,8 @@ record Screen(PrintStream err, boolean terminal) implements Progress {
     }
 
     @Override
-    public void warn(String what) {
-        note("forkd: " + what);
+    public void warn(String what, Remedy remedy) {
+        note("forkd: " + Remedies.warning(what, remedy));
     }
 
     /** A whole line. */

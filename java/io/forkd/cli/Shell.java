@@ -151,8 +151,8 @@ record Shell(
 
     static ObjectNode error(ForkdException e) {
         return json().put("code", e.kind().name().toLowerCase(Locale.ROOT))
-                .put("message", e.sentence())
-                .put("remedy", e.remedy());
+                .put("message", Remedies.sentence(e))
+                .put("remedy", Remedies.remedy(e));
     }
 
     /** A line for the person at the terminal or for the log. */
@@ -171,9 +171,10 @@ record Shell(
             to.println(Json.text(json().set("error", error(e))));
             return;
         }
-        to.println("Error: " + e.sentence());
-        if (!e.remedy().isEmpty()) {
-            to.println(e.remedy());
+        to.println("Error: " + Remedies.sentence(e));
+        String remedy = Remedies.remedy(e);
+        if (!remedy.isEmpty()) {
+            to.println(remedy);
         }
     }
 

@@ -1,5 +1,6 @@
 package io.forkd.daemon;
 
+import io.forkd.Remedy;
 import io.forkd.engine.Call;
 import io.forkd.engine.Progress;
 import io.forkd.http.HttpCall;
@@ -20,7 +21,7 @@ final class Calls {
         }
 
         @Override
-        public void warn(String what) {
+        public void warn(String what, Remedy remedy) {
             LOG.warn("{}", what);
         }
     };

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.engine.Leases.Source;
@@ -148,8 +149,7 @@ final class Branches {
                         throw new ForkdException(
                                 Kind.FAILED,
                                 "the volumes of " + sandbox.id() + " are not mounted any more: " + e.sentence(),
-                                "forkd ls tries again. forkd exec --child " + sandbox.id()
-                                        + " -- mount, and dmesg, tell more.");
+                                new Remedy.MountAgain(sandbox.id()));
                     }
                 }
             });
@@ -246,7 +246,7 @@ final class Branches {
                         Kind.CONFLICT,
                         "the snapshot '" + tag + "', which " + sandbox.id() + " differs from, was "
                                 + (found.isPresent() ? "replaced" : "removed"),
-                        "Branch it without --diff: all of it is written then."));
+                        Remedy.Action.BRANCH_WHOLE));
     }
 
     /** What a layer lies on. */

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.files.Waiter;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -182,7 +183,7 @@ public final class Call implements Progress, Waiter {
     }
 
     @Override
-    public void warn(String what) {
-        progress.warn(what);
+    public void warn(String what, Remedy remedy) {
+        progress.warn(what, remedy);
     }
 }

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.files.FileLock;
 import io.forkd.files.Trees;
 import io.forkd.snapshot.ContentHash;
@@ -62,7 +63,7 @@ final class Chains {
             throw new ForkdException(
                     Kind.FAILED,
                     "the snapshot '" + tag + "' has more than " + MAX_DEPTH + " ancestors",
-                    "Make one of them flat: forkd snapshot-compact TAG");
+                    Remedy.Action.FLATTEN);
         }
     }
 

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.engine.Leases.Source;
@@ -109,8 +110,7 @@ public final class Fork implements AutoCloseable {
     static Optional<String> tap(Snapshot snapshot, boolean ownNetworks, int count, Progress progress) {
         Optional<String> tap = snapshot.manifest().machine().tap();
         if (tap.isPresent() && !ownNetworks && count > 1) {
-            progress.warn("one tap device serves one VM: the children have no network"
-                    + " (--per-child-netns gives each its own)");
+            progress.warn("one tap device serves one VM: the children have no network", Remedy.Action.OWN_NETWORKS);
             return Optional.empty();
         }
         return tap;

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.files.LockHolder;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Manifest;
@@ -45,14 +46,13 @@ final class Holders {
     Optional<ForkdException> refusal(Path image, boolean toWrite) {
         return held(image, toWrite).map(held -> {
             Optional<Sandbox> sandbox = sandbox(image, held);
-            String end = sandbox.map(one -> "End it: forkd kill " + one.id()).orElse("End that first.");
             return new ForkdException(
                     Kind.CONFLICT,
                     image + " is attached " + (held.writes() ? "for writing " : "") + "by "
                             + sandbox.map(one -> "the sandbox " + one.id() + " (pid " + one.pid() + ")")
                                     .or(() -> server(image))
                                     .orElseGet(() -> held.toString()),
-                    held.writes() ? end : end + " Or give --volume-conflict=private for a copy-on-write view.");
+                    new Remedy.DetachImage(sandbox.map(Sandbox::id), !held.writes()));
         });
     }
 

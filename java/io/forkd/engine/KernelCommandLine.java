@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.snapshot.Volume;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -58,8 +59,8 @@ final class KernelCommandLine {
                     Kind.USAGE,
                     "the kernel command line would have " + bytes + " bytes, and the kernel takes " + MAX_BYTES,
                     warm.isPresent()
-                            ? "Put the warm-up code into a module in the image, and import it: --warm 'import NAME'."
-                            : "Use shorter guest paths for the volumes.");
+                            ? Remedy.Action.IMPORT_WARM_UP
+                            : new Remedy.Advice("Use shorter guest paths for the volumes."));
         }
         return line;
     }

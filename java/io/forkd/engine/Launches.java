@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
@@ -55,7 +56,7 @@ final class Launches {
                     Kind.CONFLICT,
                     "the volume " + written.get(0) + " can be written by one VM at a time, and " + count
                             + " were asked for",
-                    "--volume-conflict=private gives each a copy-on-write view of its own.");
+                    Remedy.Action.PRIVATE_VOLUMES);
         }
         return written;
     }

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.files.OwnedDirectory;
@@ -57,13 +58,13 @@ final class Parents {
             store.requireFree(request.tag());
         }
         List<ManifestDisk> images = new ArrayList<>();
-        images.add(image(request.rootfs(), !request.writableRoot(), "the rootfs", "Name another one with --rootfs."));
+        images.add(image(request.rootfs(), !request.writableRoot(), "the rootfs", Remedy.Action.OTHER_ROOTFS));
         for (Volume volume : request.volumes()) {
             images.add(image(
                     volume.hostPath(),
                     volume.readOnly(),
                     "the volume",
-                    "Make an empty one: truncate -s 1G NEW.ext4 && mkfs.ext4 NEW.ext4"));
+                    new Remedy.Advice("Make an empty one: truncate -s 1G NEW.ext4 && mkfs.ext4 NEW.ext4")));
             VolumeImages.requireMountable(volume.hostPath(), volume.readOnly());
         }
         VolumeImages.requireDistinct(request.rootfs(), request.volumes());
@@ -177,14 +178,13 @@ final class Parents {
             if (System.nanoTime() >= deadline) {
                 throw new ForkdException(
                         Kind.FAILED,
-                        "the guest was not ready after " + limit.toSeconds()
-                                + " seconds (--boot-wait-secs allows it more)",
-                        WorkDirectory.lastLines(console));
+                        "the guest was not ready after " + limit.toSeconds() + " seconds",
+                        new Remedy.LongerBoot(WorkDirectory.lastLines(console)));
             }
         }
     }
 
-    private static ManifestDisk image(Path given, boolean readOnly, String what, String remedy) {
+    private static ManifestDisk image(Path given, boolean readOnly, String what, Remedy remedy) {
         try {
             if (!Files.exists(given)) {
                 throw new ForkdException(Kind.NOT_FOUND, what + " " + given + " does not exist", remedy);

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.files.FileLock;
@@ -130,9 +131,7 @@ public final class Sandboxes {
             return running.sandbox();
         }
         throw new ForkdException(
-                Kind.FAILED,
-                "the sandbox '" + id + "' cannot be used: " + problem(found),
-                "forkd kill " + id + " ends it.");
+                Kind.FAILED, "the sandbox '" + id + "' cannot be used: " + problem(found), new Remedy.EndSandbox(id));
     }
 
     /** The sandbox with that id, which lives, whatever state it is in. */
@@ -143,7 +142,7 @@ public final class Sandboxes {
                 .orElseThrow(() -> new ForkdException(
                         Kind.NOT_FOUND,
                         "there is no sandbox '" + id + "'" + (ended ? " any more: it has ended" : ""),
-                        "forkd ls lists those that run."));
+                        Remedy.Action.LIST_SANDBOXES));
     }
 
     /** Of the sandbox whose agent is reached by that socket; empty when it is none of ours. */

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
@@ -278,7 +279,7 @@ final class Servers implements SnapshotStore.Writers {
                     Kind.CONFLICT,
                     "the fork server of '" + snapshot.tag() + "' (pid " + status.pid() + ") has " + status.children()
                             + " children",
-                    "End them first, or give --force.");
+                    Remedy.Action.END_USERS_OR_FORCE);
         }
     }
 
@@ -314,7 +315,7 @@ final class Servers implements SnapshotStore.Writers {
                 "the fork server of '" + snapshot.tag() + "'"
                         + process.map(id -> " (pid " + id.pid() + ")").orElse("")
                         + " does not answer, and may have children",
-                "kill -CONT lets one that was stopped go on; --force ends it.");
+                Remedy.Action.CONTINUE_OR_FORCE);
     }
 
     private void kill(ProcessId process) {

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.files.FileSize;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.Sandbox;
@@ -200,7 +201,7 @@ public final class Snapshots {
                     throw new ForkdException(
                             Kind.CONFLICT,
                             "the snapshot '" + tag + "' is the parent of " + others,
-                            "--cascade removes them, too; --force leaves them without their parent.");
+                            Remedy.Action.REMOVE_DEPENDENTS_OR_FORCE);
                 }
                 Set<SnapshotTag> going = new LinkedHashSet<>();
                 addDependents(tag, new HashSet<>(Set.of(tag)), going, each -> cascade || tags.contains(each));
@@ -260,8 +261,7 @@ public final class Snapshots {
             throw new ForkdException(
                     Kind.CONFLICT,
                     "the snapshot '" + tag + "' is used by the sandboxes " + ids,
-                    "End them: forkd kill " + String.join(" ", ids)
-                            + (cascade ? "" : ". Or give --force: they keep running."));
+                    new Remedy.EndSandboxes(ids, !cascade));
         }
         try {
             store.requireUnused(tag, false);

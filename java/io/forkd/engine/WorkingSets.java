@@ -68,8 +68,10 @@ final class WorkingSets {
                     }
                 }
             }
-        } catch (ForkdException | IOException e) {
-            call.step("learnt nothing: " + e.getMessage());
+        } catch (ForkdException e) {
+            call.step("learnt nothing: " + e.sentence());
+        } catch (IOException e) {
+            call.step("learnt nothing: " + ForkdException.reason(e));
         }
     }
 

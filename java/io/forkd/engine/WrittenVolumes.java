@@ -1,6 +1,7 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
+import io.forkd.Remedy;
 import io.forkd.agent.AgentClient;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Volume;
@@ -44,10 +45,11 @@ final class WrittenVolumes {
             Volume volume = volumes.get(number - 1);
             Path image = disks.get(number).image();
             if (busy.contains(volume.guestPath())) {
-                progress.warn("a program in the guest has a file on " + volume.guestPath()
-                        + " open, so that it stays mounted: the snapshot gives no child any more once somebody, this"
-                        + " guest too, has written to " + image + ". Take it again when no file is open; or give the"
-                        + " guest a view of its own (--volume-conflict=private): a branch has that as of its instant");
+                progress.warn(
+                        "a program in the guest has a file on " + volume.guestPath()
+                                + " open, so that it stays mounted: the snapshot gives no child any more once somebody, this"
+                                + " guest too, has written to " + image,
+                        Remedy.Action.CLOSE_FILES_OR_PRIVATE_VOLUMES);
             } else {
                 unmounted.add(number);
             }

@@ -2,6 +2,7 @@ package io.forkd.image;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -44,9 +45,7 @@ record Lookup(ImageReference reference, Platform platform) {
 
     private ForkdException isForOther(String platforms) {
         return new ForkdException(
-                Kind.NOT_FOUND,
-                reference + " is not there for " + platform,
-                "It is there for " + platforms + "; choose with --platform.");
+                Kind.NOT_FOUND, reference + " is not there for " + platform, new Remedy.ChoosePlatform(platforms));
     }
 
     /** Reads the manifest, or index, that an entry of an index names. */

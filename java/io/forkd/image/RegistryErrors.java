@@ -2,6 +2,7 @@ package io.forkd.image;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.image.ImageReference.InRegistry;
 import java.io.IOException;
 import java.net.HttpURLConnection;
@@ -68,11 +69,12 @@ final class RegistryErrors {
             case CLOSED -> image.registry() + " does not answer: " + given;
             case UNSAFE_ADDRESS, NO_TLS, UNTRUSTED, PROXY_REFUSAL, BROKEN -> given;
         };
-        String remedy = switch (fault) {
-            case PROXY_REFUSAL -> PROXY_REMEDY;
-            case NO_TLS -> "A registry that speaks plain HTTP needs --insecure-registry.";
-            case UNTRUSTED -> "Name the file with the certificate of its authority: SSL_CERT_FILE=FILE";
-            case UNSAFE_ADDRESS, UNKNOWN_HOST, CLOSED, TIMEOUT, BROKEN -> "";
+        Remedy remedy = switch (fault) {
+            case PROXY_REFUSAL -> new Remedy.Advice(PROXY_REMEDY);
+            case NO_TLS -> Remedy.Action.PLAIN_HTTP;
+            case UNTRUSTED ->
+                new Remedy.Advice("Name the file with the certificate of its authority: SSL_CERT_FILE=FILE");
+            case UNSAFE_ADDRESS, UNKNOWN_HOST, CLOSED, TIMEOUT, BROKEN -> Remedy.NONE;
         };
         return new ForkdException(Kind.FAILED, "cannot " + doing + ": " + reason, remedy);
     }

@@ -2,6 +2,7 @@ package io.forkd.kernel;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -65,7 +66,7 @@ final class Apt {
         throw new ForkdException(
                 Kind.NOT_FOUND,
                 "apt knows no kernel package called " + String.join(" or ", names),
-                "Run sudo apt-get update, or name a package (--package) or a file (--deb).");
+                Remedy.Action.UPDATE_OR_NAME_PACKAGE);
     }
 
     /** Downloads the packages that a source leads to. */
@@ -78,8 +79,7 @@ final class Apt {
         if (result.status() != 0) {
             throw new ForkdException(
                     Kind.FAILED,
-                    "cannot download " + source + ": " + result.output().strip(),
-                    "");
+                    "cannot download " + source + ": " + result.output().strip());
         }
         try (Stream<Path> files = Files.list(into)) {
             return files.filter(file -> file.toString().endsWith(".deb"))
@@ -132,7 +132,7 @@ final class Apt {
             throw new ForkdException(
                     Kind.FAILED,
                     "cannot run " + command.get(0) + ": " + ForkdException.reason(e),
-                    "On a distribution without apt, name a Debian or Ubuntu kernel package: --deb FILE.");
+                    Remedy.Action.NAME_PACKAGE_FILE);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             throw new ForkdException(Kind.FAILED, "interrupted");

@@ -2,6 +2,7 @@ package io.forkd.kernel;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -42,7 +43,7 @@ public record GuestKernel(Path vmlinux, Optional<Path> initrd) {
                                 + String.join(
                                         ", ",
                                         places.stream().map(Path::toString).toList()),
-                        "Make one of your distribution's: forkd kernel install. Or name one: --kernel FILE."));
+                        Remedy.Action.INSTALL_OR_NAME_KERNEL));
     }
 
     private static Path required(Path given, String what) {

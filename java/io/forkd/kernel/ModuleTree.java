@@ -2,6 +2,7 @@ package io.forkd.kernel;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.FileVisitResult;
@@ -57,7 +58,7 @@ final class ModuleTree {
                 throw new ForkdException(
                         Kind.FAILED,
                         "this kernel cannot be a guest: it has no " + name,
-                        "Name another package with --package, or more of its modules with --deb.");
+                        Remedy.Action.OTHER_KERNEL_PACKAGE);
             }
         }
         Map<String, KernelModule> ordered = new LinkedHashMap<>();

@@ -2,6 +2,7 @@ package io.forkd.rootfs;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.rootfs.Directory.Entry;
 import java.io.BufferedOutputStream;
 import java.io.ByteArrayOutputStream;
@@ -289,7 +290,7 @@ final class Ext4Writer implements AutoCloseable {
             return new ForkdException(
                     Kind.FAILED,
                     "the image does not fit into " + (bytes >> 20) + " MiB: it needs " + needed + " MiB",
-                    "Make room: --size-mib " + needed);
+                    new Remedy.ImageOfSize(needed));
         }
         if (said.startsWith("inode ")) {
             String[] parts = said.split(" ", 3);

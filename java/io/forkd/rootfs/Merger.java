@@ -2,6 +2,7 @@ package io.forkd.rootfs;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.image.Layer;
 import io.forkd.image.Work;
 import io.forkd.rootfs.Directory.Entry;
@@ -59,7 +60,9 @@ final class Merger {
             archive.drain();
         } catch (BadLayerException e) {
             throw new ForkdException(
-                    Kind.DAMAGED, layer.name() + " is refused at " + Names.text(reader.name()) + ": " + e.getMessage());
+                    Kind.DAMAGED,
+                    layer.name() + " is refused at " + Names.text(reader.name()) + ": " + e.getMessage(),
+                    e.remedy());
         } catch (IOException e) {
             throw ForkdException.of("read " + layer.name() + " at " + Names.text(reader.name()), e);
         }
@@ -138,8 +141,9 @@ final class Merger {
                 inode.size = member.size();
                 if (member.size() > image.bytes()) {
                     long mib = (member.size() >> 20) + 1;
-                    throw new BadLayerException("it has " + mib + " MiB, and the whole image is to have "
-                            + (image.bytes() >> 20) + " (--size-mib)");
+                    throw new BadLayerException(
+                            "it has " + mib + " MiB, and the whole image is to have " + (image.bytes() >> 20),
+                            Remedy.Action.LARGER_IMAGE);
                 }
                 if (member.size() > 0) {
                     inode.blob = image.blob(reader.content(), member.size());

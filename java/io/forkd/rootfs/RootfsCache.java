@@ -3,6 +3,7 @@ package io.forkd.rootfs;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
+import io.forkd.Remedy;
 import io.forkd.files.FileLock;
 import io.forkd.files.Home;
 import io.forkd.files.OwnedDirectory;
@@ -136,7 +137,7 @@ public final class RootfsCache implements AutoCloseable {
             throw new ForkdException(
                     Kind.FAILED,
                     Files.isDirectory(target) ? target + " is a directory" : parent + " is no directory",
-                    "Name a file: --output FILE");
+                    Remedy.Action.NAME_OUTPUT);
         }
         try (Images images = new Images(directory, request.platform(), request.insecureRegistry(), environment, work)) {
             work.begin("Looking up " + reference, 0);
@@ -164,7 +165,7 @@ public final class RootfsCache implements AutoCloseable {
                 throw new ForkdException(
                         Kind.CONFLICT,
                         directory + " is no cache of forkd's, and has files of others under the names that one uses",
-                        "Name another folder: --cache DIR");
+                        Remedy.Action.OTHER_CACHE);
             }
             Trees.makePrivate(directory.resolve("locks"));
             Trees.makePrivate(directory.resolve("images"));
@@ -175,7 +176,7 @@ public final class RootfsCache implements AutoCloseable {
             }
         } catch (IOException e) {
             ForkdException failure = ForkdException.of("use the cache " + directory, e);
-            throw new ForkdException(failure.kind(), failure.sentence(), "Name a folder of yours: --cache DIR");
+            throw new ForkdException(failure.kind(), failure.sentence(), Remedy.Action.OWN_CACHE);
         }
     }
 

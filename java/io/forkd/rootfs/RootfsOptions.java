@@ -8,19 +8,15 @@ import java.util.regex.Pattern;
 /**
  * What is made of an image.
  *
- * @param sizeMib of the file system
+ * @param sizeMib of the file system, from {@link #LEAST_MIB} to {@link #MOST_MIB}
  * @param packages to install in addition
  */
 public record RootfsOptions(int sizeMib, List<String> packages) {
-    private static final int LEAST_MIB = 16;
-    private static final int MOST_MIB = 8 << 20;
+    public static final int LEAST_MIB = 16;
+    public static final int MOST_MIB = 8 << 20;
     private static final Pattern PACKAGE = Pattern.compile("[A-Za-z0-9][A-Za-z0-9+._:=~@/-]*");
 
     public RootfsOptions {
-        if (sizeMib < LEAST_MIB || sizeMib > MOST_MIB) {
-            throw new ForkdException(
-                    Kind.USAGE, "--size-mib " + sizeMib + " is out of range: " + LEAST_MIB + " to " + MOST_MIB);
-        }
         for (String name : packages) {
             if (!PACKAGE.matcher(name).matches()) {
                 throw new ForkdException(Kind.USAGE, "not a package's name: " + name);

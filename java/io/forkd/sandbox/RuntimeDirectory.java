@@ -2,6 +2,7 @@ package io.forkd.sandbox;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import java.io.IOException;
@@ -250,14 +251,13 @@ public final class RuntimeDirectory {
             throw new ForkdException(
                     Kind.NOT_FOUND,
                     "no running child or sandbox is called '" + name + "' (looked in " + root + ")",
-                    "forkd fork prints the names of its children, forkd ls lists sandboxes,"
-                            + " and ip netns list network namespaces, which --child takes, too.");
+                    Remedy.Action.LIST_CHILDREN);
         }
         if (found.size() > 1) {
             throw new ForkdException(
                     Kind.CONFLICT,
                     "several running children are called '" + name + "'",
-                    "Choose one with --target unix:PATH, where PATH is one of: " + found);
+                    new Remedy.ChooseSocket(found));
         }
         return found.get(0);
     }

@@ -3,6 +3,7 @@ package io.forkd.sandbox;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
+import io.forkd.Remedy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
@@ -131,7 +132,6 @@ record RuntimeFile(Path file, ObjectNode root) {
     }
 
     private static ForkdException damaged(Path file) {
-        return new ForkdException(
-                Kind.DAMAGED, file + " is damaged", "forkd cleanup --yes ends what it is about, and removes it.");
+        return new ForkdException(Kind.DAMAGED, file + " is damaged", Remedy.Action.CLEAN_UP);
     }
 }

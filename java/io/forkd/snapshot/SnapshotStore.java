@@ -2,6 +2,7 @@ package io.forkd.snapshot;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.files.FileLock;
 import io.forkd.files.FileSize;
 import io.forkd.files.OwnedDirectory;
@@ -189,7 +190,7 @@ public final class SnapshotStore {
                 throw new ForkdException(
                         Kind.DAMAGED,
                         "the snapshot '" + tag + "' failed: vmstate, which is written last, is missing",
-                        "Take it again, or remove it: forkd rmi " + tag);
+                        new Remedy.RetakeSnapshot(tag.value()));
         };
     }
 
@@ -210,7 +211,7 @@ public final class SnapshotStore {
             throw new ForkdException(
                     Kind.CONFLICT,
                     "the snapshot '" + tag + "' exists already",
-                    "Choose another tag, give --force to replace it, or remove it: forkd rmi " + tag);
+                    new Remedy.ReplaceSnapshot(tag.value()));
         }
     }
 
@@ -358,7 +359,7 @@ public final class SnapshotStore {
                 throw new ForkdException(
                         Kind.CONFLICT,
                         "the snapshot '" + tag + "' is in use by a running fork",
-                        "End it first, or give --force.");
+                        Remedy.Action.END_USER_OR_FORCE);
             }
         } catch (IOException e) {
             throw ForkdException.of("look at " + directory(tag), e);
@@ -499,7 +500,7 @@ public final class SnapshotStore {
             throw new ForkdException(
                     Kind.NOT_FOUND,
                     "there is no snapshot '" + tag + "' in " + root,
-                    "forkd images lists what there is; forkd snapshot --tag " + tag + " ... makes one.");
+                    new Remedy.ListOrMakeSnapshot(tag.value()));
         }
         return directory;
     }

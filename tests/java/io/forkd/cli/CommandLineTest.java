@@ -139,6 +139,7 @@ class CommandLineTest {
                 "run --image none.ext4 -- true          | 1 | there is no disk image none.ext4",
                 "run --image a:b:c --kernel /bin/true -- true | 2 | a:b:c",
                 "run --image none                       | 2 | there is no command",
+                "parent build none --size-mib 15        | 2 | --size-mib 15 is out of range: 16 to 8388608",
                 "rmi                                    | 2 | TAG",
                 "rmi x                                  | 1 | there is no snapshot 'x'",
                 "rmi x --cascade --force                | 2 | exclude each other",

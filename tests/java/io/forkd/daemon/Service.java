@@ -2,6 +2,7 @@ package io.forkd.daemon;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.Remedy;
 import io.forkd.engine.AgentSnapshot;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
@@ -86,7 +87,7 @@ final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCal
                     public void step(String what) {}
 
                     @Override
-                    public void warn(String what) {}
+                    public void warn(String what, Remedy remedy) {}
                 },
                 Optional.empty());
     }

@@ -2,6 +2,8 @@ package io.forkd.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.ForkdException;
+import io.forkd.Remedy;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.vmm.NativeVmm;
@@ -10,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -46,10 +49,11 @@ class HoldersTest {
         assertThat(holders.refusal(image, true)).isEmpty();
         whileHeld("--exclusive", () -> {
             for (boolean toWrite : List.of(false, true)) {
-                assertThat(holders.refusal(image, toWrite).orElseThrow())
-                        .hasMessageContaining(image + " is attached for writing by the process ")
-                        .hasMessageContaining("(flock)")
-                        .hasMessageNotContaining("--volume-conflict");
+                ForkdException refusal = holders.refusal(image, toWrite).orElseThrow();
+                assertThat(refusal.sentence())
+                        .contains(image + " is attached for writing by the process ")
+                        .contains("(flock)");
+                assertThat(refusal.remedy()).isEqualTo(new Remedy.DetachImage(Optional.empty(), false));
             }
         });
     }
@@ -58,9 +62,9 @@ class HoldersTest {
     void who_reads_it_is_named_to_who_wants_to_write() throws IOException {
         whileHeld("--shared", () -> {
             assertThat(holders.refusal(image, false)).isEmpty();
-            assertThat(holders.refusal(image, true).orElseThrow())
-                    .hasMessageContaining(image + " is attached by the process ")
-                    .hasMessageContaining("--volume-conflict=private");
+            ForkdException refusal = holders.refusal(image, true).orElseThrow();
+            assertThat(refusal.sentence()).contains(image + " is attached by the process ");
+            assertThat(refusal.remedy()).isEqualTo(new Remedy.DetachImage(Optional.empty(), true));
         });
     }
 }

@@ -1,10 +1,12 @@
 package io.forkd.engine;
 
+import io.forkd.Remedy;
+
 /** For tests that do not look at progress. */
 final class Silence implements Progress {
     @Override
     public void step(String what) {}
 
     @Override
-    public void warn(String what) {}
+    public void warn(String what, Remedy remedy) {}
 }

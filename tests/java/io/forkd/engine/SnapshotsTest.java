@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
+import io.forkd.Remedy;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.snapshot.Manifest;
@@ -94,8 +95,8 @@ class SnapshotsTest {
                         .isInstanceOfSatisfying(
                                 ForkdException.class,
                                 e -> assertThat(e.remedy())
-                                        .as("what works with --cascade")
-                                        .doesNotContain("--force"))
+                                        .as("force is not for what goes with a cascade")
+                                        .isEqualTo(new Remedy.Advice("End it first. Nothing was removed.")))
                         .hasMessageContaining("'" + used + "' is in use");
             }
             assertThat(removed).isEmpty();
@@ -133,8 +134,10 @@ class SnapshotsTest {
     @Test
     void parent_is_refused_and_force_says_what_it_orphans() {
         assertThatThrownBy(() -> remove("c2", false, false))
-                .hasMessageContaining("'c2' is the parent of [c3, other]")
-                .hasMessageContaining("--cascade");
+                .isInstanceOfSatisfying(
+                        ForkdException.class,
+                        e -> assertThat(e.remedy()).isEqualTo(Remedy.Action.REMOVE_DEPENDENTS_OR_FORCE))
+                .hasMessageContaining("'c2' is the parent of [c3, other]");
         assertThat(left()).hasSize(4);
         assertThat(remove("c2", false, true)).containsExactly("c3", "other");
         assertThat(left()).containsExactly("c1", "c3", "other");

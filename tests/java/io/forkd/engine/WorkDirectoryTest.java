@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.Remedy;
 import io.forkd.files.Trees;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -21,7 +22,7 @@ class WorkDirectoryTest {
         public void step(String what) {}
 
         @Override
-        public void warn(String what) {
+        public void warn(String what, Remedy remedy) {
             warnings.add(what);
         }
     };

@@ -45,7 +45,7 @@ class ExtraPackagesTest {
             assertThatThrownBy(() -> cache.get(with(manager, "no-such-package")))
                     .isInstanceOfSatisfying(ForkdException.class, e -> {
                         assertThat(e.sentence()).isEqualTo("cannot install no-such-package");
-                        assertThat(e.remedy()).contains(complaint);
+                        assertThat(e.remedy()).asString().contains(complaint);
                     });
             assertThat(Trees.list(directory.resolve("images"))).isEmpty();
             assertThat(Trees.list(directory))

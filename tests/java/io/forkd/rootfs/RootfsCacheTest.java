@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
+import io.forkd.Remedy;
 import io.forkd.files.Trees;
 import io.forkd.image.Digest;
 import io.forkd.image.OciImage;
@@ -538,7 +539,7 @@ class RootfsCacheTest {
         String reference = image.write();
         assertThatThrownBy(() -> cache().get(request(reference, 48)))
                 .isInstanceOfSatisfying(ForkdException.class, e -> {
-                    int needed = Integer.parseInt(e.remedy().replaceAll("\\D", ""));
+                    int needed = (int) ((Remedy.ImageOfSize) e.remedy()).mib();
                     assertThat(needed).isBetween(60, 100);
                     Path made = cache().get(request(reference, needed)).file();
                     assertThat(made).exists();
@@ -550,8 +551,9 @@ class RootfsCacheTest {
         image.layer(Packing.GZIP, new Members().file("bomb", new byte[33 << 20]));
         String reference = image.write();
         assertThatThrownBy(() -> cache().get(request(reference, 32)))
-                .hasMessageContaining("bomb")
-                .hasMessageContaining("--size-mib");
+                .isInstanceOfSatisfying(
+                        ForkdException.class, e -> assertThat(e.remedy()).isEqualTo(Remedy.Action.LARGER_IMAGE))
+                .hasMessageContaining("bomb");
         requireNothingBuilt();
     }
 
