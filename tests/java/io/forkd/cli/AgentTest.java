@@ -30,7 +30,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
-import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -51,18 +50,9 @@ class AgentTest {
         return Map.of("XDG_DATA_HOME", scratch.toString(), "XDG_RUNTIME_DIR", scratch.toString());
     }
 
-    /** The test's own is read by who drives the test, and waits for it. */
-    private static final InputStream STDIN = System.in;
-
     @BeforeAll
     static void snapshot() throws Exception {
-        System.setIn(InputStream.nullInputStream());
         AgentSnapshot.make(Engine.of(environment()), scratch, "py");
-    }
-
-    @AfterAll
-    static void giveBack() {
-        System.setIn(STDIN);
     }
 
     @AfterEach
@@ -174,8 +164,13 @@ class AgentTest {
     void input_comes_back() {
         byte[] input = "0123456789\n".repeat(20_000).getBytes(StandardCharsets.UTF_8);
         String id = spawn(1).get(0);
+        InputStream before = System.in;
         System.setIn(new ByteArrayInputStream(input));
-        printed("exec", "-i", "--child", id, "--", "cat");
+        try {
+            printed("exec", "-i", "--child", id, "--", "cat");
+        } finally {
+            System.setIn(before);
+        }
         assertThat(out.toByteArray()).isEqualTo(input);
     }
 

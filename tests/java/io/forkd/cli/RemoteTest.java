@@ -12,7 +12,6 @@ import io.forkd.files.FileLock;
 import io.forkd.http.HttpOptions;
 import io.forkd.http.Limits;
 import java.io.ByteArrayOutputStream;
-import java.io.InputStream;
 import java.io.PrintStream;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
@@ -76,12 +75,8 @@ class RemoteTest {
         return Map.of("XDG_DATA_HOME", scratch.toString(), "XDG_RUNTIME_DIR", scratch.toString());
     }
 
-    /** The test's own is read by who drives the test, and waits for it. */
-    private static final InputStream STDIN = System.in;
-
     @BeforeAll
     static void start() throws Exception {
-        System.setIn(InputStream.nullInputStream());
         Engine engine = Engine.of(folders());
         AgentSnapshot.make(engine, scratch, "py");
         Path token = Files.writeString(scratch.resolve("token"), TOKEN);
@@ -103,7 +98,6 @@ class RemoteTest {
     @AfterAll
     static void stop() {
         daemon.close();
-        System.setIn(STDIN);
     }
 
     @AfterEach
