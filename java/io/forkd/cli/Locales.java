@@ -29,7 +29,14 @@ final class Locales {
     }
 
     private static boolean isLost(String... arguments) {
-        return Arrays.stream(arguments).anyMatch(argument -> argument.chars().anyMatch(c -> c == '\uFFFD' || c > 127));
+        for (String argument : arguments) {
+            for (int i = 0; i < argument.length(); i++) {
+                if (argument.charAt(i) > 127) { // U+FFFD, too
+                    return true;
+                }
+            }
+        }
+        return false;
     }
 
     /** Whether another program can be given these: Java writes what it could not read as question marks. */
@@ -39,7 +46,7 @@ final class Locales {
 
     static Map<String, String> environment() {
         Map<String, String> asJavaHasIt = System.getenv();
-        if (!isLost(asJavaHasIt.values().toArray(String[]::new))) {
+        if (!isLost(asJavaHasIt.values().toArray(new String[0]))) {
             return asJavaHasIt;
         }
         Map<String, String> environment = new TreeMap<>();

@@ -8,17 +8,16 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.InvalidPathException;
 import java.util.ArrayDeque;
 import java.util.Deque;
-import java.util.LinkedHashMap;
-import java.util.Map;
+import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Function;
-import java.util.stream.Stream;
 import picocli.CommandLine;
-import picocli.CommandLine.Command;
 import picocli.CommandLine.IExecutionExceptionHandler;
 import picocli.CommandLine.IParameterExceptionHandler;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.UnmatchedArgumentException;
@@ -28,81 +27,107 @@ public final class Main {
     /** How long an interrupted command may take to end what it started. */
     private static final long UNWIND_SECONDS = 10;
 
-    private static final Map<String, Function<Shell, Object>> VERBS = new LinkedHashMap<>();
+    /** As --help lists them. */
+    private static final List<String> VERBS = List.of(
+            "from-image",
+            "snapshot",
+            "fork",
+            "spawn",
+            "ls",
+            "kill",
+            "exec",
+            "eval",
+            "ping",
+            "run",
+            "images",
+            "snapshot-info",
+            "snapshot-diff",
+            "snapshot-compact",
+            "rmi",
+            "bench",
+            "workspace",
+            "where",
+            "cleanup",
+            "kernel",
+            "parent",
+            "cache",
+            "daemon",
+            "doctor",
+            "quickstart",
+            "completion",
+            "version");
 
-    static {
-        VERBS.put("from-image", FromImageCommand::new);
-        VERBS.put("snapshot", SnapshotCommand::new);
-        VERBS.put("fork", ForkCommand::new);
-        VERBS.put("spawn", SpawnCommand::new);
-        VERBS.put("ls", LsCommand::new);
-        VERBS.put("kill", KillCommand::new);
-        VERBS.put("exec", ExecCommand::new);
-        VERBS.put("eval", EvalCommand::new);
-        VERBS.put("ping", PingCommand::new);
-        VERBS.put("run", RunCommand::new);
-        VERBS.put("images", ImagesCommand::new);
-        VERBS.put("snapshot-info", SnapshotInfoCommand::new);
-        VERBS.put("snapshot-diff", SnapshotDiffCommand::new);
-        VERBS.put("snapshot-compact", SnapshotCompactCommand::new);
-        VERBS.put("rmi", RmiCommand::new);
-        VERBS.put("bench", BenchCommand::new);
-        VERBS.put(
-                "workspace",
-                shell -> new CommandLine(new WorkspaceCommand())
+    /** No table of lambdas: each would have to be linked at each start, for one that is used. */
+    private static Object verb(String name, Shell shell) {
+        return switch (name) {
+            case "from-image" -> new FromImageCommand(shell);
+            case "snapshot" -> new SnapshotCommand(shell);
+            case "fork" -> new ForkCommand(shell);
+            case "spawn" -> new SpawnCommand(shell);
+            case "ls" -> new LsCommand(shell);
+            case "kill" -> new KillCommand(shell);
+            case "exec" -> new ExecCommand(shell);
+            case "eval" -> new EvalCommand(shell);
+            case "ping" -> new PingCommand(shell);
+            case "run" -> new RunCommand(shell);
+            case "images" -> new ImagesCommand(shell);
+            case "snapshot-info" -> new SnapshotInfoCommand(shell);
+            case "snapshot-diff" -> new SnapshotDiffCommand(shell);
+            case "snapshot-compact" -> new SnapshotCompactCommand(shell);
+            case "rmi" -> new RmiCommand(shell);
+            case "bench" -> new BenchCommand(shell);
+            case "workspace" ->
+                new CommandLine(new WorkspaceCommand())
                         .addSubcommand("create", new WorkspaceCommand.Create(shell))
                         .addSubcommand("suspend", new WorkspaceCommand.Suspend(shell))
                         .addSubcommand("resume", new WorkspaceCommand.Resume(shell))
                         .addSubcommand("list", new WorkspaceCommand.ListAll(shell))
-                        .addSubcommand("delete", new WorkspaceCommand.Delete(shell)));
-        VERBS.put("where", WhereCommand::new);
-        VERBS.put("cleanup", CleanupCommand::new);
-        VERBS.put(
-                "kernel",
-                shell -> new CommandLine(new KernelCommand())
-                        .addSubcommand("install", new KernelCommand.Install(shell)));
-        VERBS.put(
-                "parent",
-                shell -> new CommandLine(new ParentCommand()).addSubcommand("build", new ParentCommand.Build(shell)));
-        VERBS.put(
-                "cache",
-                shell -> new CommandLine(new CacheCommand())
+                        .addSubcommand("delete", new WorkspaceCommand.Delete(shell));
+            case "where" -> new WhereCommand(shell);
+            case "cleanup" -> new CleanupCommand(shell);
+            case "kernel" ->
+                new CommandLine(new KernelCommand()).addSubcommand("install", new KernelCommand.Install(shell));
+            case "parent" ->
+                new CommandLine(new ParentCommand()).addSubcommand("build", new ParentCommand.Build(shell));
+            case "cache" ->
+                new CommandLine(new CacheCommand())
                         .addSubcommand("ls", new CacheCommand.Ls(shell))
-                        .addSubcommand("prune", new CacheCommand.Prune(shell)));
-        VERBS.put("daemon", DaemonCommand::new);
-        VERBS.put("doctor", DoctorCommand::new);
-        VERBS.put("quickstart", QuickstartCommand::new);
-        VERBS.put("completion", CompletionCommand::new);
-        VERBS.put("version", VersionCommand::new);
+                        .addSubcommand("prune", new CacheCommand.Prune(shell));
+            case "daemon" -> new DaemonCommand(shell);
+            case "doctor" -> new DoctorCommand(shell);
+            case "quickstart" -> new QuickstartCommand(shell);
+            case "completion" -> new CompletionCommand(shell);
+            case "version" -> new VersionCommand(shell);
+            default -> throw new IllegalArgumentException(name);
+        };
     }
-
-    @Command(
-            name = "forkd",
-            description = "Forks microVMs the way you fork processes.",
-            synopsisSubcommandLabel = "VERB")
-    private static final class Root {}
 
     private Main() {}
 
     public static void main(String[] arguments) {
-        BoundedHeap.run(arguments).ifPresent(System::exit);
+        System.exit(start(arguments));
+    }
+
+    /** What a process does, but end. */
+    static int start(String... arguments) {
+        OptionalInt elsewhere = BoundedHeap.run(arguments);
+        if (elsewhere.isPresent()) {
+            return elsewhere.getAsInt();
+        }
         String[] given = Locales.arguments(arguments);
         Shell shell;
         try {
             shell = Shell.ofProcess();
         } catch (ForkdException | InvalidPathException e) {
-            System.exit(failEarly(e, given));
-            return;
+            return failEarly(e, given);
         }
         CountDownLatch ended = new CountDownLatch(1);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> unwind(shell, ended), "unwind"));
-        int status = Kind.FAILED.exitStatus();
         try {
-            status = run(shell, given);
+            return run(shell, given);
         } finally {
             ended.countDown();
         }
-        System.exit(status);
     }
 
     /** Before there is a shell: it could not be found out where forkd's files are. */
@@ -133,19 +158,26 @@ public final class Main {
 
     /** All verbs, or the one that is asked for: reading every command's annotations takes time at each start. */
     static CommandLine commandLine(Shell shell, String... arguments) {
-        CommandLine root = new CommandLine(new Root());
-        root.getCommandSpec().mixinStandardHelpOptions(true).version("forkd " + Engine.VERSION);
-        Function<Shell, Object> only = arguments.length == 0 ? null : VERBS.get(arguments[0]);
-        if (only != null) {
-            root.addSubcommand(arguments[0], only.apply(shell));
-        } else {
-            VERBS.forEach((name, verb) -> root.addSubcommand(name, verb.apply(shell)));
+        CommandSpec spec = CommandSpec.create().name("forkd");
+        spec.usageMessage()
+                .description("Forks microVMs the way you fork processes.")
+                .synopsisSubcommandLabel("VERB");
+        CommandLine root = new CommandLine(spec);
+        boolean one = arguments.length > 0 && VERBS.contains(arguments[0]);
+        if (!one) { // Only what comes before a verb is for it.
+            spec.mixinStandardHelpOptions(true).version("forkd " + Engine.VERSION);
+        }
+        for (String name : one ? List.of(arguments[0]) : VERBS) {
+            root.addSubcommand(name, verb(name, shell));
         }
         Deque<CommandLine> all = new ArrayDeque<>(root.getSubcommands().values());
         while (!all.isEmpty()) {
             CommandLine command = all.pop();
             command.getCommandSpec()
-                    .addMixin("help", CommandLine.Model.CommandSpec.forAnnotatedObject(new HelpOption()));
+                    .addOption(OptionSpec.builder("-h", "--help")
+                            .usageHelp(true)
+                            .description("Show this help.")
+                            .build());
             all.addAll(command.getSubcommands().values());
         }
         Failures failures = new Failures(shell, asksForJson(arguments));
@@ -160,9 +192,9 @@ public final class Main {
 
     /** Whether the result is for a program, so that errors are, too. What comes after -- is another program's. */
     private static boolean asksForJson(String... arguments) {
-        return Stream.of(arguments)
-                .takeWhile(argument -> !argument.equals("--"))
-                .anyMatch(argument -> argument.equals("--json"));
+        List<String> all = List.of(arguments);
+        int end = all.indexOf("--");
+        return (end < 0 ? all : all.subList(0, end)).contains("--json");
     }
 
     /** Says what went wrong, and gives the exit status. A class, because the archive of classes cannot have lambdas. */
@@ -182,7 +214,7 @@ public final class Main {
             }
             shell.note("Error: " + sentence);
             if (command.getParent() == null && e instanceof UnmatchedArgumentException unmatched) {
-                Spelling.nearest(unmatched.getUnmatched().get(0), VERBS.keySet())
+                Spelling.nearest(unmatched.getUnmatched().get(0), VERBS)
                         .ifPresent(verb -> shell.note("Did you mean: forkd " + verb + "?"));
             } else {
                 UnmatchedArgumentException.printSuggestions(e, command.getErr());

@@ -31,6 +31,8 @@ final class Training {
                  "disks": [{"image": "vmstate", "read_only": true, "bytes": 0, "modified": 0}]}
                 """);
 
+        // As a process begins; where the output goes is of no interest.
+        Main.start("images");
         Shell shell = Shell.of(
                 new PrintStream(OutputStream.nullOutputStream(), false, StandardCharsets.UTF_8),
                 System.err,

@@ -14,7 +14,6 @@ import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -100,13 +99,17 @@ public final class SnapshotStore {
                     entries.add(entry(name, directory));
                 }
             }
-            entries.sort(Comparator.comparing(
-                            (Entry entry) -> entry.modified().orElse(Instant.EPOCH), Comparator.reverseOrder())
-                    .thenComparing(Entry::tag));
+            entries.sort(SnapshotStore::compare);
             return entries;
         } catch (IOException e) {
             throw ForkdException.of("list " + root, e);
         }
+    }
+
+    /** Not put together by Comparator: its lambdas, which can be serialized, are not in the class-data archive. */
+    private static int compare(Entry a, Entry b) {
+        int later = b.modified().orElse(Instant.EPOCH).compareTo(a.modified().orElse(Instant.EPOCH));
+        return later != 0 ? later : a.tag().compareTo(b.tag());
     }
 
     private Entry entry(String name, Path directory) throws IOException {
