@@ -38,12 +38,14 @@ public final class Call implements Progress, Waiter {
 
     /** Tells the operation to end. Called from any thread. Ends the process, too, that a native call waits for. */
     public void cancel() {
+        List<Runnable> run;
         synchronized (interruptible) {
             cancelled.set(true);
             interruptible.forEach(Thread::interrupt);
-            hooks.forEach(Runnable::run);
+            run = List.copyOf(hooks);
             hooks.clear();
         }
+        run.forEach(Runnable::run); // Not under the lock: what they wait for may look at this call.
         kill(process.get());
     }
 

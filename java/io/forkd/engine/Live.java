@@ -112,11 +112,19 @@ final class Live implements AutoCloseable {
             while (!closed) {
                 OptionalLong ended = watch.await(SLICE);
                 if (ended.isPresent()) {
-                    forget(ended.getAsLong()).ifPresent(onEnd);
+                    forget(ended.getAsLong()).ifPresent(this::tell);
                 }
             }
         } finally {
             closed = true; // Whatever ended this: nobody is told of an end any more, and all are looked at again.
+        }
+    }
+
+    private void tell(Sandbox ended) {
+        try {
+            onEnd.accept(ended);
+        } catch (RuntimeException e) {
+            // What is left of it is the sweep's; nobody is kept from hearing of the next.
         }
     }
 

@@ -1,6 +1,7 @@
 package io.forkd.engine;
 
 import java.io.IOException;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -58,7 +59,7 @@ final class MemoryLimit implements AutoCloseable {
         if (Files.isDirectory(OURS)) {
             try (var old = Files.newDirectoryStream(OURS, Files::isDirectory)) {
                 old.forEach(MemoryLimit::removeIfEmpty);
-            } catch (IOException e) {
+            } catch (IOException | DirectoryIteratorException e) {
                 // The next sweep has another chance.
             }
         }

@@ -240,8 +240,11 @@ final class Servers implements SnapshotStore.Writers {
 
     /** What the kernel counts as this process's share of the memory; 0 when it does not say. */
     private static long memory(int pid) {
-        try (var lines = Files.lines(Path.of("/proc", Integer.toString(pid), "smaps_rollup"))) {
-            return lines.filter(line -> line.startsWith("Pss:"))
+        try {
+            // As a whole: a stream would throw something else when the process ends meanwhile.
+            return Files.readString(Path.of("/proc", Integer.toString(pid), "smaps_rollup"))
+                    .lines()
+                    .filter(line -> line.startsWith("Pss:"))
                     .mapToLong(line -> Long.parseLong(line.replaceAll("[^0-9]", "")) * 1024)
                     .findFirst()
                     .orElse(0);

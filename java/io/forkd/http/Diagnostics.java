@@ -41,6 +41,8 @@ public final class Diagnostics {
         settings.put("defaultLogLevel", "info");
         // What Jetty tells of its own start is of no use to anybody.
         settings.put("log.org.eclipse.jetty", "warn");
+        // Nor what it has to say of each request that is none: anybody may send as many as he likes.
+        settings.put("log.org.eclipse.jetty.http", "error");
         for (String word : wanted.split(",", -1)) {
             int equals = word.indexOf('=');
             String level = word.substring(equals + 1).strip().toLowerCase(Locale.ROOT);

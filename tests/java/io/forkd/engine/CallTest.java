@@ -16,6 +16,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.parallel.Execution;
 import org.junit.jupiter.api.parallel.ExecutionMode;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -154,5 +155,21 @@ class CallTest {
                 .hasMessageContaining("interrupted");
         world.vmm.plan((number, step) -> Fault.NONE);
         assertNothingLeft(wait);
+    }
+
+    @Test
+    void what_is_told_of_a_cancellation_may_wait_for_who_looks_at_the_call() throws Exception {
+        Call call = new Call(new Silence(), Optional.empty());
+        CountDownLatch looked = new CountDownLatch(1);
+        call.onCancel(() -> {
+            new Thread(() -> call.onCancel(looked::countDown)).start();
+            try {
+                assertThat(looked.await(20, TimeUnit.SECONDS)).isTrue();
+            } catch (InterruptedException e) {
+                throw new AssertionError(e);
+            }
+        });
+        call.cancel();
+        assertThat(looked.getCount()).isZero();
     }
 }
