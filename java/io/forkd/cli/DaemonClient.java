@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.engine.Call;
+import io.forkd.image.Authorities;
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -20,6 +21,7 @@ import java.nio.channels.Channels;
 import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.security.cert.CertificateException;
 import java.time.Duration;
 import java.util.Locale;
 import java.util.Optional;
@@ -28,6 +30,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import javax.net.ssl.SSLHandshakeException;
 import javax.net.ssl.SSLParameters;
 import javax.net.ssl.SSLSocket;
 import javax.net.ssl.SSLSocketFactory;
@@ -69,14 +72,16 @@ final class DaemonClient {
     private final String url;
     private final Endpoint endpoint;
     private final Optional<String> token;
+    private final Optional<Authorities> authorities;
     private final Call call;
 
     /** @param url {@code http://HOST[:PORT][/PREFIX]}, {@code https://...} or {@code unix:PATH} */
-    DaemonClient(String url, Optional<String> token, Call call) {
+    DaemonClient(String url, Optional<String> token, Shell shell) {
         this.url = url;
         this.endpoint = endpoint(url);
         this.token = token;
-        this.call = call;
+        this.authorities = Authorities.named(shell.environment());
+        this.call = shell.call();
         if (token.isPresent() && !token.get().chars().allMatch(c -> c > ' ' && c < 127)) {
             throw new ForkdException(Kind.USAGE, "the daemon's token has a character that no token has");
         }
@@ -207,6 +212,17 @@ final class DaemonClient {
                 } finally {
                     clock.ifPresent(timer -> timer.cancel(false));
                 }
+            } catch (SSLHandshakeException e) {
+                call.check();
+                if (e.getCause() instanceof CertificateException) {
+                    // Somebody is there, and may be anybody: no reason to do without the daemon that was named.
+                    throw new ForkdException(
+                            Kind.FAILED,
+                            "the daemon at " + url + " could not show that it is that: " + e.getMessage(),
+                            "Name the file with the certificate of its authority, SSL_CERT_FILE=FILE, and it by a name"
+                                    + " that its certificate has.");
+                }
+                throw new Unreachable(url, ForkdException.reason(e));
             } catch (IOException e) {
                 call.check(); // An interrupt closes the channel, too.
                 throw new Unreachable(
@@ -230,7 +246,9 @@ final class DaemonClient {
     private JsonNode exchange(SocketChannel channel, String method, String path, byte[] content) throws IOException {
         channel.connect(address());
         if (endpoint instanceof Endpoint.Tcp tcp && tcp.tls()) {
-            SSLSocketFactory factory = (SSLSocketFactory) SSLSocketFactory.getDefault();
+            SSLSocketFactory factory = authorities.isPresent()
+                    ? authorities.get().sockets()
+                    : (SSLSocketFactory) SSLSocketFactory.getDefault();
             try (SSLSocket socket = (SSLSocket) factory.createSocket(channel.socket(), tcp.host(), tcp.port(), true)) {
                 SSLParameters parameters = socket.getSSLParameters();
                 parameters.setEndpointIdentificationAlgorithm("HTTPS");

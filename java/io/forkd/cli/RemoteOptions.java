@@ -34,7 +34,7 @@ final class RemoteOptions {
         Optional<String> place = url.or(() -> variable(shell, URL));
         Optional<String> secret = token.or(() -> variable(shell, TOKEN));
         return place.isPresent() || secret.isPresent()
-                ? Optional.of(new DaemonClient(place.orElse(DaemonClient.DEFAULT_URL), secret, shell.call()))
+                ? Optional.of(new DaemonClient(place.orElse(DaemonClient.DEFAULT_URL), secret, shell))
                 : Optional.empty();
     }
 
@@ -43,15 +43,14 @@ final class RemoteOptions {
         Path socket = shell.engine().runtime().root().resolve("daemon.sock");
         return named(shell)
                 .or(() -> Files.exists(socket)
-                        ? Optional.of(new DaemonClient("unix:" + socket, Optional.empty(), shell.call()))
+                        ? Optional.of(new DaemonClient("unix:" + socket, Optional.empty(), shell))
                                 .filter(DaemonClient::answers)
                         : Optional.empty());
     }
 
     /** As {@link #namedOrOwn}, else where one usually is. */
     DaemonClient any(Shell shell) {
-        return namedOrOwn(shell)
-                .orElseGet(() -> new DaemonClient(DaemonClient.DEFAULT_URL, Optional.empty(), shell.call()));
+        return namedOrOwn(shell).orElseGet(() -> new DaemonClient(DaemonClient.DEFAULT_URL, Optional.empty(), shell));
     }
 
     /** Where a verb's sandboxes and snapshots are. */
