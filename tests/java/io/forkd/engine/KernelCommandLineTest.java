@@ -3,6 +3,8 @@ package io.forkd.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.forkd.ForkdException;
+import io.forkd.Remedy;
 import io.forkd.snapshot.Volume;
 import java.util.List;
 import java.util.Optional;
@@ -42,7 +44,8 @@ class KernelCommandLineTest {
                 .hasSizeLessThanOrEqualTo(2047);
         assertThatThrownBy(() ->
                         KernelCommandLine.of(true, true, false, List.of(), Optional.of("x".repeat(room / 4 * 3 + 3))))
-                .hasMessageContaining("the kernel takes 2047")
-                .hasMessageContaining("--warm");
+                .isInstanceOfSatisfying(
+                        ForkdException.class, e -> assertThat(e.remedy()).isEqualTo(Remedy.Action.IMPORT_WARM_UP))
+                .hasMessageContaining("the kernel takes 2047");
     }
 }

@@ -197,8 +197,10 @@ class RegistryTest {
         assertThatThrownBy(() -> pull(host + "/team/other:1", Map.of())).hasMessageContaining("does not have it");
         try (Images arm = new Images(scratch.resolve("cache"), Platform.parse("linux/s390x"), false, Map.of(), work)) {
             assertThatThrownBy(() -> arm.find(ImageReference.parse(host + "/team/py:1")))
-                    .hasMessageContaining("is not there for linux/s390x")
-                    .hasMessageContaining("--platform");
+                    .isInstanceOfSatisfying(
+                            ForkdException.class,
+                            e -> assertThat(e.remedy()).isEqualTo(new Remedy.ChoosePlatform("linux/amd64")))
+                    .hasMessageContaining("is not there for linux/s390x");
         }
     }
 
