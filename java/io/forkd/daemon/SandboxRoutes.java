@@ -58,7 +58,7 @@ final class SandboxRoutes {
         metrics.gauge(
                 "forkd_sandboxes_active",
                 "Sandboxes that live.",
-                () -> engine.sandboxes().list().size());
+                () -> engine.sandboxes().count());
     }
 
     void addTo(Routes routes) {

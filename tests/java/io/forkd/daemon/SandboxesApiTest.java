@@ -200,6 +200,21 @@ class SandboxesApiTest {
     }
 
     @Test
+    void metrics_count_what_lives_whatever_state_it_is_in() throws IOException, InterruptedException {
+        service.sandbox();
+        String stopped = service.sandbox();
+        long pid =
+                service.api().get("/v1/sandboxes/" + stopped).json().path("pid").longValue();
+        Service.signal("STOP", pid);
+        try {
+            assertThat(service.api().get("/metrics").text())
+                    .contains("\nforkd_sandboxes_active " + service.ids().size() + "\n");
+        } finally {
+            Service.signal("CONT", pid);
+        }
+    }
+
+    @Test
     void output_that_its_client_does_not_read_counts_with_that_of_the_others() throws IOException {
         String id = service.sandbox();
         String body = "{\"args\":[\"write\",\"8000000\"]}";

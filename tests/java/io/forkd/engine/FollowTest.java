@@ -186,6 +186,16 @@ class FollowTest {
     }
 
     @Test
+    void nobody_is_asked_to_be_counted() throws Exception {
+        Engine other = world.beside();
+        Sandbox followed = spawn(world.engine, 1).get(0);
+        spawn(other, 3).forEach(sandbox -> world.vmm.silence(sandbox.pid(), true));
+        assertThat(world.engine.sandboxes().find(followed.id())).isNotNull();
+        assertThat(steps(() -> assertThat(world.engine.sandboxes().count()).isPositive()))
+                .doesNotContain(Step.ATTACH);
+    }
+
+    @Test
     void one_that_starts_again_sees_all_of_the_one_before() throws Exception {
         List<Sandbox> all = spawn(world.engine, 5);
         world.vmm.killed(all.get(0).pid());
