@@ -8,7 +8,7 @@ import urllib.request
 
 import schemathesis
 
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+TAG = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 SNAPSHOT = "py"
 KERNEL = os.environ["XDG_DATA_HOME"] + "/agent.elf"
 ROOTFS = os.environ["XDG_DATA_HOME"] + "/disk.ext4"

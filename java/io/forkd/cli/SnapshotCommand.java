@@ -27,7 +27,7 @@ final class SnapshotCommand implements Callable<Integer> {
     @Option(
             names = "--tag",
             paramLabel = "TAG",
-            converter = TagConverter.class,
+            converter = NewTagConverter.class,
             description = "Name of the snapshot: 1 to 64 letters, digits, . _ -")
     Optional<SnapshotTag> tag = Optional.empty();
 

@@ -29,7 +29,7 @@ final class SnapshotCompactCommand implements Callable<Integer> {
     @Option(
             names = "--to",
             paramLabel = "TAG",
-            converter = TagConverter.class,
+            converter = NewTagConverter.class,
             description = "Name of the whole one that is made of it.")
     Optional<SnapshotTag> to = Optional.empty();
 

@@ -36,7 +36,7 @@ final class SnapshotDiffCommand implements Callable<Integer> {
             names = "--tag",
             required = true,
             paramLabel = "TAG",
-            converter = TagConverter.class,
+            converter = NewTagConverter.class,
             description = "Name of the new one.")
     SnapshotTag tag = new SnapshotTag("_");
 

@@ -3,7 +3,7 @@ package io.forkd.snapshot;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 
-/** The name of a snapshot: {@code [A-Za-z0-9_][A-Za-z0-9._-]{0,63}}, so that it can never leave the store's folder. */
+/** The name of a snapshot: {@code [A-Za-z0-9_-][A-Za-z0-9._-]{0,63}}, so that it can never leave the store's folder. */
 public record SnapshotTag(String value) implements Comparable<SnapshotTag> {
     private static final int MAX_LENGTH = 64;
 
@@ -14,8 +14,8 @@ public record SnapshotTag(String value) implements Comparable<SnapshotTag> {
         if (value.length() > MAX_LENGTH) {
             throw wrong(value.substring(0, 16) + "...", "it has " + value.length() + " characters, 64 are allowed");
         }
-        if (!isWord(value.charAt(0))) {
-            throw wrong(value, "it must begin with a letter, a digit or _");
+        if (!isWord(value.charAt(0)) && value.charAt(0) != '-') {
+            throw wrong(value, "it must begin with a letter, a digit, _ or -");
         }
         for (int i = 1; i < value.length(); i++) {
             char c = value.charAt(i);

@@ -453,6 +453,16 @@ class CommandLineTest {
         assertThat(RunCommand.tag(image).value()).isEqualTo(tag);
     }
 
+    @Test
+    void tag_like_an_option_is_not_made_here_and_can_be_removed() throws IOException {
+        Path made = snapshotFolder("-x");
+        assertThat(run("snapshot", "--tag=-x", "--kernel", "k", "--rootfs", "r"))
+                .isEqualTo(2);
+        assertThat(err.toString(StandardCharsets.UTF_8)).contains("it must begin with a letter");
+        assertThat(run("rmi", "--", "-x")).isZero();
+        assertThat(made).doesNotExist();
+    }
+
     @ParameterizedTest
     @CsvSource({"0, 0 KiB", "2048, 2 KiB", "1572864, 1.5 MiB", "1610612736, 1.50 GiB"})
     void sizes_are_for_people(long bytes, String text) {

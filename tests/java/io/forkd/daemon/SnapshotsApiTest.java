@@ -391,6 +391,15 @@ class SnapshotsApiTest {
     }
 
     @Test
+    void tag_may_begin_with_a_dash() {
+        service.branch(service.sandbox(), "-x");
+        assertThat(service.status("-x")).isEqualTo("ready");
+        assertThat(service.exec(service.sandbox("-x"), "echo", "hello")).isEqualTo("hello");
+        assertThat(service.api().get("/v1/snapshots/-x/info").status()).isEqualTo(200);
+        assertThat(service.api().delete("/v1/snapshots/-x").status()).isEqualTo(204);
+    }
+
+    @Test
     void utf8_is_no_tag() {
         byte[] body = "{\"tag\":\"ü\",\"kernel\":\"/k\",\"rootfs\":\"/r\"}".getBytes(StandardCharsets.UTF_8);
         assertThat(service.api().post("/v1/snapshots", body).status()).isEqualTo(400);
