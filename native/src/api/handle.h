@@ -55,7 +55,11 @@ int fd_list_open_scratch(struct fd_list *list, const char *path, struct forkd_er
  * layers do not belong here. */
 int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uint32_t count, uint32_t *modes,
                        uint32_t *layer_counts, struct forkd_error *err);
-/* Make the listening socket of what is to be detached, and append it; NULL: nothing to do. */
+/* Append the folder that a path is in, which only says where that is; NULL: nothing to do. */
+int fd_list_open_folder_of(struct fd_list *list, const char *path, struct forkd_error *err);
+/* Append a tap device, of the network namespace at a path (NULL: the caller's). */
+int fd_list_open_tap(struct fd_list *list, const char *name, const char *netns_path, struct forkd_error *err);
+/* Make the listening socket of what is to be detached, and append its folder and it; NULL: nothing to do. */
 int fd_list_listen(struct fd_list *list, const char *path, struct forkd_error *err);
 void fd_list_close(struct fd_list *list);
 

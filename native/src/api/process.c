@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/handle.h"
 
+#include "api/tap.h"
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/io.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -95,10 +97,46 @@ int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uin
     return 0;
 }
 
-int fd_list_listen(struct fd_list *list, const char *path, struct forkd_error *err)
+int fd_list_open_folder_of(struct fd_list *list, const char *path, struct forkd_error *err)
 {
+    char folder[CONTROL_PATH_SIZE] = ".";
+    const char *slash = path == NULL ? NULL : strrchr(path, '/');
     if (path == NULL)
         return 0;
+    if (strlen(path) >= sizeof folder || path[0] == '\0')
+        return error_set(err, EINVAL, "check", path, "a socket's path has 1 to %zu bytes", sizeof folder - 1);
+    if (slash != NULL)
+        snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    return fd_list_open(list, folder, O_PATH | O_DIRECTORY, "folder of a socket", err);
+}
+
+int fd_list_open_tap(struct fd_list *list, const char *name, const char *netns_path, struct forkd_error *err)
+{
+    int netns = -1;
+    if (strlen(name) >= IFNAMSIZ)
+        return error_set(err, EINVAL, "check", "tap_name", "%zu bytes; the limit is %d", strlen(name),
+                         IFNAMSIZ - 1);
+    if (netns_path != NULL) {
+        int result = fd_list_open(list, netns_path, O_RDONLY, "network namespace", err);
+        if (result < 0)
+            return result;
+        netns = list->fds[--list->count];
+    }
+    int tap = list->count == CHANNEL_MAX_FDS ? error_set(err, EINVAL, "open", name, "too many files")
+                                             : tap_open(name, netns, err);
+    if (netns >= 0)
+        close(netns);
+    if (tap < 0)
+        return tap;
+    list->fds[list->count++] = tap;
+    return 0;
+}
+
+int fd_list_listen(struct fd_list *list, const char *path, struct forkd_error *err)
+{
+    int result = fd_list_open_folder_of(list, path, err);
+    if (path == NULL || result < 0)
+        return result;
     if (list->count == CHANNEL_MAX_FDS)
         return error_set(err, EINVAL, "open", path, "too many files");
     int fd = channel_listen(path, err);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -51,11 +52,11 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
                               message->disk_layer_counts, err);
 }
 
-/* The socket of what could not be started; it is the fourth in the list. */
+/* The socket of what could not be started; it is the fifth in the list. */
 static void remove_listener(const struct control_serve *message, const struct fd_list *list)
 {
-    if (message->has_listener && list->count > 3)
-        listener_unlink(list->fds[3]);
+    if (message->has_listener && list->count > 4)
+        listener_unlink(list->fds[4]);
 }
 
 /* Take in one message: a child that was parked, or news. 1: done; 0: the server is gone; -EAGAIN: none there
@@ -99,6 +100,23 @@ static int let_go(struct forkd_server *server, struct forkd_error *err)
     return result == 0 ? gone(err) : result;
 }
 
+/* The server knows a layer by its place only. */
+static void name_layer(const struct forkd_server_options *options, struct forkd_error *err)
+{
+    unsigned disk = 0;
+    unsigned layer = 0;
+    const char *at = err == NULL ? NULL : strstr(err->text, err->object);
+    if (at == NULL || sscanf(err->object, "disk %u, layer %u", &disk, &layer) != 2 ||
+        disk >= options->disk_count || layer >= options->disks[disk].layer_count)
+        return;
+    struct forkd_error named = *err;
+    const char *path = options->disks[disk].layer_paths[layer];
+    snprintf(named.object, sizeof named.object, "%s", path);
+    snprintf(named.text, sizeof named.text, "%.*s%s%s", (int)(at - err->text), err->text, path,
+             at + strlen(err->object));
+    *err = named;
+}
+
 API int forkd_server_start(struct forkd_server **out, const struct forkd_server_options *options,
                            struct forkd_error *err)
 {
@@ -122,6 +140,7 @@ API int forkd_server_start(struct forkd_server **out, const struct forkd_server_
     if (result == 0)
         result = receive_reply(server->channel, START_TIMEOUT_MS, &unanswered, NULL, NULL, err);
     if (result < 0) {
+        name_layer(options, err);
         process_end(server->channel, server->process, result == -ETIMEDOUT);
         remove_listener(&message, &list);
         fd_list_close(&list);
@@ -236,7 +255,8 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
     message->ready_timeout_ms =
         options->ready_timeout_ms == 0 ? DEFAULT_READY_TIMEOUT_MS : options->ready_timeout_ms;
     message->has_console = options->console_path != NULL;
-    message->has_netns = options->netns_path != NULL;
+    message->has_tap = options->tap_name != NULL && options->tap_name[0] != '\0';
+    message->has_vsock = options->vsock_path != NULL && options->vsock_path[0] != '\0';
     message->has_listener = options->control_path != NULL;
     if ((options->flags & ~FORKD_NO_AGENT) != 0)
         return error_set(err, EINVAL, "check", "options", "unknown flags");
@@ -246,17 +266,18 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
     if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
         (result = copy_option(message->hostname, sizeof message->hostname, options->hostname, "hostname",
                               err)) < 0 ||
-        (result = copy_option(message->tap_name, sizeof message->tap_name, options->tap_name, "tap_name",
-                              err)) < 0 ||
         (result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,
                               "vsock_path", err)) < 0)
         return result;
     if (message->has_console && (result = fd_list_open(list, options->console_path,
                                                        O_RDWR | O_CREAT | O_APPEND, "console log", err)) < 0)
         return result;
-    if (message->has_netns)
-        result = fd_list_open(list, options->netns_path, O_RDONLY, "network namespace", err);
-    return result < 0 ? result : fd_list_listen(list, options->control_path, err);
+    if (message->has_tap &&
+        (result = fd_list_open_tap(list, options->tap_name, options->netns_path, err)) < 0)
+        return result;
+    if (message->has_vsock && (result = fd_list_open_folder_of(list, options->vsock_path, err)) < 0)
+        return result;
+    return fd_list_listen(list, options->control_path, err);
 }
 
 /* Give the request to a parked child: its channel, or -1 when there is none that lives. */
@@ -284,8 +305,6 @@ void tell_taken(struct forkd_vm *vm)
         return;
     struct control_taken taken = {
         .header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = vm->status.pid, .detached = vm->detached};
-    memcpy(taken.vsock_path, vm->vsock_path, sizeof taken.vsock_path);
-    taken.vsock_before = vm->vsock_before;
     channel_send(vm->server_channel, REQUEST_TIMEOUT_MS, &taken, sizeof taken, NULL, 0, NULL);
     close(vm->server_channel);
     vm->server_channel = -1;
@@ -323,7 +342,8 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
     struct fd_list list = {0};
     int result = fill_fork_message(options, &message, &list, err);
     if (result == 0) {
-        listener_note(message.vsock_path, &message.vsock_before);
+        memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
+        listener_note(vm->vsock_path, &vm->vsock_before);
         result = fork_parked(server, vm, &message, &list);
         if (result < 0)
             result = fork_now(server, &message, &list, err);
@@ -337,8 +357,6 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
     }
     vm->channel = result;
     vm->detached = options->control_path != NULL;
-    memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
-    vm->vsock_before = message.vsock_before;
     *out = vm;
     return 0;
 }

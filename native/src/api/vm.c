@@ -61,11 +61,11 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
     message->has_initrd = options->initrd_path != NULL;
     message->has_console = options->console_path != NULL;
     message->has_net = options->tap_name != NULL;
+    message->has_tap = options->tap_name != NULL && options->tap_name[0] != '\0';
+    message->has_vsock = options->vsock_path != NULL && options->vsock_path[0] != '\0';
     memcpy(message->mac, memcmp(options->mac, no_mac, 6) == 0 ? default_mac : options->mac, 6);
     int result = 0;
-    if ((result = copy_option(message->tap_name, sizeof message->tap_name, options->tap_name, "tap_name",
-                              err)) < 0 ||
-        (result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,
+    if ((result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,
                               "vsock_path", err)) < 0 ||
         (result = copy_option(message->command_line, sizeof message->command_line, options->command_line,
                               "command_line", err)) < 0 ||
@@ -77,6 +77,10 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
         return result;
     if (message->has_console && (result = fd_list_open(list, options->console_path,
                                                        O_RDWR | O_CREAT | O_APPEND, "console log", err)) < 0)
+        return result;
+    if (message->has_tap && (result = fd_list_open_tap(list, options->tap_name, NULL, err)) < 0)
+        return result;
+    if (message->has_vsock && (result = fd_list_open_folder_of(list, options->vsock_path, err)) < 0)
         return result;
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes, NULL, err);
 }
@@ -138,6 +142,25 @@ API int forkd_vm_boot(struct forkd_vm **out, const struct forkd_boot_options *op
     return 0;
 }
 
+/* Which process it is of all that get its number: it cannot look itself. That it still has the channel open
+ * says that the number was its own meanwhile. */
+static void note_start_time(struct forkd_vm_status *status, int channel)
+{
+    uint64_t start_time = status->pid == 0 ? 0 : process_start_time(status->pid);
+    struct pollfd polled = {.fd = channel, .events = 0};
+    status->start_time = poll(&polled, 1, 0) == 0 ? start_time : 0;
+}
+
+/* The phase is the last that was said. */
+static void take_status(struct forkd_vm *vm, const struct forkd_vm_status *said)
+{
+    uint64_t start_time = vm->status.pid == said->pid ? vm->status.start_time : 0;
+    vm->status = *said;
+    vm->status.start_time = start_time;
+    if (vm->detached && start_time == 0 && said->phase != FORKD_VM_ENDED)
+        note_start_time(&vm->status, vm->channel);
+}
+
 /* Take in one message, if there is one. False: nothing there. */
 static bool receive_status(struct forkd_vm *vm)
 {
@@ -149,7 +172,7 @@ static bool receive_status(struct forkd_vm *vm)
     if (got == -EAGAIN)
         return false;
     if (got > 0 && message.header.type == CONTROL_STATUS && length == sizeof message.status)
-        vm->status = message.status.status;
+        take_status(vm, &message.status.status);
     else if (got > 0 && message.header.type == CONTROL_REPLY && vm->unanswered > 0)
         vm->unanswered--; /* it comes too late */
     else
@@ -291,8 +314,8 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
     code = fill_branch_message(options, &message, &list, err);
     if (code == 0)
         code = request(vm, BRANCH_TIMEOUT_MS, &message, sizeof message, &list, &branch, err);
-    if (code < 0 && list.count == 3)
-        listener_unlink(list.fds[2]);
+    if (code < 0 && list.count == 4)
+        listener_unlink(list.fds[3]);
     fd_list_close(&list);
     if (code < 0) {
         close(pair[0]);
@@ -324,6 +347,8 @@ static int receive_status_of(int channel, const char *path, struct forkd_vm_stat
         message.header.type != CONTROL_STATUS)
         return error_set(err, EPROTO, "attach to", path, "it is no VM, or of another version");
     *status = message.status;
+    if (status->phase != FORKD_VM_ENDED)
+        note_start_time(status, channel);
     return 0;
 }
 

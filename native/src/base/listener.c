@@ -55,14 +55,8 @@ int listener_accept(int listener)
         fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0)
             close(fd);
-        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        /* With no file left on the host, the number is kept by one that is open: a socket must not get it. */
-        if (fd < 0) {
-            dup2(STDERR_FILENO, STDIN_FILENO);
-        } else if (fd > STDIN_FILENO) {
-            dup2(fd, STDIN_FILENO);
-            close(fd);
-        }
+        /* The number is kept by one that is open: a socket must not get it. */
+        dup2(STDOUT_FILENO, STDIN_FILENO);
     }
     return -code;
 }
@@ -96,12 +90,29 @@ static int try_connect(const struct sockaddr_un *address, int type)
 
 void listener_unlink(int listener)
 {
+    listener_unlink_in(listener, -1);
+}
+
+/* Make the address that of the same name in the working directory, which becomes `directory`. */
+static bool make_relative(struct sockaddr_un *address, int directory)
+{
+    const char *slash = strrchr(address->sun_path, '/');
+    if (slash != NULL)
+        memmove(address->sun_path, slash + 1, strlen(slash + 1) + 1);
+    return fchdir(directory) == 0;
+}
+
+void listener_unlink_in(int listener, int directory)
+{
     struct sockaddr_un address = {0};
     socklen_t length = sizeof address;
     int type = 0;
     socklen_t type_length = sizeof type;
     if (getsockname(listener, (struct sockaddr *)&address, &length) < 0 || address.sun_path[0] == '\0' ||
         getsockopt(listener, SOL_SOCKET, SO_TYPE, &type, &type_length) < 0)
+        return;
+    address.sun_path[sizeof address.sun_path - 1] = '\0';
+    if (directory >= 0 && !make_relative(&address, directory))
         return;
     /* The path is ours when who knocks there is heard here. Others may go on knocking as fast as they are
      * taken, but no more than the backlog are before us. */

@@ -17,13 +17,16 @@ int listener_open(const char *path, int type, uint32_t mode, struct forkd_error 
 /*
  * Take one connection, close-on-exec: its descriptor, or a negative errno. Where descriptors have run out
  * (-EMFILE, -ENFILE) it is closed, so that a loop which is told of it is not told for ever; standard input,
- * which must be /dev/null, lends its number for that.
+ * which must be /dev/null as standard output is, lends its number for that.
  */
 int listener_accept(int listener);
 
 /* Remove the path of a listener that is open here, unless something else has it by now. Connections that
  * nobody has taken yet are closed. */
 void listener_unlink(int listener);
+/* The same where paths do not lead there: `directory`, which becomes the working directory, is the one that
+ * the listener has its name in. */
+void listener_unlink_in(int listener, int directory);
 
 /* What was at a path before a process was asked to make its socket there. */
 struct listener_before {

@@ -42,11 +42,28 @@ int kvm_ioctl_value(int fd, unsigned long request, unsigned long value, const ch
     return result < 0 ? error_set(err, errno, name, "/dev/kvm", NULL) : result;
 }
 
-static int open_device(struct forkd_error *err)
+/* The descriptor, or a negative errno: it could not be opened. */
+static int opened_ahead = -1;
+static bool is_ahead;
+
+static int open_path(void)
 {
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+void kvm_open_ahead(void)
+{
+    opened_ahead = open_path();
+    is_ahead = true;
+}
+
+static int open_device(struct forkd_error *err)
+{
+    int fd = is_ahead ? opened_ahead : open_path();
     if (fd >= 0)
         return fd;
+    errno = -fd;
     const char *remedy = NULL;
     if (errno == ENOENT || errno == ENODEV) /* the node may be there without the module */
         remedy =

@@ -37,6 +37,8 @@ struct kvm_host {
  * missing).
  */
 int kvm_host_open(struct kvm_host *host, bool with_cpuid, struct forkd_error *err);
+/* Open /dev/kvm now, for a kvm_host_open when no path leads there any more. */
+void kvm_open_ahead(void);
 void kvm_host_close(struct kvm_host *host);
 enum host_flavour kvm_flavour(void);
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define KICK_SIGNAL SIGUSR1
+#define KICK_SIGNAL SIGURG
 #define STACK_SIZE (64u * 1024)
 #define I8042_COMMAND_RESET 0xfe
 #define SLEEP_ENABLE 0x20u

@@ -2,13 +2,14 @@
 /* The guest's agent: its hello, its child's identity, and the connections that the guest opens. */
 #include "proc/vm_parts.h"
 
+#include "base/broker.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -111,19 +112,11 @@ int agent_accept(struct vsock_host *host, uint32_t port)
             return -ECONNREFUSED;
         return exchange_open(vm, sizeof(struct guest_hello), on_hello, NULL);
     }
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int length = snprintf(address.sun_path, sizeof address.sun_path, "%s_%u", vm->vsock_path, port);
-    if (vm->vsock_path[0] == '\0' || length >= (int)sizeof address.sun_path)
+    char name[CONTROL_PATH_SIZE];
+    int length = snprintf(name, sizeof name, "%s_%u", vm_vsock_name(vm), port);
+    if (vm->vsock_directory < 0 || length >= (int)sizeof name)
         return -ECONNREFUSED;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        int code = errno;
-        close(fd);
-        return -code;
-    }
-    return fd;
+    return broker_connect(vm->vsock_directory, name);
 }
 
 int agent_start_identity(struct vm *vm, const char *hostname, struct forkd_error *err)

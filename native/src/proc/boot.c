@@ -2,6 +2,8 @@
 /* A machine that boots a kernel. */
 #include "proc/vm_parts.h"
 
+#include "proc/confine.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,12 +23,14 @@ static int check_memory(uint64_t bytes, struct forkd_error *err)
 static int boot(struct vm *vm, const struct control_boot *message, const int *fds, uint32_t fd_count,
                 struct forkd_error *err)
 {
-    uint32_t fixed = 2u + message->has_initrd + message->has_console;
+    uint32_t fixed = 2u + message->has_initrd + message->has_console + message->has_tap + message->has_vsock;
     if (fd_count < fixed || message->disk_count > FORKD_MAX_DISKS)
         return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
     uint32_t next = 2;
     int initrd = message->has_initrd ? fds[next++] : -1;
     vm->console_fd = message->has_console ? fds[next++] : -1;
+    int tap = message->has_tap ? fds[next++] : -1;
+    vm->vsock_directory = message->has_vsock ? fds[next++] : -1;
     struct machine_config config = {.memory_bytes = message->memory_bytes,
                                     .vcpu_count = message->vcpu_count,
                                     .disk_count = message->disk_count,
@@ -54,8 +58,7 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     vm->machine.host = host;
     vm->machine.ready = vm_on_guest_ready;
     vm->machine.ended = vm_on_ended;
-    if ((result = machine_create_vm(&vm->machine, err)) < 0 ||
-        (result = vm_attach_net(vm, message->tap_name, err)) < 0 ||
+    if ((result = machine_create_vm(&vm->machine, err)) < 0 || (result = vm_attach_net(vm, tap, err)) < 0 ||
         (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0)
         return result;
     result = machine_boot(&vm->machine, fds[0], initrd, message->command_line, err);
@@ -73,7 +76,9 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
     vm.deadline_watch.fd = -1;
     vm_init(&vm, channel, message->flags, message->vsock_path);
     struct forkd_error error;
-    int result = boot(&vm, message, fds, fd_count, &error);
+    int result = confine_to_own_user(&error);
+    if (result == 0)
+        result = boot(&vm, message, fds, fd_count, &error);
     /* A machine that is quick to end may already have said so: the reply must be the first message. It is, as
      * the owner reads STATUS messages while it waits for the reply. */
     vm_send_reply(channel, result, &error);

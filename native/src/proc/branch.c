@@ -172,7 +172,8 @@ int vm_branch(struct vm *vm, const struct control_branch *message, const int *fd
     uint32_t disk_count = vm->machine.config.disk_count;
     struct twin twin = {.channel = fds[0],
                         .directory = fds[1],
-                        .listener = message->has_listener ? fds[2] : -1,
+                        .listener_directory = message->has_listener ? fds[2] : -1,
+                        .listener = message->has_listener ? fds[3] : -1,
                         .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0};
     int rc = check_branch(vm, message, err);
     if (rc < 0 || (rc = snapshot_claim(disk_count, twin.directory, err)) < 0)

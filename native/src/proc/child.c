@@ -3,26 +3,12 @@
 #include "proc/vm_parts.h"
 
 #include "base/clock.h"
-#include "base/process.h"
 
-#include <errno.h>
-#include <sched.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <unistd.h>
-
-static int enter_netns(int fd, struct forkd_error *err)
-{
-    if (setns(fd, CLONE_NEWNET) < 0)
-        return error_set(err, errno, "setns", "network namespace", NULL);
-    close(fd);
-    return 0;
-}
 
 static int detach(struct vm *vm, int listener, struct forkd_error *err)
 {
     vm_detach_process();
-    vm->status.start_time = process_start_time(vm->status.pid);
     return loop_add(&vm->machine.loop, &vm->listener_watch, listener, EPOLLIN, err);
 }
 
@@ -31,6 +17,9 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
 {
     uint32_t next = 0;
     vm->console_fd = message->has_console ? fds[next++] : -1;
+    int tap = message->has_tap ? fds[next++] : -1;
+    vm->vsock_directory = message->has_vsock ? fds[next++] : -1;
+    vm->listener_directory = message->has_listener ? fds[next++] : -1;
     serial_log_to(&vm->machine.serial, vm->console_fd);
     if (vm->prepare_error.code != 0) {
         *err = vm->prepare_error;
@@ -40,8 +29,8 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
      */
     if (vm->machine.net != NULL && (message->flags & FORKD_NO_AGENT) == 0)
         net_hold(vm->machine.net, true);
-    int result = message->has_netns ? enter_netns(fds[next++], err) : 0;
-    if (result < 0 || (result = vm_attach_net(vm, message->tap_name, err)) < 0 ||
+    int result = vm_attach_net(vm, tap, err);
+    if (result < 0 ||
         (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0 ||
         (result = machine_restore(&vm->machine, err)) < 0 ||
         (result = vm_arm_deadline(vm, message->ready_timeout_ms, err)) < 0 ||
@@ -69,7 +58,6 @@ static int prepare(struct vm *vm, struct forkd_error *err)
 void vm_prepare(struct vm *vm)
 {
     vm_set_name("forkd-child");
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (prepare(vm, &vm->prepare_error) == 0)
         vm->prepare_error.code = 0;
 }

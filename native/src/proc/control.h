@@ -19,7 +19,6 @@
 #define FORKD_PROC_CONTROL_H
 
 #include "base/error.h"
-#include "base/listener.h"
 
 #include <stdint.h>
 
@@ -28,7 +27,6 @@
 #define CONTROL_FD 3
 
 #define CONTROL_PATH_SIZE 108 /* sizeof sockaddr_un.sun_path */
-#define CONTROL_TAP_SIZE 16   /* IFNAMSIZ */
 #define CONTROL_COMMAND_LINE_SIZE 2048
 #define CONTROL_HOSTNAME_SIZE 64
 
@@ -51,7 +49,13 @@ struct control_header {
     uint32_t type;
 };
 
-/* Descriptors: kernel, scratch folder, then as said: initrd, console, then one for each disk. */
+/*
+ * A process uses no path (proc/confine.h). So a tap comes open, and with each name of a socket the folder
+ * that it is in.
+ */
+
+/* Descriptors: kernel, scratch folder, then as said: initrd, console, tap, the folder of vsock_path; then one
+ * for each disk. */
 struct control_boot {
     struct control_header header;
     uint64_t memory_bytes;
@@ -63,14 +67,15 @@ struct control_boot {
     uint8_t has_initrd;
     uint8_t has_console;
     uint8_t has_net;
+    uint8_t has_tap;
+    uint8_t has_vsock;
     uint8_t mac[6];
-    char tap_name[CONTROL_TAP_SIZE];
     char vsock_path[CONTROL_PATH_SIZE];
     char command_line[CONTROL_COMMAND_LINE_SIZE];
 };
 
-/* Descriptors: memory.bin, vmstate, scratch folder; as said, a listening socket and the working set; then for
- * each disk its base and its layers. */
+/* Descriptors: memory.bin, vmstate, scratch folder; as said, the folder of a listening socket and that
+ * socket, and the working set; then for each disk its base and its layers. */
 struct control_serve {
     struct control_header header;
     uint32_t disk_count;
@@ -82,20 +87,20 @@ struct control_serve {
     uint32_t disk_layer_counts[FORKD_MAX_DISKS];
 };
 
-/* Descriptors: to the server, the child's channel; then as said: console, network namespace, listening
- * socket. */
+/* Descriptors: to the server, the child's channel; then as said: console, tap, the folder of vsock_path,
+ * the folder of a listening socket and that socket. */
+#define CONTROL_FORK_MAX_FDS 6
 struct control_fork {
     struct control_header header;
     uint64_t started_us; /* CLOCK_MONOTONIC of the caller, microseconds */
     uint32_t flags;
     uint32_t ready_timeout_ms;
     uint8_t has_console;
-    uint8_t has_netns;
+    uint8_t has_tap;
+    uint8_t has_vsock;
     uint8_t has_listener;
     char hostname[CONTROL_HOSTNAME_SIZE];
-    char tap_name[CONTROL_TAP_SIZE];
     char vsock_path[CONTROL_PATH_SIZE];
-    struct listener_before vsock_before; /* what was there already */
 };
 
 /* Descriptor: the owner's end of the parked child's channel. */
@@ -104,13 +109,11 @@ struct control_parked {
     int32_t pid;
 };
 
-/* A parked child has been given its FORK; this is what the server needs to tidy up after it. */
+/* A parked child has been given its FORK. */
 struct control_taken {
     struct control_header header;
     int32_t pid;
     uint8_t detached;
-    char vsock_path[CONTROL_PATH_SIZE];
-    struct listener_before vsock_before;
 };
 
 /* Descriptor: the folder to write to. */
@@ -118,7 +121,8 @@ struct control_snapshot {
     struct control_header header;
 };
 
-/* Descriptors: the branch's channel, the folder to write to; as said, a listening socket. */
+/* Descriptors: the branch's channel, the folder to write to; as said, the folder of a listening socket and
+ * that socket. */
 struct control_branch {
     struct control_header header;
     uint32_t flags; /* FORKD_BRANCH_LAYER */

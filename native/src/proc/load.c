@@ -49,7 +49,7 @@ int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const stru
 int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
             struct forkd_error *err)
 {
-    uint32_t fixed = 3u + (message->has_listener != 0) + (message->has_working_set != 0);
+    uint32_t fixed = 3u + 2u * (message->has_listener != 0) + (message->has_working_set != 0);
     if (fd_count < fixed || message->disk_count > FORKD_MAX_DISKS)
         return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
     struct stat info;

@@ -2,13 +2,16 @@
 /* forkd-vmm: started by libforkd with its control channel at descriptor 3; the first message says what to be.
  */
 #include "base/channel.h"
+#include "proc/confine.h"
 #include "proc/control.h"
+#include "proc/filter.h"
 #include "proc/server.h"
 #include "proc/vm.h"
 
 #include <elf.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -40,21 +43,67 @@ static void allow_descriptors(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int main(void)
+static void print_layer(const char *name, const struct confine_layer *layer)
 {
+    dprintf(STDOUT_FILENO, "%s: %s%s\n", name, layer->in_force ? "in force" : "not in force: ", layer->why);
+}
+
+/* What this host has of it: for forkd doctor. */
+static int show_confinement(void)
+{
+    struct confinement confinement;
+    struct forkd_error error;
+    if (confine(&confinement, NULL, &error) < 0) {
+        dprintf(STDOUT_FILENO, "system calls: not in force: %s\n", error.text);
+        return 1;
+    }
+    dprintf(STDOUT_FILENO, "system calls: in force\n"); /* not printf: it asks whether that is a terminal */
+    print_layer("namespaces", &confinement.namespaces);
+    print_layer("empty root", &confinement.empty_root);
+    print_layer("landlock", &confinement.landlock);
+    print_layer("own user", &confinement.own_user);
+    return 0;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "forkd-vmm is started by libforkd. By hand it says what it may do:\n"
+                    "  forkd-vmm --syscalls       the system calls that its processes may make, and why\n"
+                    "  forkd-vmm --confinement    what else confines it on this host\n");
+    return 2;
+}
+
+static int run_by_hand(int count, char **arguments)
+{
+    if (count == 2 && strcmp(arguments[1], "--syscalls") == 0) {
+        filter_print(stdout, filter_roles);
+        return 0;
+    }
+    return count == 2 && strcmp(arguments[1], "--confinement") == 0 ? show_confinement() : usage();
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 1)
+        return run_by_hand(count, arguments);
     protect_relocated();
     allow_descriptors();
     signal(SIGPIPE, SIG_IGN); /* writes to sockets that are gone are errors */
+    struct confinement confinement;
+    struct forkd_error error;
+    if (confine(&confinement, vm_tell_violation, &error) < 0) {
+        vm_send_reply(CONTROL_FD, error.code, &error);
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
     union control_message message;
     size_t length = 0;
     int fds[CHANNEL_MAX_FDS];
     uint32_t fd_count = CHANNEL_MAX_FDS;
-    struct forkd_error error;
     int got = channel_receive(CONTROL_FD, CHANNEL_FOREVER, &message, sizeof message, &length, fds, &fd_count,
                               &error);
     if (got < 0) {
-        fprintf(stderr, "forkd-vmm is started by libforkd, not by hand: %s\n", error.text);
-        return 2;
+        return usage();
     }
     if (got == 0)
         return 0;

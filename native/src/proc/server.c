@@ -2,13 +2,14 @@
 #include "proc/server.h"
 
 #include "base/array.h"
+#include "base/broker.h"
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/listener.h"
+#include "proc/confine.h"
 #include "snapshot/files.h"
 #include "snapshot/working_set.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -28,14 +29,12 @@
 #define POLLED_FIXED 4u
 #define POLLED_FEW 16u
 
-/* A child, and what has to be tidied up after it when it is killed. */
+/* A child. What has to be tidied up after it when it is killed is the broker's. */
 struct child {
     pid_t pid;
     bool parked;   /* waits for its request */
     bool detached; /* outlives us */
     int channel;   /* parked, in a detached server: where its request goes; -1 otherwise */
-    char vsock_path[CONTROL_PATH_SIZE];
-    struct listener_before vsock_before; /* what was there before it was asked for */
 };
 
 /* What a branch has its files written by. */
@@ -49,7 +48,8 @@ struct server {
     int owner;     /* channel of who started us; -1: gone */
     int *attached; /* further channels */
     size_t attached_count;
-    int listener; /* -1: not detached, or no longer to be attached to */
+    int listener;           /* -1: not detached, or no longer to be attached to */
+    int listener_directory; /* where it has its name; -1: not detached */
     bool detached;
     bool is_twin;
     uint32_t idle_timeout_ms;
@@ -99,7 +99,8 @@ static bool valid_fork(const struct control_fork *message, size_t length, uint32
 {
     return length == sizeof *message && message->header.magic == CONTROL_MAGIC &&
            message->header.type == CONTROL_FORK &&
-           fd_count == 0u + message->has_console + message->has_netns + message->has_listener;
+           fd_count ==
+               0u + message->has_console + message->has_tap + message->has_vsock + 2u * message->has_listener;
 }
 
 static void close_if(int fd)
@@ -112,11 +113,15 @@ static void close_if(int fd)
  * server died before this line. What is the server's is closed: a channel ends only when nobody has it. */
 static void leave_server(struct server *server, pid_t server_pid)
 {
+    /* Another user first: that undoes the next. */
+    if (confine_to_own_user(NULL) < 0)
+        _exit(1);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != server_pid)
         _exit(1);
     close_if(server->owner);
     close_if(server->listener);
+    close_if(server->listener_directory);
     close_if(server->writer.channel);
     close_if(server->writer.directory);
     close(server->signals);
@@ -136,8 +141,8 @@ static _Noreturn void wait_parked(struct server *server, int channel)
     vm_rehearse(server->vm);
     struct control_fork message;
     size_t length = 0;
-    int fds[4];
-    uint32_t fd_count = 4;
+    int fds[CONTROL_FORK_MAX_FDS];
+    uint32_t fd_count = CONTROL_FORK_MAX_FDS;
     if (channel_receive(channel, CHANNEL_FOREVER, &message, sizeof message, &length, fds, &fd_count, NULL) <=
         0)
         _exit(0);
@@ -204,16 +209,13 @@ static void park_child(struct server *server)
     close(pair[0]);
 }
 
-static void note_request(struct server *server, struct child *child, const char *vsock_path,
-                         const struct listener_before *vsock_before)
+static void note_request(struct server *server, struct child *child)
 {
     if (child->parked)
         server->parked--;
     child->parked = false;
     close_if(child->channel);
     child->channel = -1;
-    snprintf(child->vsock_path, sizeof child->vsock_path, "%.*s", CONTROL_PATH_SIZE - 1, vsock_path);
-    child->vsock_before = *vsock_before;
 }
 
 /* Pass the request on to a parked child that we have kept; NULL when there is none. */
@@ -263,7 +265,7 @@ static void serve_fork(struct server *server, const struct control_fork *message
         return;
     }
     child->detached = message->has_listener != 0;
-    note_request(server, child, message->vsock_path, &message->vsock_before);
+    note_request(server, child);
 }
 
 static struct child *find_child(struct server *server, pid_t pid)
@@ -278,18 +280,14 @@ static struct child *find_child(struct server *server, pid_t pid)
 static void note_taken(struct server *server, const struct control_taken *message)
 {
     struct child *child = find_child(server, message->pid);
-    if (child == NULL) {
-        /* It was taken, ended and reaped before this came. */
-        listener_remove_left(message->vsock_path, &message->vsock_before);
-    } else if (child->parked) {
-        child->detached = message->detached != 0;
-        note_request(server, child, message->vsock_path, &message->vsock_before);
-    }
+    if (child == NULL || !child->parked) /* none: it was taken, ended and reaped before this came */
+        return;
+    child->detached = message->detached != 0;
+    note_request(server, child);
 }
 
 static void remove_child(struct server *server, struct child *child)
 {
-    listener_remove_left(child->vsock_path, &child->vsock_before);
     if (child->parked)
         server->parked--;
     close_if(child->channel);
@@ -406,7 +404,7 @@ static void end_writing(struct server *server, enum forkd_write_state state, con
     server->writer = (struct writer){.channel = -1, .directory = -1};
     /* Who comes from now on finds the files, and a server that shares more with its children. */
     if (server->listener >= 0) {
-        listener_unlink(server->listener);
+        broker_unlisten(server->listener, server->listener_directory);
         close(server->listener);
         server->listener = -1;
     }
@@ -460,29 +458,35 @@ static void hear_writer(struct server *server)
 /* --- living and ending ------------------------------------------------------------------------------------
  */
 
+/* All but those that outlive us. */
+static void kill_children(struct server *server)
+{
+    pid_t *pids = calloc(server->child_count + 1, sizeof *pids);
+    size_t count = 0;
+    for (size_t i = 0; pids != NULL && i < server->child_count; i++) {
+        if (!server->children[i].detached)
+            pids[count++] = server->children[i].pid;
+    }
+    /* Where that fails the kernel ends them with us, a little later (PR_SET_PDEATHSIG). */
+    if (broker_kill(pids, count) < 0)
+        count = 0;
+    for (size_t i = 0; i < count; i++)
+        waitpid(pids[i], NULL, 0);
+}
+
 /* Nobody needs this server any more: nobody may find a child of it either, or its socket, or half a branch.
  */
 static _Noreturn void end(struct server *server)
 {
     if (server->listener >= 0)
-        listener_unlink(server->listener);
+        broker_unlisten(server->listener, server->listener_directory);
     if (server->writer.pid > 0) {
-        kill(server->writer.pid, SIGKILL);
+        broker_kill(&server->writer.pid, 1);
         waitpid(server->writer.pid, NULL, 0);
         snapshot_remove(server->vm->machine.config.disk_count, server->writer.directory);
     }
-    for (size_t i = 0; i < server->child_count; i++) {
-        if (!server->children[i].detached)
-            kill(server->children[i].pid, SIGKILL);
-    }
-    while (server->child_count > 0) {
-        struct child *child = &server->children[server->child_count - 1];
-        if (!child->detached)
-            waitpid(child->pid, NULL, 0);
-        else
-            child->vsock_path[0] = '\0';
-        remove_child(server, child);
-    }
+    kill_children(server);
+    broker_tidy();
     _exit(0);
 }
 
@@ -540,7 +544,6 @@ static bool receive(struct server *server, int channel)
         serve_fork(server, &message.fork, fds, fd_count);
     } else if (length == sizeof message.taken && message.header.magic == CONTROL_MAGIC &&
                message.header.type == CONTROL_TAKEN) {
-        message.taken.vsock_path[CONTROL_PATH_SIZE - 1] = '\0';
         note_taken(server, &message.taken);
     } else if (length == sizeof message.header && message.header.magic == CONTROL_MAGIC &&
                message.header.type == CONTROL_SERVER_STATUS) {
@@ -549,18 +552,6 @@ static bool receive(struct server *server, int channel)
     for (uint32_t i = 0; i < fd_count; i++)
         close(fds[i]);
     return true;
-}
-
-static int thread_count(void)
-{
-    DIR *tasks = opendir("/proc/self/task");
-    if (tasks == NULL)
-        return -1;
-    int count = 0;
-    while (readdir(tasks) != NULL)
-        count++;
-    closedir(tasks);
-    return count - 2; /* . and .. */
 }
 
 /* What both kinds of server begin with. */
@@ -574,9 +565,6 @@ static int start(struct server *server, const char *name, struct forkd_error *er
     server->signals = signalfd(-1, &child_signal, SFD_CLOEXEC | SFD_NONBLOCK);
     if (server->signals < 0)
         return error_set(err, errno, "signalfd", "fork server", NULL);
-    if (thread_count() != 1)
-        return error_set(err, EINVAL, "start", "fork server", "it has %d threads; fork(2) needs one",
-                         thread_count());
     return 0;
 }
 
@@ -648,7 +636,7 @@ static void leave_starter(int channel)
 }
 
 /* Allocated, since a twin may be the twin of a VM whose server was one. */
-static struct server *make(struct vm *vm, int channel, int listener)
+static struct server *make(struct vm *vm, int channel, int listener_directory, int listener)
 {
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL)
@@ -656,6 +644,7 @@ static struct server *make(struct vm *vm, int channel, int listener)
     server->polled = server->few;
     server->vm = vm;
     server->owner = channel;
+    server->listener_directory = listener_directory;
     server->listener = listener;
     server->detached = listener >= 0;
     server->writer = (struct writer){.channel = -1, .directory = -1};
@@ -677,7 +666,8 @@ _Noreturn void server_process(int channel, const struct control_serve *message, 
                               uint32_t fd_count)
 {
     static struct vm vm;
-    struct server *server = make(&vm, channel, message->has_listener && fd_count > 3 ? fds[3] : -1);
+    bool detached = message->has_listener && fd_count > 4;
+    struct server *server = make(&vm, channel, detached ? fds[3] : -1, detached ? fds[4] : -1);
     if (server->detached)
         leave_starter(channel);
     server->idle_timeout_ms = message->idle_timeout_ms;
@@ -701,7 +691,7 @@ _Noreturn void server_process(int channel, const struct control_serve *message, 
 _Noreturn void server_process_twin(struct vm *vm, const struct twin *twin, int result,
                                    const struct forkd_error *error)
 {
-    struct server *server = make(vm, twin->channel, twin->listener);
+    struct server *server = make(vm, twin->channel, twin->listener_directory, twin->listener);
     server->is_twin = true;
     server->writer.directory = twin->directory;
     struct forkd_error started;

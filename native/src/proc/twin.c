@@ -2,6 +2,7 @@
 #include "proc/twin.h"
 
 #include "base/array.h"
+#include "base/broker.h"
 
 #include "proc/server.h"
 #include "proc/vm.h"
@@ -71,7 +72,9 @@ static void let_go(const struct vm *source, const struct twin *twin)
     struct kept kept = {0};
     keep(&kept, twin->channel);
     keep(&kept, twin->directory);
+    keep(&kept, twin->listener_directory);
     keep(&kept, twin->listener);
+    keep(&kept, broker_fd());
     keep(&kept, source->memory_fd);
     keep(&kept, machine->host.fd);
     for (uint32_t i = 0; i < machine->config.disk_count; i++) {

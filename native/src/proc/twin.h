@@ -12,7 +12,8 @@ struct vm;
 struct twin {
     int channel;                 /* to who asked for the branch */
     int directory;               /* where to write it */
-    int listener;                /* -1: not detached */
+    int listener_directory;      /* -1: not detached */
+    int listener;                /* -1 likewise */
     bool over_base;              /* write layers */
     struct vmstate_writer state; /* the paused machine's */
 };

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proc/vm_parts.h"
 
+#include "base/broker.h"
+#include "base/channel.h"
 #include "base/clock.h"
-#include "base/listener.h"
-#include "proc/tap.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,26 +37,27 @@ void vm_fail(struct vm *vm, const struct forkd_error *error)
 
 _Noreturn void vm_leave(struct vm *vm)
 {
-    if (vm->vsock_fd >= 0)
-        listener_unlink(vm->vsock_fd);
+    if (vm->vsock_lease >= 0)
+        broker_release(vm->vsock_lease);
     if (vm->listener_watch.fd >= 0)
-        listener_unlink(vm->listener_watch.fd);
+        broker_unlisten(vm->listener_watch.fd, vm->listener_directory);
     _exit(vm->status.end == FORKD_END_ERROR || vm->status.end == FORKD_END_CRASH ? 1 : 0);
+}
+
+const char *vm_vsock_name(const struct vm *vm)
+{
+    const char *slash = strrchr(vm->vsock_path, '/');
+    return slash == NULL ? vm->vsock_path : slash + 1;
 }
 
 static int listen_vsock(struct vm *vm, struct forkd_error *err)
 {
-    if (vm->vsock_path[0] == '\0')
+    if (vm->vsock_directory < 0)
         return 0;
-    int fd = listener_open(vm->vsock_path, SOCK_STREAM | SOCK_NONBLOCK, 0, err);
+    int fd = broker_listen(vm->vsock_directory, vm_vsock_name(vm), &vm->vsock_lease);
     if (fd < 0)
-        return fd;
-    int result = vsock_listen(vm->machine.vsock, fd, err);
-    if (result < 0)
-        unlink(vm->vsock_path);
-    else
-        vm->vsock_fd = fd;
-    return result;
+        return error_set(err, fd, "bind", vm->vsock_path, NULL);
+    return vsock_listen(vm->machine.vsock, fd, err);
 }
 
 /* The timer itself stays: to close it costs more. A booted machine has none. */
@@ -93,17 +92,36 @@ void vm_on_guest_ready(struct machine *machine)
         vm_become_ready(vm);
 }
 
+/* Whose process this is. */
+static struct vm *own;
+
+/* In a signal handler, of whatever thread. */
+void vm_tell_violation(const struct forkd_error *error)
+{
+    struct vm *vm = own;
+    if (vm == NULL)
+        return;
+    vm->status.phase = FORKD_VM_ENDED;
+    vm->status.end = FORKD_END_ERROR;
+    vm->status.error = *error;
+    struct control_status message = {.header = {CONTROL_MAGIC, CONTROL_STATUS}, .status = vm->status};
+    channel_send(vm->owner.fd, CHANNEL_NOW, &message, sizeof message, NULL, 0, NULL);
+}
+
 void vm_init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path)
 {
     vm->owner = (struct vm_peer){.vm = vm, .fd = channel, .watch = {.fd = -1, .ready = peers_on_peer}};
     vm->peers = &vm->owner;
+    own = vm;
     vm->flags = flags;
     vm->status.pid = getpid();
     memcpy(vm->vsock_path, vsock_path, sizeof vm->vsock_path);
     vm->vsock_path[sizeof vm->vsock_path - 1] = '\0';
     vm->machine.ready = vm_on_guest_ready;
     vm->machine.ended = vm_on_ended;
-    vm->vsock_fd = -1;
+    vm->vsock_directory = -1;
+    vm->vsock_lease = -1;
+    vm->listener_directory = -1;
     vm->exchange.watch.fd = -1;
     vm->listener_watch = (struct loop_watch){.fd = -1, .ready = peers_on_listener};
 }
@@ -211,21 +229,19 @@ _Noreturn void vm_fail_start(struct vm *vm, const struct forkd_error *error)
     vm_leave(vm);
 }
 
-int vm_attach_net(struct vm *vm, const char *tap_name, struct forkd_error *err)
+int vm_attach_net(struct vm *vm, int tap, struct forkd_error *err)
 {
-    if (vm->machine.net == NULL || tap_name[0] == '\0')
-        return 0;
-    int tap = tap_open(tap_name, err);
-    return tap < 0 ? tap : net_attach(vm->machine.net, tap, err);
+    if (vm->machine.net != NULL && tap >= 0)
+        return net_attach(vm->machine.net, tap, err);
+    if (tap >= 0)
+        close(tap);
+    return 0;
 }
 
 void vm_detach_process(void)
 {
     prctl(PR_SET_PDEATHSIG, 0);
-    /* Who started us may wait for the end of what we could still write there. */
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (null >= 0) {
-        dup2(null, STDERR_FILENO);
-        close(null);
-    }
+    /* Who started us may wait for the end of what we could still write there; standard output is /dev/null.
+     */
+    dup2(STDOUT_FILENO, STDERR_FILENO);
 }

@@ -56,7 +56,9 @@ struct vm {
     int console_fd;
     struct forkd_error prepare_error; /* code 0: prepared */
     char vsock_path[CONTROL_PATH_SIZE];
-    int vsock_fd; /* the socket that has that path, which is the device's; -1: not yet */
+    int vsock_directory;    /* where that is; -1: there is none */
+    int vsock_lease;        /* on that name, from when the guest is ready; -1: not yet */
+    int listener_directory; /* where the control socket is; -1 likewise */
 };
 
 /* Answer a request of the owner: done, or, with a negative result, *error. */
@@ -74,6 +76,9 @@ int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const stru
                   void *memory, int memory_fd, struct disk **disks, const struct kvm_host *host,
                   struct forkd_error *err);
 
+/* For confine: tell the VM's owner, if this is a VM's process. */
+void vm_tell_violation(const struct forkd_error *error);
+
 /* From here on this process does not depend on the one that started it. */
 void vm_detach_process(void);
 
@@ -85,7 +90,7 @@ void vm_detach_process(void);
 void vm_prepare(struct vm *vm);
 /* What else can be done while the child waits to be asked for. */
 void vm_rehearse(struct vm *vm);
-/* `fds`: console, network namespace and listening socket, as the message says. */
+/* `fds`: as control.h says, without the channel. */
 _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control_fork *message,
                                 const int *fds);
 

@@ -10,7 +10,10 @@
 /* vm.c: its life. vm_init makes `channel` the owner's; no lock yet. */
 void vm_init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path);
 void vm_set_name(const char *name);
-int vm_attach_net(struct vm *vm, const char *tap_name, struct forkd_error *err);
+/* `tap` becomes the device's, or is closed; -1: there is none. */
+int vm_attach_net(struct vm *vm, int tap, struct forkd_error *err);
+/* The name, in vsock_directory, of the socket at vsock_path. */
+const char *vm_vsock_name(const struct vm *vm);
 int vm_make_deadline(struct vm *vm, struct forkd_error *err);
 int vm_arm_deadline(struct vm *vm, uint32_t timeout_ms, struct forkd_error *err);
 int vm_start_loop(struct vm *vm, struct forkd_error *err);

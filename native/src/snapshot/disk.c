@@ -2,6 +2,7 @@
 #include "snapshot/disk.h"
 
 #include "base/array.h"
+#include "base/broker.h"
 #include "base/io.h"
 #include "snapshot/layer.h"
 
@@ -141,12 +142,12 @@ static int overlay(struct extent_list *list, const struct layer *layer, uint32_t
 /* Opening. */
 
 /* A layer in errors: by its file, which is what a person can do something about, and comes as a descriptor.
- */
+ * A confined process cannot tell; the library puts the file in. */
 static void name_layer(const struct disk *disk, uint32_t index, char name[LAYER_NAME_SIZE])
 {
     char link[32];
     snprintf(link, sizeof link, "/proc/self/fd/%d", disk->files[1 + index]);
-    ssize_t length = readlink(link, name, LAYER_NAME_SIZE - 1);
+    ssize_t length = broker_fd() < 0 ? readlink(link, name, LAYER_NAME_SIZE - 1) : -1;
     if (length > 0)
         name[length] = '\0';
     else
@@ -511,26 +512,24 @@ int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_
 /* A file without a name in the scratch directory; -errno. */
 static int make_nameless(int scratch_fd)
 {
-    int fd = openat(scratch_fd, ".", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    int fd = broker_open(scratch_fd, ".", O_TMPFILE | O_EXCL | O_RDWR, 0600);
     if (fd >= 0)
         return fd;
     /* File systems without O_TMPFILE (overlayfs before 6.1, NFS) say one of these; some old kernels EINVAL.
      */
-    if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
-        return -errno;
+    if (fd != -EOPNOTSUPP && fd != -EISDIR && fd != -EINVAL)
+        return fd;
     for (;;) {
         uint64_t random;
         char name[48];
         if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
             return -EIO;
         snprintf(name, sizeof name, ".forkd-top-%016llx", (unsigned long long)random);
-        fd = openat(scratch_fd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-        if (fd >= 0) {
-            unlinkat(scratch_fd, name, 0);
+        fd = broker_open(scratch_fd, name, O_CREAT | O_EXCL | O_RDWR, 0600);
+        if (fd >= 0)
+            broker_unlink(scratch_fd, name);
+        if (fd != -EEXIST)
             return fd;
-        }
-        if (errno != EEXIST)
-            return -errno;
     }
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/files.h"
 
+#include "base/broker.h"
 #include "base/io.h"
 #include "snapshot/memory_image.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <string.h>
 #include <unistd.h>
 
 #define NAME_SIZE 32
@@ -23,8 +24,8 @@ static void disk_name(char name[NAME_SIZE], uint32_t index)
 
 static int create_file(int directory, const char *name, struct forkd_error *err)
 {
-    int fd = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    return fd < 0 ? error_set(err, errno, "create", name, NULL) : fd;
+    int fd = broker_open(directory, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    return fd < 0 ? error_set(err, fd, "create", name, NULL) : fd;
 }
 
 /* Sync, close, and report the first failure. */
@@ -62,15 +63,15 @@ static int write_disk(const struct snapshot_source *source, uint32_t index, int 
     int result = disk_save_layer(source->disks[index], fd, source->over_base, &written, err);
     result = finish_file(name, fd, result, err);
     if (result == 0 && !written)
-        unlinkat(directory, name, 0);
+        broker_unlink(directory, name);
     return result;
 }
 
 static int write_state(const struct snapshot_source *source, int directory, struct forkd_error *err)
 {
-    int fd = openat(directory, STATE_STAGED, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    int fd = broker_open(directory, STATE_STAGED, O_RDWR, 0);
     if (fd < 0)
-        return error_set(err, errno, "open", STATE_STAGED, "somebody has removed it");
+        return error_set(err, fd, "open", STATE_STAGED, "somebody has removed it");
     int result = io_pwrite(fd, source->vmstate, source->vmstate_length, 0);
     if (result < 0)
         error_set(err, result, "write", STATE, NULL);
@@ -78,8 +79,9 @@ static int write_state(const struct snapshot_source *source, int directory, stru
     /* The other files' names are to be there before this one is. */
     if (result == 0 && fsync(directory) < 0)
         result = error_set(err, errno, "sync", "snapshot folder", NULL);
-    if (result == 0 && renameat(directory, STATE_STAGED, directory, STATE) < 0)
-        result = error_set(err, errno, "rename", STATE, NULL);
+    int renamed = result == 0 ? broker_rename(directory, STATE_STAGED, STATE) : 0;
+    if (renamed < 0)
+        result = error_set(err, renamed, "rename", STATE, NULL);
     if (result == 0 && fsync(directory) < 0)
         result = error_set(err, errno, "sync", "snapshot folder", NULL);
     return result;
@@ -87,22 +89,35 @@ static int write_state(const struct snapshot_source *source, int directory, stru
 
 static int check_absent(int directory, const char *name, struct forkd_error *err)
 {
-    struct stat there;
-    /* Not faccessat(2), whose flags need a system call that filters of old containers refuse; and what cannot
-     * be told is not absent, since what is absent now is removed after a failure. */
-    if (fstatat(directory, name, &there, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : error_set(err, errno, "stat", name, NULL);
+    /* What cannot be told is not absent, since what is absent now is removed after a failure. */
+    int found = broker_find(directory, name);
+    if (found < 0)
+        return found == -ENOENT ? 0 : error_set(err, found, "stat", name, NULL);
     return error_set(err, EEXIST, "create", name, "the folder has a file of this name already; take another");
+}
+
+bool snapshot_is_file(const char *name)
+{
+    if (strcmp(name, STATE) == 0 || strcmp(name, STATE_STAGED) == 0 || strcmp(name, IMAGE) == 0 ||
+        strcmp(name, LAYER) == 0)
+        return true;
+    for (uint32_t i = 0; i < FORKD_MAX_DISKS; i++) {
+        char disk[NAME_SIZE];
+        disk_name(disk, i);
+        if (strcmp(name, disk) == 0)
+            return true;
+    }
+    return false;
 }
 
 int snapshot_claim(uint32_t disk_count, int directory, struct forkd_error *err)
 {
     static const char *const names[] = {STATE, IMAGE, LAYER};
-    int fd = openat(directory, STATE_STAGED, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = broker_open(directory, STATE_STAGED, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
-        return error_set(err, errno, "create", STATE_STAGED,
-                         errno == EEXIST ? "a snapshot is being written to this folder, or was not finished"
-                                         : NULL);
+        return error_set(err, fd, "create", STATE_STAGED,
+                         fd == -EEXIST ? "a snapshot is being written to this folder, or was not finished"
+                                       : NULL);
     close(fd);
     /* Only now, when no other snapshot can begin here. */
     int result = 0;
@@ -114,7 +129,7 @@ int snapshot_claim(uint32_t disk_count, int directory, struct forkd_error *err)
         result = check_absent(directory, name, err);
     }
     if (result < 0)
-        unlinkat(directory, STATE_STAGED, 0);
+        broker_unlink(directory, STATE_STAGED);
     return result;
 }
 
@@ -131,13 +146,13 @@ int snapshot_write(const struct snapshot_source *source, int directory, struct f
 /* The claim goes last: until then nobody else's files can be here. */
 void snapshot_remove(uint32_t disk_count, int directory)
 {
-    unlinkat(directory, STATE, 0);
-    unlinkat(directory, IMAGE, 0);
-    unlinkat(directory, LAYER, 0);
+    broker_unlink(directory, STATE);
+    broker_unlink(directory, IMAGE);
+    broker_unlink(directory, LAYER);
     for (uint32_t i = 0; i < disk_count; i++) {
         char name[NAME_SIZE];
         disk_name(name, i);
-        unlinkat(directory, name, 0);
+        broker_unlink(directory, name);
     }
-    unlinkat(directory, STATE_STAGED, 0);
+    broker_unlink(directory, STATE_STAGED);
 }

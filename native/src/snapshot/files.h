@@ -39,4 +39,7 @@ int snapshot_write(const struct snapshot_source *source, int directory, struct f
  * another's afterwards. */
 void snapshot_remove(uint32_t disk_count, int directory);
 
+/* Whether a file of this name is one of a snapshot's. */
+bool snapshot_is_file(const char *name);
+
 #endif

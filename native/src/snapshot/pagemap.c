@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot/pagemap.h"
 
+#include "base/broker.h"
 #include "base/io.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -65,9 +65,9 @@ static int scan(int pagemap, uint64_t first_entry, uint64_t pages, uint64_t *ent
 
 int pagemap_scan(const void *memory, uint64_t size, pagemap_visitor visit, void *context)
 {
-    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    int pagemap = broker_pagemap();
     if (pagemap < 0)
-        return -errno;
+        return pagemap;
     uint64_t *entries = malloc(BATCH * sizeof *entries);
     int rc = entries == NULL ? -ENOMEM
                              : scan(pagemap, (uint64_t)(uintptr_t)memory / PAGEMAP_PAGE, size / PAGEMAP_PAGE,

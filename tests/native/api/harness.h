@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -108,6 +109,15 @@ static inline int try_connect(const char *path)
         if (ok_result < 0)                                                                                   \
             fail_msg("%s: %s", #call, error.text);                                                           \
     } while (0)
+
+/* A forkd-vmm that may have so many descriptors and no more: once it runs it is another user's. */
+static inline void write_poor_vmm(const char *path, int descriptors)
+{
+    char text[512];
+    snprintf(text, sizeof text, "#!/bin/sh\nulimit -n %d\nexec '%s'\n", descriptors, FORKD_VMM);
+    write_file(path, text);
+    assert_int_equal(chmod(path, 0700), 0);
+}
 
 static inline struct forkd_vm *boot(const struct forkd_boot_options *options)
 {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proc/tap.h"
+#include "api/tap.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -28,7 +30,7 @@ static int check_exists(const char *name, struct forkd_error *err)
     return 0;
 }
 
-int tap_open(const char *name, struct forkd_error *err)
+static int open_here(const char *name, struct forkd_error *err)
 {
     int result = check_exists(name, err);
     if (result < 0)
@@ -45,4 +47,35 @@ int tap_open(const char *name, struct forkd_error *err)
         return result;
     }
     return fd;
+}
+
+struct visit {
+    const char *name;
+    int netns;
+    int result;
+    struct forkd_error *err;
+};
+
+static void *open_there(void *argument)
+{
+    struct visit *visit = argument;
+    if (setns(visit->netns, CLONE_NEWNET) < 0)
+        visit->result = error_set(visit->err, errno, "setns", "network namespace", NULL);
+    else
+        visit->result = open_here(visit->name, visit->err);
+    return NULL;
+}
+
+/* A thread of its own goes there: no failure on the way back can leave the caller's somewhere else. */
+int tap_open(const char *name, int netns, struct forkd_error *err)
+{
+    if (netns < 0)
+        return open_here(name, err);
+    struct visit visit = {.name = name, .netns = netns, .err = err};
+    pthread_t thread;
+    int code = pthread_create(&thread, NULL, open_there, &visit);
+    if (code != 0)
+        return error_set(err, code, "pthread_create", name, NULL);
+    pthread_join(thread, NULL);
+    return visit.result;
 }

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/broker.h"
+
+#include "base/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* It waits for a disk, at most. */
+#define REPLY_TIMEOUT_MS 60000
+
+static int broker = -1;
+
+void broker_use(int fd)
+{
+    broker = fd;
+}
+
+int broker_fd(void)
+{
+    return broker;
+}
+
+/* `fds`: behind the reply's. *reply_fd: our end of where the reply came from, if the caller wants it. */
+static int ask(const struct broker_request *request, const int *fds, uint32_t fd_count, int *reply_fd)
+{
+    int pair[2];
+    int rc = channel_pair(pair, NULL);
+    if (rc < 0)
+        return rc;
+    int all[3] = {pair[1]};
+    for (uint32_t i = 0; i < fd_count; i++)
+        all[1 + i] = fds[i];
+    struct broker_reply reply = {0};
+    size_t length = 0;
+    int got = -1;
+    uint32_t got_count = 1;
+    rc = channel_send(broker, REPLY_TIMEOUT_MS, request, sizeof *request, all, 1 + fd_count, NULL);
+    close(pair[1]); /* so that an end of the broker is the end of the pair */
+    if (rc == 0)
+        rc =
+            channel_receive(pair[0], REPLY_TIMEOUT_MS, &reply, sizeof reply, &length, &got, &got_count, NULL);
+    if (rc == 0 || (rc > 0 && length != sizeof reply))
+        rc = -EPIPE;
+    if (rc > 0)
+        rc = got_count == 1 ? got : reply.result;
+    if (rc >= 0 && reply_fd != NULL)
+        *reply_fd = pair[0];
+    else
+        close(pair[0]);
+    return rc;
+}
+
+static int ask_of_name(uint32_t operation, int directory, const char *name, const char *to, int *reply_fd)
+{
+    struct broker_request request = {.operation = operation};
+    if (strlen(name) >= sizeof request.name || strlen(to) >= sizeof request.to)
+        return -ENAMETOOLONG;
+    snprintf(request.name, sizeof request.name, "%s", name);
+    snprintf(request.to, sizeof request.to, "%s", to);
+    return ask(&request, &directory, 1, reply_fd);
+}
+
+int broker_open(int directory, const char *name, int flags, uint32_t mode)
+{
+    flags |= O_CLOEXEC | O_NOFOLLOW;
+    if (broker < 0) {
+        int fd = openat(directory, name, flags, mode);
+        return fd < 0 ? -errno : fd;
+    }
+    struct broker_request request = {.operation = BROKER_OPEN, .flags = (uint32_t)flags, .mode = mode};
+    if (strlen(name) >= sizeof request.name)
+        return -ENAMETOOLONG;
+    snprintf(request.name, sizeof request.name, "%s", name);
+    return ask(&request, &directory, 1, NULL);
+}
+
+int broker_unlink(int directory, const char *name)
+{
+    if (broker < 0)
+        return unlinkat(directory, name, 0) < 0 ? -errno : 0;
+    return ask_of_name(BROKER_UNLINK, directory, name, "", NULL);
+}
+
+int broker_rename(int directory, const char *from, const char *to)
+{
+    if (broker < 0)
+        return renameat(directory, from, directory, to) < 0 ? -errno : 0;
+    return ask_of_name(BROKER_RENAME, directory, from, to, NULL);
+}
+
+int broker_find(int directory, const char *name)
+{
+    struct stat there;
+    /* Not faccessat(2), whose flags need a system call that filters of old containers refuse. */
+    if (broker < 0)
+        return fstatat(directory, name, &there, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    return ask_of_name(BROKER_FIND, directory, name, "", NULL);
+}
+
+int broker_pagemap(void)
+{
+    if (broker < 0) {
+        int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+    }
+    /* It belongs to a descriptor's process for good, so it cannot be opened before fork(2); and only root may
+     * open that of a process which is not "dumpable". */
+    struct broker_request request = {.operation = BROKER_PAGEMAP};
+    prctl(PR_SET_DUMPABLE, 1);
+    int fd = ask(&request, NULL, 0, NULL);
+    prctl(PR_SET_DUMPABLE, 0);
+    return fd;
+}
+
+int broker_listen(int directory, const char *name, int *lease)
+{
+    return ask_of_name(BROKER_LISTEN, directory, name, "", lease);
+}
+
+void broker_release(int lease)
+{
+    /* The broker closes its end when the name is gone. */
+    struct pollfd polled = {.fd = lease, .events = POLLIN};
+    shutdown(lease, SHUT_WR);
+    poll(&polled, 1, REPLY_TIMEOUT_MS);
+    close(lease);
+}
+
+int broker_connect(int directory, const char *name)
+{
+    return ask_of_name(BROKER_CONNECT, directory, name, "", NULL);
+}
+
+void broker_unlisten(int listener, int directory)
+{
+    const struct broker_request request = {.operation = BROKER_UNLISTEN};
+    const int fds[2] = {directory, listener};
+    ask(&request, fds, 2, NULL);
+}
+
+int broker_kill(const pid_t *children, size_t count)
+{
+    int rc = 0;
+    while (count > 0 && rc == 0) {
+        struct broker_request request = {.operation = BROKER_KILL};
+        for (; request.count < BROKER_MAX_PIDS && count > 0; count--)
+            request.pids[request.count++] = *children++;
+        rc = ask(&request, NULL, 0, NULL);
+    }
+    return rc;
+}
+
+void broker_tidy(void)
+{
+    const struct broker_request request = {.operation = BROKER_TIDY};
+    ask(&request, NULL, 0, NULL);
+}

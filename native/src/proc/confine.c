@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proc/confine.h"
+
+#include "base/broker.h"
+#include "base/channel.h"
+#include "machine/kvm.h"
+#include "proc/broker.h"
+#include "proc/control.h"
+#include "proc/filter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The users of sandboxes are FIRST_USER + the number of the sandbox's process: nobody's, on any host, and no
+ * two that live have the same. */
+#define FIRST_USER 0x66000000u
+#define MAX_PID (1u << 22)
+
+static bool has_own_user;
+
+static bool not_in_force(struct confine_layer *layer, const char *what)
+{
+    snprintf(layer->why, sizeof layer->why, "%s: %s", what, strerror(errno));
+    layer->in_force = false;
+    return false;
+}
+
+/* --- privileges -------------------------------------------------------------------------------------------
+ */
+
+/* No program that it could start gives it any, and it cannot be looked into: what a sibling could read here
+ * is another guest's memory. Nor is that memory to be found in a core file. */
+static int give_up_gaining(struct forkd_error *err)
+{
+    const struct rlimit none = {0, 0};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return error_set(err, errno, "prctl", "no_new_privs", NULL);
+    if (setrlimit(RLIMIT_CORE, &none) < 0)
+        return error_set(err, errno, "setrlimit", "core files", NULL);
+    return 0;
+}
+
+/* Keep no other capability than those in `kept`, whatever user this is. */
+static int keep_capabilities(uint64_t kept, struct forkd_error *err)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return error_set(err, errno, "capget", "capabilities", NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        data[i].permitted &= (uint32_t)(kept >> (32 * i));
+        data[i].effective = data[i].permitted;
+        data[i].inheritable = 0;
+    }
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(SYS_capset, &header, data) < 0)
+        return error_set(err, errno, "capset", "capabilities", NULL);
+    return 0;
+}
+
+/* Whether the users of sandboxes exist here: in a container there may be fewer. */
+static void find_users(struct confine_layer *layer)
+{
+    unsigned long inside = 0;
+    unsigned long outside = 0;
+    unsigned long count = 0;
+    if (geteuid() != 0) {
+        snprintf(layer->why, sizeof layer->why, "only root can give a process another user");
+        return;
+    }
+    FILE *map = fopen("/proc/self/uid_map", "re");
+    if (map == NULL) {
+        not_in_force(layer, "/proc/self/uid_map");
+        return;
+    }
+    while (!layer->in_force && fscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3)
+        layer->in_force = inside <= FIRST_USER && count > FIRST_USER - inside + MAX_PID;
+    fclose(map);
+    if (!layer->in_force)
+        snprintf(layer->why, sizeof layer->why, "this user namespace has no user %u and following",
+                 FIRST_USER);
+}
+
+int confine_to_own_user(struct forkd_error *err)
+{
+    uid_t user = FIRST_USER + (uid_t)getpid();
+    if (!has_own_user)
+        return 0;
+    /* The calls themselves: the C library's would have other threads do the same, of which there are none. */
+    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, user, user, user) < 0 ||
+        syscall(SYS_setresuid, user, user, user) < 0)
+        return error_set(err, errno, "setresuid", "sandbox", "to a user of its own");
+    has_own_user = false; /* a twin's children stay what their source is: the privilege is gone */
+    return 0;
+}
+
+/* --- namespaces and the root ------------------------------------------------------------------------------
+ */
+
+/*
+ * Everything that has a name is out of reach: the host's network, mounts, IPC. A descriptor that was opened
+ * outside, as a tap's, works here as well. Other users than root need a user namespace to make the others.
+ */
+static bool enter_namespaces(struct confine_layer *layer)
+{
+    int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+    layer->in_force = unshare(flags) == 0 || unshare(flags | CLONE_NEWUSER) == 0;
+    return layer->in_force || not_in_force(layer, "unshare");
+}
+
+/* The root becomes an empty folder, which nobody can write to, and the old one is let go. */
+static bool empty_root(struct confine_layer *layer)
+{
+    const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("forkd", "/proc", "tmpfs", flags, "size=4k,nr_inodes=1,mode=0555") < 0 || chdir("/proc") < 0)
+        return not_in_force(layer, "mount");
+    if (syscall(SYS_pivot_root, ".", ".") == 0) {
+        if (umount2(".", MNT_DETACH) < 0)
+            return not_in_force(layer, "umount");
+    } else if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0) { /* the root is an initramfs */
+        return not_in_force(layer, "chroot");
+    }
+    if (chdir("/") < 0 || mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0)
+        return not_in_force(layer, "remount");
+    layer->in_force = true;
+    return true;
+}
+
+/* --- Landlock ---------------------------------------------------------------------------------------------
+ */
+
+/* Of later kernels than the headers may be. */
+#define FS_TRUNCATE (1ull << 14)
+#define FS_IOCTL_DEVICE (1ull << 15)
+#define NET_BIND (1ull << 0)
+#define NET_CONNECT (1ull << 1)
+#define SCOPE_ABSTRACT_SOCKET (1ull << 0)
+#define SCOPE_SIGNAL (1ull << 1)
+
+struct ruleset {
+    uint64_t files;
+    uint64_t network;
+    uint64_t scoped;
+};
+
+/* What the broker does to files; nobody does more. */
+#define FILES_OF_BROKER                                                                                      \
+    (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE |         \
+     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | FS_TRUNCATE)
+
+/*
+ * Needs no privilege, and holds also for a folder whose descriptor is held, from which a path would lead out
+ * of any root. There are no rules, so what is handled is forbidden: everything but `allowed`, of what this
+ * kernel knows.
+ */
+static bool restrict_paths(uint64_t allowed, struct confine_layer *layer)
+{
+    int version = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    if (version < 0)
+        return not_in_force(layer, "landlock");
+    struct ruleset ruleset = {.files = LANDLOCK_ACCESS_FS_MAKE_SYM | (LANDLOCK_ACCESS_FS_MAKE_SYM - 1)};
+    size_t size = sizeof ruleset.files;
+    if (version >= 2)
+        ruleset.files |= LANDLOCK_ACCESS_FS_REFER;
+    if (version >= 3)
+        ruleset.files |= FS_TRUNCATE;
+    if (version >= 4) {
+        ruleset.network = NET_BIND | NET_CONNECT;
+        size = offsetof(struct ruleset, scoped);
+    }
+    if (version >= 5)
+        ruleset.files |= FS_IOCTL_DEVICE;
+    if (version >= 6) {
+        ruleset.scoped = SCOPE_ABSTRACT_SOCKET | SCOPE_SIGNAL;
+        size = sizeof ruleset;
+    }
+    ruleset.files &= ~allowed;
+    int fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, size, 0);
+    layer->in_force = fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
+    if (!layer->in_force)
+        not_in_force(layer, "landlock");
+    if (fd >= 0)
+        close(fd);
+    return layer->in_force;
+}
+
+/* --- the broker -------------------------------------------------------------------------------------------
+ */
+
+#define CAPABILITY(name) (1ull << (name))
+
+/* Root's broker writes to folders of whomever, and looks at and ends processes of other users. */
+#define BROKER_CAPABILITIES (CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_SYS_PTRACE) | CAPABILITY(CAP_KILL))
+/* For confine_to_own_user; and what ends a child together with its server is a signal that the server sends.
+ */
+#define MONITOR_CAPABILITIES (CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETGID) | CAPABILITY(CAP_KILL))
+
+static _Noreturn void run_broker(int requests, int proc)
+{
+    struct forkd_error error;
+    prctl(PR_SET_NAME, "forkd-broker");
+    /* The monitor's are the monitor's alone: who waits for their end waits for its. */
+    close(CONTROL_FD);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        dup2(proc, fd);
+    if (keep_capabilities(BROKER_CAPABILITIES, &error) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
+        filter_install(filter_role("broker"), NULL, &error) < 0)
+        _exit(1);
+    /* What it has confined itself to is known before there is a guest. */
+    if (write(requests, "", 1) != 1)
+        _exit(1);
+    broker_process(requests, proc);
+}
+
+/* Not as our child, which a server would have to tell from its own. */
+static int start_broker(int proc, struct forkd_error *err)
+{
+    int pair[2];
+    int result = channel_pair(pair, err);
+    if (result < 0)
+        return result;
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(pair[0]);
+        if (fork() == 0)
+            run_broker(pair[1], proc);
+        _exit(0);
+    }
+    int code = errno;
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return error_set(err, code, "fork", "broker", NULL);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    char ready;
+    if (read(pair[0], &ready, 1) != 1) {
+        close(pair[0]);
+        return error_set(err, EPIPE, "start", "broker", "it could not confine itself");
+    }
+    broker_use(pair[0]);
+    return 0;
+}
+
+/* --- all of it --------------------------------------------------------------------------------------------
+ */
+
+/* A filter is a thread's, and fork(2) copies one. */
+static int check_threads(struct forkd_error *err)
+{
+    struct stat tasks;
+    if (stat("/proc/self/task", &tasks) < 0)
+        return error_set(err, errno, "stat", "/proc/self/task", NULL);
+    if (tasks.st_nlink != 3)
+        return error_set(err, EINVAL, "confine", "forkd-vmm", "it has more than one thread");
+    return 0;
+}
+
+int confine(struct confinement *out, void (*on_violation)(const struct forkd_error *),
+            struct forkd_error *err)
+{
+    struct confine_layer of_broker = {0};
+    *out = (struct confinement){0};
+    int result = check_threads(err);
+    /* The last that is opened by a path: what fails here is told when it is needed. */
+    kvm_open_ahead();
+    if (result < 0 || (result = give_up_gaining(err)) < 0)
+        return result;
+    /* First what holds for the broker as well. It has to be in what we are in, or it may not look at us. */
+    find_users(&out->own_user);
+    int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (enter_namespaces(&out->namespaces))
+        empty_root(&out->empty_root);
+    else
+        out->empty_root = out->namespaces;
+    restrict_paths(FILES_OF_BROKER, &of_broker);
+    result = start_broker(proc, err);
+    close(proc);
+    if (result < 0)
+        return result;
+    /* From here on what holds for this process only. */
+    restrict_paths(0, &out->landlock);
+    has_own_user = out->own_user.in_force;
+    if ((result = keep_capabilities(has_own_user ? MONITOR_CAPABILITIES : 0, err)) < 0)
+        return result;
+    if (prctl(PR_SET_DUMPABLE, 0) < 0)
+        return error_set(err, errno, "prctl", "dumpable", NULL);
+    /* Last, since all of the above is what it forbids. */
+    return filter_install(filter_role("monitor"), on_violation, err);
+}
