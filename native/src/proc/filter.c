@@ -99,7 +99,11 @@ static const char *name_of(uint32_t number)
                 return call->name;
         }
     }
-    return NULL;
+    for (const struct filter_value *other = filter_names; other->name != NULL; other++) {
+        if (other->value == number)
+            return other->name;
+    }
+    return "system call";
 }
 
 /* The call has not been made, and is not. */
@@ -107,15 +111,14 @@ static void on_violation(int signal, siginfo_t *info, void *context)
 {
     (void)signal;
     const ucontext_t *at = context;
-    char call[48];
+    char call[128];
     const char *name = name_of((uint32_t)info->si_syscall);
-    snprintf(call, sizeof call, "%s (number %d, arguments 0x%llx, 0x%llx)",
-             name == NULL ? "system call" : name, info->si_syscall,
+    snprintf(call, sizeof call, "%s (number %d, arguments 0x%llx, 0x%llx)", name, info->si_syscall,
              (unsigned long long)at->uc_mcontext.gregs[REG_RDI],
              (unsigned long long)at->uc_mcontext.gregs[REG_RSI]);
     struct forkd_error error;
     error_set(&error, EPERM, "seccomp", own_role,
-              "it has made the system call %s, which such a process may not make, and is ended: the guest "
+              "it has called %s, which such a process may not make, and is ended: the guest "
               "has broken "
               "out of its VM, or forkd has a fault. Please report it",
               call);

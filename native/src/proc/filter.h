@@ -43,6 +43,8 @@ struct filter_role {
 /* All roles, ending with one without a name. */
 extern const struct filter_role filter_roles[];
 const struct filter_role *filter_role(const char *name);
+/* Names of calls that no role makes. */
+extern const struct filter_value filter_names[];
 
 /*
  * From here on this thread and all that comes of it makes no other calls. What is not allowed is not done: it

@@ -84,7 +84,13 @@ static const struct filter_value new_namespaces[] = {
 };
 static const struct filter_value unix_sockets[] = {VALUE(AF_UNIX), END};
 static const struct filter_value fcntls[] = {
-    VALUE(F_GETFL), VALUE(F_SETFL), VALUE(F_SETFD), VALUE(F_DUPFD_CLOEXEC), VALUE(F_SETLK), END,
+    VALUE(F_GETFL),
+    VALUE(F_GETFD),
+    VALUE(F_SETFL),
+    VALUE(F_SETFD),
+    VALUE(F_DUPFD_CLOEXEC),
+    VALUE(F_SETLK),
+    END,
 };
 static const struct filter_value prctls[] = {
     VALUE(PR_SET_NAME),
@@ -251,4 +257,34 @@ const struct filter_role filter_roles[] = {
     {"monitor", "a fork server, a VM, a branch's twin or its writer", monitor_calls},
     {"broker", "the process that opens what the others may not", broker_calls},
     {NULL, NULL, NULL},
+};
+
+/* What is in none of the tables, and would be tried: for what is told of a violation. */
+#define NAME(name) {SYS_##name, #name}
+const struct filter_value filter_names[] = {
+    NAME(open),
+    NAME(ptrace),
+    NAME(kill),
+    NAME(tgkill),
+    NAME(process_vm_readv),
+    NAME(process_vm_writev),
+    NAME(mount),
+    NAME(unshare),
+    NAME(setns),
+    NAME(clone3),
+    NAME(vfork),
+    NAME(execve),
+    NAME(execveat),
+    NAME(bpf),
+    NAME(io_uring_setup),
+    NAME(userfaultfd),
+    NAME(memfd_create),
+    NAME(perf_event_open),
+    NAME(keyctl),
+    NAME(init_module),
+    NAME(chmod),
+    NAME(chown),
+    NAME(rename),
+    NAME(symlink),
+    END,
 };

@@ -133,10 +133,10 @@ static int remove_snapshot(void **state)
     return 0;
 }
 
-/* The server of a chain: the folders of its snapshots, the base first; `memory` is the whole, put together.
- */
 static const char *vmm = FORKD_VMM;
 
+/* The server of a chain: the folders of its snapshots, the base first; `memory` is the whole, put together.
+ */
 static struct forkd_server *start_chain(const struct fixture *fixture, const char *memory,
                                         const char *const *folders, int count, const char *control_path)
 {

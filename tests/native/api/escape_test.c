@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a guest can do that has taken a process of forkd's over: each kind of process tries each thing that it
+ * must not be able to do (escape/hook.c, which is linked into a forkd-vmm of this test's own), once as a
+ * child of root's server, and once as another user's. None comes through, and a VM's end says which call it
+ * was.
+ */
+#include "escape/attempts.h"
+#include "stranger.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+
+#define WAIT_MS 60000
+
+static const char *const calls[] = {
+#define X(name, call) [ESCAPE_##name] = call,
+    ESCAPE_ATTEMPTS(X)
+#undef X
+};
+
+/* What became of an attempt. */
+struct outcome {
+    bool died;
+    bool named; /* and the call was said to be why */
+    int result; /* it lives: what the call came to */
+};
+
+struct place {
+    struct fixture *fixture;
+    char unfiltered[128]; /* a forkd-vmm that has all but the filter */
+    struct forkd_server *server;
+    struct forkd_vm *sibling;
+    int sibling_pid;
+    int listener;
+};
+
+/* --- asking ----------------------------------------------------------------------------------------------
+ */
+
+static bool says(const void *message, size_t length, const char *text)
+{
+    return memmem(message, length, text, strlen(text)) != NULL;
+}
+
+/* Until there is an answer, or nobody who could give one. */
+static struct outcome ask(int channel, const struct escape_request *request)
+{
+    struct outcome outcome = {0};
+    assert_int_equal(send(channel, request, sizeof *request, MSG_NOSIGNAL), sizeof *request);
+    for (;;) {
+        char message[4096];
+        struct pollfd polled = {.fd = channel, .events = POLLIN};
+        if (poll(&polled, 1, WAIT_MS) != 1)
+            fail_msg("no answer to %s", calls[request->attempt]);
+        ssize_t length = recv(channel, message, sizeof message, 0);
+        outcome.died = length <= 0;
+        if (outcome.died)
+            return outcome;
+        struct escape_reply reply;
+        memcpy(&reply, message, sizeof reply);
+        if (length == sizeof reply && reply.magic == ESCAPE_MAGIC) {
+            outcome.result = reply.result;
+            return outcome;
+        }
+        outcome.named = outcome.named || (says(message, (size_t)length, "seccomp") &&
+                                          says(message, (size_t)length, calls[request->attempt]));
+    }
+}
+
+static struct escape_request request_of(const struct place *place, int attempt, enum escape_by by)
+{
+    return (struct escape_request){ESCAPE_MAGIC, (uint32_t)attempt, place->sibling_pid, by};
+}
+
+/* A process that it was not asked of. */
+static void assert_unharmed(const struct place *place, int attempt)
+{
+    struct forkd_vm_status status;
+    struct forkd_error error = {0};
+    OK(forkd_vm_wait(place->sibling, 0, &status, &error));
+    if (status.phase != FORKD_VM_READY)
+        fail_msg("%s: the sibling has ended", calls[attempt]);
+    assert_int_equal(access(FILE_IN(place->fixture->folder, ESCAPE_VICTIM), F_OK), 0);
+    assert_int_equal(access(ESCAPE_SOCKET_PATH, F_OK), 0);
+}
+
+static bool is_foreign_abi(int attempt)
+{
+    return attempt == ESCAPE_OLD_ABI || attempt == ESCAPE_X32_ABI;
+}
+
+static bool is_brokers(int attempt)
+{
+    return strcmp(calls[attempt], "broker") == 0;
+}
+
+/* The broker refuses and says so; the kernel does what a filter says. */
+static void assert_refused(const struct place *place, int attempt, struct outcome outcome)
+{
+    if (outcome.died == is_brokers(attempt))
+        fail_msg("%s (%d): it %s", calls[attempt], attempt, outcome.died ? "died" : "lives");
+    if (!outcome.died && outcome.result >= 0)
+        fail_msg("%s (%d): it came through with %d", calls[attempt], attempt, outcome.result);
+    assert_unharmed(place, attempt);
+}
+
+static int connect_raw(const char *path)
+{
+    struct sockaddr_un address = socket_address(path);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+/* --- by whom ----------------------------------------------------------------------------------------------
+ */
+
+static struct forkd_server *start_at(const struct place *place, const char *control)
+{
+    struct forkd_server_options options = place->fixture->options;
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    options.control_path = control;
+    OK(forkd_server_start(&server, &options, &error));
+    return server;
+}
+
+static void nothing_comes_out_of_a_child(void **state)
+{
+    const struct place *place = *state;
+    for (int attempt = 0; attempt < ESCAPE_COUNT; attempt++) {
+        struct forkd_vm_status status;
+        struct forkd_vm *child = fork_ready(place->server, NULL, &status);
+        const struct escape_request request = request_of(place, attempt, ESCAPE_BY_ITSELF);
+        struct outcome outcome = ask(forkd_vm_fd(child), &request);
+        assert_refused(place, attempt, outcome);
+        if (outcome.died && !outcome.named && !is_foreign_abi(attempt))
+            fail_msg("%s: nobody was told", calls[attempt]);
+        forkd_vm_free(child);
+    }
+}
+
+static void nothing_comes_out_of_a_booted_vm(void **state)
+{
+    const struct place *place = *state;
+    for (int attempt = 0; attempt < ESCAPE_COUNT; attempt++) {
+        struct forkd_boot_options options = boot_options(place->fixture->guest);
+        struct forkd_error error = {0};
+        options.vmm_path = place->fixture->options.vmm_path;
+        options.scratch_dir = place->fixture->folder.path;
+        struct forkd_vm *vm = boot(&options);
+        OK(forkd_vm_wait(vm, WAIT_MS, NULL, &error));
+        const struct escape_request request = request_of(place, attempt, ESCAPE_BY_ITSELF);
+        struct outcome outcome = ask(forkd_vm_fd(vm), &request);
+        assert_refused(place, attempt, outcome);
+        if (outcome.died && !outcome.named && !is_foreign_abi(attempt))
+            fail_msg("%s: nobody was told", calls[attempt]);
+        forkd_vm_free(vm);
+    }
+}
+
+static void nothing_comes_out_of_a_fork_server(void **state)
+{
+    const struct place *place = *state;
+    const char *control = FILE_IN(place->fixture->folder, "server");
+    for (int attempt = 0; attempt < ESCAPE_COUNT; attempt++) {
+        struct forkd_server *server = start_at(place, control);
+        int channel = connect_raw(control);
+        const struct escape_request request = request_of(place, attempt, ESCAPE_BY_ITSELF);
+        assert_refused(place, attempt, ask(channel, &request));
+        close(channel);
+        forkd_server_free(server);
+        unlink(control);
+    }
+}
+
+/* Of a child's branch, which is kept until it is written. */
+static struct forkd_server *branch_of(struct forkd_vm *child, const char *directory, const char *control)
+{
+    struct forkd_error error = {0};
+    struct forkd_server *twin = NULL;
+    const struct forkd_branch_options options = {.directory = directory, .control_path = control};
+    assert_int_equal(mkdir(directory, 0700), 0);
+    OK(forkd_vm_branch(child, &options, &twin, NULL, &error));
+    return twin;
+}
+
+static void remove_directory(const char *directory)
+{
+    char command[192];
+    snprintf(command, sizeof command, "rm -rf '%s'", directory);
+    assert_int_equal(system(command), 0);
+}
+
+static void nothing_comes_out_of_a_twin(void **state)
+{
+    const struct place *place = *state;
+    char directory[128];
+    char control[128];
+    folder_file(&place->fixture->folder, "branch", directory, sizeof directory);
+    folder_file(&place->fixture->folder, "twin", control, sizeof control);
+    for (int attempt = 0; attempt < ESCAPE_COUNT; attempt++) {
+        struct forkd_vm_status status;
+        struct forkd_vm *child = fork_ready(place->server, NULL, &status);
+        struct forkd_server *twin = branch_of(child, directory, control);
+        int channel = connect_raw(control);
+        const struct escape_request request = request_of(place, attempt, ESCAPE_BY_ITSELF);
+        assert_refused(place, attempt, ask(channel, &request));
+        close(channel);
+        forkd_server_free(twin);
+        forkd_vm_free(child);
+        unlink(control);
+        remove_directory(directory);
+    }
+}
+
+static void nothing_comes_out_of_a_writer(void **state)
+{
+    const struct place *place = *state;
+    char directory[128];
+    folder_file(&place->fixture->folder, "branch", directory, sizeof directory);
+    for (int attempt = 0; attempt < ESCAPE_COUNT; attempt++) {
+        struct forkd_vm_status status;
+        struct forkd_error error = {0};
+        struct forkd_vm *child = fork_ready(place->server, NULL, &status);
+        const struct escape_request request = request_of(place, attempt, ESCAPE_BY_WRITER);
+        assert_int_equal(ask(forkd_vm_fd(child), &request).result, 0);
+        struct forkd_server *twin = branch_of(child, directory, NULL);
+        int code = forkd_server_wait_written(twin, WAIT_MS, &error);
+        if (code != (is_brokers(attempt) ? -EACCES : -EPIPE))
+            fail_msg("%s (%d): %s", calls[attempt], attempt, error.text);
+        assert_unharmed(place, attempt);
+        forkd_server_free(twin);
+        forkd_vm_free(child);
+        remove_directory(directory);
+    }
+}
+
+/* What a broker may do it may: open files, and make sockets. */
+static bool is_for_brokers(int attempt)
+{
+    return attempt == ESCAPE_OPEN_FROM_FOLDER || attempt == ESCAPE_CONNECT || attempt == ESCAPE_PIDFD ||
+           attempt == ESCAPE_UNLINK || is_brokers(attempt);
+}
+
+static void nothing_else_is_done_by_a_broker(void **state)
+{
+    const struct place *place = *state;
+    for (int attempt = 0; attempt < ESCAPE_COUNT; attempt++) {
+        if (is_for_brokers(attempt))
+            continue;
+        struct forkd_vm_status status;
+        struct forkd_server *server = start(place->fixture);
+        struct forkd_vm *child = fork_ready(server, NULL, &status);
+        const struct escape_request request = request_of(place, attempt, ESCAPE_BY_BROKER);
+        struct outcome outcome = ask(forkd_vm_fd(child), &request);
+        if (outcome.died || outcome.result != -EPIPE)
+            fail_msg("%s (%d): the broker lives (%d)", calls[attempt], attempt, outcome.result);
+        assert_unharmed(place, attempt);
+        forkd_vm_free(child);
+        forkd_server_free(server);
+    }
+}
+
+/* Were there a way around the filter, what is asked for would not be had either. */
+static void nothing_comes_out_of_a_child_without_a_filter(void **state)
+{
+    static const int attempts[] = {
+        ESCAPE_OPEN,    ESCAPE_OPEN_FROM_FOLDER, ESCAPE_OPEN_MEMORY_OF_SIBLING,
+        ESCAPE_CONNECT, ESCAPE_PTRACE,           ESCAPE_READ_SIBLING,
+        ESCAPE_MOUNT,   ESCAPE_EXECVE,           ESCAPE_UNLINK,
+        ESCAPE_KILL,
+    };
+    const struct place *place = *state;
+    struct forkd_server_options options = place->fixture->options;
+    struct forkd_error error = {0};
+    struct forkd_server *server = NULL;
+    options.vmm_path = place->unfiltered;
+    OK(forkd_server_start(&server, &options, &error));
+    for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) {
+        struct forkd_vm_status status;
+        struct forkd_vm *sibling = fork_ready(server, NULL, &status);
+        const struct escape_request request = {ESCAPE_MAGIC, (uint32_t)attempts[i], status.pid,
+                                               ESCAPE_BY_ITSELF};
+        struct forkd_vm *child = fork_ready(server, NULL, &status);
+        struct outcome outcome = ask(forkd_vm_fd(child), &request);
+        /* Another user's processes are one user's. */
+        if (!(attempts[i] == ESCAPE_KILL && geteuid() != 0) && (outcome.died || outcome.result >= 0))
+            fail_msg("%s (%d): %d", calls[attempts[i]], attempts[i], outcome.result);
+        assert_unharmed(place, attempts[i]);
+        forkd_vm_free(child);
+        forkd_vm_free(sibling);
+    }
+    forkd_server_free(server);
+}
+
+/* --- where ------------------------------------------------------------------------------------------------
+ */
+
+static void copy_program(const struct fixture *fixture, const char *program, const char *name, char *path,
+                         size_t size)
+{
+    char command[512];
+    folder_file(&fixture->folder, name, path, size);
+    snprintf(command, sizeof command, "cp '%s' '%s'", program, path);
+    assert_int_equal(system(command), 0);
+}
+
+static int make_place_of(void **state, uid_t user)
+{
+    struct place *place = calloc(1, sizeof *place);
+    void *fixture = NULL;
+    assert_int_equal(make_snapshot(&fixture), 0);
+    place->fixture = fixture;
+    copy_program(place->fixture, FORKD_ESCAPE_VMM, "forkd-vmm", place->fixture->vmm,
+                 sizeof place->fixture->vmm);
+    copy_program(place->fixture, FORKD_ESCAPE_VMM "-unfiltered", "unfiltered", place->unfiltered,
+                 sizeof place->unfiltered);
+    copy_program(place->fixture, GUEST("ready"), "ready.elf", place->fixture->guest,
+                 sizeof place->fixture->guest);
+    place->fixture->options.vmm_path = place->fixture->vmm;
+    place->fixture->options.scratch_dir = place->fixture->folder.path;
+    unlink(ESCAPE_SOCKET_PATH);
+    place->listener = bind_at(ESCAPE_SOCKET_PATH, true);
+    assert_int_equal(chmod(ESCAPE_SOCKET_PATH, 0777), 0);
+    write_file(FILE_IN(place->fixture->folder, ESCAPE_VICTIM), "mine");
+    if (user != 0) {
+        char command[128];
+        snprintf(command, sizeof command, "chown -R %d '%s'", user, place->fixture->folder.path);
+        assert_int_equal(system(command), 0);
+        own_mounts();
+        put_kvm(place->fixture, KVM_DEVICE, 0666);
+    }
+    become(user);
+    struct forkd_vm_status status;
+    place->server = start(place->fixture);
+    place->sibling = fork_ready(place->server, NULL, &status);
+    place->sibling_pid = status.pid;
+    *state = place;
+    return 0;
+}
+
+static int leave_place(void **state)
+{
+    struct place *place = *state;
+    void *fixture = place->fixture;
+    forkd_vm_free(place->sibling);
+    forkd_server_free(place->server);
+    close(place->listener);
+    become(0);
+    unlink(ESCAPE_SOCKET_PATH);
+    remove_snapshot(&fixture);
+    free(place);
+    return 0;
+}
+
+static int make_place(void **state)
+{
+    return make_place_of(state, 0);
+}
+
+static int make_place_of_stranger(void **state)
+{
+    return make_place_of(state, STRANGER);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_comes_out_of_a_child),
+        cmocka_unit_test(nothing_comes_out_of_a_booted_vm),
+        cmocka_unit_test(nothing_comes_out_of_a_fork_server),
+        cmocka_unit_test(nothing_comes_out_of_a_twin),
+        cmocka_unit_test(nothing_comes_out_of_a_writer),
+        cmocka_unit_test(nothing_else_is_done_by_a_broker),
+        cmocka_unit_test(nothing_comes_out_of_a_child_without_a_filter),
+    };
+    int failed = cmocka_run_group_tests_name("root", tests, make_place, leave_place);
+    return failed + cmocka_run_group_tests_name("another user", tests, make_place_of_stranger, leave_place);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a process that a guest has taken over would try: asked for by the test, done by the hook. */
+#ifndef FORKD_TESTS_ESCAPE_ATTEMPTS_H
+#define FORKD_TESTS_ESCAPE_ATTEMPTS_H
+
+#include <stdint.h>
+
+#define ESCAPE_MAGIC 0x45534350u
+/* What the hook is asked for in a broker: a file of this name and the number of the attempt. */
+#define ESCAPE_FILE "escape-"
+/* A socket of the host's that somebody listens at, and a file in a folder that processes are handed. */
+#define ESCAPE_SOCKET_PATH "/tmp/forkd-escape.sock"
+#define ESCAPE_VICTIM "victim"
+
+/* The name is that of the system call, as the refusal has it. */
+#define ESCAPE_ATTEMPTS(X)                                                                                   \
+    X(OPEN, "open")                                                                                          \
+    X(OPEN_FROM_FOLDER, "openat")                                                                            \
+    X(OPEN_MEMORY_OF_SIBLING, "open")                                                                        \
+    X(SOCKET, "socket")                                                                                      \
+    X(CONNECT, "socket")                                                                                     \
+    X(PTRACE, "ptrace")                                                                                      \
+    X(KILL, "kill")                                                                                          \
+    X(KILL_BY_THREAD, "tkill")                                                                               \
+    X(PIDFD, "pidfd_open")                                                                                   \
+    X(READ_SIBLING, "process_vm_readv")                                                                      \
+    X(MOUNT, "mount")                                                                                        \
+    X(UNSHARE, "unshare")                                                                                    \
+    X(CLONE_NEW_USER, "clone")                                                                               \
+    X(SETNS, "setns")                                                                                        \
+    X(EXECVE, "execve")                                                                                      \
+    X(MAP_CODE, "mmap")                                                                                      \
+    X(MAKE_CODE, "mprotect")                                                                                 \
+    X(OTHER_IOCTL, "ioctl")                                                                                  \
+    X(SIGNAL_OWNER, "fcntl")                                                                                 \
+    X(SIGNAL_HANDLER, "rt_sigaction")                                                                        \
+    X(UNLINK, "unlink")                                                                                      \
+    X(BPF, "bpf")                                                                                            \
+    X(IO_URING, "io_uring_setup")                                                                            \
+    X(USERFAULTFD, "userfaultfd")                                                                            \
+    X(MEMFD, "memfd_create")                                                                                 \
+    X(OLD_ABI, "int 0x80")                                                                                   \
+    X(X32_ABI, "x32")                                                                                        \
+    X(BROKER_OPEN_ABOVE, "broker")                                                                           \
+    X(BROKER_OPEN_ROOT, "broker")                                                                            \
+    X(BROKER_OPEN_OTHER, "broker")                                                                           \
+    X(BROKER_UNLINK_OTHER, "broker")                                                                         \
+    X(BROKER_RENAME_OTHER, "broker")                                                                         \
+    X(BROKER_CONNECT_ABOVE, "broker")                                                                        \
+    X(BROKER_KILL_SIBLING, "broker")
+
+enum escape_attempt {
+#define X(name, call) ESCAPE_##name,
+    ESCAPE_ATTEMPTS(X)
+#undef X
+        ESCAPE_COUNT
+};
+
+enum escape_by {
+    ESCAPE_BY_ITSELF,
+    ESCAPE_BY_WRITER, /* not now, but by the next process that writes a branch down */
+    ESCAPE_BY_BROKER, /* -EPIPE: it has died of it; -EPERM: it was refused; -ENOENT: it came through */
+};
+
+/* To a process, on its channel. */
+struct escape_request {
+    uint32_t magic;
+    uint32_t attempt;
+    int32_t sibling; /* a process that is to be left alone */
+    uint32_t by;     /* enum escape_by */
+};
+
+/* From who came through it: a negative errno when it was refused and lives. */
+struct escape_reply {
+    uint32_t magic;
+    int32_t result;
+};
+
+#endif

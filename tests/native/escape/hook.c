@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Linked into a forkd-vmm of the tests' own, by --wrap and so without a trace in the real one's source: on
+ * request each of its processes tries what it must not be able to do.
+ */
+#include "attempts.h"
+
+#include "base/broker.h"
+#include "base/channel.h"
+#include "snapshot/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define KNOWN_FILE "/etc/passwd"
+#define MANY_DESCRIPTORS 64
+
+static struct escape_request for_writer = {.attempt = ESCAPE_COUNT};
+
+static int of_call(long result)
+{
+    return result < 0 ? -errno : (int)result;
+}
+
+/* A folder that this process was handed. */
+static int held_folder(void)
+{
+    for (int fd = 3; fd < MANY_DESCRIPTORS; fd++) {
+        struct stat info;
+        if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode))
+            return fd;
+    }
+    return -1;
+}
+
+/* From any folder of the host upwards. */
+static int open_from_folder(void)
+{
+    return of_call(openat(held_folder(), "../../../../.." KNOWN_FILE, O_RDONLY));
+}
+
+static int connect_to_host(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = ESCAPE_SOCKET_PATH};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    return fd < 0 ? -errno : of_call(connect(fd, (struct sockaddr *)&address, sizeof address));
+}
+
+static int read_sibling(pid_t sibling)
+{
+    char byte;
+    struct iovec here = {&byte, 1};
+    struct iovec there = {(void *)(uintptr_t)held_folder, 1}; /* it is a fork of the same program */
+    return of_call(syscall(SYS_process_vm_readv, sibling, &here, 1, &there, 1, 0));
+}
+
+static int open_memory(pid_t sibling)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/mem", sibling);
+    return of_call(open(path, O_RDWR));
+}
+
+static int execute(void)
+{
+    char *none[] = {NULL};
+    return of_call(execve("/bin/true", none, none));
+}
+
+static int old_abi(void)
+{
+    long result = 20; /* getpid there */
+    __asm__ volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
+    return (int)result;
+}
+
+static int of_map(const void *map)
+{
+    return map == MAP_FAILED ? -errno : 0;
+}
+
+static int make_code(void)
+{
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return of_call(mprotect(page, 4096, PROT_READ | PROT_EXEC));
+}
+
+static int handle_violations(void)
+{
+    struct {
+        void *handler;
+        unsigned long flags;
+        void *restorer;
+        unsigned long mask;
+    } ignore = {(void *)1, 0, NULL, 0};
+    return of_call(syscall(SYS_rt_sigaction, SIGSYS, &ignore, NULL, 8));
+}
+
+static int attempt(const struct escape_request *request)
+{
+    pid_t sibling = request->sibling;
+    switch (request->attempt) {
+    case ESCAPE_OPEN:
+        return of_call(open(KNOWN_FILE, O_RDONLY));
+    case ESCAPE_OPEN_FROM_FOLDER:
+        return open_from_folder();
+    case ESCAPE_OPEN_MEMORY_OF_SIBLING:
+        return open_memory(sibling);
+    case ESCAPE_SOCKET:
+        return of_call(socket(AF_INET, SOCK_STREAM, 0));
+    case ESCAPE_CONNECT:
+        return connect_to_host();
+    case ESCAPE_PTRACE:
+        return of_call(ptrace(PTRACE_SEIZE, sibling, NULL, NULL));
+    case ESCAPE_KILL:
+        return of_call(kill(sibling, SIGKILL));
+    case ESCAPE_KILL_BY_THREAD:
+        return of_call(syscall(SYS_tkill, sibling, SIGKILL));
+    case ESCAPE_PIDFD:
+        return of_call(syscall(SYS_pidfd_open, sibling, 0));
+    case ESCAPE_READ_SIBLING:
+        return read_sibling(sibling);
+    case ESCAPE_MOUNT:
+        return of_call(mount("none", "/", "tmpfs", 0, NULL));
+    case ESCAPE_UNSHARE:
+        return of_call(unshare(CLONE_NEWUSER | CLONE_NEWNS));
+    case ESCAPE_CLONE_NEW_USER:
+        return of_call(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL));
+    case ESCAPE_SETNS:
+        return of_call(setns(held_folder(), 0));
+    case ESCAPE_EXECVE:
+        return execute();
+    case ESCAPE_MAP_CODE:
+        return of_map(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    case ESCAPE_MAKE_CODE:
+        return make_code();
+    case ESCAPE_OTHER_IOCTL:
+        return of_call(ioctl(held_folder(), TUNSETIFF, NULL));
+    case ESCAPE_SIGNAL_OWNER:
+        return of_call(fcntl(0, F_SETOWN, sibling));
+    case ESCAPE_SIGNAL_HANDLER:
+        return handle_violations();
+    case ESCAPE_UNLINK:
+        return of_call(unlink(ESCAPE_SOCKET_PATH));
+    case ESCAPE_BPF:
+        return of_call(syscall(SYS_bpf, 0, NULL, 0));
+    case ESCAPE_IO_URING:
+        return of_call(syscall(SYS_io_uring_setup, 1, NULL));
+    case ESCAPE_USERFAULTFD:
+        return of_call(syscall(SYS_userfaultfd, 0));
+    case ESCAPE_MEMFD:
+        return of_call(syscall(SYS_memfd_create, "x", 0));
+    case ESCAPE_OLD_ABI:
+        return old_abi();
+    case ESCAPE_X32_ABI:
+        return of_call(syscall(0x40000000 + SYS_getpid));
+    case ESCAPE_BROKER_OPEN_ABOVE:
+        return broker_open(held_folder(), "../../../../.." KNOWN_FILE, O_RDONLY, 0);
+    case ESCAPE_BROKER_OPEN_ROOT:
+        return broker_open(held_folder(), KNOWN_FILE, O_RDONLY, 0);
+    case ESCAPE_BROKER_OPEN_OTHER:
+        return broker_open(held_folder(), "other", O_RDWR | O_CREAT | O_EXCL, 0600);
+    case ESCAPE_BROKER_UNLINK_OTHER:
+        return broker_unlink(held_folder(), ESCAPE_VICTIM);
+    case ESCAPE_BROKER_RENAME_OTHER:
+        return broker_rename(held_folder(), ESCAPE_VICTIM, "vmstate");
+    case ESCAPE_BROKER_CONNECT_ABOVE:
+        return broker_connect(held_folder(), "../../../../.." ESCAPE_SOCKET_PATH);
+    case ESCAPE_BROKER_KILL_SIBLING:
+        return broker_kill(&sibling, 1);
+    default:
+        return -EINVAL;
+    }
+}
+
+static void answer(int channel, int result)
+{
+    const struct escape_reply reply = {ESCAPE_MAGIC, result};
+    send(channel, &reply, sizeof reply, MSG_NOSIGNAL);
+}
+
+int __real_channel_receive(int channel, int timeout_ms, void *message, size_t length, size_t *received,
+                           int *fds, uint32_t *fd_count, struct forkd_error *err);
+int __wrap_channel_receive(int channel, int timeout_ms, void *message, size_t length, size_t *received,
+                           int *fds, uint32_t *fd_count, struct forkd_error *err);
+
+/* Every process but a writer and the broker hears of what it is to do on a channel. */
+int __wrap_channel_receive(int channel, int timeout_ms, void *message, size_t length, size_t *received,
+                           int *fds, uint32_t *fd_count, struct forkd_error *err)
+{
+    int got = __real_channel_receive(channel, timeout_ms, message, length, received, fds, fd_count, err);
+    struct escape_request request;
+    if (got <= 0 || *received != sizeof request)
+        return got;
+    memcpy(&request, message, sizeof request);
+    if (request.magic != ESCAPE_MAGIC)
+        return got;
+    char name[32];
+    snprintf(name, sizeof name, ESCAPE_FILE "%u", request.attempt);
+    if (request.by == ESCAPE_BY_WRITER)
+        for_writer = request;
+    answer(channel, request.by == ESCAPE_BY_ITSELF   ? attempt(&request)
+                    : request.by == ESCAPE_BY_BROKER ? broker_find(held_folder(), name)
+                                                     : 0);
+    return -EAGAIN;
+}
+
+int __real_snapshot_write(const struct snapshot_source *source, int directory, struct forkd_error *err);
+int __wrap_snapshot_write(const struct snapshot_source *source, int directory, struct forkd_error *err);
+
+/* What it comes through with is told as what became of the branch. */
+int __wrap_snapshot_write(const struct snapshot_source *source, int directory, struct forkd_error *err)
+{
+    if (for_writer.attempt == ESCAPE_COUNT)
+        return __real_snapshot_write(source, directory, err);
+    int result = attempt(&for_writer);
+    return error_set(err, result < 0 ? EACCES : EEXIST, "escape", result < 0 ? "refused" : "escaped", "%d",
+                     result);
+}
+
+bool __real_snapshot_is_file(const char *name);
+bool __wrap_snapshot_is_file(const char *name);
+
+/* Asked in the broker alone. */
+bool __wrap_snapshot_is_file(const char *name)
+{
+    if (strncmp(name, ESCAPE_FILE, sizeof ESCAPE_FILE - 1) != 0 || name[sizeof ESCAPE_FILE - 1] > '9')
+        return __real_snapshot_is_file(name);
+    const struct escape_request request = {.attempt = (uint32_t)atoi(name + sizeof ESCAPE_FILE - 1)};
+    return attempt(&request) >= 0; /* then it looks for the file, which is not there */
+}
