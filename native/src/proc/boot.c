@@ -73,6 +73,7 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
 {
     static struct vm vm;
     vm_set_name("forkd-vm");
+    vm_own_process(&vm);
     vm.deadline_watch.fd = -1;
     vm_init(&vm, channel, message->flags, message->vsock_path);
     struct forkd_error error;

@@ -92,14 +92,20 @@ void vm_on_guest_ready(struct machine *machine)
         vm_become_ready(vm);
 }
 
-/* Whose process this is. */
+/* Whose process this is. Set early: what a parked child writes to later is a page to copy, when it is waited
+ * for. */
 static struct vm *own;
+
+void vm_own_process(struct vm *vm)
+{
+    own = vm;
+}
 
 /* In a signal handler, of whatever thread. */
 void vm_tell_violation(const struct forkd_error *error)
 {
     struct vm *vm = own;
-    if (vm == NULL)
+    if (vm == NULL || vm->owner.vm == NULL) /* a parked child is nobody's yet */
         return;
     vm->status.phase = FORKD_VM_ENDED;
     vm->status.end = FORKD_END_ERROR;
@@ -112,7 +118,6 @@ void vm_init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path)
 {
     vm->owner = (struct vm_peer){.vm = vm, .fd = channel, .watch = {.fd = -1, .ready = peers_on_peer}};
     vm->peers = &vm->owner;
-    own = vm;
     vm->flags = flags;
     vm->status.pid = getpid();
     memcpy(vm->vsock_path, vsock_path, sizeof vm->vsock_path);
