@@ -4,12 +4,15 @@
  * privileges: nothing is mounted. docs/images.md tells what comes in and what is answered.
  */
 #include "mkfs/build.h"
+#include "mkfs/confine.h"
 #include "mkfs/fail.h"
 #include "mkfs/stream.h"
+#include "proc/filter.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define PIPE_BYTES (1 << 20)
@@ -42,10 +45,16 @@ void fail_inode(uint32_t index, const char *format, ...)
 int main(int argc, char **argv)
 {
     if (argc != 2) {
-        fprintf(stderr, "usage: forkd-mkfs FILE < DESCRIPTION\n");
+        fprintf(stderr, "usage: forkd-mkfs FILE < DESCRIPTION\n"
+                        "       forkd-mkfs --syscalls\n");
         return 2;
     }
+    if (strcmp(argv[1], "--syscalls") == 0) {
+        filter_print(stdout, filter_roles);
+        return 0;
+    }
     fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_BYTES);
+    confine_to_output(argv[1]);
     stream_open(STDIN_FILENO);
     struct build_result made;
     build(argv[1], &made);

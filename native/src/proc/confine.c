@@ -7,6 +7,7 @@
 #include "proc/broker.h"
 #include "proc/control.h"
 #include "proc/filter.h"
+#include "proc/landlock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -144,59 +145,17 @@ static bool empty_root(struct confine_layer *layer)
 /* --- Landlock ---------------------------------------------------------------------------------------------
  */
 
-/* Of later kernels than the headers may be. */
-#define FS_TRUNCATE (1ull << 14)
-#define FS_IOCTL_DEVICE (1ull << 15)
-#define NET_BIND (1ull << 0)
-#define NET_CONNECT (1ull << 1)
-#define SCOPE_ABSTRACT_SOCKET (1ull << 0)
-#define SCOPE_SIGNAL (1ull << 1)
-
-struct ruleset {
-    uint64_t files;
-    uint64_t network;
-    uint64_t scoped;
-};
-
 /* What the broker does to files; nobody does more. */
 #define FILES_OF_BROKER                                                                                      \
     (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE |         \
-     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | FS_TRUNCATE)
+     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_FS_TRUNCATE)
 
-/*
- * Needs no privilege, and holds also for a folder whose descriptor is held, from which a path would lead out
- * of any root. There are no rules, so what is handled is forbidden: everything but `allowed`, of what this
- * kernel knows.
- */
+/* Needs no privilege, and holds also for a folder whose descriptor is held, from which a path would lead out
+ * of any root. */
 static bool restrict_paths(uint64_t allowed, struct confine_layer *layer)
 {
-    int version = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    if (version < 0)
-        return not_in_force(layer, "landlock");
-    struct ruleset ruleset = {.files = LANDLOCK_ACCESS_FS_MAKE_SYM | (LANDLOCK_ACCESS_FS_MAKE_SYM - 1)};
-    size_t size = sizeof ruleset.files;
-    if (version >= 2)
-        ruleset.files |= LANDLOCK_ACCESS_FS_REFER;
-    if (version >= 3)
-        ruleset.files |= FS_TRUNCATE;
-    if (version >= 4) {
-        ruleset.network = NET_BIND | NET_CONNECT;
-        size = offsetof(struct ruleset, scoped);
-    }
-    if (version >= 5)
-        ruleset.files |= FS_IOCTL_DEVICE;
-    if (version >= 6) {
-        ruleset.scoped = SCOPE_ABSTRACT_SOCKET | SCOPE_SIGNAL;
-        size = sizeof ruleset;
-    }
-    ruleset.files &= ~allowed;
-    int fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, size, 0);
-    layer->in_force = fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
-    if (!layer->in_force)
-        not_in_force(layer, "landlock");
-    if (fd >= 0)
-        close(fd);
-    return layer->in_force;
+    layer->in_force = landlock_restrict(allowed, -1);
+    return layer->in_force || not_in_force(layer, "landlock");
 }
 
 /* --- the broker -------------------------------------------------------------------------------------------

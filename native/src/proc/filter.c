@@ -90,6 +90,36 @@ static void build(struct program *program, const struct filter_role *role)
 static void (*tell_violation)(const struct forkd_error *);
 static const char *own_role;
 
+/* What is in none of the tables, and would be tried: for what is told of a violation. */
+#define NAME(name) {SYS_##name, #name}
+static const struct filter_value other_names[] = {
+    NAME(open),
+    NAME(ptrace),
+    NAME(kill),
+    NAME(tgkill),
+    NAME(process_vm_readv),
+    NAME(process_vm_writev),
+    NAME(mount),
+    NAME(unshare),
+    NAME(setns),
+    NAME(clone3),
+    NAME(vfork),
+    NAME(execve),
+    NAME(execveat),
+    NAME(bpf),
+    NAME(io_uring_setup),
+    NAME(userfaultfd),
+    NAME(memfd_create),
+    NAME(perf_event_open),
+    NAME(keyctl),
+    NAME(init_module),
+    NAME(chmod),
+    NAME(chown),
+    NAME(rename),
+    NAME(symlink),
+    {0, NULL},
+};
+
 /* Where all names are that there are: a call of another role has one, too. */
 static const char *name_of(uint32_t number)
 {
@@ -99,7 +129,7 @@ static const char *name_of(uint32_t number)
                 return call->name;
         }
     }
-    for (const struct filter_value *other = filter_names; other->name != NULL; other++) {
+    for (const struct filter_value *other = other_names; other->name != NULL; other++) {
         if (other->value == number)
             return other->name;
     }
@@ -118,9 +148,9 @@ static void on_violation(int signal, siginfo_t *info, void *context)
              (unsigned long long)at->uc_mcontext.gregs[REG_RSI]);
     struct forkd_error error;
     error_set(&error, EPERM, "seccomp", own_role,
-              "it has called %s, which such a process may not make, and is ended: the guest "
-              "has broken "
-              "out of its VM, or forkd has a fault. Please report it",
+              "it has called %s, which such a process may not, and is ended: what it works on, a guest or an "
+              "image, "
+              "has taken it over, or forkd has a fault. Please report it",
               call);
     ssize_t ignored = write(STDERR_FILENO, error.text, strlen(error.text));
     ignored = write(STDERR_FILENO, "\n", 1);

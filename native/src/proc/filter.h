@@ -33,6 +33,14 @@ struct filter_call {
     const struct filter_value *values; /* end with one without a name */
 };
 
+/* For tables; of a value and of a call, the name is its own. */
+#define FILTER_VALUE(value) {(uint32_t)(value), #value}
+#define FILTER_END_OF_VALUES {0, NULL}
+#define FILTER_CALL(name, reason) {SYS_##name, #name, reason, FILTER_ANY, 0, NULL}
+#define FILTER_CALL_WITH(name, argument, check, values, reason)                                              \
+    {SYS_##name, #name, reason, check, argument, values}
+#define FILTER_END_OF_CALLS {0, NULL, NULL, FILTER_ANY, 0, NULL}
+
 /* A kind of process. */
 struct filter_role {
     const char *name;
@@ -40,11 +48,9 @@ struct filter_role {
     const struct filter_call *calls;
 };
 
-/* All roles, ending with one without a name. */
+/* All roles of the program that this is linked into, ending with one without a name. */
 extern const struct filter_role filter_roles[];
 const struct filter_role *filter_role(const char *name);
-/* Names of calls that no role makes. */
-extern const struct filter_value filter_names[];
 
 /*
  * From here on this thread and all that comes of it makes no other calls. What is not allowed is not done: it

@@ -15,11 +15,11 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#define CALL(name, reason) {SYS_##name, #name, reason, FILTER_ANY, 0, NULL}
-#define CALL_WITH(name, argument, check, values, reason) {SYS_##name, #name, reason, check, argument, values}
-#define VALUE(value) {(uint32_t)(value), #value}
-#define END {0, NULL}
-#define END_OF_CALLS {0, NULL, NULL, FILTER_ANY, 0, NULL}
+#define CALL FILTER_CALL
+#define CALL_WITH FILTER_CALL_WITH
+#define VALUE FILTER_VALUE
+#define END FILTER_END_OF_VALUES
+#define END_OF_CALLS FILTER_END_OF_CALLS
 
 /* What is asked most comes first. */
 static const struct filter_value requests[] = {
@@ -257,34 +257,4 @@ const struct filter_role filter_roles[] = {
     {"monitor", "a fork server, a VM, a branch's twin or its writer", monitor_calls},
     {"broker", "the process that opens what the others may not", broker_calls},
     {NULL, NULL, NULL},
-};
-
-/* What is in none of the tables, and would be tried: for what is told of a violation. */
-#define NAME(name) {SYS_##name, #name}
-const struct filter_value filter_names[] = {
-    NAME(open),
-    NAME(ptrace),
-    NAME(kill),
-    NAME(tgkill),
-    NAME(process_vm_readv),
-    NAME(process_vm_writev),
-    NAME(mount),
-    NAME(unshare),
-    NAME(setns),
-    NAME(clone3),
-    NAME(vfork),
-    NAME(execve),
-    NAME(execveat),
-    NAME(bpf),
-    NAME(io_uring_setup),
-    NAME(userfaultfd),
-    NAME(memfd_create),
-    NAME(perf_event_open),
-    NAME(keyctl),
-    NAME(init_module),
-    NAME(chmod),
-    NAME(chown),
-    NAME(rename),
-    NAME(symlink),
-    END,
 };
