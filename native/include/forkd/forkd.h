@@ -141,6 +141,10 @@ struct forkd_vm;     /* one VM: a booted one or a child */
 struct forkd_server; /* the fork server of one snapshot */
 
 /*
+ * Every process behind these calls confines itself before it reads what it is to do: docs/isolation.md. The
+ * folders of sockets, and the scratch folder, are looked up by the call that names them, as its caller sees
+ * them.
+ *
  * Start a VM process and boot the kernel in it. Returns once the vCPUs run; the guest is not ready yet
  * (forkd_vm_wait). The VM ends when *out is freed or the calling process dies.
  * Errors: -ENOENT/-EACCES a file or /dev/kvm cannot be opened; -ENOEXEC the kernel is in no known format;
@@ -335,7 +339,8 @@ struct forkd_child_options {
     const char *vsock_path; /* Unix socket to create (CONNECT convention), below 108 bytes; NULL: none.
                                What is there already stays, and the child ends with -EADDRINUSE */
     const char *console_path; /* as in forkd_boot_options */
-    const char *tap_name; /* host tap for the network device, when the snapshot has one; NULL: link down */
+    const char *tap_name; /* host tap for the network device, which the snapshot has; NULL: link down. It is
+                             opened at once: -ENOENT, -EBUSY, -EPERM */
     const char
         *netns_path; /* network namespace to open the tap in, such as /var/run/netns/x; NULL: caller's */
     const char *control_path;  /* Unix socket to create, below 108 bytes: the child is detached, and outlives

@@ -16,6 +16,7 @@
 #define MAX_INSTRUCTIONS 1024
 /* Calls of the x32 ABI come with the same architecture and this bit. */
 #define X32_BIT 0x40000000u
+#define LINE_WIDTH 90 /* then a line of values ends */
 
 struct program {
     struct sock_filter code[MAX_INSTRUCTIONS];
@@ -62,6 +63,20 @@ static void emit_check(struct program *program, const struct filter_call *call)
     give(program, listed_is_good ? SECCOMP_RET_TRAP : SECCOMP_RET_ALLOW);
 }
 
+static void emit_calls(struct program *program, const struct filter_call *calls)
+{
+    for (const struct filter_call *call = calls; call->name != NULL; call++) {
+        uint16_t jump = program->length;
+        next_if(program, BPF_JEQ, call->number);
+        emit_check(program, call);
+        /* Over all of the check. A conditional jump goes no further than 255. */
+        size_t distance = program->length - (size_t)jump - 1;
+        if (distance > UINT8_MAX)
+            program->full = true;
+        program->code[jump].jf = (uint8_t)distance;
+    }
+}
+
 /*
  * In the order of the table: what is made most stands first. That matters for calls whose arguments are
  * looked at; for the others the kernel keeps a bitmap (from Linux 5.11 on), and no instruction runs.
@@ -74,16 +89,9 @@ static void build(struct program *program, const struct filter_role *role)
     load(program, offsetof(struct seccomp_data, nr));
     next_if(program, BPF_JGE, X32_BIT);
     give(program, SECCOMP_RET_KILL_PROCESS);
-    for (const struct filter_call *call = role->calls; call->name != NULL; call++) {
-        uint16_t jump = program->length;
-        next_if(program, BPF_JEQ, call->number);
-        emit_check(program, call);
-        /* Over all of the check. A conditional jump goes no further than 255. */
-        size_t distance = program->length - (size_t)jump - 1;
-        if (distance > UINT8_MAX)
-            program->full = true;
-        program->code[jump].jf = (uint8_t)distance;
-    }
+    emit_calls(program, role->calls);
+    if (role->of_sanitizers != NULL)
+        emit_calls(program, role->of_sanitizers);
     give(program, SECCOMP_RET_TRAP);
 }
 
@@ -196,9 +204,12 @@ static void print_values(FILE *out, const struct filter_call *call)
         [FILTER_ONE_OF] = "is one of", [FILTER_NONE_OF] = "is none of", [FILTER_NO_BITS] = "has no"};
     if (call->check == FILTER_ANY)
         return;
-    fprintf(out, "    argument %u %s:", call->argument + 1, words[call->check]);
-    for (const struct filter_value *value = call->values; value->name != NULL; value++)
-        fprintf(out, " %s", value->name);
+    int column = fprintf(out, "    argument %u %s:", call->argument + 1, words[call->check]);
+    for (const struct filter_value *value = call->values; value->name != NULL; value++) {
+        if (column > LINE_WIDTH)
+            column = fprintf(out, "\n     ") - 1;
+        column += fprintf(out, " %s", value->name);
+    }
     fprintf(out, "\n");
 }
 

@@ -46,6 +46,7 @@ struct filter_role {
     const char *name;
     const char *who;
     const struct filter_call *calls;
+    const struct filter_call *of_sanitizers; /* in builds with them, and not printed; NULL: none */
 };
 
 /* All roles of the program that this is linked into, ending with one without a name. */

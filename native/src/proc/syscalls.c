@@ -63,7 +63,6 @@ static const struct filter_value requests[] = {
     VALUE(KVM_GET_TSC_KHZ),
     VALUE(KVM_GET_DEVICE_ATTR),
     VALUE(KVM_GET_CPUID2),
-    VALUE(KVM_GET_NESTED_STATE),
     /* what the host can do */
     VALUE(KVM_GET_API_VERSION),
     VALUE(KVM_CHECK_EXTENSION),
@@ -139,7 +138,6 @@ static const struct filter_call monitor_calls[] = {
     CALL_WITH(fcntl, 1, FILTER_ONE_OF, fcntls, "descriptors' flags; the lock on the working set"),
     CALL(accept4, "who attaches to a detached process, and clients of vsock"),
     CALL(shutdown, "half-closed connections; peers that do not read"),
-    CALL(getsockopt, "who is at the other end"),
     CALL_WITH(socketpair, 0, FILTER_ONE_OF, unix_sockets,
               "where a reply of the broker comes; the agent's streams"),
     CALL(epoll_create1, "a VM's event loop"),
@@ -175,32 +173,9 @@ static const struct filter_call monitor_calls[] = {
     CALL(sysinfo, "how much memory the host has"),
     CALL(getrandom, "the guest's entropy and identity"),
     CALL(clock_gettime, "time, where the vDSO has none"),
-    CALL(nanosleep, "waiting"),
-    CALL(clock_nanosleep, "waiting"),
-    CALL(sched_yield, "locks"),
     CALL(setgroups, "a user of its own, when started as root; afterwards the privilege is gone"),
     CALL(setresgid, "the same"),
     CALL(setresuid, "the same"),
-#ifdef FORKD_SANITIZE
-    /* A sanitizer's run time, and glibc instead of musl. Not in what is shipped. */
-    CALL(openat, "sanitizer: /proc/self/maps for a report"),
-    CALL(readlink, "sanitizer"),
-    CALL(clone3, "glibc"),
-    CALL(set_robust_list, "glibc"),
-    CALL(rseq, "glibc"),
-    CALL(newfstatat, "glibc"),
-    CALL(epoll_wait, "glibc"),
-    CALL_WITH(tgkill, 2, FILTER_ONE_OF, kicks, "glibc: tkill"),
-    CALL(sigaltstack, "sanitizer"),
-    CALL(sched_getaffinity, "sanitizer"),
-    CALL(getdents64, "sanitizer"),
-    CALL(uname, "sanitizer"),
-    CALL(sendmmsg, "glibc"),
-    CALL(process_vm_readv, "sanitizer: looks at memory for a report"),
-    CALL(pipe2, "sanitizer: whether memory can be read"),
-    CALL(getrusage, "sanitizer"),
-    CALL(getuid, "sanitizer"),
-#endif
     END_OF_CALLS,
 };
 
@@ -240,21 +215,49 @@ static const struct filter_call broker_calls[] = {
     CALL(rt_sigreturn, "signals"),
     CALL(restart_syscall, "signals"),
     CALL(write, "standard error"),
-#ifdef FORKD_SANITIZE
-    CALL(mprotect, "sanitizer"),
-    CALL(madvise, "sanitizer"),
-    CALL(epoll_wait, "glibc"),
-    CALL(fstat, "glibc"),
-    CALL(futex, "sanitizer"),
-    CALL(sigaltstack, "sanitizer"),
-    CALL(gettid, "sanitizer"),
-    CALL(readlink, "sanitizer"),
-#endif
     END_OF_CALLS,
 };
 
+#ifdef FORKD_SANITIZE
+/* A sanitizer's run time, and glibc instead of musl: not in what is shipped, and not in what is printed. */
+static const struct filter_call of_sanitizers[] = {
+    CALL(openat, "sanitizer: /proc/self/maps for a report"),
+    CALL(readlink, "sanitizer"),
+    CALL(clone3, "glibc"),
+    CALL(set_robust_list, "glibc"),
+    CALL(rseq, "glibc"),
+    CALL(newfstatat, "glibc"),
+    CALL(epoll_wait, "glibc"),
+    CALL_WITH(tgkill, 2, FILTER_ONE_OF, kicks, "glibc: tkill"),
+    CALL(sigaltstack, "sanitizer"),
+    CALL(sched_getaffinity, "sanitizer"),
+    CALL(getdents64, "sanitizer"),
+    CALL(uname, "sanitizer"),
+    CALL(sendmmsg, "glibc"),
+    CALL(process_vm_readv, "sanitizer: looks at memory for a report"),
+    CALL(pipe2, "sanitizer: whether memory can be read"),
+    CALL(getrusage, "sanitizer"),
+    CALL(getuid, "sanitizer"),
+    CALL(nanosleep, "sanitizer"),
+    CALL(clock_nanosleep, "sanitizer"),
+    CALL(sched_yield, "sanitizer"),
+    END_OF_CALLS,
+};
+
+static const struct filter_call of_sanitized_broker[] = {
+    CALL(mprotect, "sanitizer"), CALL(madvise, "sanitizer"),  CALL(epoll_wait, "glibc"),
+    CALL(fstat, "glibc"),        CALL(futex, "sanitizer"),    CALL(sigaltstack, "sanitizer"),
+    CALL(gettid, "sanitizer"),   CALL(readlink, "sanitizer"), END_OF_CALLS,
+};
+#define SANITIZED(calls) calls
+#else
+#define SANITIZED(calls) NULL
+#endif
+
 const struct filter_role filter_roles[] = {
-    {"monitor", "a fork server, a VM, a branch's twin or its writer", monitor_calls},
-    {"broker", "the process that opens what the others may not", broker_calls},
-    {NULL, NULL, NULL},
+    {"monitor", "a fork server, a VM, a branch's twin or its writer", monitor_calls,
+     SANITIZED(of_sanitizers)},
+    {"broker", "the process that opens what the others may not", broker_calls,
+     SANITIZED(of_sanitized_broker)},
+    {NULL, NULL, NULL, NULL},
 };

@@ -296,6 +296,39 @@ static void nothing_comes_out_of_a_child_without_a_filter(void **state)
     forkd_server_free(server);
 }
 
+/* --- what is promised --------------------------------------------------------------------------------------
+ */
+
+static char *read_all(FILE *file)
+{
+    enum { ROOM = 1 << 18 };
+    char *text = calloc(ROOM, 1);
+    assert_non_null(file);
+    assert_non_null(text);
+    assert_in_range(fread(text, 1, ROOM - 1, file), 1, ROOM - 2);
+    return text;
+}
+
+static void the_documented_calls_are_those_that_are_allowed(void **state)
+{
+    static const char *const programs[] = {FORKD_ESCAPE_VMM, FORKD_MKFS};
+    (void)state;
+    FILE *file = fopen(FORKD_DOCS "/isolation.md", "re");
+    char *page = read_all(file);
+    fclose(file);
+    for (int i = 0; i < 2; i++) {
+        char command[512];
+        snprintf(command, sizeof command, "'%s' --syscalls", programs[i]);
+        FILE *output = popen(command, "re");
+        char *calls_there = read_all(output);
+        assert_int_equal(pclose(output), 0);
+        if (strstr(page, calls_there) == NULL)
+            fail_msg("docs/isolation.md does not hold what %s says", command);
+        free(calls_there);
+    }
+    free(page);
+}
+
 /* --- where ------------------------------------------------------------------------------------------------
  */
 
@@ -376,6 +409,7 @@ int main(void)
         cmocka_unit_test(nothing_comes_out_of_a_writer),
         cmocka_unit_test(nothing_else_is_done_by_a_broker),
         cmocka_unit_test(nothing_comes_out_of_a_child_without_a_filter),
+        cmocka_unit_test(the_documented_calls_are_those_that_are_allowed),
     };
     int failed = cmocka_run_group_tests_name("root", tests, make_place, leave_place);
     return failed + cmocka_run_group_tests_name("another user", tests, make_place_of_stranger, leave_place);

@@ -5,6 +5,7 @@ import io.forkd.files.Trees;
 import io.forkd.kernel.GuestKernel;
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -18,6 +19,8 @@ import java.util.stream.Stream;
 /** Looks at what forkd needs of this machine and this user. It changes nothing, and needs no rights of its own. */
 final class Doctor {
     static final String VIRTUALISATION = "hw virt";
+
+    private static final String SYSTEM_CALLS = "system calls";
 
     private static final long GIB = 1L << 30;
     private static final Path SCRATCH = Path.of("/var/tmp");
@@ -52,6 +55,7 @@ final class Doctor {
 
     List<Check> all() {
         List<Check> checks = new ArrayList<>(needed());
+        checks.addAll(confinement());
         checks.addAll(List.of(
                 kernel(),
                 kernelPackages(),
@@ -141,6 +145,52 @@ final class Doctor {
         } catch (ForkdException e) {
             return fail(name, e);
         }
+    }
+
+    /** What forkd-vmm says of itself on this host: a line for each layer. */
+    private List<Check> confinement() {
+        try {
+            Path program = shell.engine().mkfsBinary().resolveSibling("forkd-vmm");
+            Process process = new ProcessBuilder(program.toString(), "--confinement")
+                    .redirectErrorStream(true)
+                    .start();
+            List<String> lines = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8)
+                    .lines()
+                    .toList();
+            return lines.stream().map(Doctor::layer).toList();
+        } catch (IOException e) {
+            return List.of(fail(SYSTEM_CALLS, ForkdException.of("start forkd-vmm", e)));
+        } catch (ForkdException e) {
+            return List.of(fail(SYSTEM_CALLS, e));
+        }
+    }
+
+    private static Check layer(String line) {
+        String[] parts = line.split(": ", 3); // the name, whether it is in force, and why not
+        String name = parts[0];
+        if (parts.length == 2 && parts[1].equals("in force")) {
+            return pass(name, "confines every VM on this host");
+        }
+        String why = parts.length == 3 ? parts[2] : line;
+        return switch (name) {
+            case SYSTEM_CALLS ->
+                new Check(name, Status.FAIL, why, "No guest runs without: take a kernel with seccomp filters.");
+            case "own user" -> new Check(name, Status.SKIP, why, "");
+            case "landlock" ->
+                new Check(
+                        name,
+                        Status.WARN,
+                        why,
+                        "Take Linux 5.13 or later, with landlock among lsm= on its command line.");
+            default ->
+                new Check(
+                        name,
+                        Status.WARN,
+                        why,
+                        "Allow user namespaces: sudo sysctl user.max_user_namespaces=10000, on Ubuntu also"
+                                + " kernel.apparmor_restrict_unprivileged_userns=0; in a container, unshare(2) and"
+                                + " mount(2).");
+        };
     }
 
     private Check snapshots() {

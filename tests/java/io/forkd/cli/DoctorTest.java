@@ -71,6 +71,11 @@ class DoctorTest {
                         "monitor",
                         "snapshot folder",
                         "runtime folder",
+                        "system calls",
+                        "namespaces",
+                        "empty root",
+                        "landlock",
+                        "own user",
                         "guest kernel",
                         "apt-get",
                         "snapshot space",
@@ -84,9 +89,10 @@ class DoctorTest {
                         + report.path("warn").intValue()
                         + report.path("fail").intValue()
                         + report.path("skip").intValue())
-                .isEqualTo(15);
+                .isEqualTo(20);
         assertThat(status).isEqualTo(report.path("fail").intValue() == 0 ? 0 : 1);
-        for (String name : List.of("platform", "kvm", "monitor", "snapshot folder", "runtime folder")) {
+        for (String name :
+                List.of("platform", "kvm", "monitor", "snapshot folder", "runtime folder", "system calls", "landlock")) {
             assertThat(status(report, name)).as(name).isEqualTo("pass");
         }
         assertThat(check(report, "guest kernel").path("remedy").stringValue()).isEqualTo("forkd kernel install");
