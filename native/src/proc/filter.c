@@ -103,6 +103,8 @@ static const char *own_role;
 static const struct filter_value other_names[] = {
     NAME(open),
     NAME(ptrace),
+    NAME(socket),
+    NAME(connect),
     NAME(kill),
     NAME(tgkill),
     NAME(process_vm_readv),

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -415,6 +416,22 @@ static void a_file_of_more_names_than_ext4_takes_is_refused(void **state)
     free(tree.data);
 }
 
+/* What an image could have done that has taken the program over: see escape/mkfs_hook.c. */
+static void whoever_takes_it_over_gets_no_further(void **state)
+{
+    static const char *const attempts[] = {"open", "create", "socket", "execve", "kill", "mount", "mmap"};
+    (void)state;
+    for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) {
+        setenv("ESCAPE", attempts[i], 1);
+        int status = run(FORKD_MKFS_ESCAPE, (const unsigned char *)"", 0);
+        bool died = strstr(answer, "seccomp") != NULL && strstr(answer, attempts[i]) != NULL;
+        if (status == 0 || (!died && strcmp(answer, "error refused\n") != 0))
+            fail_msg("%s: status %d, %s", attempts[i], status, answer);
+    }
+    unsetenv("ESCAPE");
+    assert_int_equal(access("/tmp/forkd-mkfs-escape", F_OK), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +445,7 @@ int main(void)
         cmocka_unit_test_teardown(times_that_ext4_cannot_hold_become_the_nearest, clear),
         cmocka_unit_test_teardown(nanoseconds_of_a_second_or_more_are_refused, clear),
         cmocka_unit_test_teardown(a_file_of_more_names_than_ext4_takes_is_refused, clear),
+        cmocka_unit_test_teardown(whoever_takes_it_over_gets_no_further, clear),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
