@@ -64,10 +64,39 @@ struct forkd_disk {
                                        none */
     uint32_t layer_count;           /* 0 to FORKD_MAX_LAYERS */
     uint32_t mode;                  /* enum forkd_disk_mode */
+    uint64_t reserved[6];           /* zero */
 };
 
+/*
+ * What one VM may use of the host, past which it waits, loses or fails, and nobody else notices. 0 means the
+ * default; for a child, what its server has: that of a branch has what the branched VM has, one that was
+ * started from files the defaults.
+ */
+struct forkd_limits {
+    uint64_t console_bytes; /* of the console's log that are kept: 4096 to FORKD_CONSOLE_MOST. When it is
+                               full, the older half goes. Default: 1 MiB */
+    uint64_t disk_bytes;    /* of the host that what it writes to its FORKD_DISK_PRIVATE disks may take, all
+                               together, in whole blocks of 4096: what it had when it was forked is not its own.
+                               The write that would be past it fails with an I/O error (virtio knows no other),
+                               and status.disk_full says so. Default: 10 GiB */
+    uint64_t disk_bytes_per_second;    /* read and written, of each disk; what is past it waits. A tenth of a
+                                          second's worth may come at once. Default: FORKD_UNLIMITED */
+    uint64_t disk_requests_per_second; /* the same in requests */
+    uint64_t net_bytes_per_second;     /* the same of the network device, in each direction */
+    uint64_t vsock_buffer_bytes;       /* that the guest has written to vsock connections and nobody has read
+                                          yet, all together: the connection that would be past it is reset. At
+                                          least 262144, what one may have. Default: 64 MiB */
+    uint32_t vsock_connections;        /* 1 to FORKD_MAX_VSOCK_CONNECTIONS, which is the default: a guest that
+                                          asks for one more is refused, a client on the host waits */
+    uint32_t reserved32;               /* zero */
+    uint64_t reserved[8];              /* zero */
+};
+
+#define FORKD_UNLIMITED UINT64_MAX /* for all that is a uint64_t, except of the console */
+#define FORKD_CONSOLE_MOST (64u << 20)
+#define FORKD_MAX_VSOCK_CONNECTIONS 1023
+
 #define FORKD_MAX_DISKS 25
-#define FORKD_CONSOLE_MAX (1u << 20) /* bytes of a VM's console that are kept */
 #define FORKD_MAX_LAYERS 32
 #define FORKD_MAX_VCPUS 32
 
@@ -96,14 +125,14 @@ struct forkd_boot_options {
     const char *tap_name;           /* host tap device of the one network device; NULL: no network device */
     uint8_t mac[6];                 /* all zero: AA:FC:00:00:00:01 */
     uint8_t mac_reserved[2];        /* zero */
-    const char *console_path;       /* file that the serial console is appended to: at most
-                                       FORKD_CONSOLE_MAX bytes, then their older half goes; NULL: discarded */
+    const char *console_path;       /* file that the serial console is appended to; NULL: discarded */
     const char *vsock_path;  /* Unix socket to create (CONNECT <port>\n / OK <port>\n); NULL: none. What
                                 is there already stays, and the VM ends with -EADDRINUSE */
     const char *scratch_dir; /* where private disk layers live, without a name; NULL: /var/tmp */
     uint32_t flags;          /* FORKD_NO_AGENT */
     uint32_t cpu_template;   /* enum forkd_cpu_template */
-    uint64_t reserved[8];    /* zero */
+    struct forkd_limits limits;
+    uint64_t reserved[8]; /* zero */
 };
 
 /* Where a VM is in its life. */
@@ -134,7 +163,10 @@ struct forkd_vm_status {
     uint64_t ready_us;  /* child only: from forkd_server_fork to FORKD_VM_READY, microseconds */
     struct forkd_error error; /* set when end is FORKD_END_ERROR */
     uint64_t start_time;      /* of a detached VM's process, for forkd_process_kill; 0 otherwise */
-    uint64_t reserved[3];
+    uint32_t disk_full;       /* 1: a write to a private disk has failed, since it would have been past
+                                 limits.disk_bytes: the guest had an I/O error */
+    uint32_t reserved32;
+    uint64_t reserved[8];
 };
 
 struct forkd_vm;     /* one VM: a booted one or a child */
@@ -187,8 +219,8 @@ int forkd_vm_fd(const struct forkd_vm *vm);
  * too. The VM stays paused and can only be killed. Existing files of these names are an error (-EEXIST) and
  * stay; so is a snapshot that is being written there (it has a file vmstate.new until it is complete). After
  * a failure the files written so far have been removed. Errors: -ENOSPC and others of writing; -ENOSPC
- * also when status.host_full;
- * -EAGAIN the guest is not ready yet; -EPIPE the VM died.
+ * also when status.host_full
+ * or status.disk_full; -EAGAIN the guest is not ready yet; -EPIPE the VM died.
  */
 int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_error *err);
 
@@ -347,7 +379,8 @@ struct forkd_child_options {
                                   handle and server; NULL: it ends with them */
     uint32_t flags;            /* FORKD_NO_AGENT */
     uint32_t ready_timeout_ms; /* a child whose agent has not acknowledged by then is ended; 0: 120000 */
-    uint64_t reserved[8];      /* zero */
+    struct forkd_limits limits;
+    uint64_t reserved[8]; /* zero */
 };
 
 /*
@@ -389,9 +422,9 @@ struct forkd_branch_result {
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
  * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST as for
  * forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing;
- * -ENOSPC when status.host_full; -EMFILE it was branched as often as it may (of the descriptors that a
- * process may have, RLIMIT_NOFILE, each branch takes one for each disk that was written to); -ENOMEM,
- * -EAGAIN of fork(2); -EPIPE the VM died.
+ * -ENOSPC when status.host_full or status.disk_full; -EMFILE it was branched faster than what was written in
+ * between can be put together, and has no more of the descriptors that a process may have (RLIMIT_NOFILE):
+ * wait a moment; -ENOMEM, -EAGAIN of fork(2); -EPIPE the VM died.
  */
 int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
                     struct forkd_server **out, struct forkd_branch_result *result, struct forkd_error *err);

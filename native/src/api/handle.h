@@ -65,6 +65,8 @@ void fd_list_close(struct fd_list *list);
 
 /* Copy a string option of bounded size; NULL becomes "". -EINVAL, naming the option, when it is too long. */
 int copy_option(char *to, size_t size, const char *from, const char *name, struct forkd_error *err);
+/* Copy limits; -EINVAL, naming the one that is out of range. */
+int copy_limits(struct forkd_limits *to, const struct forkd_limits *from, struct forkd_error *err);
 /* -EINVAL unless all are zero. */
 int check_reserved(const uint64_t *reserved, size_t count, struct forkd_error *err);
 

@@ -66,13 +66,16 @@ static int open_disk(struct fd_list *list, const struct forkd_disk *disk, bool w
     const char *name = disk->path == NULL ? "disk" : disk->path;
     if (disk->mode > FORKD_DISK_SHARED)
         return error_set(err, EINVAL, "check", name, "unknown mode");
+    int result = check_reserved(disk->reserved, 6, err);
+    if (result < 0)
+        return result;
     if (disk->layer_count > FORKD_MAX_LAYERS)
         return error_set(err, EINVAL, "check", name, "%u layers; at most %d", disk->layer_count,
                          FORKD_MAX_LAYERS);
     if (disk->layer_count > 0 && (!with_layers || disk->mode == FORKD_DISK_SHARED))
         return error_set(err, EINVAL, "check", name, "a layer does not belong here");
     int flags = disk->mode == FORKD_DISK_SHARED ? O_RDWR : O_RDONLY;
-    int result = fd_list_open(list, disk->path, flags, "disk image", err);
+    result = fd_list_open(list, disk->path, flags, "disk image", err);
     if (result == 0)
         result = hold_image(list->fds[list->count - 1], disk->path, disk->mode, err);
     /* Layers need no lock: nobody writes to one again. */
@@ -168,6 +171,32 @@ int check_reserved(const uint64_t *reserved, size_t count, struct forkd_error *e
         if (reserved[i] != 0)
             return error_set(err, EINVAL, "check", "options", "a reserved field is not zero");
     }
+    return 0;
+}
+
+static int check_limit(const char *name, uint64_t value, uint64_t least, uint64_t most,
+                       struct forkd_error *err)
+{
+    if (value == 0 || (value >= least && value <= most))
+        return 0;
+    return error_set(err, EINVAL, "check", name, "%llu is out of range: %llu to %llu, or 0 for the default",
+                     (unsigned long long)value, (unsigned long long)least, (unsigned long long)most);
+}
+
+int copy_limits(struct forkd_limits *to, const struct forkd_limits *from, struct forkd_error *err)
+{
+    int result = check_reserved(from->reserved, 8, err);
+    if (result == 0 && from->reserved32 != 0)
+        result = error_set(err, EINVAL, "check", "limits", "a reserved field is not zero");
+    if (result < 0 ||
+        (result = check_limit("console_bytes", from->console_bytes, 4096, FORKD_CONSOLE_MOST, err)) < 0 ||
+        (result = check_limit("disk_bytes", from->disk_bytes, 4096, FORKD_UNLIMITED, err)) < 0 ||
+        (result = check_limit("vsock_buffer_bytes", from->vsock_buffer_bytes, 262144, FORKD_UNLIMITED, err)) <
+            0 ||
+        (result = check_limit("vsock_connections", from->vsock_connections, 1, FORKD_MAX_VSOCK_CONNECTIONS,
+                              err)) < 0)
+        return result;
+    *to = *from;
     return 0;
 }
 

@@ -264,6 +264,7 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
         return error_set(err, EINVAL, "check", "hostname", "it is not set");
     int result = 0;
     if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
+        (result = copy_limits(&message->limits, &options->limits, err)) < 0 ||
         (result = copy_option(message->hostname, sizeof message->hostname, options->hostname, "hostname",
                               err)) < 0 ||
         (result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,

@@ -65,7 +65,8 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
     message->has_vsock = options->vsock_path != NULL && options->vsock_path[0] != '\0';
     memcpy(message->mac, memcmp(options->mac, no_mac, 6) == 0 ? default_mac : options->mac, 6);
     int result = 0;
-    if ((result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,
+    if ((result = copy_limits(&message->limits, &options->limits, err)) < 0 ||
+        (result = copy_option(message->vsock_path, sizeof message->vsock_path, options->vsock_path,
                               "vsock_path", err)) < 0 ||
         (result = copy_option(message->command_line, sizeof message->command_line, options->command_line,
                               "command_line", err)) < 0 ||

@@ -94,6 +94,7 @@ static uint8_t write_zeroes(struct block *block, const struct virtqueue_chain *c
         return VIRTIO_BLK_S_IOERR;
     if (bytes == 0)
         return VIRTIO_BLK_S_OK;
+    throttle_charge(block->device.throttles[0], bytes, 0);
     return status_of(disk_write_zeroes(block->disk, range.sector * DISK_SECTOR_SIZE, bytes));
 }
 
@@ -119,6 +120,7 @@ static bool serve(struct virtio_device *device, struct virtqueue_chain *chain, u
     const struct iovec *last = &chain->iov[chain->readable_count + chain->writable_count - 1];
     uint8_t *status_byte = (uint8_t *)last->iov_base + last->iov_len - 1;
     uint8_t status;
+    throttle_charge(device->throttles[0], (uint64_t)chain->readable_bytes + chain->writable_bytes, 1);
     *written = 1;
     switch (header.type) {
     case VIRTIO_BLK_T_IN:
@@ -179,6 +181,7 @@ static void restore(struct virtio_device *device, struct vmstate_section *sectio
 
 static void close_device(struct virtio_device *device)
 {
+    throttle_free(device);
     free(container_of(device, struct block, device));
 }
 
@@ -192,6 +195,12 @@ static const struct virtio_ops block_ops = {
     .restore = restore,
     .close = close_device,
 };
+
+int block_limit(struct virtio_device *device, uint64_t bytes_per_second, uint64_t requests_per_second,
+                struct forkd_error *err)
+{
+    return throttle_queue(device, 0, bytes_per_second, requests_per_second, err);
+}
 
 int block_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi, struct disk *disk,
                  struct forkd_error *err)

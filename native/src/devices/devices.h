@@ -11,6 +11,9 @@
 /* block.c: virtio 1.2, 5.2. The disk stays the caller's and outlives the device. */
 int block_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi, struct disk *disk,
                  struct forkd_error *err);
+/* How fast it is (throttle.h); in the process that runs the machine, before the vCPUs run. */
+int block_limit(struct virtio_device *device, uint64_t bytes_per_second, uint64_t requests_per_second,
+                struct forkd_error *err);
 
 /* net.c: virtio 1.2, 5.1. Without a tap the link is down. */
 int net_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi, const uint8_t mac[6],
@@ -18,6 +21,8 @@ int net_create(struct virtio_device **out, struct virtio_machine *machine, uint3
 /* Take over a tap descriptor (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, non-blocking); before the vCPUs run. It
  * becomes the device's, and is closed when this fails. */
 int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err);
+/* The same in each direction. */
+int net_limit(struct virtio_device *device, uint64_t bytes_per_second, struct forkd_error *err);
 /* Held, the wire is cut without the driver hearing of it: what it sends is lost, and nothing comes in. */
 void net_hold(struct virtio_device *device, bool held);
 
@@ -42,6 +47,11 @@ struct vsock_host {
 
 int vsock_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi,
                  struct vsock_host *host, struct forkd_error *err);
+/* The most connections, and the most ring buffers, of VSOCK_BUFFER_BYTES each, for what the guest wrote and
+ * nobody has read: at least 1 each, VSOCK_MAX_CONNECTIONS of both at first. */
+#define VSOCK_MAX_CONNECTIONS 1023u
+#define VSOCK_BUFFER_BYTES (256u * 1024)
+void vsock_limit(struct virtio_device *device, uint32_t connections, uint32_t buffers);
 /*
  * Serve host clients on a listening, non-blocking Unix stream socket: each sends "CONNECT <port>\n" and gets
  * "OK <host port>\n" once the guest has accepted; a refused or broken request is closed. The socket becomes

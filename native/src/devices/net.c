@@ -157,6 +157,8 @@ static void receive(struct net *net)
     while (net->tap_fd >= 0 && !net->held && queue->ready && virtio_active(device)) {
         uint16_t available = virtqueue_available(queue);
         int result = 0;
+        if (!throttle_admits(device->throttles[NET_RX]))
+            break;
         if (budget-- == 0) {
             virtio_kick(device, NET_RX);
             break;
@@ -165,8 +167,11 @@ static void receive(struct net *net)
             events = EPOLLIN;
             break;
         }
+        uint32_t bytes = net->pending;
         if (available > 0)
             result = deliver(net);
+        if (result > 0)
+            throttle_charge(device->throttles[NET_RX], bytes, 0);
         if (result < 0)
             virtio_fail(device);
         /* Out of buffers: the driver's kick goes on from here. */
@@ -195,8 +200,10 @@ static bool transmit(struct virtio_device *device, struct virtqueue_chain *chain
     bool sane = chain->readable_bytes > NET_HEADER_BYTES && chain->readable_bytes <= NET_PACKET_BYTES;
     /* The kernel checks header and offloads, and refuses what makes no sense. A packet that the tap does not
      * take is lost, as on any wire. */
-    if (sane && net->tap_fd >= 0 && !net->held)
+    if (sane && net->tap_fd >= 0 && !net->held) {
+        throttle_charge(device->throttles[NET_TX], chain->readable_bytes, 0);
         (void)!writev(net->tap_fd, chain->iov, chain->readable_count);
+    }
     return true;
 }
 
@@ -268,6 +275,7 @@ static void close_device(struct virtio_device *device)
         loop_remove(device->machine->loop, &net->tap);
         close(net->tap_fd);
     }
+    throttle_free(device);
     free(net->packet);
     free(net);
 }
@@ -336,6 +344,12 @@ int net_attach(struct virtio_device *device, int tap_fd, struct forkd_error *err
     if (!(device->status & VIRTIO_CONFIG_S_DRIVER_OK))
         net->link = true;
     return 0;
+}
+
+int net_limit(struct virtio_device *device, uint64_t bytes_per_second, struct forkd_error *err)
+{
+    int result = throttle_queue(device, NET_RX, bytes_per_second, FORKD_UNLIMITED, err);
+    return result < 0 ? result : throttle_queue(device, NET_TX, bytes_per_second, FORKD_UNLIMITED, err);
 }
 
 void net_hold(struct virtio_device *device, bool held)

@@ -4,14 +4,11 @@
 
 #include "base/io.h"
 
-#include <forkd/forkd.h>
-
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define SECTION_VERSION 1
-#define CONSOLE_KEPT (FORKD_CONSOLE_MAX / 2)
 
 enum {
     REG_DATA = 0,
@@ -37,7 +34,7 @@ enum {
 
 void serial_init(struct serial *serial, struct virtio_machine *machine, uint32_t gsi, int log_fd)
 {
-    *serial = (struct serial){.machine = machine, .gsi = gsi, .divisor_low = 1};
+    *serial = (struct serial){.machine = machine, .gsi = gsi, .divisor_low = 1, .log_most = SERIAL_LOG_MOST};
     serial_log_to(serial, log_fd);
 }
 
@@ -57,20 +54,23 @@ static void append(const struct serial *serial, const void *text, size_t length)
 /* The log is full: of what it has, the newer half stays, from the start of a line where there is one soon. So
  * the last words of a guest are there with what led to them, and one that talks for ever fills nobody's
  * memory (the log may lie in a tmpfs). */
-static void cut_log(const struct serial *serial, int64_t end)
+static void cut_log(struct serial *serial, int64_t end)
 {
     static const char note[] = "[forkd: the log was full; what came before was left out]\n";
-    char *newer = malloc(CONSOLE_KEPT);
+    size_t kept = (size_t)serial->log_most / 2;
+    char *newer = malloc(kept);
     size_t length = 0;
     const char *start = newer;
-    if (newer != NULL && io_pread(serial->log_fd, newer, CONSOLE_KEPT, (uint64_t)(end - CONSOLE_KEPT)) == 0) {
-        const char *newline = memchr(newer, '\n', CONSOLE_KEPT / 2);
+    if (newer != NULL && io_pread(serial->log_fd, newer, kept, (uint64_t)end - kept) == 0) {
+        const char *newline = memchr(newer, '\n', kept / 2);
         start = newline != NULL ? newline + 1 : newer;
-        length = CONSOLE_KEPT - (size_t)(start - newer);
+        length = kept - (size_t)(start - newer);
     }
     if (ftruncate(serial->log_fd, serial->log_start) == 0) {
         append(serial, note, sizeof note - 1);
         append(serial, start, length);
+    } else {
+        serial->log_fd = -1; /* a file that can only grow gets no more */
     }
     free(newer);
 }
@@ -81,7 +81,7 @@ void serial_flush(struct serial *serial)
         append(serial, serial->buffer, serial->buffered);
         /* After a write the offset of an appending descriptor is the end of the file. */
         int64_t end = serial->log_start < 0 ? -1 : lseek(serial->log_fd, 0, SEEK_CUR);
-        if (end - serial->log_start >= FORKD_CONSOLE_MAX)
+        if (end - serial->log_start >= serial->log_most)
             cut_log(serial, end);
     }
     serial->buffered = 0;

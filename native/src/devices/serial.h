@@ -9,12 +9,14 @@
 
 #define SERIAL_SECTION "serial"
 #define SERIAL_BUFFER_SIZE 256u
+#define SERIAL_LOG_MOST (1u << 20)
 
 struct serial {
     struct virtio_machine *machine; /* for its interrupt line */
     uint32_t gsi;
     int log_fd;        /* -1: discarded */
     int64_t log_start; /* where in the file our log begins; below 0: it is no file */
+    int64_t log_most;  /* bytes of it that are kept; SERIAL_LOG_MOST at first */
     uint8_t interrupt_enable;
     uint8_t line_control;
     uint8_t modem_control;
@@ -30,7 +32,7 @@ struct serial {
 
 void serial_init(struct serial *serial, struct virtio_machine *machine, uint32_t gsi, int log_fd);
 /* Log there: a descriptor with O_RDWR | O_APPEND, which stays the caller's. In a file the log is kept below
- * FORKD_CONSOLE_MAX bytes; what the file had before stays. */
+ * log_most bytes; what the file had before stays. */
 void serial_log_to(struct serial *serial, int log_fd);
 uint8_t serial_read(struct serial *serial, uint16_t offset);
 void serial_write(struct serial *serial, uint16_t offset, uint8_t value);

@@ -313,26 +313,29 @@ bool virtio_serve_queue(struct virtio_device *device, uint16_t index, uint32_t b
 {
     struct virtqueue *queue = &device->queues[index];
     struct virtqueue_chain chain;
-    int result;
-    do {
-        while ((result = virtqueue_pop(queue, &chain)) > 0) {
-            uint32_t written = 0;
-            if (!serve(device, &chain, &written)) {
-                virtio_fail(device);
-                return false;
-            }
-            virtqueue_push(queue, chain.head, written);
-            if (--budget == 0) {
-                virtio_interrupt(device, index);
-                virtio_kick(device, index);
-                return true;
-            }
+    int result = 0;
+    /* Whoever stops it here has it kicked again. */
+    while (throttle_admits(device->throttles[index])) {
+        result = virtqueue_pop(queue, &chain);
+        if (result == 0 && virtqueue_wait_kick(queue))
+            continue;
+        if (result <= 0)
+            break;
+        uint32_t written = 0;
+        if (!serve(device, &chain, &written)) {
+            virtio_fail(device);
+            return false;
         }
-    } while (result == 0 && virtqueue_wait_kick(queue));
+        virtqueue_push(queue, chain.head, written);
+        if (--budget == 0) {
+            virtio_kick(device, index);
+            break;
+        }
+    }
     virtio_interrupt(device, index);
     if (result < 0)
         virtio_fail(device);
-    return result == 0;
+    return result >= 0;
 }
 
 void virtio_copy_config(const void *config, size_t size, uint32_t offset, void *data, uint32_t length)

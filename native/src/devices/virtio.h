@@ -12,6 +12,7 @@
 #define FORKD_DEVICES_VIRTIO_H
 
 #include "base/loop.h"
+#include "devices/throttle.h"
 #include "devices/virtqueue.h"
 
 #include <linux/virtio_config.h>
@@ -72,6 +73,8 @@ struct virtio_device {
     uint32_t config_generation;
     uint32_t kicked; /* bit per queue, not yet processed */
     struct virtqueue queues[VIRTIO_MAX_QUEUES];
+
+    struct throttle *throttles[VIRTIO_MAX_QUEUES]; /* of each queue; NULL: not throttled */
 };
 
 /* Set up the common part. `queue_size`: what each queue offers. */
@@ -99,7 +102,8 @@ void virtio_kick(struct virtio_device *device, uint16_t queue);
 typedef bool virtio_serve(struct virtio_device *device, struct virtqueue_chain *chain, uint32_t *written);
 /*
  * Serve the chains of a queue, at most `budget` of them before others get their turn on the loop and the
- * lock, and interrupt. False: the driver broke the rules, and the device has failed.
+ * lock, and as many as its throttle lets through, and interrupt. False: the driver broke the rules, and the
+ * device has failed.
  */
 bool virtio_serve_queue(struct virtio_device *device, uint16_t index, uint32_t budget, virtio_serve *serve);
 /* For ops->read_config: the part of a configuration structure that was asked for. */

@@ -141,6 +141,13 @@ static const struct virtio_ops vsock_ops = {
     .close = close_device,
 };
 
+void vsock_limit(struct virtio_device *device, uint32_t connections, uint32_t buffers)
+{
+    struct vsock *vsock = container_of(device, struct vsock, device);
+    vsock->connections_most = connections;
+    vsock->buffers_most = buffers;
+}
+
 int vsock_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi,
                  struct vsock_host *host, struct forkd_error *err)
 {
@@ -149,6 +156,7 @@ int vsock_create(struct virtio_device **out, struct virtio_machine *machine, uin
         return error_set(err, ENOMEM, "create", "vsock device", NULL);
     virtio_init(&vsock->device, &vsock_ops, machine, gsi, 0, VSOCK_QUEUE_SIZE);
     vsock->host = host;
+    vsock_limit(&vsock->device, VSOCK_MAX_CONNECTIONS, VSOCK_MAX_CONNECTIONS);
     vsock->listener.fd = -1;
     vsock->listener_fd = -1;
     *out = &vsock->device;

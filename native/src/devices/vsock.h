@@ -4,7 +4,8 @@
  * (guest port, host port) pair.
  *
  * Guest to host, a packet's payload goes from its descriptors straight into the socket; what the socket does
- * not take waits in the connection's ring buffer, which the credit we give bounds. Host to guest, bytes are
+ * not take waits in the connection's ring buffer, which the credit we give bounds (virtio 1.2, 5.10.6.3:
+ * VSOCK_BUFFER_BYTES); for want of one the connection is reset. Host to guest, bytes are
  * read from the socket straight into the driver's buffers, when there are buffers and the guest gave credit.
  * Nothing is queued in that direction: what a connection still has to say is a set of flags (struct
  * connection.control), and connections that have something to say take turns (struct vsock.first).
@@ -29,10 +30,6 @@
 #define VSOCK_EVENT 2u
 #define VSOCK_QUEUE_SIZE VIRTQUEUE_MAX_SIZE
 
-/* virtio 1.2, 5.10.6.3: the credit that we give, which is also what we may have to keep for a connection. */
-#define VSOCK_BUFFER_BYTES (256u * 1024)
-
-#define VSOCK_MAX_CONNECTIONS 1023u
 #define VSOCK_BUCKETS 1024u
 /* Resets for ports that have no connection; beyond that the guest has to time out. */
 #define VSOCK_MAX_RESETS 64u
@@ -139,7 +136,10 @@ struct vsock {
     struct connection *free;
     struct connection *first; /* turn order */
     struct connection *last;
-    uint8_t *spare; /* one ring buffer kept for the next that needs one */
+    uint8_t *spare;   /* one ring buffer kept for the next that needs one */
+    uint32_t buffers; /* ring buffers that there are */
+    uint32_t buffers_most;
+    uint32_t connections_most;
     uint32_t reset_start;
     uint32_t reset_count;
     struct pending_reset resets[VSOCK_MAX_RESETS];

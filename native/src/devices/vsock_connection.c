@@ -95,9 +95,14 @@ static bool take_buffer(struct connection *c)
         vsock->spare = NULL;
         return true;
     }
+    if (vsock->buffers == vsock->buffers_most)
+        return false;
     void *buffer = mmap(NULL, VSOCK_BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    c->buffer = buffer == MAP_FAILED ? NULL : buffer;
-    return c->buffer != NULL;
+    if (buffer == MAP_FAILED)
+        return false;
+    vsock->buffers++;
+    c->buffer = buffer;
+    return true;
 }
 
 static void release_buffer(struct connection *c)
@@ -106,10 +111,12 @@ static void release_buffer(struct connection *c)
     c->buffered = 0;
     if (c->buffer == NULL)
         return;
-    if (vsock->spare == NULL)
+    if (vsock->spare == NULL) {
         vsock->spare = c->buffer;
-    else
+    } else {
         munmap(c->buffer, VSOCK_BUFFER_BYTES);
+        vsock->buffers--;
+    }
     c->buffer = NULL;
 }
 
@@ -153,7 +160,7 @@ struct connection *connection_new(struct vsock *vsock, int fd, enum connection_o
         vsock->pool = pool;
     }
     struct connection *c = vsock->free;
-    if (c == NULL && vsock->pool_used == VSOCK_MAX_CONNECTIONS)
+    if (c == NULL && vsock->pool_used == vsock->connections_most)
         return NULL;
     struct connection *rest = c == NULL ? NULL : c->next;
     if (c == NULL)

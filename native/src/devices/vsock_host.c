@@ -116,7 +116,7 @@ static void listener_ready(struct loop_watch *watch, uint32_t events)
     (void)events;
     struct vsock *vsock = container_of(watch, struct vsock, listener);
     for (uint32_t i = 0; i < VSOCK_ACCEPT_BUDGET; i++) {
-        bool full = vsock->free == NULL && vsock->pool_used == VSOCK_MAX_CONNECTIONS;
+        bool full = vsock->free == NULL && vsock->pool_used == vsock->connections_most;
         int fd = full ? -1 : accept4(vsock->listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (!full && fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
             return;

@@ -4,6 +4,7 @@
 #include "machine/acpi.h"
 #include "machine/cpuid.h"
 #include "machine/kernel.h"
+#include "machine/limits.h"
 #include "machine/tsc.h"
 
 #include <errno.h>
@@ -64,6 +65,11 @@ static void on_wake(struct loop_watch *watch, uint32_t events)
     machine->wake_pending = false;
     for (uint32_t i = 0; i < machine->device_count; i++)
         virtio_process(machine->devices[i]);
+    bool more = false;
+    for (uint32_t i = 0; i < machine->config.disk_count; i++)
+        more = disk_merge_step(machine->disks[i]) || more;
+    if (more)
+        machine->bus.wake(&machine->bus);
 }
 
 /* --- assembly ---------------------------------------------------------------------------------------------
@@ -111,7 +117,10 @@ int machine_init(struct machine *machine, const struct machine_config *config, v
     pthread_cond_init(&machine->unparked, NULL);
     memcpy(machine->disks, disks, config->disk_count * sizeof *disks);
     serial_init(&machine->serial, &machine->bus, PLATFORM_GSI_SERIAL, console_fd);
-    return create_devices(machine, vsock_host, err);
+    int result = create_devices(machine, vsock_host, err);
+    if (result == 0)
+        limits_default(machine);
+    return result;
 }
 
 /* The memslots come before the interrupt controllers: the other way round each costs an SRCU grace period. */

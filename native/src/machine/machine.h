@@ -61,6 +61,8 @@ struct machine {
     struct virtio_device *net;   /* also in devices; NULL: none */
     struct virtio_device *vsock; /* also in devices */
     struct disk *disks[FORKD_MAX_DISKS];
+    struct disk_quota disk_quota;
+    struct forkd_limits limits; /* all set; see limits.h */
     struct serial serial;
     uint8_t line_users[24]; /* how many devices hold each interrupt line up */
     struct machine_state *state;

@@ -2,6 +2,7 @@
 /* A machine that boots a kernel. */
 #include "proc/vm_parts.h"
 
+#include "machine/limits.h"
 #include "proc/confine.h"
 
 #include <errno.h>
@@ -58,7 +59,9 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     vm->machine.host = host;
     vm->machine.ready = vm_on_guest_ready;
     vm->machine.ended = vm_on_ended;
-    if ((result = machine_create_vm(&vm->machine, err)) < 0 || (result = vm_attach_net(vm, tap, err)) < 0 ||
+    if ((result = machine_create_vm(&vm->machine, err)) < 0 ||
+        (result = limits_apply(&vm->machine, &message->limits, err)) < 0 ||
+        (result = vm_attach_net(vm, tap, err)) < 0 ||
         (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0)
         return result;
     result = machine_boot(&vm->machine, fds[0], initrd, message->command_line, err);

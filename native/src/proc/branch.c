@@ -29,15 +29,21 @@ int vm_check_ready(const struct vm *vm, const char *operation, struct forkd_erro
     return error_set(err, EAGAIN, operation, "VM", "the guest is not ready yet");
 }
 
-/* What such a guest has on its disks is not what it wrote: nothing to begin others with. */
-static int check_host_full(const struct vm *vm, const char *operation, struct forkd_error *err)
+/* What a guest has on its disks whose writes have failed is not what it wrote: nothing to begin others with.
+ */
+static int check_full(struct vm *vm, const char *operation, struct forkd_error *err)
 {
-    if (!vm_is_host_full(vm))
-        return 0;
-    return error_set(
-        err, ENOSPC, operation, "VM",
-        "the host's disk was full when the guest wrote to its own, and its file systems may have "
-        "stopped: make room there, and begin again with a new VM");
+    if (vm_is_host_full(vm))
+        return error_set(
+            err, ENOSPC, operation, "VM",
+            "the host's disk was full when the guest wrote to its own, and its file systems may have "
+            "stopped: make room there, and begin again with a new VM");
+    if (vm->machine.disk_quota.reached)
+        return error_set(err, ENOSPC, operation, "VM",
+                         "its guest wrote more than the %llu MiB that it may have on disks, and its file "
+                         "systems may have stopped: begin again with a new VM and a higher limit",
+                         (unsigned long long)(vm->machine.limits.disk_bytes >> 20));
+    return 0;
 }
 
 static int save_state(struct vm *vm, struct vmstate_writer *writer, struct forkd_error *err)
@@ -52,7 +58,7 @@ static int write_snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
     int result = machine_pause(&vm->machine, err);
     if (result < 0 || (result = flush_disks(vm, err)) < 0 ||
-        (result = check_host_full(vm, "snapshot", err)) < 0) /* what was under way may have filled it */
+        (result = check_full(vm, "snapshot", err)) < 0) /* what was under way may have filled it */
         return result;
     struct vmstate_writer writer;
     result = save_state(vm, &writer, err);
@@ -76,9 +82,9 @@ static void count_fd(void *context, int fd)
 }
 
 /*
- * A top that was frozen keeps its descriptor, and a write that finds none left for the next one is an I/O
- * error to the guest. So disks get three quarters of what the process may have; connections and owners the
- * rest.
+ * A top that was frozen keeps its descriptor until it is merged, and a write that finds none left for the
+ * next one is an I/O error to the guest. So disks get three quarters of what the process may have;
+ * connections and owners the rest.
  */
 static int check_descriptors(const struct vm *vm, struct forkd_error *err)
 {
@@ -94,18 +100,18 @@ static int check_descriptors(const struct vm *vm, struct forkd_error *err)
     }
     if (freezes > 0 && used + vm->machine.config.disk_count <= limit.rlim_cur / 4 * 3)
         return 0;
-    return error_set(
-        err, EMFILE, "branch", "VM",
-        "its disks have %llu files open, one more for each branch: branch a child of its last branch, "
-        "which begins anew, or allow processes more than %llu",
-        (unsigned long long)used, (unsigned long long)limit.rlim_cur);
+    return error_set(err, EMFILE, "branch", "VM",
+                     "its disks have %llu files open, one more for each branch until they are put together: "
+                     "wait a moment, "
+                     "or allow processes more than %llu",
+                     (unsigned long long)used, (unsigned long long)limit.rlim_cur);
 }
 
 int vm_snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
     uint32_t disk_count = vm->machine.config.disk_count;
     int result = vm_check_ready(vm, "snapshot", err);
-    if (result < 0 || (result = check_host_full(vm, "snapshot", err)) < 0 ||
+    if (result < 0 || (result = check_full(vm, "snapshot", err)) < 0 ||
         (result = snapshot_claim(disk_count, directory, err)) < 0)
         return result;
     result = write_snapshot(vm, directory, err);
@@ -120,7 +126,7 @@ static int check_branch(struct vm *vm, const struct control_branch *message, str
         return error_set(err, EINVAL, "branch", "VM",
                          "it was booted: there is nothing that a layer could be over");
     int result = vm_check_ready(vm, "branch", err);
-    if (result < 0 || (result = check_host_full(vm, "branch", err)) < 0)
+    if (result < 0 || (result = check_full(vm, "branch", err)) < 0)
         return result;
     return check_descriptors(vm, err);
 }
@@ -154,11 +160,12 @@ static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_
     int rc = machine_pause(&vm->machine, err);
     pid_t pid = 0;
     if (rc == 0)
-        rc = check_host_full(vm, "branch", err); /* what was under way may have filled it */
+        rc = check_full(vm, "branch", err); /* what was under way may have filled it */
     if (rc == 0)
         rc = fork_twin(vm, twin, &pid, result, err);
     if (vm->machine.end == FORKD_END_NONE)
         machine_resume(&vm->machine);
+    vm->machine.bus.wake(&vm->machine.bus); /* there may be tops to merge */
     result->pause_us = clock_now_us() - before;
     result->pid = pid;
     vmstate_writer_free(&twin->state);

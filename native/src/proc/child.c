@@ -3,6 +3,7 @@
 #include "proc/vm_parts.h"
 
 #include "base/clock.h"
+#include "machine/limits.h"
 
 #include <sys/epoll.h>
 
@@ -29,8 +30,8 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
      */
     if (vm->machine.net != NULL && (message->flags & FORKD_NO_AGENT) == 0)
         net_hold(vm->machine.net, true);
-    int result = vm_attach_net(vm, tap, err);
-    if (result < 0 ||
+    int result = limits_apply(&vm->machine, &message->limits, err);
+    if (result < 0 || (result = vm_attach_net(vm, tap, err)) < 0 ||
         (result = loop_add(&vm->machine.loop, &vm->owner.watch, vm->owner.fd, EPOLLIN, err)) < 0 ||
         (result = machine_restore(&vm->machine, err)) < 0 ||
         (result = vm_arm_deadline(vm, message->ready_timeout_ms, err)) < 0 ||

@@ -22,7 +22,7 @@
 
 #include <stdint.h>
 
-#define CONTROL_MAGIC 0x46524b01u
+#define CONTROL_MAGIC 0x46524b02u
 /* forkd-vmm finds its channel here. */
 #define CONTROL_FD 3
 
@@ -64,6 +64,7 @@ struct control_boot {
     uint32_t disk_modes[FORKD_MAX_DISKS];
     uint32_t flags;        /* FORKD_NO_AGENT */
     uint32_t cpu_template; /* enum forkd_cpu_template */
+    struct forkd_limits limits;
     uint8_t has_initrd;
     uint8_t has_console;
     uint8_t has_net;
@@ -95,6 +96,7 @@ struct control_fork {
     uint64_t started_us; /* CLOCK_MONOTONIC of the caller, microseconds */
     uint32_t flags;
     uint32_t ready_timeout_ms;
+    struct forkd_limits limits;
     uint8_t has_console;
     uint8_t has_tap;
     uint8_t has_vsock;

@@ -4,6 +4,7 @@
 #include "base/array.h"
 #include "base/broker.h"
 
+#include "machine/limits.h"
 #include "proc/server.h"
 #include "proc/vm.h"
 
@@ -90,14 +91,18 @@ static int load(struct vm *vm, const struct vm *source, const struct twin *twin,
     struct vmstate_reader reader;
     struct machine_config config;
     struct disk *disks[FORKD_MAX_DISKS];
-    for (uint32_t i = 0; i < source->machine.config.disk_count; i++)
+    for (uint32_t i = 0; i < source->machine.config.disk_count; i++) {
         disks[i] = source->machine.disks[i];
+        disk_inherit(disks[i]);
+    }
     int result = vmstate_reader_init(&reader, twin->state.data, twin->state.length, err);
     if (result == 0)
         result = machine_load_config(&config, &reader, err);
     if (result == 0)
         result = vm_load_state(vm, &reader, &config, source->machine.memory.host, source->memory_fd, disks,
                                &source->machine.host, err);
+    if (result == 0)
+        limits_inherit(&vm->machine, &source->machine);
     return result;
 }
 

@@ -180,11 +180,14 @@ bool vm_is_host_full(const struct vm *vm)
 }
 
 /* After each round of the loop, which is where all writes to disks are. */
-static void note_host_full(struct vm *vm)
+static void note_full(struct vm *vm)
 {
-    if (vm->status.host_full != 0 || !vm_is_host_full(vm))
+    uint32_t host = vm->status.host_full != 0 || vm_is_host_full(vm);
+    uint32_t disk = vm->machine.disk_quota.reached;
+    if (host == vm->status.host_full && disk == vm->status.disk_full)
         return;
-    vm->status.host_full = 1;
+    vm->status.host_full = host;
+    vm->status.disk_full = disk;
     peers_publish(vm);
 }
 
@@ -197,7 +200,7 @@ static void *loop_thread(void *argument)
     int result = 0;
     for (;;) {
         pthread_mutex_lock(&vm->machine.lock);
-        note_host_full(vm);
+        note_full(vm);
         if (result < 0)
             vm_fail(vm, &error);
         bool stop = loop->stop;

@@ -4,6 +4,7 @@
 #include "base/array.h"
 #include "base/broker.h"
 #include "base/io.h"
+#include "snapshot/disk_parts.h"
 #include "snapshot/layer.h"
 
 #include <errno.h>
@@ -13,57 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#define ZERO UINT64_MAX
-/* Owner entries to one bit of `regions`: one page of the owner map, which covers 8 MiB of disk. */
-#define REGION_BLOCKS 2048u
-#define MAX_STAGES (UINT16_MAX - 1u)
 #define IOV_BATCH 128
 #define LAYER_NAME_SIZE 256
-
-/* What the layers say, merged: `count` blocks from `first` are in file `source`, from block `file_block` on.
- */
-struct extent {
-    uint64_t first;
-    uint64_t count;
-    uint64_t file_block; /* ZERO: all zero, in no file */
-    uint32_t source;     /* index in files */
-};
-
-struct extent_list {
-    struct extent *extents;
-    uint64_t count;
-    uint64_t capacity;
-};
-
-struct disk {
-    char *name;
-    uint32_t mode;
-    int scratch_fd;
-    uint64_t size;
-    uint64_t blocks; /* the last one may be short */
-
-    int *files; /* the base, then the layers, bottom first */
-    uint32_t file_count;
-    struct extent_list layers;
-    bool host_full;
-
-    /*
-     * Tops: stages[0 .. stage_count) are frozen, stages[stage_count] is the one that is written to, when
-     * has_top. owner[block] is 0 or 1 + the stage that has the block, in its file at the block's own place:
-     * so a read finds the newest in one step however often the disk was frozen, and freezing is counting up.
-     * The map is anonymous memory that is not there until it is written. A bit of `regions` says that a page
-     * of it may be, so that blocks that nobody wrote cost a child nothing, not even a page table.
-     */
-    int *stages;
-    uint32_t stage_count;
-    uint64_t stage_capacity;
-    bool has_top;
-    uint16_t *owner;
-    uint64_t *regions;
-};
 
 /* Layers to extents. */
 
@@ -210,8 +164,10 @@ static int make_owner_map(struct disk *disk, struct forkd_error *err)
 /* Free everything but the descriptors that were handed to disk_open. */
 static void release(struct disk *disk)
 {
-    for (uint32_t i = 0; i < disk->stage_count + (disk->has_top ? 1 : 0); i++)
-        close(disk->stages[i]);
+    for (uint32_t i = 0; i < disk->stage_count; i++) {
+        if (disk->stages[i].fd >= 0)
+            close(disk->stages[i].fd);
+    }
     if (disk->owner != NULL)
         munmap(disk->owner, disk->blocks * sizeof *disk->owner);
     free(disk->regions);
@@ -234,6 +190,8 @@ int disk_open(struct disk **out, const char *name, uint32_t mode, int base_fd, c
         return error_set(err, ENOMEM, "open disk", name, NULL);
     disk->mode = mode;
     disk->scratch_fd = scratch_fd;
+    disk->top = NO_STAGE;
+    disk->merge.target = NO_STAGE;
     disk->file_count = 1 + layer_count;
     disk->name = strdup(name);
     disk->files = calloc((size_t)1 + layer_count, sizeof *disk->files);
@@ -295,6 +253,11 @@ uint32_t disk_mode(const struct disk *disk)
     return disk->mode;
 }
 
+void disk_set_quota(struct disk *disk, struct disk_quota *quota)
+{
+    disk->quota = quota;
+}
+
 bool disk_host_full(const struct disk *disk)
 {
     return disk->host_full;
@@ -317,36 +280,6 @@ struct run {
     uint16_t owner; /* 0: base or layers */
 };
 
-static bool region_is_clear(const struct disk *disk, uint64_t block)
-{
-    uint64_t region = block / REGION_BLOCKS;
-    return (disk->regions[region / 64] >> (region % 64) & 1) == 0;
-}
-
-static uint16_t owner_of(const struct disk *disk, uint64_t block)
-{
-    return disk->owner == NULL || region_is_clear(disk, block) ? 0 : disk->owner[block];
-}
-
-/* The first block in [block, end) whose owner is another than `owner`, else end. */
-static uint64_t owner_run_end(const struct disk *disk, uint64_t block, uint64_t end, uint16_t owner)
-{
-    if (disk->owner == NULL)
-        return end;
-    while (block < end) {
-        if (region_is_clear(disk, block)) {
-            if (owner != 0)
-                return block;
-            block = (block / REGION_BLOCKS + 1) * REGION_BLOCKS;
-            continue;
-        }
-        if (disk->owner[block] != owner)
-            return block;
-        block++;
-    }
-    return end;
-}
-
 /* The layers' extent that has `block`, or else the next after it; layers.count when there is none. */
 static uint64_t find_extent(const struct disk *disk, uint64_t block)
 {
@@ -366,11 +299,11 @@ static uint64_t find_extent(const struct disk *disk, uint64_t block)
 /* The run that starts at `block`, of at most `limit` blocks. */
 static struct run find_run(const struct disk *disk, uint64_t block, uint64_t limit)
 {
-    struct run run = {.owner = owner_of(disk, block)};
-    uint64_t end = owner_run_end(disk, block, block + limit, run.owner);
+    struct run run = {.owner = disk_owner_of(disk, block)};
+    uint64_t end = disk_owner_run_end(disk, block, block + limit, run.owner);
     run.file_block = block;
     if (run.owner != 0) {
-        run.fd = disk->stages[run.owner - 1];
+        run.fd = disk->stages[run.owner - 1].fd;
         run.count = end - block;
         return run;
     }
@@ -509,72 +442,14 @@ int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_
 
 /* Writing. */
 
-/* A file without a name in the scratch directory; -errno. */
-static int make_nameless(int scratch_fd)
-{
-    int fd = broker_open(scratch_fd, ".", O_TMPFILE | O_EXCL | O_RDWR, 0600);
-    if (fd >= 0)
-        return fd;
-    /* File systems without O_TMPFILE (overlayfs before 6.1, NFS) say one of these; some old kernels EINVAL.
-     */
-    if (fd != -EOPNOTSUPP && fd != -EISDIR && fd != -EINVAL)
-        return fd;
-    for (;;) {
-        uint64_t random;
-        char name[48];
-        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
-            return -EIO;
-        snprintf(name, sizeof name, ".forkd-top-%016llx", (unsigned long long)random);
-        fd = broker_open(scratch_fd, name, O_CREAT | O_EXCL | O_RDWR, 0600);
-        if (fd >= 0)
-            broker_unlink(scratch_fd, name);
-        if (fd != -EEXIST)
-            return fd;
-    }
-}
-
-static int ensure_top(struct disk *disk)
-{
-    if (disk->has_top)
-        return 0;
-    int *stages = array_room(disk->stages, disk->stage_count + 1, &disk->stage_capacity, sizeof *stages);
-    if (stages == NULL)
-        return -ENOMEM;
-    disk->stages = stages;
-    int fd = make_nameless(disk->scratch_fd);
-    if (fd < 0)
-        return fd;
-    /* Its full size from the start: what is inside and not written reads as zeroes. */
-    if (ftruncate(fd, (off_t)(disk->blocks * DISK_BLOCK_SIZE)) < 0) {
-        int rc = -errno;
-        close(fd);
-        return rc;
-    }
-    disk->stages[disk->stage_count] = fd;
-    disk->has_top = true;
-    return 0;
-}
-
 static int top_fd(const struct disk *disk)
 {
-    return disk->stages[disk->stage_count];
+    return disk->stages[disk->top].fd;
 }
 
 static uint16_t top_owner(const struct disk *disk)
 {
-    return (uint16_t)(disk->stage_count + 1);
-}
-
-static void own(struct disk *disk, uint64_t block, uint64_t end)
-{
-    uint16_t owner = top_owner(disk);
-    for (; block < end; block++) {
-        uint64_t region = block / REGION_BLOCKS;
-        disk->regions[region / 64] |= 1ull << (region % 64);
-        /* Looked at first: a write that changes nothing must not copy a page that is shared with a parent. */
-        if (disk->owner[block] != owner)
-            disk->owner[block] = owner;
-    }
+    return (uint16_t)(disk->top + 1);
 }
 
 /* Where the bytes of a block end: the disk's last block may be short. */
@@ -603,9 +478,9 @@ static int copy_up_edges(struct disk *disk, uint64_t offset, uint64_t end)
     uint64_t head = offset / DISK_BLOCK_SIZE;
     uint64_t tail = (end - 1) / DISK_BLOCK_SIZE;
     int rc = 0;
-    if (offset % DISK_BLOCK_SIZE != 0 && owner_of(disk, head) != top_owner(disk))
+    if (offset % DISK_BLOCK_SIZE != 0 && disk_owner_of(disk, head) != top_owner(disk))
         rc = copy_up(disk, head * DISK_BLOCK_SIZE, offset);
-    if (rc == 0 && end != block_end(disk, tail) && owner_of(disk, tail) != top_owner(disk))
+    if (rc == 0 && end != block_end(disk, tail) && disk_owner_of(disk, tail) != top_owner(disk))
         rc = copy_up(disk, end, block_end(disk, tail));
     return rc;
 }
@@ -618,8 +493,8 @@ static int copy_up_edges(struct disk *disk, uint64_t offset, uint64_t end)
 static void forget(struct disk *disk, uint64_t block, uint64_t end)
 {
     while (block < end) {
-        uint16_t owner = owner_of(disk, block);
-        uint64_t run_end = owner_run_end(disk, block, end, owner);
+        uint16_t owner = disk_owner_of(disk, block);
+        uint64_t run_end = disk_owner_run_end(disk, block, end, owner);
         if (owner != top_owner(disk))
             (void)fallocate(top_fd(disk), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                             (off_t)(block * DISK_BLOCK_SIZE), (off_t)((run_end - block) * DISK_BLOCK_SIZE));
@@ -633,7 +508,9 @@ static int write_top(struct disk *disk, struct cursor *cursor, uint64_t length, 
     uint64_t end = offset + length;
     uint64_t first_block = offset / DISK_BLOCK_SIZE;
     uint64_t end_block = (end - 1) / DISK_BLOCK_SIZE + 1;
-    int rc = ensure_top(disk);
+    if (!disk_has_room(disk, first_block, end_block))
+        return -ENOSPC;
+    int rc = disk->top == NO_STAGE ? disk_make_stage(disk, &disk->top) : 0;
     if (rc < 0)
         return noted(disk, rc);
     rc = copy_up_edges(disk, offset, end);
@@ -644,7 +521,7 @@ static int write_top(struct disk *disk, struct cursor *cursor, uint64_t length, 
     if (rc < 0)
         forget(disk, first_block, end_block);
     else
-        own(disk, first_block, end_block);
+        disk_give(disk, first_block, end_block, disk->top);
     return noted(disk, rc);
 }
 
@@ -741,22 +618,6 @@ int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
     return rc;
 }
 
-uint32_t disk_freezes_left(const struct disk *disk)
-{
-    return MAX_STAGES - disk->stage_count;
-}
-
-int disk_freeze_top(struct disk *disk, struct forkd_error *err)
-{
-    if (!disk->has_top)
-        return 0;
-    if (disk->stage_count == MAX_STAGES)
-        return error_set(err, EMFILE, "freeze disk", disk->name, "it was frozen %u times", MAX_STAGES);
-    disk->stage_count++;
-    disk->has_top = false;
-    return 0;
-}
-
 /* Saving. */
 
 /* All that differs from the base, or from base and layers, as ranges in order. */
@@ -765,8 +626,8 @@ static int collect(const struct disk *disk, bool over_layers, struct extent_list
     for (uint64_t block = 0; block < disk->blocks;) {
         /* Where the tops and the layers next have something. */
         uint64_t owned = block;
-        if (owner_of(disk, block) == 0)
-            owned = owner_run_end(disk, block, disk->blocks, 0);
+        if (disk_owner_of(disk, block) == 0)
+            owned = disk_owner_run_end(disk, block, disk->blocks, 0);
         const struct extent *extent = NULL;
         uint64_t index = find_extent(disk, block);
         uint64_t layered = disk->blocks;
@@ -780,7 +641,7 @@ static int collect(const struct disk *disk, bool over_layers, struct extent_list
         uint64_t end = start + 1;
         if (extent != NULL && start == layered)
             end = extent->first + extent->count;
-        while (end < disk->blocks && owner_of(disk, end) != 0)
+        while (end < disk->blocks && disk_owner_of(disk, end) != 0)
             end++;
         /* Joined when they touch: only where they are matters here. */
         int rc = append(out, (struct extent){.first = start, .count = end - start, .file_block = ZERO});
@@ -807,8 +668,10 @@ void disk_each_fd(const struct disk *disk, void (*visit)(void *context, int fd),
     visit(context, disk->scratch_fd);
     for (uint32_t i = 0; i < disk->file_count; i++)
         visit(context, disk->files[i]);
-    for (uint32_t i = 0; i < disk->stage_count + (disk->has_top ? 1 : 0); i++)
-        visit(context, disk->stages[i]);
+    for (uint32_t i = 0; i < disk->stage_count; i++) {
+        if (disk->stages[i].fd >= 0)
+            visit(context, disk->stages[i].fd);
+    }
 }
 
 int disk_save_layer(struct disk *disk, int out_fd, bool over_layers, bool *written, struct forkd_error *err)

@@ -5,8 +5,8 @@
  * wrote is a file in the layer format (layer.h).
  *
  * Across fork(2): a disk that has no top yet (never written, or just frozen) may be used on both sides, each
- * of which makes a top of its own. With a top, only one side may go on; and with a shared disk, which has
- * none.
+ * of which makes a top of its own; when it was frozen, one of them calls disk_inherit first. With a top, only
+ * one side may go on; and with a shared disk, which has none.
  *
  * Not thread-safe: one disk is used by one thread at a time.
  */
@@ -44,6 +44,16 @@ int disk_open(struct disk **out, const char *name, uint32_t mode, int base_fd, c
 int disk_verify_layers(const struct disk *disk, struct forkd_error *err);
 void disk_close(struct disk *disk);
 
+/* What several disks may take of the host, all together. */
+struct disk_quota {
+    uint64_t blocks; /* of DISK_BLOCK_SIZE that they have */
+    uint64_t most;
+    bool reached; /* a write has failed, ever, since it would have been past that */
+};
+/* Count in `quota` (borrowed) what is written to a private disk from now on: blocks that the process has made
+ * a file for. A write that it has no room for fails with -ENOSPC. */
+void disk_set_quota(struct disk *disk, struct disk_quota *quota);
+
 uint64_t disk_size(const struct disk *disk); /* bytes */
 bool disk_read_only(const struct disk *disk);
 uint32_t disk_mode(const struct disk *disk);
@@ -63,14 +73,23 @@ int disk_flush(struct disk *disk);
 int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length);
 
 /*
- * Turn the top into one more read-only layer, for branching: call it, then fork(2). Takes the same time
- * whatever was written; the frozen top lives as long as a process that has the disk. Nothing to do when
- * nothing was written since the last time. Private disks only (others have no top: 0). -EMFILE when
- * disk_freezes_left, which counts down from 65 534, is 0. A frozen top costs a descriptor, too, and the next
- * write needs one more.
+ * Turn the top into one more read-only layer, for branching: call it, then fork(2), and disk_inherit on the
+ * other side. Takes the same time whatever was written; the frozen top lives as long as a process that has
+ * the disk. Nothing to do when nothing was written since the last time. Private disks only (others have no
+ * top: 0). -EMFILE when disk_freezes_left is 0: a frozen top is a file and a descriptor, and the next write
+ * needs one more, until disk_merge_step has put them together.
  */
 uint32_t disk_freezes_left(const struct disk *disk);
 int disk_freeze_top(struct disk *disk, struct forkd_error *err);
+/* In the process that was forked: what there is of tops is shared with others from now on, and not to be
+ * changed. */
+void disk_inherit(struct disk *disk);
+/*
+ * Put frozen tops together where there are many, or much of what they hold has been overwritten since: a part
+ * of it, which takes well below a millisecond. True when there may be more to do. Changes nothing that
+ * anybody reads; a failure, as of a host without room, leaves the rest as it is until the next freeze.
+ */
+bool disk_merge_step(struct disk *disk);
 
 /*
  * Write what differs as one layer to `out_fd`, an empty file; not synced. From the base (all layers and tops,

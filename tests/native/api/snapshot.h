@@ -22,8 +22,8 @@ struct fixture {
     struct forkd_server_options options;
 };
 
-/* One snapshot for all tests, with one disk that the guest does not touch. */
-static inline int make_snapshot_of(void **state, const char *guest)
+/* One snapshot for all tests, with one disk. */
+static inline int make_snapshot_on(void **state, const char *guest, off_t disk_size)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     fixture->folder = folder_make();
@@ -31,7 +31,7 @@ static inline int make_snapshot_of(void **state, const char *guest)
     folder_file(&fixture->folder, "vmstate", fixture->vmstate, sizeof fixture->vmstate);
     folder_file(&fixture->folder, "disk.img", fixture->disk, sizeof fixture->disk);
     int fd = open(fixture->disk, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    assert_int_equal(ftruncate(fd, disk_size), 0);
     close(fd);
     fixture->disks[0] = (struct forkd_disk){.path = fixture->disk};
     struct forkd_boot_options options = boot_options(guest);
@@ -51,7 +51,12 @@ static inline int make_snapshot_of(void **state, const char *guest)
     return 0;
 }
 
-/* Of the guest that fills its memory. */
+static inline int make_snapshot_of(void **state, const char *guest)
+{
+    return make_snapshot_on(state, guest, 1 << 20);
+}
+
+/* Of the guest that fills its memory, and does not touch the disk. */
 static inline int make_snapshot(void **state)
 {
     return make_snapshot_of(state, GUEST("ready"));

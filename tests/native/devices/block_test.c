@@ -2,6 +2,8 @@
 /* The block device over real files. */
 #include "driver.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
@@ -359,6 +361,96 @@ static void disk_of_another_size_is_refused(void **state)
     disk_close(disk);
 }
 
+/* Read `length` bytes `count` times, all offered at once; what was served at first in *at_once. Returns how
+ * long all took, in microseconds. */
+static uint64_t read_many(struct fixture *f, uint32_t count, uint32_t length, uint32_t *at_once)
+{
+    uint16_t head;
+    put_header(f, VIRTIO_BLK_T_IN, 0);
+    const struct driver_buffer buffers[] = {
+        {f->header, HEADER, false}, {f->data, length, true}, {f->status, 1, true}};
+    for (uint32_t i = 0; i < count; i++)
+        driver_add(&f->driver, 0, buffers, 3);
+    uint64_t start = clock_now_us();
+    driver_kick(&f->driver, 0);
+    uint32_t done = 0;
+    while (driver_collect(&f->driver, 0, &head, &f->used))
+        done++;
+    *at_once = done;
+    for (int i = 0; done < count; i++) {
+        assert_true(i < 1000);
+        driver_run(&f->driver, 1000);
+        while (driver_collect(&f->driver, 0, &head, &f->used))
+            done++;
+    }
+    return clock_now_us() - start;
+}
+
+static void requests_past_the_rate_wait(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t at_once;
+    assert_int_equal(block_limit(f->device, FORKD_UNLIMITED, 20, NULL), 0);
+    /* A tenth of a second's worth, the one with which that is used up, and one while these were served. */
+    uint64_t took = read_many(f, 10, 512, &at_once);
+    assert_in_range(at_once, 1, 4);
+    assert_true(took >= 6 * 1000000 / 20);
+}
+
+static void bytes_past_the_rate_wait(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t at_once;
+    assert_int_equal(block_limit(f->device, 1 << 20, FORKD_UNLIMITED, NULL), 0);
+    uint64_t took = read_many(f, 8, 65536, &at_once);
+    assert_in_range(at_once, 1, 4);
+    assert_true(took >= 4 * 1000000 / 16);
+}
+
+static void a_request_larger_than_the_rate_gets_through(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t at_once;
+    assert_int_equal(block_limit(f->device, 4096, FORKD_UNLIMITED, NULL), 0);
+    read_many(f, 1, 65536, &at_once);
+    assert_int_equal(at_once, 1);
+}
+
+/* In the queue, where a pause, a branch and a reset find them. */
+static void waiting_requests_are_not_begun(void **state)
+{
+    struct fixture *f = *state;
+    uint16_t head;
+    assert_int_equal(block_limit(f->device, FORKD_UNLIMITED, 1, NULL), 0);
+    put_header(f, VIRTIO_BLK_T_IN, 0);
+    const struct driver_buffer buffers[] = {
+        {f->header, HEADER, false}, {f->data, 512, true}, {f->status, 1, true}};
+    for (int i = 0; i < 10; i++)
+        driver_add(&f->driver, 0, buffers, 3);
+    driver_kick(&f->driver, 0);
+    int done = 0;
+    while (driver_collect(&f->driver, 0, &head, &f->used))
+        done++;
+    assert_int_equal(virtqueue_available(&f->device->queues[0]), 10 - done);
+    driver_write(&f->driver, VIRTIO_MMIO_STATUS, 0);
+    driver_run(&f->driver, 1500); /* the timer, of a device that has no queue any more */
+    driver_start(&f->driver, f->device, UINT64_MAX & ~DRIVER_FEATURE(VIRTIO_RING_F_INDIRECT_DESC),
+                 QUEUE_SIZE);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 3, 512, true), VIRTIO_BLK_S_OK);
+}
+
+static void a_write_past_the_quota_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct disk_quota quota = {.most = 2};
+    disk_set_quota(f->disk, &quota);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 0, 8192, false), VIRTIO_BLK_S_OK);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 16, 4096, false), VIRTIO_BLK_S_IOERR);
+    assert_true(quota.reached);
+    assert_false(disk_host_full(f->disk));
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 8, 4096, false), VIRTIO_BLK_S_OK);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -381,6 +473,11 @@ int main(void)
         TEST(many_requests_get_one_interrupt),
         TEST(state_goes_through_the_battery),
         TEST(disk_of_another_size_is_refused),
+        TEST(requests_past_the_rate_wait),
+        TEST(bytes_past_the_rate_wait),
+        TEST(a_request_larger_than_the_rate_gets_through),
+        TEST(waiting_requests_are_not_begun),
+        TEST(a_write_past_the_quota_fails),
     };
     return cmocka_run_group_tests_name("block", tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 /* The network device on a real tap, in a network namespace of the test's own. Needs root and /dev/net/tun. */
 #include "driver.h"
 
+#include "base/clock.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -318,6 +320,53 @@ static void frames_wait_in_the_tap_without_buffers(void **state)
     }
 }
 
+/* Both directions at a rate of ten frames a second. */
+static void frames_past_the_rate_wait(void **state)
+{
+    enum { FRAMES = 6, LENGTH = 1000 };
+    struct fixture *f = *state;
+    uint8_t frame[LENGTH];
+    uint8_t got[2000];
+    uint16_t buffers;
+    uint16_t head;
+    uint32_t used;
+    assert_int_equal(net_limit(f->device, LENGTH * 10, NULL), 0);
+    start(f, DRIVER_FEATURE(VIRTIO_NET_F_MRG_RXBUF));
+    make_frame(frame, sizeof frame, 0);
+    memset(driver_at(&f->driver, f->tx), 0, HEADER);
+    memcpy(driver_at(&f->driver, f->tx + 4096), frame, sizeof frame);
+    struct driver_buffer packet[] = {{f->tx, HEADER, false}, {f->tx + 4096, sizeof frame, false}};
+    for (int i = 0; i < FRAMES; i++)
+        driver_add(&f->driver, TX, packet, 2);
+    uint64_t begun = clock_now_us();
+    driver_kick(&f->driver, TX);
+    int sent = 0;
+    while (driver_collect(&f->driver, TX, &head, &used))
+        sent++;
+    assert_in_range(sent, 1, 3);
+    while (sent < FRAMES) {
+        driver_run(&f->driver, 1000);
+        while (driver_collect(&f->driver, TX, &head, &used))
+            sent++;
+    }
+    assert_true(clock_now_us() - begun >= (FRAMES - 3) * 100000);
+    for (int i = 0; i < FRAMES; i++)
+        assert_int_equal(recv(f->wire, got, sizeof got, 0), sizeof frame);
+
+    for (uint8_t i = 0; i < FRAMES; i++) {
+        make_frame(frame, sizeof frame, i);
+        send_frame(f, frame, sizeof frame);
+    }
+    begun = clock_now_us();
+    post(f, FRAMES, SMALL_BYTES);
+    for (uint8_t i = 0; i < FRAMES; i++) {
+        make_frame(frame, sizeof frame, i);
+        assert_int_equal(take_frame(f, got, &buffers), sizeof frame);
+        assert_memory_equal(got, frame, sizeof frame);
+    }
+    assert_true(clock_now_us() - begun >= (FRAMES - 3) * 100000);
+}
+
 static void segmentation_is_left_to_the_host(void **state)
 {
     struct fixture *f = *state;
@@ -548,6 +597,7 @@ int main(void)
         TEST(large_frame_without_merging_is_lost_alone),
         TEST(frame_larger_than_the_whole_queue_is_lost_alone),
         TEST(frames_wait_in_the_tap_without_buffers),
+        TEST(frames_past_the_rate_wait),
         TEST(segmentation_is_left_to_the_host),
         TEST(senseless_packets_are_dropped),
         TEST(receive_buffer_without_room_fails_the_device),

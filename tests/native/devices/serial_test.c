@@ -91,14 +91,14 @@ static void endless_talk_stays_within_the_limit(void **state)
 {
     struct fixture *fixture = *state;
     start_log(fixture);
-    say_lines(fixture, 300000, FORKD_CONSOLE_MAX);
+    say_lines(fixture, 300000, SERIAL_LOG_MOST);
     say(fixture, "Kernel panic\n");
     char *log = read_log(fixture);
     const char *end = "line 299998\nline 299999\nKernel panic\n";
     assert_string_equal(log + strlen(log) - strlen(end), end);
     assert_int_equal(strncmp(log, "[forkd: the log was full; what came before was left out]\nline ", 62), 0);
     /* Half of it at least, without a gap. */
-    assert_true(strlen(log) > FORKD_CONSOLE_MAX / 2 - 256);
+    assert_true(strlen(log) > SERIAL_LOG_MOST / 2 - 256);
     int first = atoi(log + 62);
     const char *at = strstr(log, "line ");
     for (int i = first; i < 300000; i++) {
@@ -117,17 +117,17 @@ static void talk_without_newlines_stays_within_the_limit(void **state)
     start_log(fixture);
     for (int i = 0; i < 3 << 20; i++)
         serial_write(&fixture->serial, 0, 'x');
-    assert_in_range(size_of(fixture->fd), FORKD_CONSOLE_MAX / 2, FORKD_CONSOLE_MAX);
+    assert_in_range(size_of(fixture->fd), SERIAL_LOG_MOST / 2, SERIAL_LOG_MOST);
 }
 
 static void what_the_file_had_before_stays(void **state)
 {
     struct fixture *fixture = *state;
-    static char before[2 * FORKD_CONSOLE_MAX];
+    static char before[2 * SERIAL_LOG_MOST];
     memset(before, '#', sizeof before);
     assert_int_equal(write(fixture->fd, before, sizeof before), sizeof before);
     start_log(fixture);
-    say_lines(fixture, 300000, sizeof before + FORKD_CONSOLE_MAX);
+    say_lines(fixture, 300000, sizeof before + SERIAL_LOG_MOST);
     char *log = read_log(fixture);
     assert_memory_equal(log, before, sizeof before);
     assert_int_equal(strncmp(log + sizeof before, "[forkd: ", 8), 0);

@@ -1017,6 +1017,91 @@ static void guest_connections_beyond_the_limit_are_reset(void **state)
         close(ends[i]);
 }
 
+/* A connection that the guest opened; the host's end of it. */
+static int open_from_guest(struct fixture *f, struct stream *s, uint32_t port)
+{
+    struct packet packet;
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    f->accepted_fd = pair[1];
+    *s = (struct stream){.f = f, .guest_port = port, .host_port = 80};
+    send_op(s, VIRTIO_VSOCK_OP_REQUEST, 0);
+    receive(f, &packet);
+    if (packet.header.op == VIRTIO_VSOCK_OP_RESPONSE)
+        return pair[0];
+    assert_int_equal(packet.header.op, VIRTIO_VSOCK_OP_RST);
+    close(pair[0]);
+    return -1;
+}
+
+static void fewer_connections_may_be_allowed(void **state)
+{
+    struct fixture *f = *state;
+    struct stream s;
+    vsock_limit(f->device, 2, 1);
+    int first = open_from_guest(f, &s, 5000);
+    int client = connect_client(f); /* one that has said nothing counts, too */
+    driver_run(&f->driver, 0);
+    assert_int_equal(open_from_guest(f, &s, 5001), -1);
+    close(client);
+    driver_run(&f->driver, 0);
+    int second = open_from_guest(f, &s, 5002);
+    assert_true(first >= 0 && second >= 0);
+    close(first);
+    close(second);
+}
+
+/* Write until something waits for the reader, which is all that the credit allows; whether that was reset. */
+static bool overfill(struct stream *s)
+{
+    static uint8_t block[65536];
+    struct packet packet;
+    uint32_t forwarded = 0;
+    for (;;) {
+        driver_run(&s->f->driver, 0);
+        while (take_packet(s->f, &packet, true)) {
+            if (packet.header.op == VIRTIO_VSOCK_OP_RST)
+                return true;
+            forwarded = packet.header.fwd_cnt;
+        }
+        if (s->sent - forwarded + sizeof block > VSOCK_BUFFER_BYTES)
+            return false;
+        send_bytes(s, block, sizeof block);
+    }
+}
+
+static void bytes_that_nobody_reads_are_bounded_for_all_connections(void **state)
+{
+    struct fixture *f = *state;
+    struct stream streams[3];
+    struct packet packet;
+    char byte;
+    int fds[3];
+    vsock_limit(f->device, 1023, 2);
+    for (uint32_t i = 0; i < 3; i++) {
+        fds[i] = open_from_guest(f, &streams[i], 6000 + i);
+        assert_int_equal(overfill(&streams[i]), i == 2);
+    }
+    /* What the socket had taken is still there; the others go on. */
+    assert_int_equal(read(fds[2], &byte, 1), 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        static uint8_t block[65536];
+        for (size_t done = 0; done < streams[i].sent;) {
+            size_t count = read_all(f, fds[i], block, sizeof block);
+            assert_int_not_equal(count, 0);
+            done += count;
+        }
+    }
+    while (take_packet(f, &packet, true))
+        assert_int_not_equal(packet.header.op, VIRTIO_VSOCK_OP_RST);
+    /* And there is room again. */
+    int fd = open_from_guest(f, &streams[0], 7000);
+    assert_false(overfill(&streams[0]));
+    close(fd);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+}
+
 /* --- Hostile packets --- */
 
 static void packets_without_a_connection_are_reset(void **state)
@@ -1421,6 +1506,8 @@ int main(void)
         TEST(clients_beyond_the_limit_wait),
         TEST(clients_without_descriptors_wait_for_the_next_one),
         TEST(guest_connections_beyond_the_limit_are_reset),
+        TEST(fewer_connections_may_be_allowed),
+        TEST(bytes_that_nobody_reads_are_bounded_for_all_connections),
         TEST(packets_without_a_connection_are_reset),
         TEST(reset_is_never_answered),
         TEST(other_socket_type_is_reset),

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A guest that writes to its first disk: as many KiB as its command line says before it is ready; and in
- * every child, once that has said so, all the rest, and then all of it again and again. It prints a dot for
- * each time, and an E for the first write that fails, after which it writes no more.
+ * every child, once that has said so, all the rest, and then all of it again and again, as in every child of
+ * a branch of that. It prints a dot for each time, and an E for the first write that fails, after which it
+ * writes no more.
  */
 #include "guest.h"
 #include "virtio.h"
@@ -13,6 +14,8 @@
 #define CHUNK 65536u
 #define DATA 0x600000u
 #define TYPE_OUT 1u
+
+static uint32_t generation;
 
 /* virtio 1.2, 5.2.6: the header, the data, and the device's answer. */
 static int write_chunk(uint32_t sector)
@@ -32,6 +35,10 @@ static int write_chunk(uint32_t sector)
     while (*at16(USED(0) + 2) == seen)
         __asm__ volatile("pause");
     seen++;
+    if (*at(VMGENID) != generation) {
+        generation = *at(VMGENID);
+        out8(READY_PORT, 0);
+    }
     return *answer == 0;
 }
 
@@ -52,14 +59,15 @@ void run(uint32_t start_info)
     uint32_t kib = 0;
     for (; *text >= '0' && *text <= '9'; text++)
         kib = kib * 10 + (uint32_t)(*text - '0');
+    generation = *at(VMGENID);
     find_device(BLOCK);
     start_queue(0);
     start_driver();
     uint32_t done = write_sectors(0, kib * 1024 / SECTOR);
-    uint32_t generation = *at(VMGENID);
     out8(READY_PORT, 0);
     while (*at(VMGENID) == generation)
         __asm__ volatile("pause");
+    generation = *at(VMGENID);
     out8(READY_PORT, 0);
     uint32_t end = *at(device + CONFIG);
     while (write_sectors(done, end) == end)

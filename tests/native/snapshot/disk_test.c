@@ -216,9 +216,13 @@ static void random_step(struct disk *disk, uint8_t *model, uint8_t *buffer)
     uint64_t length;
     random_range(disk_size(disk), &offset, &length);
     int pieces = random_pieces(buffer, length, iov);
-    switch (below(12)) {
+    switch (below(13)) {
     case 0:
         assert_int_equal(disk_freeze_top(disk, &err), 0);
+        break;
+    case 12:
+        for (uint64_t i = below(40); i > 0; i--)
+            disk_merge_step(disk);
         break;
     case 1:
     case 2:
@@ -507,6 +511,198 @@ static int count_descriptors(void)
     if (directory != NULL)
         closedir(directory);
     return count;
+}
+
+struct files {
+    int count;
+    uint64_t space;
+};
+
+static void add_file(void *context, int fd)
+{
+    struct files *files = context;
+    files->count++;
+    files->space += space_of(fd);
+}
+
+/* The base and the scratch folder among them. */
+static struct files files_of(const struct disk *disk)
+{
+    struct files files = {0};
+    disk_each_fd(disk, add_file, &files);
+    return files;
+}
+
+static void merge_all(struct disk *disk)
+{
+    for (int i = 0; disk_merge_step(disk); i++)
+        assert_true(i < 100000);
+}
+
+static uint8_t value_of(uint64_t block, int round)
+{
+    return (uint8_t)(1 + (block * 7 + (uint64_t)round) % 251);
+}
+
+/* Of a disk that is frozen after every few blocks, the same ones and new ones. */
+static void many_freezes_leave_few_files(void **state)
+{
+    (void)state;
+    enum { FREEZES = 3000, NEW = 2 };
+    uint64_t blocks = FREEZES * NEW;
+    int base = make_file(blocks * BLOCK);
+    struct forkd_error err;
+    struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    int before = files_of(disk).count;
+    int most = 0;
+    for (int i = 0; i < FREEZES; i++) {
+        assert_int_equal(write_block(disk, 0, value_of(0, i)), 0);
+        for (uint64_t block = 1 + (uint64_t)i * NEW; block < 1 + (uint64_t)(i + 1) * NEW && block < blocks;
+             block++)
+            assert_int_equal(write_block(disk, block, value_of(block, 0)), 0);
+        assert_int_equal(disk_freeze_top(disk, &err), 0);
+        merge_all(disk);
+        struct files files = files_of(disk);
+        most = files.count > most ? files.count : most;
+    }
+    assert_in_range(most - before, 1, 20);
+    assert_true(block_is(disk, 0, value_of(0, FREEZES - 1)));
+    for (uint64_t block = 1; block < blocks; block++)
+        assert_true(block_is(disk, block, value_of(block, 0)));
+    /* No more than once what is there, and the file systems' own. */
+    assert_true(files_of(disk).space < blocks * BLOCK * 2);
+    disk_close(disk);
+    close(base);
+}
+
+static void what_was_overwritten_gives_its_space_back(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 4096, LEFT = 100 };
+    int base = make_file((uint64_t)BLOCKS * BLOCK);
+    struct forkd_error err;
+    struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    for (int round = 0; round < 3; round++) {
+        for (uint64_t block = 0; block < BLOCKS; block++) {
+            if (round == 0 || block % LEFT != 0)
+                assert_int_equal(write_block(disk, block, value_of(block, round)), 0);
+        }
+        assert_int_equal(disk_freeze_top(disk, &err), 0);
+        merge_all(disk);
+        assert_true(files_of(disk).space < (uint64_t)BLOCKS * BLOCK * 5 / 4);
+    }
+    for (uint64_t block = 0; block < BLOCKS; block++)
+        assert_true(block_is(disk, block, value_of(block, block % LEFT == 0 ? 0 : 2)));
+    disk_close(disk);
+    close(base);
+}
+
+/* One that was forked while its source was merging, and goes on, merging too, when the source has ended that.
+ */
+static _Noreturn void be_twin(struct disk *disk, int round, int go, uint64_t blocks)
+{
+    struct forkd_error err;
+    char byte;
+    disk_inherit(disk);
+    if (read(go, &byte, 1) != 0)
+        _exit(2);
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint64_t block = 0; block < blocks; block++) {
+            int written = round - (round - (int)(block % 40) % 40 + 40) % 40;
+            if (!block_is(disk, block, written < 0 ? 0 : value_of(block, written)))
+                _exit(3);
+        }
+        if (write_block(disk, blocks, (uint8_t)pass) < 0 || disk_freeze_top(disk, &err) < 0)
+            _exit(4);
+        for (int i = 0; i < 10000 && disk_merge_step(disk); i++)
+            ;
+        if (!block_is(disk, blocks, (uint8_t)pass))
+            _exit(5);
+    }
+    _exit(0);
+}
+
+/* Round i writes the blocks that are i modulo 40. */
+static void a_fork_while_tops_are_merged_is_of_one_instant(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 120, BLOCKS = 4000 };
+    int base = make_file((uint64_t)(BLOCKS + 1) * BLOCK);
+    struct forkd_error err;
+    struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    pid_t twins[ROUNDS];
+    int ways[ROUNDS];
+    for (int round = 0; round < ROUNDS; round++) {
+        for (uint64_t block = (uint64_t)round % 40; block < BLOCKS; block += 40)
+            assert_int_equal(write_block(disk, block, value_of(block, round)), 0);
+        /* As far as it gets, mostly into the midst. */
+        for (uint64_t i = below(4); i > 0; i--)
+            disk_merge_step(disk);
+        assert_int_equal(disk_freeze_top(disk, &err), 0);
+        int way[2];
+        assert_int_equal(pipe2(way, O_CLOEXEC), 0);
+        twins[round] = fork();
+        if (twins[round] == 0) {
+            for (int i = 0; i < round; i++)
+                close(ways[i]);
+            close(way[1]);
+            be_twin(disk, round, way[0], BLOCKS);
+        }
+        close(way[0]);
+        ways[round] = way[1];
+    }
+    merge_all(disk);
+    for (int round = 0; round < ROUNDS; round++) {
+        close(ways[round]);
+        assert_int_equal(wait_for(twins[round]), 0);
+    }
+    for (uint64_t block = 0; block < BLOCKS; block++)
+        assert_true(block_is(disk, block, value_of(block, ROUNDS - 40 + (int)(block % 40))));
+    disk_close(disk);
+    close(base);
+}
+
+/* Of two disks together; what is overwritten costs nothing, frozen or not. */
+static void writes_past_the_quota_fail_and_others_do_not(void **state)
+{
+    (void)state;
+    enum { MOST = 10 };
+    struct forkd_error err;
+    struct disk_quota quota = {.most = MOST};
+    int base = make_file(64 * BLOCK);
+    struct disk *disks[2];
+    for (int i = 0; i < 2; i++) {
+        disks[i] = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+        disk_set_quota(disks[i], &quota);
+    }
+    for (uint64_t block = 0; block < MOST; block++)
+        assert_int_equal(write_block(disks[block % 2], block, 1), 0);
+    assert_int_equal(quota.blocks, MOST);
+    assert_false(quota.reached);
+    for (int i = 0; i < 2; i++) {
+        for (uint64_t block = 0; block < 64; block++) {
+            bool had = block < MOST && block % 2 == (uint64_t)i;
+            assert_int_equal(write_block(disks[i], block, 2), had ? 0 : -ENOSPC);
+            assert_true(block_is(disks[i], block, had ? 2 : 0));
+            assert_int_equal(disk_write_zeroes(disks[i], block * BLOCK + SECTOR, SECTOR), had ? 0 : -ENOSPC);
+        }
+        assert_false(disk_host_full(disks[i]));
+        assert_int_equal(disk_freeze_top(disks[i], &err), 0);
+    }
+    assert_true(quota.reached);
+    assert_int_equal(write_block(disks[1], 1, 3), 0);
+    assert_int_equal(write_block(disks[1], 2, 3), -ENOSPC);
+    assert_int_equal(quota.blocks, MOST);
+    /* What a child had when it was forked is not its own: all of it can be written again, and no more. */
+    assert_int_equal(disk_freeze_top(disks[1], &err), 0);
+    disk_inherit(disks[1]);
+    quota = (struct disk_quota){.most = 5};
+    for (uint64_t block = 1; block < MOST; block += 2)
+        assert_int_equal(write_block(disks[1], block, 4), 0);
+    assert_int_equal(write_block(disks[1], 63, 4), -ENOSPC);
+    for (int i = 0; i < 2; i++)
+        disk_close(disks[i]);
+    close(base);
 }
 
 static void closing_leaves_no_descriptor_and_no_file(void **state)
@@ -818,6 +1014,10 @@ int main(void)
         cmocka_unit_test(forked_children_do_not_see_each_other),
         cmocka_unit_test(both_sides_of_a_branch_keep_what_was_frozen),
         cmocka_unit_test(freezing_an_unwritten_disk_adds_nothing),
+        cmocka_unit_test(many_freezes_leave_few_files),
+        cmocka_unit_test(what_was_overwritten_gives_its_space_back),
+        cmocka_unit_test(a_fork_while_tops_are_merged_is_of_one_instant),
+        cmocka_unit_test(writes_past_the_quota_fail_and_others_do_not),
         cmocka_unit_test(closing_leaves_no_descriptor_and_no_file),
         cmocka_unit_test(refuses_ranges_outside_or_not_of_sectors),
         cmocka_unit_test(read_only_disk_refuses_writes),

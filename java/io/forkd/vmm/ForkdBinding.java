@@ -13,7 +13,7 @@ import org.bytedeco.javacpp.tools.InfoMapper;
 public class ForkdBinding implements InfoMapper {
     @Override
     public void map(InfoMap infoMap) {
-        infoMap.put(new Info("FORKD_VERSION").skip());
+        infoMap.put(new Info("FORKD_VERSION", "FORKD_UNLIMITED").skip());
         // The parser takes an array of constant strings for a constant member, and gives it no setter.
         infoMap.put(new Info("forkd_disk::layer_paths")
                 .javaText("public native @Cast(\"const char*const*\") PointerPointer layer_paths();"
