@@ -2,6 +2,7 @@ package io.forkd.bench;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limits;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
@@ -190,7 +191,16 @@ public final class Runner {
 
     private Fork start(int count, boolean prepare) {
         return engine.fork(
-                new ForkRequest(tag, count, false, OptionalLong.empty(), VolumeConflict.PRIVATE, false, prepare, false),
+                new ForkRequest(
+                        tag,
+                        count,
+                        false,
+                        OptionalLong.empty(),
+                        Limits.NONE,
+                        VolumeConflict.PRIVATE,
+                        false,
+                        prepare,
+                        false),
                 call);
     }
 

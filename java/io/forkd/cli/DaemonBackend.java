@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limits;
 import io.forkd.agent.Agent;
 import io.forkd.agent.GuestCommand;
 import io.forkd.cli.DaemonClient.Refused;
@@ -59,6 +60,7 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
                 .put("live_fork", false)
                 .put("hugepages", false);
         request.memoryLimitMib().ifPresent(mib -> body.put("memory_limit_mib", mib));
+        request.limits().put(body);
         return Answer.all(daemon.post(SANDBOXES, body, Optional.of(SPAWN))).stream()
                 .map(SandboxView::of)
                 .toList();
@@ -124,7 +126,8 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
     @Override
     public BranchView diff(DiffRequest request) {
         requireNot(request.replace(), "--force");
-        String id = spawn(new SpawnRequest(request.from(), 1, false, OptionalLong.empty(), VolumeConflict.FAIL))
+        String id = spawn(new SpawnRequest(
+                        request.from(), 1, false, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL))
                 .get(0)
                 .id();
         try {

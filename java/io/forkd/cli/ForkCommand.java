@@ -113,6 +113,7 @@ final class ForkCommand implements Callable<Integer> {
                 count,
                 perChildNetns,
                 options.memoryLimit(),
+                options.limits.limits(),
                 options.volumeConflict,
                 !noKeep,
                 true,
@@ -132,8 +133,8 @@ final class ForkCommand implements Callable<Integer> {
                     allOrNothing ? Fork::failAll : this::report);
             reportTimes(fork);
             boolean success = shell.call().interruptibly(() -> await(results, working.get()));
-            if (!success && fork.anyHostFull()) {
-                shell.warn(TargetOptions.noRoom("a child"));
+            if (!success) {
+                TargetOptions.noRoom(fork.room(), "a child").ifPresent(shell::warn);
             }
             fork.settle(Duration.ofSeconds(settleSecs.orElse(work ? 0L : 2L)));
             int alive = fork.alive();

@@ -6,6 +6,7 @@ import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.Optional;
 import java.util.OptionalLong;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** What is said of children, whether they end with the command or outlive it. */
@@ -22,6 +23,9 @@ final class ForkOptions {
 
     @Option(names = "--memory-limit-mib", paramLabel = "M", description = "Memory limit of each (cgroup).")
     Optional<Long> memoryLimitMib = Optional.empty();
+
+    @Mixin
+    LimitOptions limits = new LimitOptions();
 
     @Option(
             names = "--volume-conflict",

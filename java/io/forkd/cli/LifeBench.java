@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limits;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.GuestCommand;
 import io.forkd.engine.BranchRequest;
@@ -65,7 +66,8 @@ final class LifeBench {
 
     private List<String> spawn(SnapshotTag of, int number) {
         return backend
-                .spawn(new SpawnRequest(of, number, ownNetworks, OptionalLong.empty(), VolumeConflict.FAIL))
+                .spawn(new SpawnRequest(
+                        of, number, ownNetworks, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL))
                 .stream()
                 .map(SandboxView::id)
                 .toList();

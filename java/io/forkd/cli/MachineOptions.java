@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** How a parent is booted; shared by the verbs that boot one. */
@@ -60,6 +61,9 @@ final class MachineOptions {
             description = "Processors of the guest, 1 to 32. Default: ${DEFAULT-VALUE}.")
     int vcpus;
 
+    @Mixin
+    LimitOptions limits = new LimitOptions();
+
     @Option(
             names = "--warm",
             paramLabel = "CODE",
@@ -95,6 +99,7 @@ final class MachineOptions {
                 tap.filter(name -> !name.isEmpty()),
                 memSizeMib,
                 vcpus,
+                limits.limits(),
                 volumes,
                 volumeConflict,
                 warm,

@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limits;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.GuestCommand;
@@ -108,7 +109,15 @@ final class RunCommand implements Callable<Integer> {
         }
         shell.engine().snapshot(snapshotOf(rootfs), shell.call());
         ForkRequest request = new ForkRequest(
-                tag(image), 1, false, OptionalLong.empty(), VolumeConflict.FAIL, false, false, machine.keepWorkdir);
+                tag(image),
+                1,
+                false,
+                OptionalLong.empty(),
+                Limits.NONE,
+                VolumeConflict.FAIL,
+                false,
+                false,
+                machine.keepWorkdir);
         try (Fork fork = shell.engine().fork(request, shell.call())) {
             List<Fork.Child> children = new ArrayList<>();
             fork.awaitReady(children::add);
@@ -120,8 +129,8 @@ final class RunCommand implements Callable<Integer> {
                 status = shell.warningOfInput(interactive, () -> ExecCommand.run(shell, agent, what, json));
                 return status;
             } finally {
-                if (status != 0 && fork.anyHostFull()) {
-                    shell.warn(TargetOptions.noRoom("the child"));
+                if (status != 0) {
+                    TargetOptions.noRoom(fork.room(), "the child").ifPresent(shell::warn);
                 }
             }
         }

@@ -44,8 +44,13 @@ final class SpawnCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         options.check(count);
-        SpawnRequest request =
-                new SpawnRequest(options.tag, count, perChildNetns, options.memoryLimit(), options.volumeConflict);
+        SpawnRequest request = new SpawnRequest(
+                options.tag,
+                count,
+                perChildNetns,
+                options.memoryLimit(),
+                options.limits.limits(),
+                options.volumeConflict);
         List<SandboxView> made = remote.backend(shell).spawn(request);
         shell.clear();
         if (options.json) {

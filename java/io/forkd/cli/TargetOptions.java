@@ -6,6 +6,7 @@ import io.forkd.agent.Agent;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.engine.NamespaceAgent;
+import io.forkd.sandbox.Room;
 import io.forkd.sandbox.Sandbox;
 import java.util.Optional;
 import java.util.function.IntSupplier;
@@ -88,13 +89,22 @@ final class TargetOptions {
                 .flatMap(target -> address() instanceof AgentAddress.Vsock vsock
                         ? shell.engine().sandboxes().idAt(vsock.socket())
                         : Optional.empty()));
-        id.filter(shell.engine().sandboxes()::isHostFull)
-                .ifPresent(full -> shell.warn(noRoom(full) + " Make room there; 'forkd kill " + full
-                        + "' ends it, and its snapshot gives others."));
+        id.flatMap(one -> noRoom(shell.engine().sandboxes().room(one), one)
+                        .map(what -> what + " 'forkd kill " + one + "' ends it, and its snapshot gives others."))
+                .ifPresent(shell::warn);
     }
 
-    static String noRoom(String whose) {
-        return "the host had no room in /var/tmp for what " + whose
-                + " wrote to its disks, and its file systems may have stopped.";
+    /** Empty when there was. */
+    static Optional<String> noRoom(Room room, String whose) {
+        return switch (room) {
+            case LEFT -> Optional.empty();
+            case HOST_FULL ->
+                Optional.of("the host had no room in /var/tmp for what " + whose
+                        + " wrote to its disks, and its file systems may have stopped. Make room there.");
+            case LIMIT_REACHED ->
+                Optional.of(
+                        whose + " wrote more to its disks than --disk-limit-mib allows, and its file systems may have"
+                                + " stopped.");
+        };
     }
 }

@@ -2,6 +2,7 @@ package io.forkd.daemon;
 
 import io.forkd.ForkdException;
 import io.forkd.Json;
+import io.forkd.Limits;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
@@ -20,6 +21,7 @@ import io.forkd.http.Response;
 import io.forkd.http.Routes;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.Running;
+import io.forkd.sandbox.Room;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.Snapshot.State;
@@ -95,6 +97,7 @@ final class SandboxRoutes {
             throw new HttpFailure(400, "n must be from 1 to " + MOST + ", and is " + count);
         }
         requireMemoryLimit(memory);
+        Limits limits = limits(body);
         SnapshotTag tag = Failures.tag(text);
         Snapshot snapshot = usable(tag);
         if (liveFork && snapshot.manifest().parent().isPresent()) {
@@ -103,13 +106,24 @@ final class SandboxRoutes {
         Call call = Calls.of(http, Optional.of(CREATE));
         List<Sandbox> made = timed("create", () -> {
             try {
-                return engine.spawn(new SpawnRequest(tag, (int) count, ownNetworks, memory, VolumeConflict.FAIL), call);
+                return engine.spawn(
+                        new SpawnRequest(tag, (int) count, ownNetworks, memory, limits, VolumeConflict.FAIL), call);
             } catch (ForkdException e) {
                 requireFiles(usable(tag)); // That is another answer, when it is why.
                 throw Failures.internal(e);
             }
         });
-        return Response.json(201, Wire.array(made, sandbox -> Wire.sandbox(new Running(sandbox, false, false))));
+        return Response.json(201, Wire.array(made, sandbox -> Wire.sandbox(new Running(sandbox, false, Room.LEFT))));
+    }
+
+    static Limits limits(Body body) {
+        Limits limits = Limits.of(limit -> body.optionalNumber(limit.field(), 0, Long.MAX_VALUE));
+        limits.values().forEach((limit, value) -> {
+            if (value < limit.least() || value > limit.most()) {
+                throw new HttpFailure(400, limit.field() + " must be from " + limit.least() + " to " + limit.most());
+            }
+        });
+        return limits;
     }
 
     static void requireMemoryLimit(OptionalLong mib) {

@@ -2,6 +2,7 @@ package io.forkd.daemon;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limits;
 import io.forkd.engine.Engine;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.Snapshots.Removal;
@@ -58,6 +59,7 @@ final class SnapshotRoutes {
         boolean readWrite = body.flag("rw", false);
         Optional<String> tap = body.optionalText("tap");
         long seconds = body.optionalNumber("boot_wait_secs", 0, Long.MAX_VALUE).orElse(10);
+        Limits limits = SandboxRoutes.limits(body);
         SnapshotTag tag = Failures.tag(name);
         Path kernel = existing("kernel", kernelText);
         Path rootfs = existing("rootfs", rootfsText);
@@ -75,6 +77,7 @@ final class SnapshotRoutes {
                 tap,
                 MEMORY_MIB,
                 VCPUS,
+                limits,
                 List.of(),
                 VolumeConflict.FAIL,
                 Optional.empty(),

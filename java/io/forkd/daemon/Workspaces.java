@@ -2,6 +2,7 @@ package io.forkd.daemon;
 
 import io.forkd.ForkdException;
 import io.forkd.Json;
+import io.forkd.Limits;
 import io.forkd.daemon.Workspace.Status;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.Call;
@@ -174,7 +175,7 @@ final class Workspaces {
     /** Makes its sandbox, which tells whose it is from before it lives: it is found whenever this ends. */
     private Workspace wake(Workspace workspace, SnapshotTag tag, Call call) {
         SpawnRequest request = new SpawnRequest(
-                        tag, 1, workspace.ownNetworks(), workspace.memoryLimitMib(), VolumeConflict.FAIL)
+                        tag, 1, workspace.ownNetworks(), workspace.memoryLimitMib(), Limits.NONE, VolumeConflict.FAIL)
                 .ownedBy(Json.text(Wire.object().set(OWNER, workspace.toJson())));
         String sandbox = engine.spawn(request, call).get(0).id();
         return keep(workspace.running(sandbox), sandbox);

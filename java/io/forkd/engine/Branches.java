@@ -75,7 +75,8 @@ final class Branches {
         if (!request.replace()) {
             store.requireFree(tag);
         }
-        Manifest source = Manifest.read(Sandbox.manifest(sandbox.directory()));
+        Manifest forked = Manifest.read(Sandbox.manifest(sandbox.directory()));
+        Manifest source = forked.withMachine(forked.machine().withLimits(sandbox.limits()));
         Optional<Under> parent = request.layer() ? Optional.of(under(tag, base(sandbox), call)) : Optional.empty();
         try (Vm vm = vmm.attach(sandbox.control());
                 Made made = withoutVolumes(
@@ -189,7 +190,13 @@ final class Branches {
             Path console = run.path().resolve("console.log");
             children.fork(
                     source.lease().server(),
-                    new Place("diff", socket, Optional.empty(), Optional.of(console), Optional.empty()),
+                    new Place(
+                            "diff",
+                            socket,
+                            Optional.empty(),
+                            Optional.of(console),
+                            Optional.empty(),
+                            from.manifest().machine().limits()),
                     from.manifest().machine().tap(),
                     source::check);
             children.awaitReady(child -> {}, Fork::failAll);

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.engine.Fork.Child;
 import io.forkd.engine.Fork.Failure;
+import io.forkd.sandbox.Room;
 import io.forkd.vmm.ChildOptions;
 import io.forkd.vmm.ForkServer;
 import io.forkd.vmm.Vm;
@@ -12,6 +13,7 @@ import io.forkd.vmm.VmmException;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -108,7 +110,8 @@ final class Children implements AutoCloseable {
                             place.console(),
                             child.tap(),
                             place.netns().map(Place::namespace),
-                            place.control()));
+                            place.control(),
+                            place.limits()));
             all.add(vm);
             starting.put(vm, place);
         } catch (VmmException e) {
@@ -137,9 +140,9 @@ final class Children implements AutoCloseable {
         return all.stream().anyMatch(Children::isAlive);
     }
 
-    boolean anyHostFull() {
-        return all.stream()
-                .anyMatch(vm -> vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false));
+    /** The least that one of them has. */
+    Room room() {
+        return all.stream().map(Sandboxes::room).max(Comparator.naturalOrder()).orElse(Room.LEFT);
     }
 
     private static boolean isAlive(Vm vm) {

@@ -2,11 +2,13 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limits;
 import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.engine.Leases.Source;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.sandbox.Room;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.vmm.Vmm;
@@ -83,27 +85,32 @@ public final class Fork implements AutoCloseable {
         held.push(() -> flush(source.written()));
         serverUp = elapsed();
 
+        Limits limits = request.limits().over(snapshot.manifest().machine().limits());
         call.step("forking " + request.count() + " children");
         for (int i = 1; i <= request.count(); i++) {
-            children.fork(source.lease().server(), place(i), tap, source::check);
+            children.fork(source.lease().server(), place(i, limits), tap, source::check);
         }
     }
 
     /** A volume that is written to has one child. */
     private void flush(List<Path> volumes) {
         if (children.anyAlive()) {
-            WrittenVolumes.flush(new AgentClient(new AgentAddress.Vsock(place(1).socket())), volumes, call);
+            WrittenVolumes.flush(
+                    new AgentClient(new AgentAddress.Vsock(RuntimeDirectory.socket(run.path(), name(1)))),
+                    volumes,
+                    call);
         }
     }
 
-    private Place place(int i) {
+    private Place place(int i, Limits limits) {
         String name = name(i);
         return new Place(
                 name,
                 RuntimeDirectory.socket(run.path(), name),
                 Optional.empty(),
                 request.keepWork() ? Optional.of(run.path().resolve(name + ".console.log")) : Optional.empty(),
-                request.ownNetworks() ? Optional.of(Place.ownNamespace(i)) : Optional.empty());
+                request.ownNetworks() ? Optional.of(Place.ownNamespace(i)) : Optional.empty(),
+                limits);
     }
 
     /** The tap device that the children get; one serves one VM, unless each has a network of its own. */
@@ -143,9 +150,9 @@ public final class Fork implements AutoCloseable {
         children.awaitReady(onReady, onFailure);
     }
 
-    /** Whether the host had no room for what one of them wrote to its disks. */
-    public boolean anyHostFull() {
-        return children.anyHostFull();
+    /** Whether there was room for what they wrote to their disks. */
+    public Room room() {
+        return children.room();
     }
 
     /** How many have not ended. */

@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.Limits;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.OptionalLong;
 
@@ -8,6 +9,7 @@ import java.util.OptionalLong;
  *
  * @param ownNetworks child i gets its network from the namespace forkd-child-i
  * @param memoryLimitMib of each child's cgroup
+ * @param limits where they say nothing, the snapshot's count
  * @param keepServer whether a fork server that runs already may be used, and a new one is kept for others
  * @param prepare whether the children get the snapshot's working set, or learn it: of no use to an only child
  */
@@ -16,6 +18,7 @@ public record ForkRequest(
         int count,
         boolean ownNetworks,
         OptionalLong memoryLimitMib,
+        Limits limits,
         VolumeConflict volumeConflict,
         boolean keepServer,
         boolean prepare,

@@ -105,7 +105,8 @@ final class Parents {
                 disks(images, shared),
                 request.tap(),
                 console,
-                socket);
+                socket,
+                request.limits());
 
         call.step("booting " + request.kernel().vmlinux());
         long start = System.nanoTime();
@@ -140,6 +141,7 @@ final class Parents {
                                 request.kernel().initrd(),
                                 commandLine,
                                 request.tap(),
+                                request.limits(),
                                 Engine.VERSION),
                         Instant.now(),
                         JsonNodeFactory.instance.objectNode());

@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.Limits;
 import java.nio.file.Path;
 import java.util.Optional;
 
@@ -8,8 +9,15 @@ import java.util.Optional;
  *
  * @param control there when the child is to outlive this command
  * @param netns the network namespace that its tap device is in
+ * @param limits that are said: its own, and where it has none its snapshot's
  */
-record Place(String name, Path socket, Optional<Path> control, Optional<Path> console, Optional<String> netns) {
+record Place(
+        String name,
+        Path socket,
+        Optional<Path> control,
+        Optional<Path> console,
+        Optional<String> netns,
+        Limits limits) {
     private static final Path NAMESPACES = Path.of("/var/run/netns");
 
     static Path namespace(String name) {

@@ -17,11 +17,11 @@ import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Found.Stopped;
 import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.ProcessId;
+import io.forkd.sandbox.Room;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.vmm.NativeError;
 import io.forkd.vmm.Vm;
-import io.forkd.vmm.VmStatus;
 import io.forkd.vmm.Vmm;
 import io.forkd.vmm.VmmException;
 import java.io.IOException;
@@ -125,7 +125,7 @@ public final class Sandboxes {
             return found;
         }
         new SandboxVolumes(running.sandbox()).giveBackIfLeft();
-        return new Running(running.sandbox(), SandboxVolumes.areAway(found.directory()), running.hostFull());
+        return new Running(running.sandbox(), SandboxVolumes.areAway(found.directory()), running.room());
     }
 
     /** As {@link #sweep} does, for the sandbox of that id alone; nothing when there is none. */
@@ -172,16 +172,22 @@ public final class Sandboxes {
                 .map(directory -> String.valueOf(directory.getFileName()));
     }
 
-    /** Whether the host had no room for what a sandbox wrote to its disks; of what is none, or has ended, it is not known. */
-    public boolean isHostFull(String id) {
+    /** Whether there was room for what a sandbox wrote to its disks; of what is none, or has ended, it is not known. */
+    public Room room(String id) {
         if (!Sandbox.isId(id)) {
-            return false;
+            return Room.LEFT;
         }
         try (Vm vm = vmm.attach(RuntimeDirectory.control(root().resolve(id)))) {
-            return vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false);
+            return room(vm);
         } catch (VmmException e) {
-            return false;
+            return Room.LEFT;
         }
+    }
+
+    static Room room(Vm vm) {
+        return vm.await(Duration.ZERO)
+                .map(status -> status.hostFull() ? Room.HOST_FULL : status.diskFull() ? Room.LIMIT_REACHED : Room.LEFT)
+                .orElse(Room.LEFT);
     }
 
     /** Why a sandbox that is not running cannot be used. */
@@ -393,7 +399,7 @@ public final class Sandboxes {
         return live.flatMap(all -> all.find(directory))
                 .map(sandbox -> sandbox.process().filter(ProcessId::isStopped).isPresent()
                         ? new Stopped(sandbox)
-                        : new Running(sandbox, SandboxVolumes.areAway(directory), false));
+                        : new Running(sandbox, SandboxVolumes.areAway(directory), Room.LEFT));
     }
 
     private Found ask(Path directory) {
@@ -412,10 +418,7 @@ public final class Sandboxes {
         }
         try (Vm vm = vmm.attach(sandbox.get().control())) {
             answered(sandbox.get());
-            return new Running(
-                    sandbox.get(),
-                    SandboxVolumes.areAway(directory),
-                    vm.await(Duration.ZERO).map(VmStatus::hostFull).orElse(false));
+            return new Running(sandbox.get(), SandboxVolumes.areAway(directory), room(vm));
         } catch (VmmException e) {
             if (e.nobodyThere()) {
                 return unlisted(directory);

@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.Limits;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
@@ -11,6 +12,7 @@ import java.util.Optional;
 /**
  * A parent to boot and to write down.
  *
+ * @param limits of the parent, and of children for which nothing else is said
  * @param bootWait how long the guest may take to become ready
  * @param warm Python that its warm interpreter runs first
  * @param replace whether a snapshot of that tag may be replaced
@@ -24,6 +26,7 @@ public record SnapshotRequest(
         Optional<String> tap,
         int memoryMib,
         int vcpus,
+        Limits limits,
         List<Volume> volumes,
         VolumeConflict volumeConflict,
         Optional<String> warm,

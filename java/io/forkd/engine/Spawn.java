@@ -1,6 +1,7 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
+import io.forkd.Limits;
 import io.forkd.engine.Fork.Child;
 import io.forkd.engine.Leases.Source;
 import io.forkd.files.FileLock;
@@ -56,7 +57,8 @@ final class Spawn {
         Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
                 ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
                 : Optional.empty();
-        List<Place> places = places(request, directories);
+        Limits limits = request.limits().over(snapshot.manifest().machine().limits());
+        List<Place> places = places(request, limits, directories);
         List<Sandbox> made = new ArrayList<>();
         try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), call);
                 Children children = new Children(vmm, limit, call)) {
@@ -87,7 +89,8 @@ final class Spawn {
     }
 
     /** Folders for all of them. A namespace that is chosen is taken as soon as its folder names it. */
-    private List<Place> places(SpawnRequest request, Map<String, OwnedDirectory> directories) throws IOException {
+    private List<Place> places(SpawnRequest request, Limits limits, Map<String, OwnedDirectory> directories)
+            throws IOException {
         Path root = runtime.sandboxes();
         List<Place> places = new ArrayList<>();
         try (FileLock choice = request.ownNetworks() ? FileLock.exclusive(root.resolve(".netns")) : null) {
@@ -109,7 +112,8 @@ final class Spawn {
                         Sandbox.vsock(directory.path()),
                         Optional.of(RuntimeDirectory.control(directory.path())),
                         Optional.empty(),
-                        netns));
+                        netns,
+                        limits));
             }
         }
         return places;
@@ -150,6 +154,7 @@ final class Spawn {
                 OptionalLong.of(child.startTime()),
                 child.netns(),
                 request.memoryLimitMib(),
+                request.limits().over(snapshot.manifest().machine().limits()),
                 source.written(),
                 Instant.now(),
                 0,

@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.Limits;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -9,6 +10,7 @@ import java.util.OptionalLong;
  *
  * @param ownNetworks each gets its network from a namespace forkd-child-i that no other sandbox uses
  * @param memoryLimitMib of each one's cgroup
+ * @param limits where they say nothing, the snapshot's count
  * @param owner what each is to tell of whose it is, from before it lives
  */
 public record SpawnRequest(
@@ -16,6 +18,7 @@ public record SpawnRequest(
         int count,
         boolean ownNetworks,
         OptionalLong memoryLimitMib,
+        Limits limits,
         VolumeConflict volumeConflict,
         Optional<String> owner) {
     public SpawnRequest(
@@ -23,11 +26,12 @@ public record SpawnRequest(
             int count,
             boolean ownNetworks,
             OptionalLong memoryLimitMib,
+            Limits limits,
             VolumeConflict volumeConflict) {
-        this(tag, count, ownNetworks, memoryLimitMib, volumeConflict, Optional.empty());
+        this(tag, count, ownNetworks, memoryLimitMib, limits, volumeConflict, Optional.empty());
     }
 
     public SpawnRequest ownedBy(String whom) {
-        return new SpawnRequest(tag, count, ownNetworks, memoryLimitMib, volumeConflict, Optional.of(whom));
+        return new SpawnRequest(tag, count, ownNetworks, memoryLimitMib, limits, volumeConflict, Optional.of(whom));
     }
 }

@@ -1,6 +1,7 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
+import io.forkd.Limits;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Output;
@@ -97,7 +98,7 @@ final class WorkingSets {
 
     private static void ask(ForkServer server, Path socket, Consumer<AgentClient> question, Call call) {
         try (Vm child = server.fork(new ChildOptions(
-                NAME, socket, Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty()))) {
+                NAME, socket, Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty(), Limits.NONE))) {
             if (isReady(child, call)) {
                 call.interruptibly(() -> {
                     question.accept(new AgentClient(new AgentAddress.Vsock(socket)));

@@ -27,12 +27,16 @@ public sealed interface Found {
      * It answers.
      *
      * @param volumesAway whether its guest is without its volumes: it is being branched, or who branched it was killed
-     * @param hostFull whether a write of its to a private disk has failed, since the host had no room for it
+     * @param room for what it has written to its private disks: where there was none, a write has failed
      */
-    record Running(Sandbox sandbox, boolean volumesAway, boolean hostFull) implements Known {
+    record Running(Sandbox sandbox, boolean volumesAway, Room room) implements Known {
         @Override
         public String state() {
-            return hostFull ? "full" : volumesAway ? "unmounted" : "running";
+            return switch (room) {
+                case HOST_FULL -> "full";
+                case LIMIT_REACHED -> "at limit";
+                case LEFT -> volumesAway ? "unmounted" : "running";
+            };
         }
     }
 

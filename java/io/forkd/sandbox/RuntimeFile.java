@@ -3,6 +3,7 @@ package io.forkd.sandbox;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
+import io.forkd.Limits;
 import io.forkd.Remedy;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -121,6 +122,10 @@ record RuntimeFile(Path file, ObjectNode root) {
         return value.isIntegralNumber() && value.canConvertToLong()
                 ? OptionalLong.of(value.longValue())
                 : OptionalLong.empty();
+    }
+
+    Limits limits() {
+        return Limits.in(root).orElseThrow(() -> damaged(file));
     }
 
     Instant instant(String field) {

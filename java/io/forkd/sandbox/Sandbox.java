@@ -1,5 +1,6 @@
 package io.forkd.sandbox;
 
+import io.forkd.Limits;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -19,6 +20,7 @@ import tools.jackson.databind.node.ObjectNode;
  *     not on disk yet
  * @param startTime of its process; earlier versions did not write it down
  * @param memoryLimitMib of its cgroup
+ * @param limits that were said, for it or for its snapshot
  * @param volumes images that it has attached for writing
  * @param branches how many have been made of it
  * @param lastBranch the folder of the last one
@@ -32,6 +34,7 @@ public record Sandbox(
         OptionalLong startTime,
         Optional<String> netns,
         OptionalLong memoryLimitMib,
+        Limits limits,
         List<Path> volumes,
         Instant createdAt,
         int branches,
@@ -98,6 +101,7 @@ public record Sandbox(
                 startTime,
                 netns,
                 memoryLimitMib,
+                limits,
                 volumes,
                 createdAt,
                 branches + 1,
@@ -116,6 +120,7 @@ public record Sandbox(
                         json.count("start_time"),
                         json.text("netns"),
                         json.count("memory_limit_mib"),
+                        json.limits(),
                         json.paths("volumes"),
                         json.instant("created_at"),
                         json.number("branches"),
@@ -147,6 +152,7 @@ public record Sandbox(
         startTime.ifPresent(ticks -> node.put("start_time", ticks));
         netns.ifPresent(name -> node.put("netns", name));
         memoryLimitMib.ifPresent(mib -> node.put("memory_limit_mib", mib));
+        limits.put(node);
         ArrayNode array = node.putArray("volumes");
         volumes.forEach(volume -> array.add(volume.toString()));
         node.put("created_at", createdAt.toString()).put("branches", branches);

@@ -1,5 +1,6 @@
 package io.forkd.snapshot;
 
+import io.forkd.Limits;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
@@ -38,9 +39,23 @@ public record Manifest(
      */
     public record Parent(SnapshotTag tag, String contentHash) {}
 
-    /** How the guest was booted. */
+    /**
+     * How the guest was booted.
+     *
+     * @param limits that its children have where nothing else is said
+     */
     public record Machine(
-            int vcpus, Path kernel, Optional<Path> initrd, String commandLine, Optional<String> tap, String version) {}
+            int vcpus,
+            Path kernel,
+            Optional<Path> initrd,
+            String commandLine,
+            Optional<String> tap,
+            Limits limits,
+            String version) {
+        public Machine withLimits(Limits others) {
+            return new Machine(vcpus, kernel, initrd, commandLine, tap, others, version);
+        }
+    }
 
     /**
      * One disk of the guest.
@@ -72,6 +87,10 @@ public record Manifest(
 
     public Manifest withDisks(List<ManifestDisk> others) {
         return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parent, others, machine, createdAt, rest);
+    }
+
+    public Manifest withMachine(Machine other) {
+        return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, other, createdAt, rest);
     }
 
     /** As it is written. */

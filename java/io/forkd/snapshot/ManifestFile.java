@@ -3,6 +3,7 @@ package io.forkd.snapshot;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
+import io.forkd.Limits;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
@@ -86,6 +87,9 @@ final class ManifestFile {
         manifest.machine().initrd().ifPresent(initrd -> root.put("initrd", initrd.toString()));
         root.put("command_line", manifest.machine().commandLine());
         manifest.machine().tap().ifPresent(tap -> root.put("tap", tap));
+        if (!manifest.machine().limits().equals(Limits.NONE)) {
+            manifest.machine().limits().put(root.putObject("limits"));
+        }
         ArrayNode disks = root.putArray("disks");
         for (ManifestDisk disk : manifest.disks()) {
             ObjectNode node = disks.addObject()
@@ -167,6 +171,7 @@ final class ManifestFile {
                 optional(root, "initrd").map(this::toPath),
                 string(root, "command_line"),
                 optional(root, "tap"),
+                limits(root),
                 string(root, "forkd_version"));
         Instant createdAt = instant(string(root, "created_at"));
         long memoryBytes = number(root, "memory_bytes");
@@ -186,8 +191,18 @@ final class ManifestFile {
                 "initrd",
                 "command_line",
                 "tap",
+                "limits",
                 "disks"));
         return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, createdAt, root);
+    }
+
+    private Limits limits(ObjectNode root) {
+        JsonNode value = root.path("limits");
+        if (value.isMissingNode()) {
+            return Limits.NONE;
+        }
+        Optional<Limits> limits = value instanceof ObjectNode object ? Limits.in(object) : Optional.empty();
+        return limits.orElseThrow(() -> damaged("its \"limits\" are none"));
     }
 
     private Parent parent(String tag, ObjectNode root) {

@@ -1,5 +1,6 @@
 package io.forkd.vmm;
 
+import io.forkd.Limits;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
@@ -18,4 +19,5 @@ public record BootOptions(
         List<Disk> disks,
         Optional<String> tap,
         Path console,
-        Path vsock) {}
+        Path vsock,
+        Limits limits) {}

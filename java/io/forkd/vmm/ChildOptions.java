@@ -1,5 +1,6 @@
 package io.forkd.vmm;
 
+import io.forkd.Limits;
 import java.nio.file.Path;
 import java.util.Optional;
 
@@ -17,4 +18,5 @@ public record ChildOptions(
         Optional<Path> console,
         Optional<String> tap,
         Optional<Path> netns,
-        Optional<Path> control) {}
+        Optional<Path> control,
+        Limits limits) {}

@@ -1,7 +1,10 @@
 package io.forkd.vmm;
 
+import io.forkd.Limit;
+import io.forkd.Limits;
 import io.forkd.vmm.Native.forkd_disk;
 import io.forkd.vmm.Native.forkd_error;
+import io.forkd.vmm.Native.forkd_limits;
 import io.forkd.vmm.Native.forkd_server_status;
 import io.forkd.vmm.Native.forkd_vm_status;
 import io.forkd.vmm.ServerStatus.Written;
@@ -95,6 +98,26 @@ final class Library {
         return array;
     }
 
+    /** What is not said stays as it is, which is 0: the default, or what the parent has. */
+    static void put(Limits limits, forkd_limits into) {
+        limits.get(Limit.CONSOLE).ifPresent(kib -> into.console_bytes(bytes(kib, 10)));
+        limits.get(Limit.DISK).ifPresent(mib -> into.disk_bytes(orUnlimited(bytes(mib, 20))));
+        limits.get(Limit.DISK_BYTES).ifPresent(rate -> into.disk_bytes_per_second(orUnlimited(rate)));
+        limits.get(Limit.DISK_REQUESTS).ifPresent(rate -> into.disk_requests_per_second(orUnlimited(rate)));
+        limits.get(Limit.NET_BYTES).ifPresent(rate -> into.net_bytes_per_second(orUnlimited(rate)));
+        limits.get(Limit.VSOCK_CONNECTIONS).ifPresent(count -> into.vsock_connections(Math.toIntExact(count)));
+        limits.get(Limit.VSOCK_BUFFER).ifPresent(mib -> into.vsock_buffer_bytes(bytes(mib, 20)));
+    }
+
+    private static long bytes(long units, int shift) {
+        return units << shift;
+    }
+
+    /** FORKD_UNLIMITED, which has no sign. */
+    private static long orUnlimited(long value) {
+        return value == 0 ? -1 : value;
+    }
+
     static VmStatus status(forkd_vm_status status) {
         VmStatus.End end = end(status.end());
         return new VmStatus(
@@ -103,6 +126,7 @@ final class Library {
                 status.pid(),
                 status.start_time(),
                 status.host_full() != 0,
+                status.disk_full() != 0,
                 micros(status.fork_us()),
                 micros(status.ready_us()),
                 end == VmStatus.End.ERROR ? Optional.of(error(status.error())) : Optional.empty());

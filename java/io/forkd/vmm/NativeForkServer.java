@@ -27,6 +27,7 @@ final class NativeForkServer implements ForkServer {
             options.tap().ifPresent(tap -> o.tap_name(Library.text(tap)));
             options.netns().ifPresent(netns -> o.netns_path(Library.text(netns)));
             options.control().ifPresent(control -> o.control_path(Library.text(control)));
+            Library.put(options.limits(), o.limits());
             Library.check(error -> Native.forkd_server_fork(handle, o, child, error));
         }
         return new NativeVm(child);

@@ -33,6 +33,7 @@ public final class NativeVmm implements Vmm {
             o.disk_count(options.disks().size()).disks(Library.disks(options.disks()));
             options.tap().ifPresent(tap -> o.tap_name(Library.text(tap)));
             o.console_path(Library.text(options.console())).vsock_path(Library.text(options.vsock()));
+            Library.put(options.limits(), o.limits());
             Library.attempt(error -> Native.forkd_vm_boot(handle, o, error)).ifPresent(error -> {
                 // The VM's process is handed descriptors, and knows no paths.
                 throw new VmmException(

@@ -9,6 +9,7 @@ import java.util.Optional;
  * @param pid of the VM's process; 0 while not yet known
  * @param startTime of a detached VM's process, for {@link Vm#kill(int, long)}; 0 otherwise
  * @param hostFull whether a write to a private disk has failed, since the host had no room for it
+ * @param diskFull whether one has, since it would have been past the limit that the VM was given
  * @param fork children only: from fork(2) to the guest's first instruction
  * @param ready children only: from fork(2) to {@link Phase#READY}
  * @param error there when {@code end} is {@link End#ERROR}
@@ -19,6 +20,7 @@ public record VmStatus(
         int pid,
         long startTime,
         boolean hostFull,
+        boolean diskFull,
         Duration fork,
         Duration ready,
         Optional<NativeError> error) {

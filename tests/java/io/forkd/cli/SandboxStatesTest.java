@@ -3,6 +3,7 @@ package io.forkd.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.forkd.Json;
+import io.forkd.Limits;
 import io.forkd.engine.Engine;
 import io.forkd.files.FileLock;
 import io.forkd.sandbox.Origin;
@@ -87,6 +88,7 @@ class SandboxStatesTest {
                 startTime,
                 Optional.empty(),
                 OptionalLong.empty(),
+                Limits.NONE,
                 List.of(),
                 Instant.EPOCH,
                 0,
@@ -285,7 +287,7 @@ class SandboxStatesTest {
                 image,
                 Optional.empty(),
                 List.of(new ManifestDisk(image, false, 512, OptionalLong.of(0), Optional.empty())),
-                new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
                 Instant.EPOCH,
                 JsonNodeFactory.instance.objectNode());
         Files.write(Sandbox.manifest(sandbox.directory()), manifest.encode());

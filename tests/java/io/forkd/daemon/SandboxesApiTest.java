@@ -2,6 +2,8 @@ package io.forkd.daemon;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.Limit;
+import io.forkd.Limits;
 import io.forkd.daemon.Api.Answer;
 import io.forkd.engine.Engine;
 import io.forkd.engine.SpawnRequest;
@@ -96,6 +98,10 @@ class SandboxesApiTest {
                 "{'snapshot_tag':'nope'}                         | 404 | snapshot nope not found",
                 "{'snapshot_tag':'py','memory_limit_mib':0}      | 400 | memory_limit_mib",
                 "{'snapshot_tag':'py','memory_limit_mib':'1'}    | 422 | memory_limit_mib",
+                "{'snapshot_tag':'py','disk_limit_mib':-1}       | 422 | disk_limit_mib",
+                "{'snapshot_tag':'py','console_limit_kib':3}     | 400 | console_limit_kib",
+                "{'snapshot_tag':'py','vsock_connections':1024}  | 400 | vsock_connections",
+                "{'snapshot_tag':'py','disk_bps':'fast'}         | 422 | disk_bps",
                 "{'snapshot_tag':'py','prewarm':'yes'}           | 422 | prewarm",
                 "{'snapshot_tag':7}                              | 422 | snapshot_tag",
                 "7                                               | 422 | object",
@@ -106,6 +112,20 @@ class SandboxesApiTest {
         assertThat(refused.status()).as(refused.text()).isEqualTo(status);
         assertThat(refused.error()).contains(error);
         assertThat(service.ids()).isEmpty();
+    }
+
+    @Test
+    void limits_are_the_sandboxs() {
+        Answer made =
+                create("{'snapshot_tag':'py','disk_limit_mib':100,'disk_bps':0,'disk_iops':1000,'net_bps':1000000,"
+                        + "'vsock_connections':20,'vsock_buffer_mib':1,'console_limit_kib':64}");
+        assertThat(made.status()).as(made.text()).isEqualTo(201);
+        String id = made.json().get(0).path("id").stringValue();
+        assertThat(at(id, "ping", "").status()).isEqualTo(200);
+        assertThat(service.beside().sandboxes().find(id).limits().values())
+                .containsEntry(Limit.DISK, 100L)
+                .containsEntry(Limit.DISK_BYTES, 0L)
+                .hasSize(7);
     }
 
     @Test
@@ -377,7 +397,8 @@ class SandboxesApiTest {
     void what_is_made_beside_it_is_seen_and_what_it_makes_is_seen_there() {
         Engine beside = service.beside();
         String theirs = beside.spawn(
-                        new SpawnRequest(service.tag("py"), 1, false, OptionalLong.empty(), VolumeConflict.FAIL),
+                        new SpawnRequest(
+                                service.tag("py"), 1, false, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL),
                         Service.call())
                 .get(0)
                 .id();

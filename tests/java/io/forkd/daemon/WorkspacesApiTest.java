@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
 import io.forkd.Json;
+import io.forkd.Limits;
 import io.forkd.daemon.Api.Answer;
 import io.forkd.engine.Engine;
 import io.forkd.engine.SpawnRequest;
@@ -285,7 +286,13 @@ class WorkspacesApiTest {
     void sandboxes_of_others_are_no_workspaces() throws IOException {
         Engine beside = service.beside();
         Sandbox theirs = beside.spawn(
-                        new SpawnRequest(service.tag("py"), 1, false, OptionalLong.empty(), VolumeConflict.FAIL)
+                        new SpawnRequest(
+                                        service.tag("py"),
+                                        1,
+                                        false,
+                                        OptionalLong.empty(),
+                                        Limits.NONE,
+                                        VolumeConflict.FAIL)
                                 .ownedBy("not even JSON"),
                         Service.call())
                 .get(0);

@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.Limits;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.Guests;
@@ -38,6 +39,7 @@ public final class AgentSnapshot {
                         Optional.empty(),
                         memoryMib,
                         1,
+                        Limits.NONE,
                         List.of(),
                         VolumeConflict.FAIL,
                         Optional.empty(),

@@ -3,6 +3,7 @@ package io.forkd.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.forkd.Limits;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Manifest;
@@ -61,7 +62,7 @@ class ChainsTest {
                             Path.of("/r"),
                             parent,
                             List.of(),
-                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
                     true);

@@ -74,7 +74,7 @@ class FollowTest {
         operations.put("find", sandbox -> sandboxes.find(sandbox.id()));
         operations.put("findAny", sandbox -> sandboxes.findAny(sandbox.id()));
         operations.put("giveVolumesBack", sandbox -> sandboxes.giveVolumesBack(sandbox.id()));
-        operations.put("isHostFull", sandbox -> sandboxes.isHostFull(sandbox.id()));
+        operations.put("room", sandbox -> sandboxes.room(sandbox.id()));
         operations.put("fork", sandbox -> world.text("base"));
         operations.put(
                 "branch",

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
+import io.forkd.Limits;
 import io.forkd.Remedy;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
@@ -63,7 +64,7 @@ class SnapshotsTest {
                             Path.of("/r"),
                             parent.map(of -> new Parent(new SnapshotTag(of), "0".repeat(64))),
                             List.of(),
-                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
                     false);

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.Limits;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
@@ -83,6 +84,10 @@ final class World implements AutoCloseable {
     }
 
     SnapshotRequest booting(String tag, boolean replace, List<Volume> volumes) {
+        return booting(tag, replace, volumes, Limits.NONE);
+    }
+
+    SnapshotRequest booting(String tag, boolean replace, List<Volume> volumes, Limits limits) {
         return new SnapshotRequest(
                 tag(tag),
                 new GuestKernel(kernel, Optional.empty()),
@@ -91,6 +96,7 @@ final class World implements AutoCloseable {
                 Optional.empty(),
                 1,
                 1,
+                limits,
                 volumes,
                 VolumeConflict.FAIL,
                 Optional.empty(),
@@ -100,11 +106,12 @@ final class World implements AutoCloseable {
     }
 
     static SpawnRequest spawning(String tag, int count) {
-        return new SpawnRequest(tag(tag), count, false, OptionalLong.empty(), VolumeConflict.FAIL);
+        return new SpawnRequest(tag(tag), count, false, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL);
     }
 
     static ForkRequest forking(String tag, int count) {
-        return new ForkRequest(tag(tag), count, false, OptionalLong.empty(), VolumeConflict.FAIL, true, true, false);
+        return new ForkRequest(
+                tag(tag), count, false, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL, true, true, false);
     }
 
     static BranchRequest branching(String sandbox, String tag, boolean layer, boolean replace) {

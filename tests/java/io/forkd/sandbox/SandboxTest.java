@@ -3,11 +3,14 @@ package io.forkd.sandbox;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.forkd.Limit;
+import io.forkd.Limits;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
@@ -31,6 +34,7 @@ class SandboxTest {
                 OptionalLong.of(7),
                 Optional.of("forkd-child-1"),
                 OptionalLong.of(64),
+                new Limits(Map.of(Limit.DISK, 100L, Limit.NET_BYTES, 0L)),
                 List.of(Path.of("/v.ext4")),
                 Instant.EPOCH,
                 3,

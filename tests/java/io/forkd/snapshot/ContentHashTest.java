@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
+import io.forkd.Limits;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import java.io.IOException;
@@ -50,7 +51,7 @@ class ContentHashTest {
                         Optional.empty(),
                         List.of(new ManifestDisk(
                                 Path.of("/r.ext4"), false, 8 * PAGE, OptionalLong.of(7), Optional.empty())),
-                        new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                        new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
                         Instant.EPOCH,
                         JsonNodeFactory.instance.objectNode()));
     }

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limit;
+import io.forkd.Limits;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
@@ -14,12 +16,14 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.node.JsonNodeFactory;
 
 class ManifestFileTest {
@@ -42,7 +46,14 @@ class ManifestFileTest {
                                 OptionalLong.of(7),
                                 Optional.of(new Layer("disk-0.layer", 9))),
                         new ManifestDisk(Path.of("/v.ext4"), true, 1024, OptionalLong.of(8), Optional.empty())),
-                new Machine(2, Path.of("/k"), Optional.of(Path.of("/i")), "quiet", Optional.of("tap0"), "0.1.0"),
+                new Machine(
+                        2,
+                        Path.of("/k"),
+                        Optional.of(Path.of("/i")),
+                        "quiet",
+                        Optional.of("tap0"),
+                        new Limits(Map.of(Limit.DISK, 100L, Limit.DISK_BYTES, 0L)),
+                        "0.1.0"),
                 Instant.parse("2026-11-22T16:00:00Z"),
                 JsonNodeFactory.instance.objectNode());
     }
@@ -86,6 +97,13 @@ class ManifestFileTest {
                         ForkdException.class, e -> assertThat(e.kind()).isEqualTo(Kind.DAMAGED))
                 .hasMessageContaining(directory.resolve("snapshot.json").toString())
                 .hasMessageContaining(reason);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"-1", "1.5", "null", "\"100\"", "1099511627777"})
+    void a_limit_that_is_none_is_refused(String value) {
+        assertThatThrownBy(() -> read(written().replace("\"disk_limit_mib\" : 100", "\"disk_limit_mib\" : " + value)))
+                .hasMessageContaining("\"limits\"");
     }
 
     @Test

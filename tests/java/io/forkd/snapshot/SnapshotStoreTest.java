@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limits;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
@@ -84,7 +85,7 @@ class SnapshotStoreTest {
                             rootfs,
                             parent.map(name -> new Manifest.Parent(new SnapshotTag(name), "0".repeat(64))),
                             List.of(new ManifestDisk(rootfs, false, 512, OptionalLong.empty(), Optional.empty())),
-                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
                     replace);
@@ -245,7 +246,7 @@ class SnapshotStoreTest {
                         rootfs,
                         Optional.empty(),
                         disks,
-                        new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                        new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
                         Instant.EPOCH,
                         JsonNodeFactory.instance.objectNode()));
     }
@@ -335,7 +336,7 @@ class SnapshotStoreTest {
                             rootfs,
                             Optional.empty(),
                             List.of(new ManifestDisk(rootfs, false, 512, OptionalLong.empty(), Optional.empty())),
-                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), "0"),
+                            new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
                     replace,

@@ -1,5 +1,6 @@
 package io.forkd.vmm;
 
+import io.forkd.Limits;
 import io.forkd.vmm.ServerStatus.Written;
 import io.forkd.vmm.VmStatus.End;
 import io.forkd.vmm.VmStatus.Phase;
@@ -132,6 +133,11 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         return steps().stream().filter(step::equals).count();
     }
 
+    /** What each VM was given, in the order in which they were asked for. */
+    public List<Limits> limits() {
+        return List.copyOf(host.limits);
+    }
+
     /** The VMs that live, of whatever kind. */
     public int vms() {
         return host.count(Guest.class);
@@ -217,6 +223,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         private final Map<Object, Process> listening = new HashMap<>();
         private final MemoryAgents agents = new MemoryAgents();
         private final List<Thread> writers = new CopyOnWriteArrayList<>();
+        private final List<Limits> limits = new CopyOnWriteArrayList<>();
         private int next = FIRST_PID;
 
         synchronized int count(Class<? extends Process> kind) {
@@ -438,7 +445,8 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
 
         VmStatus status() {
             Phase phase = !lives() ? Phase.ENDED : ready ? Phase.READY : Phase.STARTING;
-            return new VmStatus(phase, end, pid, startTime, full, Duration.ZERO, Duration.ZERO, Optional.empty());
+            return new VmStatus(
+                    phase, end, pid, startTime, full, false, Duration.ZERO, Duration.ZERO, Optional.empty());
         }
     }
 
@@ -513,6 +521,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     @Override
     public Vm boot(BootOptions options) {
         requireFile(Step.BOOT, options.kernel());
+        host.limits.add(options.limits());
         Fault fault = tried(Step.BOOT, options.kernel().toString());
         if (fault instanceof Fault.Dies) {
             throw error(EPIPE, Step.BOOT, options.kernel().toString());
@@ -845,6 +854,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         @Override
         public synchronized Vm fork(ChildOptions options) {
             Fault fault = asked(Step.FORK);
+            host.limits.add(options.limits());
             options.console().ifPresent(console -> write(console, "forked\n"));
             Guest child = new Guest(
                     host,

@@ -1,0 +1,38 @@
+package io.forkd;
+
+/** Something of the host that a guest may use only so much of. */
+public enum Limit {
+    CONSOLE("console_limit_kib", 4, 64 << 10),
+    DISK("disk_limit_mib", 0, Limit.MOST_MIB),
+    DISK_BYTES("disk_bps", 0, Long.MAX_VALUE),
+    DISK_REQUESTS("disk_iops", 0, Long.MAX_VALUE),
+    NET_BYTES("net_bps", 0, Long.MAX_VALUE),
+    VSOCK_CONNECTIONS("vsock_connections", 1, 1023),
+    VSOCK_BUFFER("vsock_buffer_mib", 1, Limit.MOST_MIB);
+
+    private static final long MOST_MIB = 1L << 40;
+
+    private final String field;
+    private final long least;
+    private final long most;
+
+    Limit(String field, long least, long most) {
+        this.field = field;
+        this.least = least;
+        this.most = most;
+    }
+
+    /** In JSON, which says its unit, too; with dashes, of the command line's option. */
+    public String field() {
+        return field;
+    }
+
+    /** Where that is 0, 0 is no limit. */
+    public long least() {
+        return least;
+    }
+
+    public long most() {
+        return most;
+    }
+}

@@ -1,0 +1,63 @@
+package io.forkd;
+
+import java.util.EnumMap;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.function.Function;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/** What a guest may use of the host. What is not said is the default, or that of what it is forked of. */
+public record Limits(Map<Limit, Long> values) {
+    public static final Limits NONE = new Limits(Map.of());
+
+    public Limits {
+        values = Map.copyOf(values);
+    }
+
+    /** Those that are said. */
+    public static Limits of(Function<Limit, OptionalLong> said) {
+        Map<Limit, Long> values = new EnumMap<>(Limit.class);
+        for (Limit limit : Limit.values()) {
+            said.apply(limit).ifPresent(value -> values.put(limit, value));
+        }
+        return new Limits(values);
+    }
+
+    public OptionalLong get(Limit limit) {
+        Long value = values.get(limit);
+        return value == null ? OptionalLong.empty() : OptionalLong.of(value);
+    }
+
+    /** These, and of what they do not say those. */
+    public Limits over(Limits others) {
+        return of(limit -> get(limit).isPresent() ? get(limit) : others.get(limit));
+    }
+
+    /** Adds a field for each. */
+    public void put(ObjectNode node) {
+        for (Limit limit : Limit.values()) {
+            get(limit).ifPresent(value -> node.put(limit.field(), value));
+        }
+    }
+
+    /** Those of such an object; empty when it has one that is no number of the right size. */
+    public static Optional<Limits> in(ObjectNode node) {
+        Map<Limit, Long> values = new EnumMap<>(Limit.class);
+        for (Limit limit : Limit.values()) {
+            JsonNode value = node.path(limit.field());
+            if (value.isMissingNode()) {
+                continue;
+            }
+            if (!value.isIntegralNumber()
+                    || !value.canConvertToLong()
+                    || value.longValue() < limit.least()
+                    || value.longValue() > limit.most()) {
+                return Optional.empty();
+            }
+            values.put(limit, value.longValue());
+        }
+        return Optional.of(new Limits(values));
+    }
+}
