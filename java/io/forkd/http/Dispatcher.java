@@ -181,14 +181,17 @@ final class Dispatcher extends Abstract.NonBlocking {
 
         /**
          * Without a token everybody on this machine is served, but not the web pages that a browser on it shows: those say
-         * where they are from (Fetch Metadata), and, when they made their own name point here, ask for that name.
+         * where they are from (Fetch Metadata, or Origin of what writes in older browsers), and, when they made their own
+         * name point here, ask for that name.
          */
         private void requireNoOtherSite() {
             String site = Optional.ofNullable(request.getHeaders().get("Sec-Fetch-Site"))
                     .orElse("");
             String host = Request.getServerName(request);
+            String origin = header(request, HttpHeader.ORIGIN);
             if (site.equals("cross-site")
                     || site.equals("same-site")
+                    || (site.isEmpty() && !origin.isEmpty())
                     || !LOCAL.matcher(host).matches()) {
                 throw new HttpFailure(403, "without a token forkd answers no other site's pages");
             }

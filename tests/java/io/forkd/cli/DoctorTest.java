@@ -91,8 +91,8 @@ class DoctorTest {
                         + report.path("skip").intValue())
                 .isEqualTo(20);
         assertThat(status).isEqualTo(report.path("fail").intValue() == 0 ? 0 : 1);
-        for (String name :
-                List.of("platform", "kvm", "monitor", "snapshot folder", "runtime folder", "system calls", "landlock")) {
+        for (String name : List.of(
+                "platform", "kvm", "monitor", "snapshot folder", "runtime folder", "system calls", "landlock")) {
             assertThat(status(report, name)).as(name).isEqualTo("pass");
         }
         assertThat(check(report, "guest kernel").path("remedy").stringValue()).isEqualTo("forkd kernel install");

@@ -834,6 +834,11 @@ class HttpServerTest {
                                 .status())
                         .isNotEqualTo(403);
             }
+            String origin = "Origin: http://127.0.0.1:8889\n"; // which a browser that says no more sends to any site
+            assertThat(wire.ask("GET", "/v1/things", origin).status()).isEqualTo(403);
+            assertThat(wire.ask("GET", "/v1/things", "Sec-Fetch-Site: same-origin\n" + origin)
+                            .status())
+                    .isNotEqualTo(403);
             for (String host : List.of("evil.example", "evil.example:8889", "127.0.0.1.evil.example")) {
                 wire.send("GET /v1/things HTTP/1.1\nHost: " + host + "\n\n");
                 assertThat(wire.answer().status()).as(host).isEqualTo(403);
