@@ -96,14 +96,21 @@ static void find_users(struct confine_layer *layer)
                  FIRST_USER);
 }
 
+/* Once for all sandboxes: their group has nobody else in it, and nothing is any group's here. */
+static int leave_groups(struct forkd_error *err)
+{
+    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, FIRST_USER, FIRST_USER, FIRST_USER) < 0)
+        return error_set(err, errno, "setresgid", "fork server", NULL);
+    return 0;
+}
+
 int confine_to_own_user(struct forkd_error *err)
 {
     uid_t user = FIRST_USER + (uid_t)getpid();
     if (!has_own_user)
         return 0;
-    /* The calls themselves: the C library's would have other threads do the same, of which there are none. */
-    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, user, user, user) < 0 ||
-        syscall(SYS_setresuid, user, user, user) < 0)
+    /* The call itself: the C library's would have other threads do the same, of which there are none. */
+    if (syscall(SYS_setresuid, user, user, user) < 0)
         return error_set(err, errno, "setresuid", "sandbox", "to a user of its own");
     has_own_user = false; /* a twin's children stay what their source is: the privilege is gone */
     return 0;
@@ -167,7 +174,7 @@ static bool restrict_paths(uint64_t allowed, struct confine_layer *layer)
 #define BROKER_CAPABILITIES (CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_SYS_PTRACE) | CAPABILITY(CAP_KILL))
 /* For confine_to_own_user; and what ends a child together with its server is a signal that the server sends.
  */
-#define MONITOR_CAPABILITIES (CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETGID) | CAPABILITY(CAP_KILL))
+#define MONITOR_CAPABILITIES (CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_KILL))
 
 static _Noreturn void run_broker(int requests, int proc)
 {
@@ -256,6 +263,8 @@ int confine(struct confinement *out, void (*on_violation)(const struct forkd_err
     /* From here on what holds for this process only. */
     restrict_paths(0, &out->landlock);
     has_own_user = out->own_user.in_force;
+    if (has_own_user && (result = leave_groups(err)) < 0)
+        return result;
     if ((result = keep_capabilities(has_own_user ? MONITOR_CAPABILITIES : 0, err)) < 0)
         return result;
     if (prctl(PR_SET_DUMPABLE, 0) < 0)

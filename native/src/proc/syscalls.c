@@ -173,9 +173,7 @@ static const struct filter_call monitor_calls[] = {
     CALL(sysinfo, "how much memory the host has"),
     CALL(getrandom, "the guest's entropy and identity"),
     CALL(clock_gettime, "time, where the vDSO has none"),
-    CALL(setgroups, "a user of its own, when started as root; afterwards the privilege is gone"),
-    CALL(setresgid, "the same"),
-    CALL(setresuid, "the same"),
+    CALL(setresuid, "a user of its own, when started as root; afterwards the privilege is gone"),
     END_OF_CALLS,
 };
 
