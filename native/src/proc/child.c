@@ -59,7 +59,6 @@ static int prepare(struct vm *vm, struct forkd_error *err)
 void vm_prepare(struct vm *vm)
 {
     vm_set_name("forkd-child");
-    vm_own_process(vm);
     if (prepare(vm, &vm->prepare_error) == 0)
         vm->prepare_error.code = 0;
 }

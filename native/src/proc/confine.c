@@ -107,12 +107,13 @@ static int leave_groups(struct forkd_error *err)
 int confine_to_own_user(struct forkd_error *err)
 {
     uid_t user = FIRST_USER + (uid_t)getpid();
-    if (!has_own_user)
+    /* A twin's children stay what their source is: the privilege is gone. Nothing is noted, since that would
+     * be a page of each child's own. */
+    if (!has_own_user || geteuid() != 0)
         return 0;
     /* The call itself: the C library's would have other threads do the same, of which there are none. */
     if (syscall(SYS_setresuid, user, user, user) < 0)
         return error_set(err, errno, "setresuid", "sandbox", "to a user of its own");
-    has_own_user = false; /* a twin's children stay what their source is: the privilege is gone */
     return 0;
 }
 

@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -173,18 +173,25 @@ static void on_violation(int signal, siginfo_t *info, void *context)
 int filter_install(const struct filter_role *role, void (*on_violation_)(const struct forkd_error *),
                    struct forkd_error *err)
 {
-    static struct program program;
-    program.length = 0;
-    build(&program, role);
-    if (program.full)
+    /* Not static: variables that children write to would lie further apart, on more pages. */
+    struct program *program =
+        mmap(NULL, sizeof *program, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (program == MAP_FAILED)
+        return error_set(err, ENOMEM, "make filter", role->name, NULL);
+    build(program, role);
+    if (program->full) {
+        munmap(program, sizeof *program);
         return error_set(err, E2BIG, "make filter", role->name, NULL);
+    }
     tell_violation = on_violation_;
     own_role = role->who;
     struct sigaction action = {.sa_sigaction = on_violation, .sa_flags = SA_SIGINFO};
     sigfillset(&action.sa_mask);
     sigaction(SIGSYS, &action, NULL);
-    struct sock_fprog prog = {.len = program.length, .filter = program.code};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
+    struct sock_fprog prog = {.len = program->length, .filter = program->code};
+    int code = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0 ? errno : 0;
+    munmap(program, sizeof *program); /* which all roles may */
+    if (code != 0)
         return error_set(
             err, errno, "seccomp", role->name,
             "forkd runs guests only where the kernel has seccomp filters (CONFIG_SECCOMP_FILTER), and "

@@ -641,6 +641,7 @@ static struct server *make(struct vm *vm, int channel, int listener_directory, i
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL)
         _exit(1);
+    vm_own_process(vm);
     server->polled = server->few;
     server->vm = vm;
     server->owner = channel;

@@ -166,6 +166,7 @@ static const struct filter_call monitor_calls[] = {
     CALL(restart_syscall, "signals"),
     CALL(set_tid_address, "the C library, in threads and after fork"),
     CALL(getpid, "its own number"),
+    CALL(geteuid, "whether it is a sandbox's user already"),
     CALL(getppid, "whether the server is still there"),
     CALL(gettid, "its own number"),
     CALL_WITH(prctl, 0, FILTER_ONE_OF, prctls, "names; to end with the server; pagemap"),

@@ -92,8 +92,8 @@ void vm_on_guest_ready(struct machine *machine)
         vm_become_ready(vm);
 }
 
-/* Whose process this is. Set early: what a parked child writes to later is a page to copy, when it is waited
- * for. */
+/* Whose process this is, or its children's will be: a server sets it once, as what a child writes to is a
+ * page of its own. */
 static struct vm *own;
 
 void vm_own_process(struct vm *vm)
@@ -105,7 +105,7 @@ void vm_own_process(struct vm *vm)
 void vm_tell_violation(const struct forkd_error *error)
 {
     struct vm *vm = own;
-    if (vm == NULL || vm->owner.vm == NULL) /* a parked child is nobody's yet */
+    if (vm == NULL || vm->owner.vm == NULL) /* a server, or a parked child */
         return;
     vm->status.phase = FORKD_VM_ENDED;
     vm->status.end = FORKD_END_ERROR;

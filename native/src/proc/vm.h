@@ -76,6 +76,9 @@ int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const stru
                   void *memory, int memory_fd, struct disk **disks, const struct kvm_host *host,
                   struct forkd_error *err);
 
+/* This process, or each child that it forks, is the VM's: what is done against the rules is told its owner.
+ */
+void vm_own_process(struct vm *vm);
 /* For confine: tell the VM's owner, if this is a VM's process. */
 void vm_tell_violation(const struct forkd_error *error);
 

@@ -9,8 +9,6 @@
 
 /* vm.c: its life. vm_init makes `channel` the owner's; no lock yet. */
 void vm_init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path);
-/* This process is the VM's: what it does against the rules is told its owner. */
-void vm_own_process(struct vm *vm);
 void vm_set_name(const char *name);
 /* `tap` becomes the device's, or is closed; -1: there is none. */
 int vm_attach_net(struct vm *vm, int tap, struct forkd_error *err);
