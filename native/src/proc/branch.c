@@ -165,10 +165,10 @@ static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_
         rc = fork_twin(vm, twin, &pid, result, err);
     if (vm->machine.end == FORKD_END_NONE)
         machine_resume(&vm->machine);
-    vm->machine.bus.wake(&vm->machine.bus); /* there may be tops to merge */
     result->pause_us = clock_now_us() - before;
     result->pid = pid;
     vmstate_writer_free(&twin->state);
+    vm->machine.bus.wake(&vm->machine.bus); /* there may be tops to merge */
     return rc;
 }
 
