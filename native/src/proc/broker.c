@@ -150,9 +150,10 @@ static void end_lease(struct broker *broker, struct lease *lease)
             unlink(lease->name);
     }
     struct lease **link = &broker->leases;
-    while (*link != lease)
+    while (*link != NULL && *link != lease)
         link = &(*link)->next;
-    *link = lease->next;
+    if (*link != NULL)
+        *link = lease->next;
     close(lease->directory);
     close(lease->fd); /* last: broker_release waits for it */
     free(lease);

@@ -252,6 +252,8 @@ int confine(struct confinement *out, void (*on_violation)(const struct forkd_err
     /* First what holds for the broker as well. It has to be in what we are in, or it may not look at us. */
     find_users(&out->own_user);
     int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (proc < 0)
+        return error_set(err, errno, "open", "/proc", NULL);
     if (enter_namespaces(&out->namespaces))
         empty_root(&out->empty_root);
     else

@@ -146,6 +146,13 @@ static const char *name_of(uint32_t number)
     return "system call";
 }
 
+/* As far as it goes: nothing else is allowed here. */
+static void say(const char *text)
+{
+    ssize_t done = write(STDERR_FILENO, text, strlen(text));
+    (void)done;
+}
+
 /* The call has not been made, and is not. */
 static void on_violation(int signal, siginfo_t *info, void *context)
 {
@@ -159,12 +166,10 @@ static void on_violation(int signal, siginfo_t *info, void *context)
     struct forkd_error error;
     error_set(&error, EPERM, "seccomp", own_role,
               "it has called %s, which such a process may not, and is ended: what it works on, a guest or an "
-              "image, "
-              "has taken it over, or forkd has a fault. Please report it",
+              "image, has taken it over, or forkd has a fault. Please report it",
               call);
-    ssize_t ignored = write(STDERR_FILENO, error.text, strlen(error.text));
-    ignored = write(STDERR_FILENO, "\n", 1);
-    (void)ignored;
+    say(error.text);
+    say("\n");
     if (tell_violation != NULL)
         tell_violation(&error);
     _exit(128 + SIGSYS);

@@ -229,7 +229,7 @@ class SnapshotsApiTest {
         assertThat(service.api().delete("/v1/snapshots/one?cascade=maybe").status())
                 .isEqualTo(400);
         assertThat(service.api()
-                        .delete("/v1/snapshots/-?cascade=true&force=true")
+                        .delete("/v1/snapshots/no%21?cascade=true&force=true")
                         .error())
                 .contains("tag");
         assertThat(service.api().delete("/v1/snapshots/one?force=true").status())
