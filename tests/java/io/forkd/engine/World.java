@@ -180,6 +180,7 @@ final class World implements AutoCloseable {
                 .as("folders of the store")
                 .filteredOn(name -> !name.equals(".lock"))
                 .containsExactlyInAnyOrderElementsOf(snapshots);
+        awaitEnds(ids.size());
         assertThat(vmm.vms()).as("VMs").isEqualTo(ids.size());
         endIdleServers();
         assertThat(vmm.servers()).as("servers that somebody uses").isZero();
@@ -191,18 +192,29 @@ final class World implements AutoCloseable {
         assertThat(locked()).as("files that are locked").isEmpty();
     }
 
+    /** What was killed ends a moment later. */
+    private void awaitEnds(int left) {
+        long end = System.nanoTime() + 30_000_000_000L;
+        while (vmm.vms() > left && System.nanoTime() < end) {
+            pause();
+        }
+    }
+
     /** All: an engine that follows keeps its channels to them for a moment. */
     private void endIdleServers() {
         long end = System.nanoTime() + 30_000_000_000L;
         vmm.endIdleServers();
         while (vmm.servers() > 0 && System.nanoTime() < end) {
-            try {
-                Thread.sleep(50);
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-                return;
-            }
+            pause();
             vmm.endIdleServers();
+        }
+    }
+
+    private static void pause() {
+        try {
+            Thread.sleep(50);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
         }
     }
 
