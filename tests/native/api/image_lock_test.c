@@ -148,9 +148,12 @@ static struct forkd_vm *fork_detached(struct forkd_server *server, const char *c
 {
     struct forkd_error error = {0};
     struct forkd_vm *child = NULL;
+    struct forkd_vm_status status;
     struct forkd_child_options options = {.flags = FORKD_NO_AGENT, .control_path = control_path};
     OK(forkd_server_fork(server, &options, &child, &error));
-    OK(forkd_vm_wait(child, WAIT_MS, NULL, &error));
+    OK(forkd_vm_wait(child, WAIT_MS, &status, &error));
+    assert_string_equal(status.error.text, "");
+    assert_int_equal(status.phase, FORKD_VM_READY);
     return child;
 }
 
