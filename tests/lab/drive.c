@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -289,6 +290,9 @@ static bool processes_left(void)
 {
     DIR *proc = opendir("/proc");
     bool found = false;
+    /* Where this is a namespace's first process, nobody else waits for those whose parents are gone. */
+    while (getpid() == 1 && waitpid(-1, NULL, WNOHANG) > 0)
+        ;
     for (struct dirent *entry; proc != NULL && (entry = readdir(proc)) != NULL;) {
         char path[300];
         char name[64] = "";

@@ -126,8 +126,9 @@ int channel_receive(int channel, int timeout_ms, void *message, size_t length, s
     do {
         got =
             recvmsg(channel, &header, MSG_CMSG_CLOEXEC | (timeout_ms == CHANNEL_FOREVER ? 0 : MSG_DONTWAIT));
-    } while (got < 0 && errno == EINTR);
-    if (got == 0 || (got < 0 && errno == ECONNRESET))
+        /* ECONNRESET says that the other end is gone and had not read all: once, and before what it sent. */
+    } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
+    if (got == 0)
         return 0;
     if (got < 0)
         return error_set(err, errno, "recvmsg", OBJECT, NULL);
