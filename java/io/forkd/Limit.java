@@ -35,4 +35,8 @@ public enum Limit {
     public long most() {
         return most;
     }
+
+    public boolean allows(long value) {
+        return value >= least && value <= most;
+    }
 }

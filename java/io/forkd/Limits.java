@@ -50,10 +50,7 @@ public record Limits(Map<Limit, Long> values) {
             if (value.isMissingNode()) {
                 continue;
             }
-            if (!value.isIntegralNumber()
-                    || !value.canConvertToLong()
-                    || value.longValue() < limit.least()
-                    || value.longValue() > limit.most()) {
+            if (!value.isIntegralNumber() || !value.canConvertToLong() || !limit.allows(value.longValue())) {
                 return Optional.empty();
             }
             values.put(limit, value.longValue());

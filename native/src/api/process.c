@@ -5,6 +5,7 @@
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -102,14 +103,12 @@ int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uin
 
 int fd_list_open_folder_of(struct fd_list *list, const char *path, struct forkd_error *err)
 {
-    char folder[CONTROL_PATH_SIZE] = ".";
-    const char *slash = path == NULL ? NULL : strrchr(path, '/');
+    char folder[CONTROL_PATH_SIZE];
     if (path == NULL)
         return 0;
     if (strlen(path) >= sizeof folder || path[0] == '\0')
         return error_set(err, EINVAL, "check", path, "a socket's path has 1 to %zu bytes", sizeof folder - 1);
-    if (slash != NULL)
-        snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    path_folder(path, folder, sizeof folder); /* shorter than the path */
     return fd_list_open(list, folder, O_PATH | O_DIRECTORY, "folder of a socket", err);
 }
 

@@ -58,14 +58,20 @@ static int ask(const struct broker_request *request, const int *fds, uint32_t fd
     return rc;
 }
 
+static int ask_of_names(struct broker_request *request, int directory, const char *name, const char *to,
+                        int *reply_fd)
+{
+    if (strlen(name) >= sizeof request->name || strlen(to) >= sizeof request->to)
+        return -ENAMETOOLONG;
+    snprintf(request->name, sizeof request->name, "%s", name);
+    snprintf(request->to, sizeof request->to, "%s", to);
+    return ask(request, &directory, 1, reply_fd);
+}
+
 static int ask_of_name(uint32_t operation, int directory, const char *name, const char *to, int *reply_fd)
 {
     struct broker_request request = {.operation = operation};
-    if (strlen(name) >= sizeof request.name || strlen(to) >= sizeof request.to)
-        return -ENAMETOOLONG;
-    snprintf(request.name, sizeof request.name, "%s", name);
-    snprintf(request.to, sizeof request.to, "%s", to);
-    return ask(&request, &directory, 1, reply_fd);
+    return ask_of_names(&request, directory, name, to, reply_fd);
 }
 
 int broker_open(int directory, const char *name, int flags, uint32_t mode)
@@ -76,10 +82,7 @@ int broker_open(int directory, const char *name, int flags, uint32_t mode)
         return fd < 0 ? -errno : fd;
     }
     struct broker_request request = {.operation = BROKER_OPEN, .flags = (uint32_t)flags, .mode = mode};
-    if (strlen(name) >= sizeof request.name)
-        return -ENAMETOOLONG;
-    snprintf(request.name, sizeof request.name, "%s", name);
-    return ask(&request, &directory, 1, NULL);
+    return ask_of_names(&request, directory, name, "", NULL);
 }
 
 int broker_unlink(int directory, const char *name)

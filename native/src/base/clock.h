@@ -6,11 +6,16 @@
 #include <stdint.h>
 #include <time.h>
 
-static inline uint64_t clock_now_us(void)
+static inline uint64_t clock_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t clock_now_us(void)
+{
+    return clock_now_ns() / 1000u;
 }
 
 static inline int64_t clock_now_ms(void)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices/throttle.h"
 
+#include "base/clock.h"
 #include "devices/virtio.h"
 
 #include <forkd/forkd.h>
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SECOND_NS 1000000000ull
@@ -31,13 +31,6 @@ struct throttle {
     struct bucket requests;
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
-
 static void charge(struct bucket *bucket, uint64_t amount, uint64_t now)
 {
     if (bucket->per_second == FORKD_UNLIMITED || amount == 0)
@@ -53,7 +46,7 @@ void throttle_charge(struct throttle *throttle, uint64_t bytes, uint64_t request
 {
     if (throttle == NULL)
         return;
-    uint64_t now = now_ns();
+    uint64_t now = clock_now_ns();
     charge(&throttle->bytes, bytes, now);
     charge(&throttle->requests, requests, now);
 }
@@ -65,7 +58,7 @@ bool throttle_admits(struct throttle *throttle)
     uint64_t due = throttle->bytes.paid_until_ns > throttle->requests.paid_until_ns
                        ? throttle->bytes.paid_until_ns
                        : throttle->requests.paid_until_ns;
-    if (due <= now_ns())
+    if (due <= clock_now_ns())
         return true;
     const struct itimerspec time = {
         .it_value = {.tv_sec = (time_t)(due / SECOND_NS), .tv_nsec = (long)(due % SECOND_NS)}};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mkfs/confine.h"
 
+#include "base/path.h"
 #include "mkfs/fail.h"
 #include "proc/filter.h"
 #include "proc/landlock.h"
@@ -127,14 +128,9 @@ const struct filter_role filter_roles[] = {
 /* The folder that the last part of a path is a name in. */
 static int open_folder_of(const char *path)
 {
-    char folder[4096] = ".";
-    const char *slash = strrchr(path, '/');
-    while (slash != NULL && slash[1] == '\0' && slash > path) /* tree/ */
-        slash = memrchr(path, '/', (size_t)(slash - path));
-    if (slash != NULL && (size_t)(slash - path) >= sizeof folder)
+    char folder[4096];
+    if (path_folder(path, folder, sizeof folder) < 0)
         fail("%s: the path is too long", path);
-    if (slash != NULL)
-        snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
     return open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 

@@ -198,7 +198,7 @@ int filter_install(const struct filter_role *role, void (*on_violation_)(const s
     munmap(program, sizeof *program); /* which all roles may */
     if (code != 0)
         return error_set(
-            err, errno, "seccomp", role->name,
+            err, code, "seccomp", role->name,
             "forkd runs guests only where the kernel has seccomp filters (CONFIG_SECCOMP_FILTER), and "
             "nothing else, as a container's own profile, forbids them");
     return 0;

@@ -55,7 +55,7 @@ const struct filter_role *filter_role(const char *name);
 
 /*
  * From here on this thread and all that comes of it makes no other calls. What is not allowed is not done: it
- * is told by filter_explain on standard error and to `on_violation` (NULL: nobody), and the process ends.
+ * is told on standard error and to `on_violation` (NULL: nobody), and the process ends.
  */
 int filter_install(const struct filter_role *role, void (*on_violation)(const struct forkd_error *),
                    struct forkd_error *err);

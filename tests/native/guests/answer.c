@@ -39,10 +39,7 @@ static void start_device(void)
     start_queue(RX);
     start_queue(TX);
     start_driver();
-    for (uint32_t i = 0; i < QUEUE_SIZE; i++) {
-        describe(RX, i, BUFFER(RX, i), PAGE, DESC_WRITE);
-        offer(RX, i);
-    }
+    offer_buffers(RX, QUEUE_SIZE);
 }
 
 static void reply(volatile const struct packet *to, uint16_t op, uint32_t length)

@@ -92,10 +92,7 @@ static void start_vsock(void)
     start_queue(RX);
     start_queue(TX);
     start_driver();
-    for (uint32_t i = 0; i < QUEUE_SIZE; i++) {
-        describe(RX, i, BUFFER(RX, i), PAGE, DESC_WRITE);
-        offer(RX, i);
-    }
+    offer_buffers(RX, QUEUE_SIZE);
 }
 
 void run(uint32_t start_info)

@@ -71,6 +71,15 @@ static inline void offer(uint32_t queue, uint32_t index)
     *at(device + QUEUE_NOTIFY) = queue;
 }
 
+/* The first `count` buffers of a queue, for the device to write to. */
+static inline void offer_buffers(uint32_t queue, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        describe(queue, i, BUFFER(queue, i), PAGE, DESC_WRITE);
+        offer(queue, i);
+    }
+}
+
 static inline void find_device(uint32_t id)
 {
     for (device = DEVICES; *at(device + DEVICE_ID) != id; device += STRIDE) {

@@ -12,8 +12,6 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
-import java.util.NoSuchElementException;
-import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Collectors;
@@ -105,12 +103,15 @@ final class Collected implements AgentClient.Output, AutoCloseable {
 
             @Override
             public byte[] next() {
-                Part part = Optional.ofNullable(parts.peek()).orElseThrow(NoSuchElementException::new);
-                byte[] piece = part.next();
-                if (part.isOver()) {
-                    parts.remove();
-                }
-                return piece;
+                ByteArrayOutputStream piece = new ByteArrayOutputStream();
+                do {
+                    Part part = parts.element();
+                    piece.writeBytes(part.next());
+                    if (part.isOver()) {
+                        parts.remove();
+                    }
+                } while (hasNext() && piece.size() < PIECE_CHARS);
+                return piece.toByteArray();
             }
 
             @Override

@@ -119,7 +119,7 @@ final class SandboxRoutes {
     static Limits limits(Body body) {
         Limits limits = Limits.of(limit -> body.optionalNumber(limit.field(), 0, Long.MAX_VALUE));
         limits.values().forEach((limit, value) -> {
-            if (value < limit.least() || value > limit.most()) {
+            if (!limit.allows(value)) {
                 throw new HttpFailure(400, limit.field() + " must be from " + limit.least() + " to " + limit.most());
             }
         });

@@ -73,7 +73,7 @@ final class Spawn {
             children.awaitReady(
                     child -> {
                         Sandbox sandbox =
-                                sandbox(child, directory(directories, child.name()), request, snapshot, source);
+                                sandbox(child, directory(directories, child.name()), request, limits, snapshot, source);
                         sandbox.stage();
                         made.add(sandbox);
                     },
@@ -144,7 +144,7 @@ final class Spawn {
     }
 
     private static Sandbox sandbox(
-            Child child, Path directory, SpawnRequest request, Snapshot snapshot, Source source) {
+            Child child, Path directory, SpawnRequest request, Limits limits, Snapshot snapshot, Source source) {
         return new Sandbox(
                 child.name(),
                 directory,
@@ -154,7 +154,7 @@ final class Spawn {
                 OptionalLong.of(child.startTime()),
                 child.netns(),
                 request.memoryLimitMib(),
-                request.limits().over(snapshot.manifest().machine().limits()),
+                limits,
                 source.written(),
                 Instant.now(),
                 0,

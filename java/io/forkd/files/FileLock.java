@@ -108,12 +108,12 @@ public final class FileLock implements AutoCloseable {
         return tryLock(file, true);
     }
 
-    /** Whether anybody holds it exclusively, this process or another. */
+    /** Whether anybody holds it exclusively, this process or another; nobody does what is gone. */
     public static boolean isExclusive(Path file) throws IOException {
         return isRefused(file, true);
     }
 
-    /** Whether anybody holds it, shared or not. */
+    /** Whether anybody holds it, shared or not; nobody does what is gone. */
     public static boolean isHeld(Path file) throws IOException {
         return isRefused(file, false);
     }
@@ -122,6 +122,8 @@ public final class FileLock implements AutoCloseable {
         synchronized (HELD) { // No other thread may find the file locked by this probe.
             try (FileLock probe = tryLock(file, shared).orElse(null)) {
                 return probe == null;
+            } catch (NoSuchFileException e) {
+                return false;
             }
         }
     }

@@ -76,14 +76,7 @@ public final class OwnedDirectory implements AutoCloseable {
     /** Whether its process lives. A directory without a lock file was never owned by anybody. */
     public static boolean isAlive(Path directory) throws IOException {
         Path lockFile = directory.resolve(LOCK);
-        if (!Files.isRegularFile(lockFile, LinkOption.NOFOLLOW_LINKS)) {
-            return false;
-        }
-        try {
-            return FileLock.isHeld(lockFile);
-        } catch (NoSuchFileException e) {
-            return false;
-        }
+        return Files.isRegularFile(lockFile, LinkOption.NOFOLLOW_LINKS) && FileLock.isHeld(lockFile);
     }
 
     /** Whether its owner lives, as against those who only use it. */

@@ -167,7 +167,9 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
         }
     }
 
-    /** The path that was recorded and what is there, or, when the store has moved, the file of that name in the snapshot itself. */
+    /**
+     * The file at the path that was recorded, or, when the store has moved, the one of that name in the snapshot itself.
+     */
     private Optional<Regular> find(Path recorded) {
         Optional<Regular> there = Regular.at(recorded);
         return there.isPresent() ? there : Regular.at(directory.resolve(String.valueOf(recorded.getFileName())));

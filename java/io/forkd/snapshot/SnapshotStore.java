@@ -18,7 +18,6 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Predicate;
-import java.util.stream.Stream;
 
 /**
  * The snapshots under one folder, {@code <root>/<tag>/}.
@@ -119,19 +118,25 @@ public final class SnapshotStore {
         } catch (IOException e) {
             // shown as unknown
         }
-        Path memory = Stream.of(Snapshot.MEMORY, Snapshot.MEMORY_LAYER)
-                .map(directory::resolve)
-                .filter(Files::isRegularFile)
-                .findFirst()
-                .orElse(directory.resolve(Snapshot.MEMORY));
         return new Entry(
                 name,
                 directory,
                 state(name, directory),
-                Files.isRegularFile(memory) ? Files.size(memory) : 0,
+                memoryBytes(directory),
                 modified,
                 Files.isRegularFile(directory.resolve("rootfs.ext4")),
                 parent(directory));
+    }
+
+    private static long memoryBytes(Path directory) {
+        for (String name : List.of(Snapshot.MEMORY, Snapshot.MEMORY_LAYER)) {
+            try {
+                return Files.size(directory.resolve(name));
+            } catch (IOException e) {
+                // It is the other one, or being removed, or not ours to look at.
+            }
+        }
+        return 0;
     }
 
     private static Optional<SnapshotTag> parent(Path directory) {
@@ -184,17 +189,29 @@ public final class SnapshotStore {
     /** A complete snapshot, whose files have been looked at. */
     public Snapshot open(SnapshotTag tag) {
         Snapshot snapshot = read(tag);
-        return switch (state(snapshot)) {
-            case COMPLETE -> snapshot.check();
+        try {
+            requireComplete(snapshot);
+            return snapshot.check();
+        } catch (ForkdException e) {
+            requireUnchanged(snapshot); // What is removed meanwhile is not damaged.
+            throw e;
+        }
+    }
+
+    private void requireComplete(Snapshot snapshot) {
+        switch (state(snapshot)) {
+            case COMPLETE -> {}
             case WRITING ->
                 throw new ForkdException(
-                        Kind.CONFLICT, "the snapshot '" + tag + "' is still being written", "Try again later.");
+                        Kind.CONFLICT,
+                        "the snapshot '" + snapshot.tag() + "' is still being written",
+                        "Try again later.");
             case FAILED ->
                 throw new ForkdException(
                         Kind.DAMAGED,
-                        "the snapshot '" + tag + "' failed: vmstate, which is written last, is missing",
-                        new Remedy.RetakeSnapshot(tag.value()));
-        };
+                        "the snapshot '" + snapshot.tag() + "' failed: vmstate, which is written last, is missing",
+                        new Remedy.RetakeSnapshot(snapshot.tag().value()));
+        }
     }
 
     /** Fails early when a tag is taken; {@link #install} decides. A snapshot that failed takes none. */
@@ -247,14 +264,14 @@ public final class SnapshotStore {
      * @param replace whether an existing snapshot of that name is replaced; its children keep what they have mapped
      */
     public void install(OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace) {
-        place(staged, tag, manifest, replace, Optional.empty());
+        register(staged, tag, manifest, replace, Optional.empty());
         staged.release();
         sweep();
     }
 
     /** As {@link #install}, in the place of {@code old}, and of nothing that has come there since that was read. */
     public void replace(OwnedDirectory staged, Snapshot old, Manifest manifest) {
-        place(staged, old.tag(), manifest, true, Optional.of(old));
+        register(staged, old.tag(), manifest, true, Optional.of(old));
         staged.release();
         sweep();
     }
@@ -279,15 +296,9 @@ public final class SnapshotStore {
      * releases it, or a writer is alive, nobody else may write a snapshot of that tag. What it replaces is removed by
      * the sweep that finds the branch complete, and put back by one that finds it failed.
      *
-     * @param parent what it lies on, which has to be there still
+     * @param expected what must not have been replaced or removed since it was read: what it lies on, or what it replaces
      */
     public void register(
-            OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace, Optional<Snapshot> parent) {
-        place(staged, tag, manifest, replace, parent);
-    }
-
-    /** @param expected what must not have been replaced or removed since it was read */
-    private void place(
             OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace, Optional<Snapshot> expected) {
         try {
             // Made later, it would give the snapshot a new time, and with it another place in the list.

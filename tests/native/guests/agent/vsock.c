@@ -40,10 +40,7 @@ uint32_t vsock_start(void)
     start_queue(TX);
     start_queue(EVENT);
     start_driver();
-    for (uint32_t i = 0; i < RX_BUFFERS; i++) {
-        describe(RX, i, BUFFER(RX, i), PAGE, DESC_WRITE);
-        offer(RX, i);
-    }
+    offer_buffers(RX, RX_BUFFERS);
     describe(EVENT, 0, BUFFER(EVENT, 0), 64, DESC_WRITE);
     offer(EVENT, 0);
     *at16(AVAIL(TX)) = NO_INTERRUPT;

@@ -7,17 +7,16 @@ import io.forkd.daemon.DaemonOptions;
 import io.forkd.engine.Engine;
 import io.forkd.http.HttpOptions;
 import io.forkd.http.Limits;
+import io.forkd.http.OpenSsl;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -33,15 +32,7 @@ class DaemonTlsTest {
     private final ByteArrayOutputStream err = new ByteArrayOutputStream();
 
     private static void openssl(String... arguments) throws Exception {
-        List<String> command = new ArrayList<>(List.of("openssl"));
-        command.addAll(List.of(arguments));
-        Process process = new ProcessBuilder(command)
-                .directory(scratch.toFile())
-                .redirectErrorStream(true)
-                .redirectOutput(scratch.resolve("openssl.log").toFile())
-                .start();
-        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
-        assertThat(process.exitValue()).isZero();
+        new OpenSsl(scratch).run(arguments);
     }
 
     private static void key(String name) throws Exception {

@@ -369,7 +369,7 @@ class SnapshotsApiTest {
         String source = service.sandbox();
         List<List<String>> failures = Together.of(4, n -> {
             List<String> wrong = new ArrayList<>();
-            for (int i = 0; i < 25; i++) {
+            for (int i = 0; i < 100; i++) {
                 Answer answer = switch (n) {
                     case 0 ->
                         service.api().post("/v1/sandboxes/" + source + "/branch", "{'tag':'contended','diff':true}");

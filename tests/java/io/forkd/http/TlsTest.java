@@ -9,9 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.security.cert.X509Certificate;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -34,23 +32,7 @@ class TlsTest {
     private Optional<HttpServer> running = Optional.empty();
 
     private void openssl(String... arguments) throws Exception {
-        List<String> command = new ArrayList<>(List.of("openssl"));
-        command.addAll(Arrays.asList(arguments));
-        Process process = new ProcessBuilder(command)
-                .directory(scratch.toFile())
-                .redirectErrorStream(true)
-                .redirectOutput(scratch.resolve("openssl.log").toFile())
-                .start();
-        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
-        assertThat(process.exitValue())
-                .as(() -> {
-                    try {
-                        return Files.readString(scratch.resolve("openssl.log"));
-                    } catch (IOException e) {
-                        return e.toString();
-                    }
-                })
-                .isZero();
+        new OpenSsl(scratch).run(arguments);
     }
 
     private void certificate(String name) throws Exception {
