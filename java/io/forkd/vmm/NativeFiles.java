@@ -65,6 +65,11 @@ public final class NativeFiles {
         return directory.resolve("forkd-mktree");
     }
 
+    /** The program that makes network namespaces. */
+    public Path net() {
+        return directory.resolve("forkd-net");
+    }
+
     Path library() {
         return directory.resolve("libforkd.so.0");
     }
