@@ -43,6 +43,8 @@ struct request {
     char *output; /* for the answer; NULL: nothing */
 };
 
+static pid_t starter;
+
 static int bad(struct forkd_error *err, const char *word)
 {
     return error_set(err, EINVAL, "read", "request", "%.64s", word);
@@ -80,6 +82,27 @@ static int address(const char *text, uint32_t *out, struct forkd_error *err)
     return 0;
 }
 
+static bool is_orphan(void)
+{
+    return getppid() != starter;
+}
+
+/* Removes devices that were marked; and that one, unless it is NULL. */
+static int sweep_devices(const char *name, struct forkd_error *err)
+{
+    struct link_batch batch;
+    int result = link_open(&batch, err);
+    if (result < 0)
+        return result;
+    batch.missing_is_fine = true;
+    if (name != NULL)
+        link_doom(&batch, name);
+    link_delete_doomed(&batch);
+    result = link_send(&batch, err);
+    link_close(&batch);
+    return result;
+}
+
 static int make(struct request *request, struct forkd_error *err)
 {
     const char *const *word = request->words;
@@ -92,7 +115,11 @@ static int make(struct request *request, struct forkd_error *err)
         (result = address(word[6], &plan.address, err)) < 0 ||
         (result = address(word[7], &plan.next_hop, err)) < 0)
         return result;
-    return namespace_make(&plan, request->script, err);
+    if ((result = namespace_make(&plan, request->script, err)) < 0 || !is_orphan())
+        return result;
+    /* Who wanted it is gone, and whoever takes back what that had may have looked before it was there. */
+    namespace_remove(plan.name, plan.uplink, NULL);
+    return sweep_devices(NULL, err);
 }
 
 static int remove_one(struct request *request, struct forkd_error *err)
@@ -117,20 +144,10 @@ static int tap(struct request *request, struct forkd_error *err)
     return link_tap(word[1], user, gateway, bits, err);
 }
 
-/* Removes devices that were marked; and NAME, unless it is "-". */
 static int sweep(struct request *request, struct forkd_error *err)
 {
-    struct link_batch batch;
-    int result = link_open(&batch, err);
-    if (result < 0)
-        return result;
-    batch.missing_is_fine = true;
-    if (strcmp(request->words[1], "-") != 0)
-        link_doom(&batch, request->words[1]);
-    link_delete_doomed(&batch);
-    result = link_send(&batch, err);
-    link_close(&batch);
-    return result;
+    const char *name = request->words[1];
+    return sweep_devices(strcmp(name, "-") == 0 ? NULL : name, err);
 }
 
 static int run_rules(void *context, struct forkd_error *err)
@@ -178,7 +195,7 @@ static int start_resolver(void *context, struct forkd_error *err)
     if (pid < 0 || waitpid(pid, &status, 0) < 0)
         return error_set(err, errno, "start", program, NULL);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        return 0;
+        return is_orphan() ? namespace_end_own_resolver(err) : 0;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return error_set(err, ENOENT, "start", program, NULL);
     return error_say(err, EIO, "start", program, "%s ended with status %d", program,
@@ -249,6 +266,7 @@ static void answer(const struct request *request, const struct forkd_error *err)
 int main(int argc, char **argv)
 {
     struct forkd_error error;
+    starter = getppid();
     if (argc != 1) {
         fprintf(stderr, "usage: %s < REQUESTS\n", argv[0]);
         return 2;

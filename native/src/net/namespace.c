@@ -213,13 +213,12 @@ static bool is_resolver(const char *pid)
     return count > 0 && strcmp(name, "dnsmasq\n") == 0;
 }
 
-int namespace_end_resolver(const char *name, struct forkd_error *err)
+static int end_resolvers(const char *namespace_file, struct forkd_error *err)
 {
-    char path[PATH_MAX];
+    char path[64];
     struct stat wanted;
-    path_of(path, name);
-    if (stat(path, &wanted) < 0)
-        return errno == ENOENT ? 0 : error_set(err, errno, "look at", path, NULL);
+    if (stat(namespace_file, &wanted) < 0)
+        return errno == ENOENT ? 0 : error_set(err, errno, "look at", namespace_file, NULL);
     DIR *processes = opendir("/proc");
     if (processes == NULL)
         return error_set(err, errno, "list", "/proc", NULL);
@@ -234,6 +233,18 @@ int namespace_end_resolver(const char *name, struct forkd_error *err)
     }
     closedir(processes);
     return 0;
+}
+
+int namespace_end_resolver(const char *name, struct forkd_error *err)
+{
+    char path[PATH_MAX];
+    path_of(path, name);
+    return end_resolvers(path, err);
+}
+
+int namespace_end_own_resolver(struct forkd_error *err)
+{
+    return end_resolvers(OWN, err);
 }
 
 int namespace_remove(const char *name, const char *uplink, struct forkd_error *err)

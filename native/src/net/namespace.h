@@ -37,5 +37,7 @@ int namespace_within(const char *name, int (*action)(void *context, struct forkd
 
 /* End the resolvers, processes called dnsmasq, that run in it. */
 int namespace_end_resolver(const char *name, struct forkd_error *err);
+/* The same for the namespace that the process is in. */
+int namespace_end_own_resolver(struct forkd_error *err);
 
 #endif

@@ -10,6 +10,7 @@ import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.ByteArrayOutputStream;
@@ -194,7 +195,7 @@ public final class Runner {
                 new ForkRequest(
                         tag,
                         count,
-                        false,
+                        NetworkRequest.OF_HOST,
                         OptionalLong.empty(),
                         Limits.NONE,
                         VolumeConflict.PRIVATE,

@@ -5,6 +5,7 @@ import io.forkd.agent.Agent;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.DiffRequest;
 import io.forkd.engine.SpawnRequest;
+import io.forkd.network.NetworkPolicy;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.List;
 import java.util.Optional;
@@ -21,6 +22,12 @@ sealed interface Backend permits FolderBackend, DaemonBackend {
 
     /** For each why it lives on; empty when it does not. */
     List<Optional<ForkdException>> kill(List<String> ids);
+
+    /** Has the sandbox follow another policy; returns it. */
+    NetworkPolicy setNetwork(String id, NetworkPolicy policy);
+
+    /** Which policy the sandbox follows; empty when none of ours. */
+    Optional<NetworkPolicy> network(String id);
 
     BranchView branch(BranchRequest request);
 

@@ -8,15 +8,18 @@ import io.forkd.agent.GuestCommand;
 import io.forkd.cli.DaemonClient.Refused;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.DiffRequest;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.Parallel;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
+import io.forkd.network.NetworkPolicy;
 import io.forkd.snapshot.SnapshotTag;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.stream.Stream;
+import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /** A daemon, over REST v1. */
@@ -55,10 +58,11 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
         ObjectNode body = Shell.json()
                 .put("snapshot_tag", request.tag().value())
                 .put("n", request.count())
-                .put("per_child_netns", request.ownNetworks())
+                .put("per_child_netns", request.network().own())
                 .put("prewarm", false)
                 .put("live_fork", false)
                 .put("hugepages", false);
+        request.network().policy().ifPresent(policy -> body.set("network", policy.toJson()));
         request.memoryLimitMib().ifPresent(mib -> body.put("memory_limit_mib", mib));
         request.limits().put(body);
         return Answer.all(daemon.post(SANDBOXES, body, Optional.of(SPAWN))).stream()
@@ -91,6 +95,23 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
         } catch (ForkdException e) {
             return Optional.of(e);
         }
+    }
+
+    @Override
+    public NetworkPolicy setNetwork(String id, NetworkPolicy policy) {
+        ObjectNode body = Shell.json();
+        body.set("network", policy.toJson());
+        return policy(daemon.put(sandbox(id) + "/network", body, KILL)).orElseThrow();
+    }
+
+    @Override
+    public Optional<NetworkPolicy> network(String id) {
+        return policy(daemon.get(sandbox(id), LIST));
+    }
+
+    private static Optional<NetworkPolicy> policy(JsonNode sandbox) {
+        JsonNode policy = sandbox.path("network");
+        return policy.isMissingNode() || policy.isNull() ? Optional.empty() : Optional.of(NetworkPolicy.of(policy));
     }
 
     @Override
@@ -127,7 +148,12 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
     public BranchView diff(DiffRequest request) {
         requireNot(request.replace(), "--force");
         String id = spawn(new SpawnRequest(
-                        request.from(), 1, false, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL))
+                        request.from(),
+                        1,
+                        NetworkRequest.OF_HOST,
+                        OptionalLong.empty(),
+                        Limits.NONE,
+                        VolumeConflict.FAIL))
                 .get(0)
                 .id();
         try {

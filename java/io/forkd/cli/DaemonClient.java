@@ -168,6 +168,10 @@ final class DaemonClient {
         return request("POST", path, Optional.of(body), limit);
     }
 
+    JsonNode put(String path, ObjectNode body, Duration limit) {
+        return request("PUT", path, Optional.of(body), Optional.of(limit));
+    }
+
     JsonNode delete(String path, Duration limit) {
         return request("DELETE", path, Optional.empty(), Optional.of(limit));
     }

@@ -1,8 +1,8 @@
 package io.forkd.cli;
 
 import io.forkd.ForkdException;
-import io.forkd.files.Trees;
 import io.forkd.kernel.GuestKernel;
+import io.forkd.network.Networks;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
@@ -64,7 +64,8 @@ final class Doctor {
                 cgroups(),
                 tap(),
                 forwarding(),
-                namespaces(),
+                networks(),
+                names(),
                 daemon()));
         return checks;
     }
@@ -340,8 +341,7 @@ final class Doctor {
                     "tap device",
                     Status.SKIP,
                     "there is no " + TAP + ": guests have no network, which exec, eval and ping need not",
-                    "sudo ip tuntap add " + TAP + " mode tap user $USER && sudo ip addr add 10.42.0.1/24 dev " + TAP
-                            + " && sudo ip link set " + TAP + " up; then --tap " + TAP + ".");
+                    "sudo forkd net setup --user $USER; then --tap " + TAP + ".");
         }
         try {
             String flags = Files.readString(DEVICES.resolve(TAP).resolve("flags"))
@@ -375,22 +375,37 @@ final class Doctor {
         }
     }
 
-    private static Check namespaces() {
-        long count;
-        try {
-            count = Trees.list(Path.of("/var/run/netns")).stream()
-                    .filter(path -> String.valueOf(path.getFileName()).startsWith("forkd-child-"))
-                    .count();
-        } catch (IOException e) {
-            count = 0;
+    private Check networks() {
+        String name = "networks";
+        Optional<ForkdException> obstacle = shell.engine().networks().obstacle();
+        if (obstacle.isPresent()) {
+            return new Check(
+                    name,
+                    Status.WARN,
+                    "children get no networks of their own (--per-child-netns, --network): "
+                            + Remedies.sentence(obstacle.get()),
+                    Remedies.remedy(obstacle.get()));
         }
-        return count > 0
-                ? pass("per-child netns", count + " forkd-child-* for --per-child-netns")
-                : new Check(
-                        "per-child netns",
-                        Status.SKIP,
-                        "there is no forkd-child-* in /var/run/netns, which only --per-child-netns needs",
-                        "sudo ip netns add forkd-child-1, and so on, each with the snapshot's tap device in it.");
+        try {
+            Networks.Status status = shell.engine().networks().status();
+            int others = shell.engine().networks().foreign().size();
+            return pass(
+                    name,
+                    "children can have networks of their own; " + status.ready().size() + " are ready, "
+                            + status.used().size() + " in use"
+                            + (others > 0 ? ", and " + others + " forkd-child-* are somebody else's" : ""));
+        } catch (ForkdException e) {
+            return fail(name, e);
+        }
+    }
+
+    private Check names() {
+        String name = "names in policies";
+        return shell.engine()
+                .networks()
+                .nameObstacle()
+                .map(e -> new Check(name, Status.WARN, Remedies.sentence(e), Remedies.remedy(e)))
+                .orElseGet(() -> pass(name, "dnsmasq is there, and a resolver for it to ask"));
     }
 
     private Check daemon() {

@@ -8,6 +8,7 @@ import io.forkd.engine.BranchRequest;
 import io.forkd.engine.BranchResult;
 import io.forkd.engine.DiffRequest;
 import io.forkd.engine.SpawnRequest;
+import io.forkd.network.NetworkPolicy;
 import io.forkd.sandbox.Found;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.ArrayList;
@@ -56,6 +57,16 @@ record FolderBackend(Shell shell) implements Backend {
             }
         }
         return results;
+    }
+
+    @Override
+    public NetworkPolicy setNetwork(String id, NetworkPolicy policy) {
+        return shell.engine().sandboxes().setNetwork(id, policy).network().orElseThrow();
+    }
+
+    @Override
+    public Optional<NetworkPolicy> network(String id) {
+        return shell.engine().sandboxes().find(id).network();
     }
 
     @Override

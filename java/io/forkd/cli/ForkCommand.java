@@ -57,10 +57,8 @@ final class ForkCommand implements Callable<Integer> {
             description = "How long the children run. Default: 2, or 0 with --eval or a COMMAND.")
     Optional<Long> settleSecs = Optional.empty();
 
-    @Option(
-            names = "--per-child-netns",
-            description = "Child i has its network in the namespace forkd-child-i, which must exist.")
-    boolean perChildNetns;
+    @Mixin
+    NetworkOptions network = new NetworkOptions();
 
     @Option(
             names = "--all-or-nothing",
@@ -111,7 +109,7 @@ final class ForkCommand implements Callable<Integer> {
         ForkRequest request = new ForkRequest(
                 options.tag,
                 count,
-                perChildNetns,
+                network.request(shell),
                 options.memoryLimit(),
                 options.limits.limits(),
                 options.volumeConflict,

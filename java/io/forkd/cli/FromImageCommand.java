@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.SnapshotResult;
 import io.forkd.engine.VolumeConflict;
+import io.forkd.network.Networks;
 import io.forkd.rootfs.Rootfs;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Request;
@@ -75,6 +76,19 @@ final class FromImageCommand implements Callable<Integer> {
         return 0;
     }
 
+    /** The usual tap, where none was named and it is there, or may be made. */
+    private void chooseTap() {
+        if (machine.tap.isPresent()) {
+            return;
+        }
+        try {
+            shell.engine().networks().requireTap();
+            machine.tap = Optional.of(Networks.TAP);
+        } catch (ForkdException e) {
+            shell.note("The guest gets no network, which would be on " + Networks.TAP + ": " + e.sentence());
+        }
+    }
+
     private void make(SnapshotTag name, RootfsCache cache, Request request) {
         long start = System.nanoTime();
         Rootfs rootfs = cache.get(request);
@@ -87,6 +101,7 @@ final class FromImageCommand implements Callable<Integer> {
         if (!shell.terminal()) {
             shell.note("Booting the guest and writing the snapshot");
         }
+        chooseTap();
         SnapshotResult result = shell.engine().snapshot(snapshotOf(name, rootfs.file()), shell.call());
         shell.clear();
         if (json) {

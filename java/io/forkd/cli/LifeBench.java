@@ -6,6 +6,7 @@ import io.forkd.Limits;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.GuestCommand;
 import io.forkd.engine.BranchRequest;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
@@ -67,7 +68,12 @@ final class LifeBench {
     private List<String> spawn(SnapshotTag of, int number) {
         return backend
                 .spawn(new SpawnRequest(
-                        of, number, ownNetworks, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL))
+                        of,
+                        number,
+                        NetworkRequest.own(ownNetworks),
+                        OptionalLong.empty(),
+                        Limits.NONE,
+                        VolumeConflict.FAIL))
                 .stream()
                 .map(SandboxView::id)
                 .toList();

@@ -46,6 +46,8 @@ public final class Main {
             "rmi",
             "bench",
             "workspace",
+            "network",
+            "net",
             "where",
             "cleanup",
             "kernel",
@@ -83,6 +85,15 @@ public final class Main {
                         .addSubcommand("resume", new WorkspaceCommand.Resume(shell))
                         .addSubcommand("list", new WorkspaceCommand.ListAll(shell))
                         .addSubcommand("delete", new WorkspaceCommand.Delete(shell));
+            case "network" ->
+                new CommandLine(new NetworkCommand())
+                        .addSubcommand("set", new NetworkCommand.Set(shell))
+                        .addSubcommand("show", new NetworkCommand.Show(shell));
+            case "net" ->
+                new CommandLine(new NetCommand())
+                        .addSubcommand("setup", new NetCommand.Setup(shell))
+                        .addSubcommand("status", new NetCommand.Status(shell))
+                        .addSubcommand("teardown", new NetCommand.Teardown(shell));
             case "where" -> new WhereCommand(shell);
             case "cleanup" -> new CleanupCommand(shell);
             case "kernel" ->

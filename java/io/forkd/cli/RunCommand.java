@@ -8,6 +8,7 @@ import io.forkd.agent.AgentClient;
 import io.forkd.agent.GuestCommand;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.image.ImageReference;
@@ -111,7 +112,7 @@ final class RunCommand implements Callable<Integer> {
         ForkRequest request = new ForkRequest(
                 tag(image),
                 1,
-                false,
+                NetworkRequest.OF_HOST,
                 OptionalLong.empty(),
                 Limits.NONE,
                 VolumeConflict.FAIL,

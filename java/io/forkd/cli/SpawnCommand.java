@@ -25,11 +25,8 @@ final class SpawnCommand implements Callable<Integer> {
             description = "How many sandboxes, 1 to 10000. Default: ${DEFAULT-VALUE}.")
     int count;
 
-    @Option(
-            names = "--per-child-netns",
-            description = "Each has its network in a namespace forkd-child-<i> that no other sandbox uses; they must"
-                    + " exist.")
-    boolean perChildNetns;
+    @Mixin
+    NetworkOptions network = new NetworkOptions();
 
     @Option(names = "--prewarm", description = "Accepted for compatibility; a branch needs no preparation.")
     boolean prewarm;
@@ -47,7 +44,7 @@ final class SpawnCommand implements Callable<Integer> {
         SpawnRequest request = new SpawnRequest(
                 options.tag,
                 count,
-                perChildNetns,
+                network.request(shell),
                 options.memoryLimit(),
                 options.limits.limits(),
                 options.volumeConflict);

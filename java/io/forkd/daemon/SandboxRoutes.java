@@ -10,6 +10,7 @@ import io.forkd.agent.CommandFailed;
 import io.forkd.agent.GuestCommand;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.Sandboxes;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
@@ -19,6 +20,7 @@ import io.forkd.http.HttpFailure;
 import io.forkd.http.Metrics;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
+import io.forkd.network.NetworkPolicy;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Room;
@@ -71,6 +73,7 @@ final class SandboxRoutes {
         routes.post("/v1/sandboxes/:id/ping", this::ping);
         routes.postJson("/v1/sandboxes/:id/exec", this::exec);
         routes.postJson("/v1/sandboxes/:id/eval", this::eval);
+        routes.putJson("/v1/sandboxes/:id/network", this::network);
     }
 
     private Response list(HttpCall http) {
@@ -87,7 +90,7 @@ final class SandboxRoutes {
         Body body = http.body();
         String text = body.text("snapshot_tag");
         long count = body.optionalNumber("n", 0, Long.MAX_VALUE).orElse(1);
-        boolean ownNetworks = body.flag("per_child_netns", false);
+        NetworkRequest network = new NetworkRequest(body.flag("per_child_netns", false), policy(body));
         OptionalLong memory = body.optionalNumber("memory_limit_mib", 0, Long.MAX_VALUE);
         boolean liveFork = body.flag("live_fork", false);
         // There is nothing that these would have to do.
@@ -107,7 +110,7 @@ final class SandboxRoutes {
         List<Sandbox> made = timed("create", () -> {
             try {
                 return engine.spawn(
-                        new SpawnRequest(tag, (int) count, ownNetworks, memory, limits, VolumeConflict.FAIL), call);
+                        new SpawnRequest(tag, (int) count, network, memory, limits, VolumeConflict.FAIL), call);
             } catch (ForkdException e) {
                 requireFiles(usable(tag)); // That is another answer, when it is why.
                 throw Failures.internal(e);
@@ -124,6 +127,23 @@ final class SandboxRoutes {
             }
         });
         return limits;
+    }
+
+    private static Optional<NetworkPolicy> policy(Body body) {
+        try {
+            return body.optionalJson("network").map(NetworkPolicy::of);
+        } catch (ForkdException e) {
+            throw Failures.answer(e);
+        }
+    }
+
+    private Response network(HttpCall http) {
+        NetworkPolicy policy =
+                policy(http.body()).orElseThrow(() -> new HttpFailure(422, "the field network is missing"));
+        SandboxLookup.running(engine, http.parameter("id"));
+        Sandbox changed = timed(
+                "network", () -> Failures.internal(() -> engine.sandboxes().setNetwork(http.parameter("id"), policy)));
+        return Response.json(200, Wire.sandbox(new Running(changed, false, Room.LEFT)));
     }
 
     static void requireMemoryLimit(OptionalLong mib) {

@@ -46,6 +46,8 @@ final class Wire {
                 .put("snapshot_tag", sandbox.map(one -> one.snapshot().tag()).orElse(""))
                 .put("guest_addr", GUEST);
         put(node, "netns", sandbox.flatMap(Sandbox::netns));
+        sandbox.flatMap(Sandbox::network)
+                .ifPresentOrElse(policy -> node.set("network", policy.toJson()), () -> node.putNull("network"));
         node.put(
                 "created_at_unix",
                 sandbox.map(one -> one.createdAt().getEpochSecond()).orElse(0L));

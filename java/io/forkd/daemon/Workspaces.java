@@ -7,6 +7,7 @@ import io.forkd.daemon.Workspace.Status;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.http.HttpFailure;
@@ -175,7 +176,12 @@ final class Workspaces {
     /** Makes its sandbox, which tells whose it is from before it lives: it is found whenever this ends. */
     private Workspace wake(Workspace workspace, SnapshotTag tag, Call call) {
         SpawnRequest request = new SpawnRequest(
-                        tag, 1, workspace.ownNetworks(), workspace.memoryLimitMib(), Limits.NONE, VolumeConflict.FAIL)
+                        tag,
+                        1,
+                        NetworkRequest.own(workspace.ownNetworks()),
+                        workspace.memoryLimitMib(),
+                        Limits.NONE,
+                        VolumeConflict.FAIL)
                 .ownedBy(Json.text(Wire.object().set(OWNER, workspace.toJson())));
         String sandbox = engine.spawn(request, call).get(0).id();
         return keep(workspace.running(sandbox), sandbox);

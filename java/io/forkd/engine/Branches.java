@@ -76,7 +76,8 @@ final class Branches {
             store.requireFree(tag);
         }
         Manifest forked = Manifest.read(Sandbox.manifest(sandbox.directory()));
-        Manifest source = forked.withMachine(forked.machine().withLimits(sandbox.limits()));
+        Manifest source = forked.withMachine(forked.machine().withLimits(sandbox.limits()))
+                .withNetwork(sandbox.network());
         Optional<Under> parent = request.layer() ? Optional.of(under(tag, base(sandbox), call)) : Optional.empty();
         try (Vm vm = vmm.attach(sandbox.control());
                 Made made = withoutVolumes(
@@ -301,6 +302,7 @@ final class Branches {
                 parent.map(Under::parent),
                 disks(source, written),
                 source.machine(),
+                source.network(),
                 Instant.now(),
                 source.rest());
         Snapshot snapshot = new Snapshot(tag, directory, manifest);

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.network.Networks;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
@@ -23,9 +24,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -55,16 +57,22 @@ public final class Engine {
     private final Holders holders;
     private final WorkingSets workingSets;
     private final Leases leases;
+    private final Networks networks;
     private final AtomicLong swept = new AtomicLong(Long.MIN_VALUE);
-    private volatile boolean following;
+    private volatile Optional<ScheduledExecutorService> following = Optional.empty();
 
     public Engine(Vmm vmm, Map<String, String> environment) {
+        this(vmm, environment, new Networks(environment, vmm::networkHelper));
+    }
+
+    Engine(Vmm vmm, Map<String, String> environment, Networks networks) {
         this.vmm = vmm;
+        this.networks = networks;
         this.dataDirectory = DataDirectory.of(environment);
         this.runtime = RuntimeDirectory.of(environment);
         this.servers = new Servers(vmm, runtime, environment);
         this.store = new SnapshotStore(DataDirectory.snapshots(environment), servers);
-        this.sandboxes = new Sandboxes(vmm, runtime);
+        this.sandboxes = new Sandboxes(vmm, runtime, networks);
         this.chains = new Chains(vmm, store);
         this.holders = new Holders(sandboxes, servers, store);
         this.leases = new Leases(servers, new Launches(store, chains), holders);
@@ -94,6 +102,11 @@ public final class Engine {
 
     public Snapshots snapshots() {
         return new Snapshots(vmm, store, chains, servers, sandboxes);
+    }
+
+    /** Networks of children, as an administrator sees them. */
+    public Networks networks() {
+        return networks;
     }
 
     /** The fork servers that run on their own. */
@@ -165,7 +178,7 @@ public final class Engine {
     /** Asks the fork server of a snapshot for children; they become ready while the caller looks on. */
     public Fork fork(ForkRequest request, Call call) {
         sweepNowAndThen();
-        return Fork.start(request, store.read(request.tag()), leases, runtime, vmm, call);
+        return Fork.start(request, store.read(request.tag()), leases, runtime, new ChildNetworks(networks), vmm, call);
     }
 
     /** Makes sandboxes of a snapshot, all or none. */
@@ -173,7 +186,11 @@ public final class Engine {
         sweepNowAndThen();
         Snapshot snapshot = store.read(request.tag());
         try {
-            return new Spawn(vmm, runtime, sandboxes, leases).run(request, snapshot, call);
+            List<Sandbox> made = new Spawn(vmm, runtime, sandboxes, leases, new ChildNetworks(networks))
+                    .run(request, snapshot, call);
+            // So that the next one finds them ready.
+            following.ifPresent(sweeper -> sweeper.execute(this::tryFillNetworks));
+            return made;
         } catch (ForkdException e) {
             store.requireUnchanged(snapshot); // Otherwise that is why, whatever it came upon first.
             throw e;
@@ -209,23 +226,35 @@ public final class Engine {
         AutoCloseable known = sandboxes.follow();
         Channels channels = servers.keepChannels(kept);
         sweep();
-        ScheduledExecutorService sweeper = Executors.newSingleThreadScheduledExecutor(task -> {
-            Thread thread = new Thread(task, "sweeper");
-            thread.setDaemon(true);
-            return thread;
-        });
+        ScheduledExecutorService sweeper = new ScheduledThreadPoolExecutor(
+                1,
+                task -> {
+                    Thread thread = new Thread(task, "sweeper");
+                    thread.setDaemon(true);
+                    return thread;
+                },
+                new ThreadPoolExecutor.DiscardPolicy());
         // Neither throws, which would end it.
         Future<?> unusedEnd = sweeper.scheduleWithFixedDelay(
                 channels::closeUnused, kept.toMillis() / 5, kept.toMillis() / 5, TimeUnit.MILLISECONDS);
         Future<?> unusedSweep =
                 sweeper.scheduleWithFixedDelay(this::trySweep, SWEEP.toSeconds(), SWEEP.toSeconds(), TimeUnit.SECONDS);
-        following = true;
+        following = Optional.of(sweeper);
+        sweeper.execute(this::tryFillNetworks);
         return () -> {
-            following = false;
+            following = Optional.empty();
             sweeper.shutdownNow();
             channels.close();
             known.close();
         };
+    }
+
+    private void tryFillNetworks() {
+        try {
+            networks.fill();
+        } catch (ForkdException e) {
+            // Whoever needs one makes it, and is told why not.
+        }
     }
 
     private void trySweep() {
@@ -241,7 +270,7 @@ public final class Engine {
      * service's.
      */
     private void sweepNowAndThen() {
-        if (following) {
+        if (following.isPresent()) {
             return;
         }
         long now = System.nanoTime();

@@ -3,7 +3,6 @@ package io.forkd.engine;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Limits;
-import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.engine.Leases.Source;
@@ -12,7 +11,6 @@ import io.forkd.sandbox.Room;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.vmm.Vmm;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -36,6 +34,7 @@ public final class Fork implements AutoCloseable {
 
     private final ForkRequest request;
     private final OwnedDirectory run;
+    private final ChildNetworks networks;
     private final Call call;
     private final long started = System.nanoTime();
 
@@ -45,9 +44,10 @@ public final class Fork implements AutoCloseable {
     private final Children children;
     private Duration serverUp = Duration.ZERO;
 
-    private Fork(ForkRequest request, OwnedDirectory run, Vmm vmm, Call call) {
+    private Fork(ForkRequest request, OwnedDirectory run, ChildNetworks networks, Vmm vmm, Call call) {
         this.request = request;
         this.run = run;
+        this.networks = networks;
         this.call = call;
         Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
                 ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
@@ -58,8 +58,14 @@ public final class Fork implements AutoCloseable {
     }
 
     static Fork start(
-            ForkRequest request, Snapshot snapshot, Leases leases, RuntimeDirectory runtime, Vmm vmm, Call call) {
-        Fork fork = new Fork(request, runtime.open("fork"), vmm, call);
+            ForkRequest request,
+            Snapshot snapshot,
+            Leases leases,
+            RuntimeDirectory runtime,
+            ChildNetworks networks,
+            Vmm vmm,
+            Call call) {
+        Fork fork = new Fork(request, runtime.open("fork"), networks, vmm, call);
         try {
             fork.start(snapshot, leases);
             return fork;
@@ -70,12 +76,9 @@ public final class Fork implements AutoCloseable {
     }
 
     private void start(Snapshot snapshot, Leases leases) {
-        Optional<String> tap = tap(snapshot, request.ownNetworks(), request.count(), call);
-        if (request.ownNetworks()) {
-            for (int i = 1; i <= request.count(); i++) {
-                requireNamespace(Place.ownNamespace(i));
-            }
-        }
+        NetworkRequest network = request.network().of(snapshot);
+        Optional<String> tap = networks.tap(snapshot, network, request.count(), call);
+        List<Optional<String>> namespaces = networks.numbered(network, run.path(), request.count());
         Source source = leases.lease(
                 snapshot, request.count(), request.keepServer(), request.prepare(), request.volumeConflict(), call);
         held.push(source);
@@ -88,48 +91,30 @@ public final class Fork implements AutoCloseable {
         Limits limits = request.limits().over(snapshot.manifest().machine().limits());
         call.step("forking " + request.count() + " children");
         for (int i = 1; i <= request.count(); i++) {
-            children.fork(source.lease().server(), place(i, limits), tap, source::check);
+            children.fork(source.lease().server(), place(i, namespaces.get(i - 1), limits), tap, source::check);
         }
     }
 
     /** A volume that is written to has one child. */
     private void flush(List<Path> volumes) {
         if (children.anyAlive()) {
-            WrittenVolumes.flush(
-                    new AgentClient(new AgentAddress.Vsock(RuntimeDirectory.socket(run.path(), name(1)))),
-                    volumes,
-                    call);
+            WrittenVolumes.flush(new AgentClient(new AgentAddress.Vsock(socket(1))), volumes, call);
         }
     }
 
-    private Place place(int i, Limits limits) {
+    private Path socket(int i) {
+        return RuntimeDirectory.socket(run.path(), name(i));
+    }
+
+    private Place place(int i, Optional<String> netns, Limits limits) {
         String name = name(i);
         return new Place(
                 name,
-                RuntimeDirectory.socket(run.path(), name),
+                socket(i),
                 Optional.empty(),
                 request.keepWork() ? Optional.of(run.path().resolve(name + ".console.log")) : Optional.empty(),
-                request.ownNetworks() ? Optional.of(Place.ownNamespace(i)) : Optional.empty(),
+                netns,
                 limits);
-    }
-
-    /** The tap device that the children get; one serves one VM, unless each has a network of its own. */
-    static Optional<String> tap(Snapshot snapshot, boolean ownNetworks, int count, Progress progress) {
-        Optional<String> tap = snapshot.manifest().machine().tap();
-        if (tap.isPresent() && !ownNetworks && count > 1) {
-            progress.warn("one tap device serves one VM: the children have no network", Remedy.Action.OWN_NETWORKS);
-            return Optional.empty();
-        }
-        return tap;
-    }
-
-    static void requireNamespace(String name) {
-        if (!Files.exists(Place.namespace(name))) {
-            throw new ForkdException(
-                    Kind.NOT_FOUND,
-                    "the network namespace " + Place.namespace(name) + " does not exist",
-                    "Make one for each child first, with the snapshot's tap device in it.");
-        }
     }
 
     /** Waits until all are ready; {@code onReady} gets each as soon as it is. One that fails, fails all. */
@@ -205,5 +190,6 @@ public final class Fork implements AutoCloseable {
         }
         held.clear();
         run.close();
+        networks.release(run.path());
     }
 }

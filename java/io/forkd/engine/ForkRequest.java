@@ -7,7 +7,6 @@ import java.util.OptionalLong;
 /**
  * Children to make of a snapshot.
  *
- * @param ownNetworks child i gets its network from the namespace forkd-child-i
  * @param memoryLimitMib of each child's cgroup
  * @param limits where they say nothing, the snapshot's count
  * @param keepServer whether a fork server that runs already may be used, and a new one is kept for others
@@ -16,7 +15,7 @@ import java.util.OptionalLong;
 public record ForkRequest(
         SnapshotTag tag,
         int count,
-        boolean ownNetworks,
+        NetworkRequest network,
         OptionalLong memoryLimitMib,
         Limits limits,
         VolumeConflict volumeConflict,

@@ -143,6 +143,7 @@ final class Parents {
                                 request.tap(),
                                 request.limits(),
                                 Engine.VERSION),
+                        Optional.empty(),
                         Instant.now(),
                         JsonNodeFactory.instance.objectNode());
                 store.install(staged, request.tag(), manifest, request.replace());

@@ -7,6 +7,8 @@ import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.network.NetworkPolicy;
+import io.forkd.network.Networks;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.BeingMade;
 import io.forkd.sandbox.Found.Damaged;
@@ -41,11 +43,13 @@ import java.util.stream.Stream;
 public final class Sandboxes {
     private final Vmm vmm;
     private final RuntimeDirectory runtime;
+    private final Networks networks;
     private volatile Optional<Live> live = Optional.empty();
 
-    Sandboxes(Vmm vmm, RuntimeDirectory runtime) {
+    Sandboxes(Vmm vmm, RuntimeDirectory runtime, Networks networks) {
         this.vmm = vmm;
         this.runtime = runtime;
+        this.networks = networks;
     }
 
     /** From now on each is looked at once, and what is left of it removed when it has ended; until this is closed. */
@@ -53,6 +57,7 @@ public final class Sandboxes {
         Live following = new Live(vmm.watch(), sandbox -> {
             leftover(sandbox.directory()).tryToRemove();
             MemoryLimit.remove(sandbox.pid());
+            releaseNetworks(List.of(sandbox));
         });
         live = Optional.of(following);
         return () -> {
@@ -108,6 +113,7 @@ public final class Sandboxes {
                 .forEach(found -> leftover(found.directory()).tryToRemove());
         MemoryLimit.sweep();
         sweepBatches();
+        sweepNetworks();
         return living(all).stream().map(Sandboxes::withVolumes).toList();
     }
 
@@ -208,7 +214,7 @@ public final class Sandboxes {
      * @return for each why it lives on; empty when it does not
      */
     public List<Optional<ForkdException>> kill(List<Found> all, Progress progress) {
-        return Parallel.map(all, found -> {
+        List<Optional<ForkdException>> results = Parallel.map(all, found -> {
             try {
                 kill(found, progress);
                 return Optional.empty();
@@ -216,6 +222,56 @@ public final class Sandboxes {
                 return Optional.of(e);
             }
         });
+        releaseNetworks(all.stream()
+                .filter(Known.class::isInstance)
+                .map(found -> ((Known) found).sandbox())
+                .toList());
+        return results;
+    }
+
+    /** Those of sandboxes that have ended. */
+    private void releaseNetworks(List<Sandbox> all) {
+        List<Path> gone = all.stream()
+                .filter(sandbox -> sandbox.netns().isPresent() && !Files.exists(sandbox.directory()))
+                .map(Sandbox::directory)
+                .toList();
+        try {
+            if (!gone.isEmpty()) {
+                networks.release(gone);
+            }
+        } catch (ForkdException e) {
+            // The next sweep tries again.
+        }
+    }
+
+    private void sweepNetworks() {
+        try {
+            networks.sweep();
+        } catch (ForkdException e) {
+            // The next one tries again.
+        }
+    }
+
+    /** Has one follow another network policy from now on. */
+    public Sandbox setNetwork(String id, NetworkPolicy policy) {
+        Sandbox sandbox = find(id);
+        if (sandbox.network().isEmpty()) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the sandbox '" + id + "' has "
+                            + sandbox.netns()
+                                    .map(name ->
+                                            "its network in " + name + ", which somebody else made, who sets its rules")
+                                    .orElse("no network of its own, for which there could be a policy"));
+        }
+        try (FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
+            networks.set(sandbox.netns().orElseThrow(), policy);
+            Sandbox changed = Sandbox.read(sandbox.directory()).orElse(sandbox).withNetwork(policy);
+            changed.write();
+            return changed;
+        } catch (IOException e) {
+            throw ForkdException.of("change what is in " + root(), e);
+        }
     }
 
     private void kill(Found found, Progress progress) {

@@ -167,6 +167,7 @@ public final class Snapshots {
                 Optional.empty(),
                 disks,
                 old.machine(),
+                old.network(),
                 createdAt,
                 old.rest());
     }

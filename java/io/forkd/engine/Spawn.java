@@ -28,15 +28,17 @@ final class Spawn {
     private final RuntimeDirectory runtime;
     private final Sandboxes sandboxes;
     private final Leases leases;
+    private final ChildNetworks networks;
 
     /** Encoded once for all of them, when the first comes up. */
     private Optional<byte[]> manifest = Optional.empty();
 
-    Spawn(Vmm vmm, RuntimeDirectory runtime, Sandboxes sandboxes, Leases leases) {
+    Spawn(Vmm vmm, RuntimeDirectory runtime, Sandboxes sandboxes, Leases leases, ChildNetworks networks) {
         this.vmm = vmm;
         this.runtime = runtime;
         this.sandboxes = sandboxes;
         this.leases = leases;
+        this.networks = networks;
     }
 
     List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Call call) {
@@ -46,19 +48,23 @@ final class Spawn {
         } catch (IOException e) {
             throw ForkdException.of("make sandboxes in " + runtime.root(), e);
         } finally {
-            directories.values().forEach(OwnedDirectory::close);
+            directories.values().forEach(directory -> {
+                directory.close();
+                networks.release(directory.path());
+            });
         }
     }
 
     private List<Sandbox> run(
             SpawnRequest request, Snapshot snapshot, Map<String, OwnedDirectory> directories, Call call)
             throws IOException {
-        Optional<String> tap = Fork.tap(snapshot, request.ownNetworks(), request.count(), call);
+        NetworkRequest network = request.network().of(snapshot);
+        Optional<String> tap = networks.tap(snapshot, network, request.count(), call);
         Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
                 ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
                 : Optional.empty();
         Limits limits = request.limits().over(snapshot.manifest().machine().limits());
-        List<Place> places = places(request, limits, directories);
+        List<Place> places = places(request, network, limits, directories);
         List<Sandbox> made = new ArrayList<>();
         try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), call);
                 Children children = new Children(vmm, limit, call)) {
@@ -72,8 +78,14 @@ final class Spawn {
             }
             children.awaitReady(
                     child -> {
-                        Sandbox sandbox =
-                                sandbox(child, directory(directories, child.name()), request, limits, snapshot, source);
+                        Sandbox sandbox = sandbox(
+                                child,
+                                directory(directories, child.name()),
+                                request,
+                                limits,
+                                network,
+                                snapshot,
+                                source);
                         sandbox.stage();
                         made.add(sandbox);
                     },
@@ -88,35 +100,56 @@ final class Spawn {
         }
     }
 
-    /** Folders for all of them. A namespace that is chosen is taken as soon as its folder names it. */
-    private List<Place> places(SpawnRequest request, Limits limits, Map<String, OwnedDirectory> directories)
+    private List<Place> places(
+            SpawnRequest request, NetworkRequest network, Limits limits, Map<String, OwnedDirectory> directories)
             throws IOException {
-        Path root = runtime.sandboxes();
-        List<Place> places = new ArrayList<>();
-        try (FileLock choice = request.ownNetworks() ? FileLock.exclusive(root.resolve(".netns")) : null) {
-            List<String> namespaces = request.ownNetworks() ? freeNamespaces(request.count()) : List.of();
-            for (int i = 0; i < request.count(); i++) {
-                OwnedDirectory directory = OwnedDirectory.create(root, Sandbox.prefix(Instant.now()));
-                String id = String.valueOf(directory.path().getFileName());
-                directories.put(id, directory);
-                Optional<String> netns = request.ownNetworks() ? Optional.of(namespaces.get(i)) : Optional.empty();
-                if (netns.isPresent()) {
-                    Files.writeString(Sandbox.namespace(directory.path()), netns.get());
-                }
-                if (request.owner().isPresent()) {
-                    Files.writeString(
-                            Sandbox.owner(directory.path()), request.owner().get());
-                }
-                places.add(new Place(
-                        id,
-                        Sandbox.vsock(directory.path()),
-                        Optional.of(RuntimeDirectory.control(directory.path())),
-                        Optional.empty(),
-                        netns,
-                        limits));
+        for (int i = 0; i < request.count(); i++) {
+            OwnedDirectory directory = OwnedDirectory.create(runtime.sandboxes(), Sandbox.prefix(Instant.now()));
+            directories.put(String.valueOf(directory.path().getFileName()), directory);
+            if (request.owner().isPresent()) {
+                Files.writeString(
+                        Sandbox.owner(directory.path()), request.owner().get());
             }
         }
+        List<Path> paths =
+                directories.values().stream().map(OwnedDirectory::path).toList();
+        List<Optional<String>> namespaces = namespaces(network, paths);
+        List<Place> places = new ArrayList<>();
+        for (Path path : paths) {
+            places.add(new Place(
+                    String.valueOf(path.getFileName()),
+                    Sandbox.vsock(path),
+                    Optional.of(RuntimeDirectory.control(path)),
+                    Optional.empty(),
+                    namespaces.get(places.size()),
+                    limits));
+        }
         return places;
+    }
+
+    /** One of others is taken as soon as the folder names it, which happens to one call at a time. */
+    private List<Optional<String>> namespaces(NetworkRequest network, List<Path> paths) throws IOException {
+        if (!network.own()) {
+            return ChildNetworks.none(paths.size());
+        }
+        List<String> names;
+        try (FileLock choice = FileLock.exclusive(runtime.sandboxes().resolve(".netns"))) {
+            Set<String> used = sandboxes.namespaces();
+            names = new ArrayList<>(
+                    networks.free(network, paths.size(), number -> used.contains(Place.ownNamespace(number))));
+            note(names, paths);
+        }
+        List<Path> others = paths.subList(names.size(), paths.size());
+        List<String> taken = networks.take(network, others);
+        note(taken, others);
+        names.addAll(taken);
+        return names.stream().map(Optional::of).toList();
+    }
+
+    private static void note(List<String> names, List<Path> paths) throws IOException {
+        for (int i = 0; i < names.size(); i++) {
+            Files.writeString(Sandbox.namespace(paths.get(i)), names.get(i));
+        }
     }
 
     /** As it is written. */
@@ -143,8 +176,14 @@ final class Spawn {
         return directory.path();
     }
 
-    private static Sandbox sandbox(
-            Child child, Path directory, SpawnRequest request, Limits limits, Snapshot snapshot, Source source) {
+    private Sandbox sandbox(
+            Child child,
+            Path directory,
+            SpawnRequest request,
+            Limits limits,
+            NetworkRequest network,
+            Snapshot snapshot,
+            Source source) {
         return new Sandbox(
                 child.name(),
                 directory,
@@ -153,24 +192,12 @@ final class Spawn {
                 child.pid(),
                 OptionalLong.of(child.startTime()),
                 child.netns(),
+                networks.enforced(network, child.netns()),
                 request.memoryLimitMib(),
                 limits,
                 source.written(),
                 Instant.now(),
                 0,
                 Optional.empty());
-    }
-
-    private List<String> freeNamespaces(int count) {
-        Set<String> used = sandboxes.namespaces();
-        List<String> free = new ArrayList<>();
-        for (int i = 1; free.size() < count; i++) {
-            String name = Place.ownNamespace(i);
-            if (!used.contains(name)) {
-                Fork.requireNamespace(name);
-                free.add(name);
-            }
-        }
-        return free;
     }
 }

@@ -8,7 +8,6 @@ import java.util.OptionalLong;
 /**
  * Sandboxes to make of a snapshot.
  *
- * @param ownNetworks each gets its network from a namespace forkd-child-i that no other sandbox uses
  * @param memoryLimitMib of each one's cgroup
  * @param limits where they say nothing, the snapshot's count
  * @param owner what each is to tell of whose it is, from before it lives
@@ -16,7 +15,7 @@ import java.util.OptionalLong;
 public record SpawnRequest(
         SnapshotTag tag,
         int count,
-        boolean ownNetworks,
+        NetworkRequest network,
         OptionalLong memoryLimitMib,
         Limits limits,
         VolumeConflict volumeConflict,
@@ -24,14 +23,14 @@ public record SpawnRequest(
     public SpawnRequest(
             SnapshotTag tag,
             int count,
-            boolean ownNetworks,
+            NetworkRequest network,
             OptionalLong memoryLimitMib,
             Limits limits,
             VolumeConflict volumeConflict) {
-        this(tag, count, ownNetworks, memoryLimitMib, limits, volumeConflict, Optional.empty());
+        this(tag, count, network, memoryLimitMib, limits, volumeConflict, Optional.empty());
     }
 
     public SpawnRequest ownedBy(String whom) {
-        return new SpawnRequest(tag, count, ownNetworks, memoryLimitMib, limits, volumeConflict, Optional.of(whom));
+        return new SpawnRequest(tag, count, network, memoryLimitMib, limits, volumeConflict, Optional.of(whom));
     }
 }

@@ -114,6 +114,11 @@ public final class Body {
         });
     }
 
+    /** Of whatever type: its form is the caller's to check. */
+    public Optional<JsonNode> optionalJson(String name) {
+        return field(name);
+    }
+
     /** The names of all fields, for an object whose fields are the client's to name. */
     public List<String> names() {
         return object.propertyNames().stream().toList();

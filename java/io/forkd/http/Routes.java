@@ -69,6 +69,11 @@ public final class Routes {
         return add(new Route("POST", template, true, handler));
     }
 
+    /** As {@link #postJson}. */
+    public Routes putJson(String template, Handler handler) {
+        return add(new Route("PUT", template, true, handler));
+    }
+
     private Routes add(Route route) {
         Node node = root;
         for (String segment : segments(route.template())) {

@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.Limits;
 import io.forkd.Remedy;
+import io.forkd.network.NetworkPolicy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
@@ -107,6 +108,14 @@ record RuntimeFile(Path file, ObjectNode root) {
             }
         }
         return found;
+    }
+
+    Optional<NetworkPolicy> network(String field) {
+        try {
+            return root.has(field) ? Optional.of(NetworkPolicy.of(root.path(field))) : Optional.empty();
+        } catch (ForkdException e) {
+            throw damaged(file);
+        }
     }
 
     int number(String field) {

@@ -1,6 +1,7 @@
 package io.forkd.sandbox;
 
 import io.forkd.Limits;
+import io.forkd.network.NetworkPolicy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -19,6 +20,7 @@ import tools.jackson.databind.node.ObjectNode;
  * @param base the snapshot whose files its memory is mapped from; another one when it was forked from a branch that was
  *     not on disk yet
  * @param startTime of its process; earlier versions did not write it down
+ * @param network what is enforced in that namespace; empty when it was made by others
  * @param memoryLimitMib of its cgroup
  * @param limits that were said, for it or for its snapshot
  * @param volumes images that it has attached for writing
@@ -33,6 +35,7 @@ public record Sandbox(
         int pid,
         OptionalLong startTime,
         Optional<String> netns,
+        Optional<NetworkPolicy> network,
         OptionalLong memoryLimitMib,
         Limits limits,
         List<Path> volumes,
@@ -91,6 +94,24 @@ public record Sandbox(
         return directory.resolve("owner");
     }
 
+    public Sandbox withNetwork(NetworkPolicy policy) {
+        return new Sandbox(
+                id,
+                directory,
+                snapshot,
+                base,
+                pid,
+                startTime,
+                netns,
+                Optional.of(policy),
+                memoryLimitMib,
+                limits,
+                volumes,
+                createdAt,
+                branches,
+                lastBranch);
+    }
+
     public Sandbox withOneMoreBranch(Path branch) {
         return new Sandbox(
                 id,
@@ -100,6 +121,7 @@ public record Sandbox(
                 pid,
                 startTime,
                 netns,
+                network,
                 memoryLimitMib,
                 limits,
                 volumes,
@@ -119,6 +141,7 @@ public record Sandbox(
                         json.number("pid"),
                         json.count("start_time"),
                         json.text("netns"),
+                        json.network("network"),
                         json.count("memory_limit_mib"),
                         json.limits(),
                         json.paths("volumes"),
@@ -151,6 +174,7 @@ public record Sandbox(
         node.put("pid", pid);
         startTime.ifPresent(ticks -> node.put("start_time", ticks));
         netns.ifPresent(name -> node.put("netns", name));
+        network.ifPresent(policy -> node.set("network", policy.toJson()));
         memoryLimitMib.ifPresent(mib -> node.put("memory_limit_mib", mib));
         limits.put(node);
         ArrayNode array = node.putArray("volumes");

@@ -1,6 +1,7 @@
 package io.forkd.snapshot;
 
 import io.forkd.Limits;
+import io.forkd.network.NetworkPolicy;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
@@ -14,6 +15,7 @@ import tools.jackson.databind.node.ObjectNode;
  *
  * @param memory memory.bin, or, with a parent, memory.layer: what differs from the parent's
  * @param disks in the guest's order: the root disk, then the volumes
+ * @param network what the sandbox that this was branched from might reach, and its children may, too
  * @param createdAt also tells this snapshot from others that had its tag; compaction keeps it
  * @param rest every field that this version does not know, kept when the manifest is written again
  */
@@ -26,6 +28,7 @@ public record Manifest(
         Optional<Parent> parent,
         List<ManifestDisk> disks,
         Machine machine,
+        Optional<NetworkPolicy> network,
         Instant createdAt,
         ObjectNode rest) {
 
@@ -86,11 +89,18 @@ public record Manifest(
     }
 
     public Manifest withDisks(List<ManifestDisk> others) {
-        return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parent, others, machine, createdAt, rest);
+        return new Manifest(
+                vmstate, memory, memoryBytes, volumes, rootfs, parent, others, machine, network, createdAt, rest);
+    }
+
+    public Manifest withNetwork(Optional<NetworkPolicy> policy) {
+        return new Manifest(
+                vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, policy, createdAt, rest);
     }
 
     public Manifest withMachine(Machine other) {
-        return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, other, createdAt, rest);
+        return new Manifest(
+                vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, other, network, createdAt, rest);
     }
 
     /** As it is written. */

@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.Limits;
+import io.forkd.network.NetworkPolicy;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
@@ -90,6 +91,7 @@ final class ManifestFile {
         if (!manifest.machine().limits().equals(Limits.NONE)) {
             manifest.machine().limits().put(root.putObject("limits"));
         }
+        manifest.network().ifPresent(policy -> root.set("network", policy.toJson()));
         ArrayNode disks = root.putArray("disks");
         for (ManifestDisk disk : manifest.disks()) {
             ObjectNode node = disks.addObject()
@@ -173,6 +175,7 @@ final class ManifestFile {
                 optional(root, "tap"),
                 limits(root),
                 string(root, "forkd_version"));
+        Optional<NetworkPolicy> network = network(root);
         Instant createdAt = instant(string(root, "created_at"));
         long memoryBytes = number(root, "memory_bytes");
         root.remove(List.of(
@@ -192,8 +195,18 @@ final class ManifestFile {
                 "command_line",
                 "tap",
                 "limits",
+                "network",
                 "disks"));
-        return new Manifest(vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, createdAt, root);
+        return new Manifest(
+                vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, network, createdAt, root);
+    }
+
+    private Optional<NetworkPolicy> network(ObjectNode root) {
+        try {
+            return root.has("network") ? Optional.of(NetworkPolicy.of(root.path("network"))) : Optional.empty();
+        } catch (ForkdException e) {
+            throw damaged(e.sentence());
+        }
     }
 
     private Limits limits(ObjectNode root) {

@@ -123,6 +123,11 @@ public final class NativeVmm implements Vmm {
     }
 
     @Override
+    public List<String> networkHelper() {
+        return List.of(NativeFiles.installed().net().toString());
+    }
+
+    @Override
     public void flattenDisk(Disk disk, Path out) {
         Library.files();
         try (PointerScope scope = new PointerScope()) {

@@ -42,6 +42,9 @@ public interface Vmm {
     /** A handle of a detached server. */
     ForkServer attachServer(Path control);
 
+    /** The command that starts the program which makes network namespaces. */
+    List<String> networkHelper();
+
     /** Writes {@code base} (a memory.bin) with the layers over it, the first of the chain first, to a new file. */
     void flattenMemory(Path base, List<Path> layers, Path out);
 

@@ -83,13 +83,14 @@ class DoctorTest {
                         "cgroup v2",
                         "tap device",
                         "ip_forward",
-                        "per-child netns",
+                        "networks",
+                        "names in policies",
                         "daemon");
         assertThat(report.path("pass").intValue()
                         + report.path("warn").intValue()
                         + report.path("fail").intValue()
                         + report.path("skip").intValue())
-                .isEqualTo(20);
+                .isEqualTo(21);
         assertThat(status).isEqualTo(report.path("fail").intValue() == 0 ? 0 : 1);
         for (String name : List.of(
                 "platform", "kvm", "monitor", "snapshot folder", "runtime folder", "system calls", "landlock")) {

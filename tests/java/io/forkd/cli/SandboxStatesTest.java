@@ -87,6 +87,7 @@ class SandboxStatesTest {
                 pid,
                 startTime,
                 Optional.empty(),
+                Optional.empty(),
                 OptionalLong.empty(),
                 Limits.NONE,
                 List.of(),
@@ -288,6 +289,7 @@ class SandboxStatesTest {
                 Optional.empty(),
                 List.of(new ManifestDisk(image, false, 512, OptionalLong.of(0), Optional.empty())),
                 new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
+                Optional.empty(),
                 Instant.EPOCH,
                 JsonNodeFactory.instance.objectNode());
         Files.write(Sandbox.manifest(sandbox.directory()), manifest.encode());

@@ -62,6 +62,16 @@ final class Api {
         return post(target, json.replace('\'', '"').getBytes(StandardCharsets.UTF_8));
     }
 
+    /** As {@link #post(String, String)}. */
+    Answer put(String target, String json) {
+        return ask(
+                "PUT",
+                target,
+                BodyPublishers.ofByteArray(json.replace('\'', '"').getBytes(StandardCharsets.UTF_8)),
+                "Content-Type",
+                "application/json");
+    }
+
     Answer post(String target, byte[] body) {
         return ask("POST", target, BodyPublishers.ofByteArray(body), "Content-Type", "application/json");
     }

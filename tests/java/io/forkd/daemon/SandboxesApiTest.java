@@ -6,6 +6,7 @@ import io.forkd.Limit;
 import io.forkd.Limits;
 import io.forkd.daemon.Api.Answer;
 import io.forkd.engine.Engine;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.files.FileLock;
@@ -55,6 +56,7 @@ class SandboxesApiTest {
                         "snapshot_tag",
                         "guest_addr",
                         "netns",
+                        "network",
                         "created_at_unix",
                         "pid",
                         "memory_limit_mib",
@@ -66,6 +68,7 @@ class SandboxesApiTest {
         assertThat(sandbox.path("snapshot_tag").stringValue()).isEqualTo("py");
         assertThat(sandbox.path("guest_addr").stringValue()).isEqualTo("10.42.0.2:8888");
         assertThat(sandbox.path("netns").isNull()).isTrue();
+        assertThat(sandbox.path("network").isNull()).isTrue();
         assertThat(sandbox.path("memory_limit_mib").isNull()).isTrue();
         assertThat(ProcessHandle.of(sandbox.path("pid").longValue())).isPresent();
         assertThat(sandbox.path("has_branched").booleanValue()).isFalse();
@@ -103,6 +106,10 @@ class SandboxesApiTest {
                 "{'snapshot_tag':'py','vsock_connections':1024}  | 400 | vsock_connections",
                 "{'snapshot_tag':'py','disk_bps':'fast'}         | 422 | disk_bps",
                 "{'snapshot_tag':'py','prewarm':'yes'}           | 422 | prewarm",
+                "{'snapshot_tag':'py','network':'10.0.0.0/33'}   | 400 | 10.0.0.0/33",
+                "{'snapshot_tag':'py','network':7}               | 400 | network policy",
+                "{'snapshot_tag':'py','network':{'alow':[]}}     | 400 | network policy",
+                "{'snapshot_tag':'py','network':{'deny':['a.b']}} | 400 | by name",
                 "{'snapshot_tag':7}                              | 422 | snapshot_tag",
                 "7                                               | 422 | object",
                 "nonsense                                        | 400 | JSON",
@@ -129,10 +136,29 @@ class SandboxesApiTest {
     }
 
     @Test
-    void namespaces_that_are_not_there_make_none() {
+    void networks_that_cannot_be_made_make_none() {
         Answer refused = create("{'snapshot_tag':'py','n':2,'per_child_netns':true}");
         assertThat(refused.status()).as(refused.text()).isEqualTo(500);
+        assertThat(refused.error()).contains("FORKD_NET_RANGE");
         assertThat(service.ids()).isEmpty();
+    }
+
+    @Test
+    void network_of_the_host_has_no_policy() {
+        String id = create("{'snapshot_tag':'py'}").json().get(0).path("id").stringValue();
+        Answer refused = service.api().put("/v1/sandboxes/" + id + "/network", "{'network':'none'}");
+        assertThat(refused.status()).as(refused.text()).isEqualTo(409);
+        assertThat(refused.error()).contains(id);
+        assertThat(service.api().put("/v1/sandboxes/" + id + "/network", "{}").status())
+                .isEqualTo(422);
+        assertThat(service.api()
+                        .put("/v1/sandboxes/" + id + "/network", "{'network':'x y'}")
+                        .status())
+                .isEqualTo(400);
+        assertThat(service.api()
+                        .put("/v1/sandboxes/sb-0/network", "{'network':'none'}")
+                        .status())
+                .isEqualTo(404);
     }
 
     @Test
@@ -398,7 +424,12 @@ class SandboxesApiTest {
         Engine beside = service.beside();
         String theirs = beside.spawn(
                         new SpawnRequest(
-                                service.tag("py"), 1, false, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL),
+                                service.tag("py"),
+                                1,
+                                NetworkRequest.OF_HOST,
+                                OptionalLong.empty(),
+                                Limits.NONE,
+                                VolumeConflict.FAIL),
                         Service.call())
                 .get(0)
                 .id();

@@ -52,7 +52,14 @@ final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCal
             throw new UncheckedIOException(e);
         }
         this.memoryMib = memoryMib;
-        this.environment = Map.of("XDG_DATA_HOME", directory.toString(), "XDG_RUNTIME_DIR", directory.toString());
+        // Networks are the host's: none are made of this one's.
+        this.environment = Map.of(
+                "XDG_DATA_HOME",
+                directory.toString(),
+                "XDG_RUNTIME_DIR",
+                directory.toString(),
+                "FORKD_NET_RANGE",
+                "none for tests");
         this.state = directory.resolve("state").resolve("state.json");
     }
 

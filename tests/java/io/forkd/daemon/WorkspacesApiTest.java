@@ -8,6 +8,7 @@ import io.forkd.Json;
 import io.forkd.Limits;
 import io.forkd.daemon.Api.Answer;
 import io.forkd.engine.Engine;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.sandbox.Sandbox;
@@ -115,7 +116,7 @@ class WorkspacesApiTest {
                 "{'name':'a','snapshot_tag':'c d'}                          | 400 | c d",
                 "{'name':'taken','snapshot_tag':'nope'}                     | 409 | taken",
                 "{'name':'a','snapshot_tag':'nope'}                         | 404 | nope",
-                "{'name':'a','snapshot_tag':'py','per_child_netns':true}    | 500 | forkd-child-1",
+                "{'name':'a','snapshot_tag':'py','per_child_netns':true}    | 500 | FORKD_NET_RANGE",
                 "{'name':'a','snapshot_tag':'py','memory_limit_mib':0}      | 400 | memory_limit_mib",
                 "{'name':'a'}                                               | 422 | snapshot_tag",
             })
@@ -289,7 +290,7 @@ class WorkspacesApiTest {
                         new SpawnRequest(
                                         service.tag("py"),
                                         1,
-                                        false,
+                                        NetworkRequest.OF_HOST,
                                         OptionalLong.empty(),
                                         Limits.NONE,
                                         VolumeConflict.FAIL)

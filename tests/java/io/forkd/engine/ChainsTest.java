@@ -63,6 +63,7 @@ class ChainsTest {
                             parent,
                             List.of(),
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
+                            Optional.empty(),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
                     true);

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.forkd.ForkdException;
 import io.forkd.Remedy;
+import io.forkd.network.Networks;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.vmm.NativeVmm;
@@ -28,7 +29,10 @@ class HoldersTest {
     void makeImage() throws IOException {
         RuntimeDirectory runtime = new RuntimeDirectory(directory);
         Servers servers = new Servers(new NativeVmm(), runtime, Map.of());
-        holders = new Holders(new Sandboxes(new NativeVmm(), runtime), servers, new SnapshotStore(directory, servers));
+        holders = new Holders(
+                new Sandboxes(new NativeVmm(), runtime, new Networks(Map.of(), List::of)),
+                servers,
+                new SnapshotStore(directory, servers));
         image = Files.write(directory.resolve("image"), new byte[512]);
     }
 

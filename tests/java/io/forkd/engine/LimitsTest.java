@@ -33,7 +33,8 @@ class LimitsTest {
     }
 
     private static SpawnRequest spawning(String tag, Limits limits) {
-        return new SpawnRequest(World.tag(tag), 1, false, OptionalLong.empty(), limits, VolumeConflict.FAIL);
+        return new SpawnRequest(
+                World.tag(tag), 1, NetworkRequest.OF_HOST, OptionalLong.empty(), limits, VolumeConflict.FAIL);
     }
 
     private Limits last() {

@@ -65,6 +65,7 @@ class SnapshotsTest {
                             parent.map(of -> new Parent(new SnapshotTag(of), "0".repeat(64))),
                             List.of(),
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
+                            Optional.empty(),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
                     false);

@@ -10,6 +10,7 @@ import io.forkd.agent.AgentClient.Output;
 import io.forkd.files.FileLock;
 import io.forkd.files.Trees;
 import io.forkd.kernel.GuestKernel;
+import io.forkd.network.Networks;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
@@ -47,6 +48,15 @@ final class World implements AutoCloseable {
 
     /** @param idleSecs how long servers are kept */
     World(String idleSecs) throws IOException {
+        this(idleSecs, Optional.empty());
+    }
+
+    /** @param networks that its children get */
+    World(Networks networks) throws IOException {
+        this("60", Optional.of(networks));
+    }
+
+    private World(String idleSecs, Optional<Networks> networks) throws IOException {
         // Nothing of it is to outlast a crash of the host, and waiting for disks is most of what these tests would do.
         scratch = Files.isDirectory(MEMORY)
                 ? Files.createTempDirectory(MEMORY, "forkd-")
@@ -58,12 +68,17 @@ final class World implements AutoCloseable {
         Files.createDirectories(runtime);
         kernel = Files.write(scratch.resolve("vmlinux"), new byte[1]);
         rootfs = Files.write(scratch.resolve("rootfs.ext4"), new byte[512]);
-        engine = new Engine(vmm, environment);
+        engine = networks.isPresent() ? new Engine(vmm, environment, networks.get()) : new Engine(vmm, environment);
     }
 
     /** Of another process on the same folders. */
     Engine beside() {
         return new Engine(vmm.beside(), environment);
+    }
+
+    /** As {@link #beside()}, with networks. */
+    Engine beside(Networks networks) {
+        return new Engine(vmm.beside(), environment, networks);
     }
 
     /** As {@link #beside()}, with a monitor that the test has in its hands. */
@@ -106,12 +121,21 @@ final class World implements AutoCloseable {
     }
 
     static SpawnRequest spawning(String tag, int count) {
-        return new SpawnRequest(tag(tag), count, false, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL);
+        return new SpawnRequest(
+                tag(tag), count, NetworkRequest.OF_HOST, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL);
     }
 
     static ForkRequest forking(String tag, int count) {
         return new ForkRequest(
-                tag(tag), count, false, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL, true, true, false);
+                tag(tag),
+                count,
+                NetworkRequest.OF_HOST,
+                OptionalLong.empty(),
+                Limits.NONE,
+                VolumeConflict.FAIL,
+                true,
+                true,
+                false);
     }
 
     static BranchRequest branching(String sandbox, String tag, boolean layer, boolean replace) {

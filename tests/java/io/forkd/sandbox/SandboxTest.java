@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.Limit;
 import io.forkd.Limits;
+import io.forkd.network.NetworkPolicy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -33,6 +34,7 @@ class SandboxTest {
                 42,
                 OptionalLong.of(7),
                 Optional.of("forkd-child-1"),
+                Optional.of(NetworkPolicy.parse(List.of("internet,!1.1.1.1"))),
                 OptionalLong.of(64),
                 new Limits(Map.of(Limit.DISK, 100L, Limit.NET_BYTES, 0L)),
                 List.of(Path.of("/v.ext4")),

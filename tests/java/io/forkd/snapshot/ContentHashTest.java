@@ -52,6 +52,7 @@ class ContentHashTest {
                         List.of(new ManifestDisk(
                                 Path.of("/r.ext4"), false, 8 * PAGE, OptionalLong.of(7), Optional.empty())),
                         new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
+                        Optional.empty(),
                         Instant.EPOCH,
                         JsonNodeFactory.instance.objectNode()));
     }

@@ -7,6 +7,7 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Limit;
 import io.forkd.Limits;
+import io.forkd.network.NetworkPolicy;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
@@ -54,6 +55,7 @@ class ManifestFileTest {
                         Optional.of("tap0"),
                         new Limits(Map.of(Limit.DISK, 100L, Limit.DISK_BYTES, 0L)),
                         "0.1.0"),
+                Optional.of(NetworkPolicy.parse(List.of("internet,!1.1.1.1"))),
                 Instant.parse("2026-11-22T16:00:00Z"),
                 JsonNodeFactory.instance.objectNode());
     }

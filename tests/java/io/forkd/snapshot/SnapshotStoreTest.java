@@ -86,6 +86,7 @@ class SnapshotStoreTest {
                             parent.map(name -> new Manifest.Parent(new SnapshotTag(name), "0".repeat(64))),
                             List.of(new ManifestDisk(rootfs, false, 512, OptionalLong.empty(), Optional.empty())),
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
+                            Optional.empty(),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
                     replace);
@@ -247,6 +248,7 @@ class SnapshotStoreTest {
                         Optional.empty(),
                         disks,
                         new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
+                        Optional.empty(),
                         Instant.EPOCH,
                         JsonNodeFactory.instance.objectNode()));
     }
@@ -337,6 +339,7 @@ class SnapshotStoreTest {
                             Optional.empty(),
                             List.of(new ManifestDisk(rootfs, false, 512, OptionalLong.empty(), Optional.empty())),
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
+                            Optional.empty(),
                             Instant.EPOCH,
                             JsonNodeFactory.instance.objectNode()),
                     replace,

@@ -642,6 +642,11 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     }
 
     @Override
+    public List<String> networkHelper() {
+        return List.of("/nonexistent/forkd-net");
+    }
+
+    @Override
     public void flattenDisk(Disk disk, Path out) {
         tried(Step.FLATTEN_DISK, out.toString());
         opened(

@@ -1,0 +1,46 @@
+package io.forkd.engine;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.network.NetworkPolicy;
+import io.forkd.snapshot.Snapshot;
+import java.util.Optional;
+
+/**
+ * The network that children are to have.
+ *
+ * @param own each in a namespace of its own; otherwise the host's tap device, which one of them can have
+ * @param policy what they may reach; without one, what their snapshot says, or the internet
+ */
+public record NetworkRequest(boolean own, Optional<NetworkPolicy> policy) {
+    public static final NetworkRequest OF_HOST = new NetworkRequest(false, Optional.empty());
+
+    public NetworkRequest {
+        own |= policy.isPresent();
+    }
+
+    public static NetworkRequest own(boolean own) {
+        return new NetworkRequest(own, Optional.empty());
+    }
+
+    /** What comes of it for children of that snapshot: they have no more than what it is a branch of. */
+    NetworkRequest of(Snapshot snapshot) {
+        Optional<NetworkPolicy> inherited = snapshot.manifest().network();
+        if (inherited.isEmpty()) {
+            return this;
+        }
+        if (policy.isPresent() && !inherited.get().contains(policy.get())) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the snapshot '" + snapshot.tag() + "' was branched from a sandbox with the network policy "
+                            + brief(inherited.get()) + ", and its children cannot be made with a wider one",
+                    "Make them as they are, and then give each another policy.");
+        }
+        return new NetworkRequest(true, policy.or(() -> inherited));
+    }
+
+    private static String brief(NetworkPolicy policy) {
+        String text = policy.toString();
+        return text.length() > 100 ? text.substring(0, 100) + "..." : text;
+    }
+}

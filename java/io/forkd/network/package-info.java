@@ -1,0 +1,4 @@
+@NullMarked
+package io.forkd.network;
+
+import org.jspecify.annotations.NullMarked;
