@@ -20,7 +20,7 @@ import picocli.CommandLine.Option;
         description =
                 "Serves REST v1, for the SDKs, until SIGINT or SIGTERM. Sandboxes go on when it ends, and the next"
                         + " one finds them; command lines beside it see what it makes, and it sees what they make. SIGHUP reads"
-                        + " certificates and token again, and reopens the audit log.",
+                        + " certificates and tokens again, and reopens the audit log.",
         sortOptions = false)
 final class DaemonCommand implements Callable<Integer> {
     private static final Path OF_ROOT = Path.of("/var/lib/forkd/state.json");
@@ -57,8 +57,10 @@ final class DaemonCommand implements Callable<Integer> {
             names = "--token-file",
             paramLabel = "FILE",
             defaultValue = "${env:FORKD_TOKEN_FILE}",
-            description = "Holds the token, at least 16 characters, that clients send as Authorization: Bearer. Also"
-                    + " FORKD_TOKEN_FILE. Without it everybody on this machine is served.")
+            description =
+                    "Says whose token, sent as Authorization: Bearer, is good for what: see `forkd token`. Or it holds one"
+                            + " secret, of at least 16 characters, that is an administrator's. Also FORKD_TOKEN_FILE. Without it"
+                            + " everybody on this machine is served.")
     Optional<Path> tokenFile = Optional.empty();
 
     @Option(

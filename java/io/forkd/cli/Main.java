@@ -54,6 +54,7 @@ public final class Main {
             "parent",
             "cache",
             "daemon",
+            "token",
             "doctor",
             "quickstart",
             "completion",
@@ -105,6 +106,11 @@ public final class Main {
                         .addSubcommand("ls", new CacheCommand.Ls(shell))
                         .addSubcommand("prune", new CacheCommand.Prune(shell));
             case "daemon" -> new DaemonCommand(shell);
+            case "token" ->
+                new CommandLine(new TokenCommand())
+                        .addSubcommand("add", new TokenCommand.Add(shell))
+                        .addSubcommand("list", new TokenCommand.ListAll(shell))
+                        .addSubcommand("remove", new TokenCommand.Remove(shell));
             case "doctor" -> new DoctorCommand(shell);
             case "quickstart" -> new QuickstartCommand(shell);
             case "completion" -> new CompletionCommand(shell);

@@ -1,5 +1,7 @@
 package io.forkd.daemon;
 
+import static io.forkd.http.Handler.forUsers;
+
 import io.forkd.ForkdException;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.BranchResult;
@@ -16,6 +18,7 @@ import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore.Entry;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
+import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.time.Instant;
@@ -31,11 +34,13 @@ final class BranchRoute {
     private final Engine engine;
     private final SnapshotInfos infos;
     private final Branching branching;
+    private final Quota quota;
 
-    BranchRoute(Engine engine, SnapshotInfos infos, Branching branching) {
+    BranchRoute(Engine engine, SnapshotInfos infos, Branching branching, Quota quota) {
         this.engine = engine;
         this.infos = infos;
         this.branching = branching;
+        this.quota = quota;
         removeMeasured();
     }
 
@@ -47,7 +52,7 @@ final class BranchRoute {
     }
 
     void addTo(Routes routes) {
-        routes.postJson("/v1/sandboxes/:id/branch", this::branch);
+        routes.postJson("/v1/sandboxes/:id/branch", forUsers(this::branch));
     }
 
     private Response branch(HttpCall http) {
@@ -66,10 +71,13 @@ final class BranchRoute {
             if (!wait && chosen != Mode.LIVE) {
                 throw new HttpFailure(400, "wait:false is for the mode live");
             }
-            if (Files.exists(engine.store().directory(tag).resolve(Snapshot.VMSTATE))) {
+            Path directory = engine.store().directory(tag);
+            // One that failed may be replaced, by whom it belongs to.
+            if (Files.exists(directory.resolve(Snapshot.VMSTATE))
+                    || (Files.exists(directory) && !Owners.has(engine, http.caller(), tag))) {
                 throw new HttpFailure(409, "snapshot " + tag + " exists");
             }
-            Sandbox sandbox = SandboxLookup.running(engine, id);
+            Sandbox sandbox = SandboxLookup.running(engine, http.caller(), id);
             String source = sandbox.snapshot().tag();
             if (parent.isPresent() && !parent.get().equals(source)) {
                 throw new HttpFailure(
@@ -82,7 +90,7 @@ final class BranchRoute {
             Optional<Difference> measured = measure ? Optional.of(measure(id, slot, call)) : Optional.empty();
             BranchRequest request = new BranchRequest(id, Optional.of(tag), chosen == Mode.DIFF, false, wait);
             long start = System.nanoTime();
-            BranchResult made = slot.branch(request, call);
+            BranchResult made = quota.snapshot(http.caller(), tag, call, () -> slot.branch(request, call));
             (chosen == Mode.DIFF ? Optional.of(difference(made, start)) : measured)
                     .ifPresent(difference -> infos.note(made, difference));
             return wait ? Response.json(201, infos.info(made)) : Response.json(202, infos.writing(made));

@@ -31,6 +31,7 @@ final class Calls {
     /** One that ends when its client goes away. */
     static Call of(HttpCall http, Optional<Duration> limit) {
         Call call = new Call(QUIET, limit);
+        call.setOwner(http.caller().owner());
         http.onCancel(call::cancel);
         return call;
     }

@@ -1,5 +1,7 @@
 package io.forkd.daemon;
 
+import static io.forkd.http.Handler.forUsers;
+
 import io.forkd.ForkdException;
 import io.forkd.engine.Engine;
 import io.forkd.http.HttpServer;
@@ -39,7 +41,8 @@ public final class Daemon implements AutoCloseable {
             Metrics metrics = new Metrics();
             metrics.info("forkd_build_info", "The version of forkd.", "version", Engine.VERSION);
             Branching branching = new Branching(engine, options.branchConcurrency(), metrics);
-            Routes routes = routes(engine, branching, new Workspaces(engine, branching, state), metrics);
+            Quota quota = new Quota(engine);
+            Routes routes = routes(engine, branching, quota, new Workspaces(engine, branching, quota, state), metrics);
             return new Daemon(HttpServer.start(options.http(), routes, metrics, Failures::answer), held);
         } catch (RuntimeException e) {
             release(held);
@@ -47,18 +50,18 @@ public final class Daemon implements AutoCloseable {
         }
     }
 
-    static Routes routes(Engine engine, Branching branching, Workspaces workspaces, Metrics metrics) {
+    static Routes routes(Engine engine, Branching branching, Quota quota, Workspaces workspaces, Metrics metrics) {
         SnapshotInfos infos = new SnapshotInfos(engine);
         Routes routes = new Routes();
         routes.get(
                 "/version",
-                call -> Response.json(
-                        200, Wire.object().put("version", Engine.VERSION).put("api", "v1")));
-        routes.get("/metrics", call -> metrics.response());
-        routes.get("/openapi.json", call -> OpenApi.response());
-        new SnapshotRoutes(engine, infos, branching, metrics).addTo(routes);
-        new SandboxRoutes(engine, metrics).addTo(routes);
-        new BranchRoute(engine, infos, branching).addTo(routes);
+                forUsers(call -> Response.json(
+                        200, Wire.object().put("version", Engine.VERSION).put("api", "v1"))));
+        routes.get("/metrics", call -> metrics.response()); // Of all that there is, so not for users.
+        routes.get("/openapi.json", forUsers(call -> OpenApi.response()));
+        new SnapshotRoutes(engine, infos, branching, quota, metrics).addTo(routes);
+        new SandboxRoutes(engine, quota, metrics).addTo(routes);
+        new BranchRoute(engine, infos, branching, quota).addTo(routes);
         new WorkspaceRoutes(workspaces).addTo(routes);
         return routes;
     }

@@ -3,6 +3,7 @@ package io.forkd.daemon;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.Engine;
+import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
@@ -39,21 +40,21 @@ final class Failures {
     }
 
     /** As {@link #internal}, of a job for which that snapshot has to be there: somebody may have removed it meanwhile. */
-    static <T> T of(Engine engine, SnapshotTag tag, Supplier<T> job) {
+    static <T> T of(Engine engine, Caller caller, SnapshotTag tag, Supplier<T> job) {
         return internal(() -> {
             try {
                 return job.get();
             } catch (ForkdException e) {
                 if (e.kind() == Kind.NOT_FOUND) {
-                    requireThere(engine, tag);
+                    requireThere(engine, caller, tag);
                 }
                 throw e;
             }
         });
     }
 
-    static void requireThere(Engine engine, SnapshotTag tag) {
-        if (!Files.isDirectory(engine.store().directory(tag))) {
+    static void requireThere(Engine engine, Caller caller, SnapshotTag tag) {
+        if (!Files.isDirectory(engine.store().directory(tag)) || !Owners.knows(engine, caller, tag)) {
             throw notFound(tag);
         }
     }

@@ -3,6 +3,7 @@ package io.forkd.daemon;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.Engine;
+import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.Running;
@@ -13,20 +14,24 @@ import java.util.List;
 final class SandboxLookup {
     private SandboxLookup() {}
 
-    /** Whatever state it is in; 404 when it does not live. */
-    static Found find(Engine engine, String id) {
+    /** Whatever state it is in; 404 when it does not live, or the caller does not know of it. */
+    static Found find(Engine engine, Caller caller, String id) {
         try {
-            return engine.sandboxes().findAny(id);
+            Found found = engine.sandboxes().findAny(id);
+            if (Owners.knows(caller, found)) {
+                return found;
+            }
         } catch (ForkdException e) {
-            throw e.kind() == Kind.NOT_FOUND
-                    ? new HttpFailure(404, "sandbox " + id + " not found")
-                    : Failures.answer(e);
+            if (e.kind() != Kind.NOT_FOUND && caller.owner().isEmpty()) {
+                throw Failures.answer(e);
+            }
         }
+        throw new HttpFailure(404, "sandbox " + id + " not found");
     }
 
     /** One that can be asked something; 500 when it does not answer. */
-    static Sandbox running(Engine engine, String id) {
-        if (find(engine, id) instanceof Running running) {
+    static Sandbox running(Engine engine, Caller caller, String id) {
+        if (find(engine, caller, id) instanceof Running running) {
             return running.sandbox();
         }
         throw new HttpFailure(500, "sandbox " + id + " does not answer");

@@ -1,5 +1,7 @@
 package io.forkd.daemon;
 
+import static io.forkd.http.Handler.forUsers;
+
 import io.forkd.ForkdException;
 import io.forkd.Json;
 import io.forkd.Limits;
@@ -15,6 +17,7 @@ import io.forkd.engine.Sandboxes;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.http.Body;
+import io.forkd.http.Caller;
 import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Metrics;
@@ -54,10 +57,12 @@ final class SandboxRoutes {
     private static final Duration EVAL = Duration.ofSeconds(30);
 
     private final Engine engine;
+    private final Quota quota;
     private final Metrics.Timing times;
 
-    SandboxRoutes(Engine engine, Metrics metrics) {
+    SandboxRoutes(Engine engine, Quota quota, Metrics metrics) {
         this.engine = engine;
+        this.quota = quota;
         this.times = metrics.timing("forkd_operation_seconds", "How long operations on sandboxes take.", "operation");
         metrics.gauge(
                 "forkd_sandboxes_active",
@@ -66,24 +71,27 @@ final class SandboxRoutes {
     }
 
     void addTo(Routes routes) {
-        routes.get("/v1/sandboxes", this::list);
-        routes.postJson("/v1/sandboxes", this::create);
-        routes.get("/v1/sandboxes/:id", call -> Response.json(200, Wire.sandbox(found(call))));
-        routes.delete("/v1/sandboxes/:id", this::delete);
-        routes.post("/v1/sandboxes/:id/ping", this::ping);
-        routes.postJson("/v1/sandboxes/:id/exec", this::exec);
-        routes.postJson("/v1/sandboxes/:id/eval", this::eval);
+        routes.get("/v1/sandboxes", forUsers(this::list));
+        routes.postJson("/v1/sandboxes", forUsers(this::create));
+        routes.get("/v1/sandboxes/:id", forUsers(call -> Response.json(200, Wire.sandbox(found(call)))));
+        routes.delete("/v1/sandboxes/:id", forUsers(this::delete));
+        routes.post("/v1/sandboxes/:id/ping", forUsers(this::ping));
+        routes.postJson("/v1/sandboxes/:id/exec", forUsers(this::exec));
+        routes.postJson("/v1/sandboxes/:id/eval", forUsers(this::eval));
         routes.putJson("/v1/sandboxes/:id/network", this::network);
     }
 
     private Response list(HttpCall http) {
         Sandboxes sandboxes = engine.sandboxes();
         List<Found> found = http.queryFlag("ask") ? sandboxes.ask() : sandboxes.list();
-        return Response.json(200, Wire.array(byId(found), Wire::sandbox));
+        return Response.json(200, Wire.array(byId(http.caller(), found), Wire::sandbox));
     }
 
-    private static List<Found> byId(List<Found> found) {
-        return found.stream().sorted(Comparator.comparing(Found::id)).toList();
+    private static List<Found> byId(Caller caller, List<Found> found) {
+        return found.stream()
+                .filter(each -> Owners.knows(caller, each))
+                .sorted(Comparator.comparing(Found::id))
+                .toList();
     }
 
     private Response create(HttpCall http) {
@@ -102,17 +110,17 @@ final class SandboxRoutes {
         requireMemoryLimit(memory);
         Limits limits = limits(body);
         SnapshotTag tag = Failures.tag(text);
-        Snapshot snapshot = usable(tag);
+        Snapshot snapshot = usable(http, tag);
         if (liveFork && snapshot.manifest().parent().isPresent()) {
             throw new HttpFailure(400, "live_fork is for snapshots without a parent, and '" + tag + "' has one");
         }
         Call call = Calls.of(http, Optional.of(CREATE));
         List<Sandbox> made = timed("create", () -> {
             try {
-                return engine.spawn(
-                        new SpawnRequest(tag, (int) count, network, memory, limits, VolumeConflict.FAIL), call);
+                SpawnRequest request = new SpawnRequest(tag, (int) count, network, memory, limits, VolumeConflict.FAIL);
+                return quota.sandboxes(http.caller(), tag, (int) count, call, () -> engine.spawn(request, call));
             } catch (ForkdException e) {
-                requireFiles(usable(tag)); // That is another answer, when it is why.
+                requireFiles(usable(http, tag)); // That is another answer, when it is why.
                 throw Failures.internal(e);
             }
         });
@@ -140,7 +148,7 @@ final class SandboxRoutes {
     private Response network(HttpCall http) {
         NetworkPolicy policy =
                 policy(http.body()).orElseThrow(() -> new HttpFailure(422, "the field network is missing"));
-        SandboxLookup.running(engine, http.parameter("id"));
+        SandboxLookup.running(engine, http.caller(), http.parameter("id"));
         Sandbox changed = timed(
                 "network", () -> Failures.internal(() -> engine.sandboxes().setNetwork(http.parameter("id"), policy)));
         return Response.json(200, Wire.sandbox(new Running(changed, false, Room.LEFT)));
@@ -153,8 +161,8 @@ final class SandboxRoutes {
     }
 
     /** A snapshot that children can be made of, by what its manifest and its state say. */
-    private Snapshot usable(SnapshotTag tag) {
-        Failures.requireThere(engine, tag);
+    private Snapshot usable(HttpCall http, SnapshotTag tag) {
+        Failures.requireThere(engine, http.caller(), tag);
         try {
             Snapshot snapshot = engine.store().read(tag);
             State state = engine.store().state(snapshot);
@@ -186,7 +194,7 @@ final class SandboxRoutes {
     }
 
     private Found found(HttpCall http) {
-        return SandboxLookup.find(engine, http.parameter("id"));
+        return SandboxLookup.find(engine, http.caller(), http.parameter("id"));
     }
 
     private Response delete(HttpCall http) {
@@ -199,7 +207,7 @@ final class SandboxRoutes {
     }
 
     private AgentClient agent(HttpCall http) {
-        Sandbox sandbox = SandboxLookup.running(engine, http.parameter("id"));
+        Sandbox sandbox = SandboxLookup.running(engine, http.caller(), http.parameter("id"));
         engine.sandboxes().giveVolumesBack(sandbox.id());
         return new AgentClient(new AgentAddress.Vsock(sandbox.vsock()));
     }

@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.engine.BranchResult;
 import io.forkd.engine.Engine;
 import io.forkd.files.FileSize;
+import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
 import io.forkd.snapshot.Manifest.Parent;
 import io.forkd.snapshot.Provenance;
@@ -36,11 +37,11 @@ final class SnapshotInfos {
         this.engine = engine;
     }
 
-    /** All, by tag. */
-    ArrayNode list() {
+    /** All that the caller knows of, by tag. */
+    ArrayNode list(Caller caller) {
         ArrayNode array = JsonNodeFactory.instance.arrayNode();
         engine.store().list().stream()
-                .filter(entry -> isTag(entry.tag()))
+                .filter(entry -> isTag(entry.tag()) && Owners.knows(engine, caller, new SnapshotTag(entry.tag())))
                 .sorted(Comparator.comparing(Entry::tag))
                 .map(entry -> info(new SnapshotTag(entry.tag())))
                 // Others that were removed meanwhile are not there.
@@ -157,7 +158,7 @@ final class SnapshotInfos {
     }
 
     /** The object SnapshotInfoDetail. */
-    ObjectNode detail(io.forkd.engine.SnapshotInfo info) {
+    ObjectNode detail(Caller caller, io.forkd.engine.SnapshotInfo info) {
         Snapshot snapshot = info.snapshot();
         List<FileSize> files = info.files();
         List<SnapshotTag> ancestors = ancestors(snapshot);
@@ -176,7 +177,11 @@ final class SnapshotInfos {
                         node.put("parent_tag", parent.tag().value()).put("parent_content_hash", parent.contentHash()));
         node.put("chain_depth", ancestors.size());
         node.set("ancestors", Wire.texts(ancestors));
-        node.set("dependents", Wire.texts(info.dependents()));
+        node.set(
+                "dependents",
+                Wire.texts(info.dependents().stream()
+                        .filter(tag -> Owners.knows(engine, caller, tag))
+                        .toList()));
         node.put("status", status(info.state()))
                 .put("vcpus", snapshot.manifest().machine().vcpus());
         info.contentHash().ifPresent(hash -> node.put("content_hash", hash));

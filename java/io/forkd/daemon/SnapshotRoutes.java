@@ -1,8 +1,11 @@
 package io.forkd.daemon;
 
+import static io.forkd.http.Handler.forUsers;
+
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Limits;
+import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.Snapshots.Removal;
@@ -25,6 +28,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /** {@code /v1/snapshots}: taken, listed, told of, made flat and removed. */
 final class SnapshotRoutes {
@@ -35,20 +39,23 @@ final class SnapshotRoutes {
     private final Engine engine;
     private final SnapshotInfos infos;
     private final Branching branching;
+    private final Quota quota;
 
-    SnapshotRoutes(Engine engine, SnapshotInfos infos, Branching branching, Metrics metrics) {
+    SnapshotRoutes(Engine engine, SnapshotInfos infos, Branching branching, Quota quota, Metrics metrics) {
         this.engine = engine;
         this.infos = infos;
         this.branching = branching;
+        this.quota = quota;
         metrics.gauge("forkd_snapshots_total", "Snapshots, usable or not.", infos::count);
     }
 
     void addTo(Routes routes) {
-        routes.get("/v1/snapshots", call -> Response.json(200, infos.list()));
+        routes.get("/v1/snapshots", forUsers(call -> Response.json(200, infos.list(call.caller()))));
+        // It reads files of this host by their names, so it is not for users.
         routes.postJson("/v1/snapshots", this::create);
-        routes.delete("/v1/snapshots/:tag", this::delete);
-        routes.get("/v1/snapshots/:tag/info", this::info);
-        routes.postJson("/v1/snapshots/:tag/compact", this::compact);
+        routes.delete("/v1/snapshots/:tag", forUsers(this::delete));
+        routes.get("/v1/snapshots/:tag/info", forUsers(this::info));
+        routes.postJson("/v1/snapshots/:tag/compact", forUsers(this::compact));
     }
 
     private Response create(HttpCall http) {
@@ -109,12 +116,19 @@ final class SnapshotRoutes {
         if (cascade && force) {
             throw new HttpFailure(400, "cascade and force exclude each other");
         }
-        requireThere(tag);
+        requireThere(http, tag);
+        if (!Owners.has(engine, http.caller(), tag)) {
+            throw new HttpFailure(403, "snapshot " + tag + " is for all, so only administrators remove it");
+        }
         // Sandboxes of it keep running: nobody writes to its files, and they have them mapped.
         Removal removal = engine.snapshots().planRemoval(List.of(tag), cascade, true);
         removal.refused().values().forEach(refusal -> {
             throw refusal;
         });
+        if (Stream.concat(removal.all().stream(), removal.orphans().stream())
+                .anyMatch(each -> !Owners.has(engine, http.caller(), each))) {
+            throw new HttpFailure(409, "snapshot " + tag + " is the parent of snapshots that others have");
+        }
         if (!removal.orphans().isEmpty() && !force) {
             throw new HttpFailure(
                     409,
@@ -150,15 +164,16 @@ final class SnapshotRoutes {
         }
     }
 
-    private void requireThere(SnapshotTag tag) {
-        Failures.requireThere(engine, tag);
+    private void requireThere(HttpCall http, SnapshotTag tag) {
+        Failures.requireThere(engine, http.caller(), tag);
     }
 
     private Response info(HttpCall http) {
         SnapshotTag tag = Failures.tag(http.parameter("tag"));
-        requireThere(tag);
+        requireThere(http, tag);
         try {
-            return Response.json(200, infos.detail(engine.snapshots().info(tag, Calls.of(http, Optional.empty()))));
+            return Response.json(
+                    200, infos.detail(http.caller(), engine.snapshots().info(tag, Calls.of(http, Optional.empty()))));
         } catch (ForkdException e) {
             throw e.kind() == Kind.NOT_FOUND ? Failures.notFound(tag) : new HttpFailure(500, e.sentence());
         }
@@ -174,12 +189,17 @@ final class SnapshotRoutes {
         if (Files.exists(engine.store().directory(to), LinkOption.NOFOLLOW_LINKS)) {
             throw new HttpFailure(409, "snapshot " + to + " exists");
         }
-        requireThere(from);
+        requireThere(http, from);
         try (Branching.Slot slot = branching.takeBuild(to)) {
-            Failures.of(engine, from, () -> {
-                engine.snapshots().compact(from, to, Calls.of(http, Optional.empty()));
-                return true;
-            });
+            Call call = Calls.of(http, Optional.empty());
+            Failures.of(
+                    engine,
+                    http.caller(),
+                    from,
+                    () -> quota.snapshot(http.caller(), to, call, () -> {
+                        engine.snapshots().compact(from, to, call);
+                        return true;
+                    }));
             return Response.json(200, infos.info(to));
         }
     }

@@ -1,5 +1,6 @@
 package io.forkd.daemon;
 
+import io.forkd.http.TokenFile;
 import io.forkd.snapshot.SnapshotTag;
 import java.time.Instant;
 import java.util.Arrays;
@@ -12,12 +13,14 @@ import tools.jackson.databind.node.ObjectNode;
 /**
  * A sandbox under a name that can be put to sleep and woken.
  *
+ * @param owner the user whose it is; what an administrator made is administrators'
  * @param id empty as long as it has never had a sandbox
  * @param source the snapshot that it was made of
  * @param state the snapshot that it was last put to sleep as
  * @param sandbox of one that does not run: one that is still to be ended
  */
 record Workspace(
+        String owner,
         String id,
         SnapshotTag name,
         SnapshotTag source,
@@ -42,9 +45,11 @@ record Workspace(
         }
     }
 
-    static Workspace of(SnapshotTag name, SnapshotTag source, boolean ownNetworks, OptionalLong memoryLimitMib) {
+    static Workspace of(
+            String owner, SnapshotTag name, SnapshotTag source, boolean ownNetworks, OptionalLong memoryLimitMib) {
         Instant now = Instant.now();
         return new Workspace(
+                owner,
                 "",
                 name,
                 source,
@@ -79,11 +84,12 @@ record Workspace(
     }
 
     private Workspace with(String its, Status now, Instant active, Optional<SnapshotTag> tag, Optional<String> live) {
-        return new Workspace(its, name, source, now, created, active, tag, live, ownNetworks, memoryLimitMib);
+        return new Workspace(owner, its, name, source, now, created, active, tag, live, ownNetworks, memoryLimitMib);
     }
 
     ObjectNode toJson() {
         ObjectNode node = Wire.object()
+                .put("owner", owner)
                 .put("id", id)
                 .put("name", name.value())
                 .put("source_snapshot_tag", source.value())
@@ -101,6 +107,7 @@ record Workspace(
     static Workspace of(JsonNode node) {
         String status = text(node, "status");
         return new Workspace(
+                optional(node, "owner").orElse(TokenFile.ADMIN),
                 text(node, "id"),
                 new SnapshotTag(text(node, "name")),
                 new SnapshotTag(text(node, "source_snapshot_tag")),

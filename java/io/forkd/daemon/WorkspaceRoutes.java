@@ -1,5 +1,7 @@
 package io.forkd.daemon;
 
+import static io.forkd.http.Handler.forUsers;
+
 import io.forkd.ForkdException;
 import io.forkd.daemon.Workspace.Status;
 import io.forkd.http.Body;
@@ -23,21 +25,27 @@ final class WorkspaceRoutes {
     }
 
     void addTo(Routes routes) {
-        routes.get("/v1/workspaces", call -> Response.json(200, Wire.array(workspaces.list(), this::info)));
-        routes.postJson("/v1/workspaces", this::create);
-        routes.get("/v1/workspaces/:name", call -> Response.json(200, info(workspaces.find(name(call)))));
-        routes.delete("/v1/workspaces/:name", call -> {
-            workspaces.delete(name(call));
+        routes.get(
+                "/v1/workspaces",
+                forUsers(call -> Response.json(200, Wire.array(workspaces.list(call.caller()), this::info))));
+        routes.postJson("/v1/workspaces", forUsers(this::create));
+        routes.get(
+                "/v1/workspaces/:name",
+                forUsers(call -> Response.json(200, info(workspaces.find(call.caller(), name(call))))));
+        routes.delete("/v1/workspaces/:name", forUsers(call -> {
+            workspaces.delete(call.caller(), name(call));
             return Response.empty(204);
-        });
-        routes.postJson("/v1/workspaces/:name/suspend", call -> {
+        }));
+        routes.postJson("/v1/workspaces/:name/suspend", forUsers(call -> {
             // It makes no difference here: a whole branch pauses its sandbox no longer, and depends on nothing.
             call.body().flag("diff", false);
-            return Response.json(200, info(workspaces.suspend(name(call), Calls.of(call, Optional.empty()))));
-        });
+            return Response.json(
+                    200, info(workspaces.suspend(call.caller(), name(call), Calls.of(call, Optional.empty()))));
+        }));
         routes.post(
                 "/v1/workspaces/:name/resume",
-                call -> Response.json(200, info(workspaces.resume(name(call), Calls.of(call, Optional.empty())))));
+                forUsers(call -> Response.json(
+                        200, info(workspaces.resume(call.caller(), name(call), Calls.of(call, Optional.empty()))))));
     }
 
     private static SnapshotTag name(HttpCall call) {
@@ -59,11 +67,17 @@ final class WorkspaceRoutes {
         return Response.json(
                 201,
                 info(workspaces.create(
-                        Failures.tag(name), Failures.tag(tag), ownNetworks, memory, Calls.of(http, Optional.empty()))));
+                        http.caller(),
+                        Failures.tag(name),
+                        Failures.tag(tag),
+                        ownNetworks,
+                        memory,
+                        Calls.of(http, Optional.empty()))));
     }
 
     private ObjectNode info(Workspace workspace) {
         ObjectNode node = workspace.toJson();
+        node.remove("owner");
         node.remove("per_child_netns");
         node.remove("memory_limit_mib");
         Optional<Found> live = workspace.is(Status.RUNNING) ? workspaces.live(workspace) : Optional.empty();

@@ -10,7 +10,9 @@ import io.forkd.engine.Engine;
 import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
+import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
+import io.forkd.http.TokenFile;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Provenance;
@@ -51,6 +53,7 @@ final class Workspaces {
 
     private final Engine engine;
     private final Branching branching;
+    private final Quota quota;
     private final StateFile file;
 
     /** Guarded by this. */
@@ -63,9 +66,10 @@ final class Workspaces {
      * Goes on where the last service was ended: what it made and had not written down is found by what sandboxes tell of
      * their owners, and what it had written down and not done is done.
      */
-    Workspaces(Engine engine, Branching branching, StateFile file) {
+    Workspaces(Engine engine, Branching branching, Quota quota, StateFile file) {
         this.engine = engine;
         this.branching = branching;
+        this.quota = quota;
         this.file = file;
         file.read().forEach(workspace -> all.put(workspace.name(), workspace));
         engine.sandboxes().list().forEach(this::adopt);
@@ -119,15 +123,20 @@ final class Workspaces {
         }
     }
 
-    synchronized List<Workspace> list() {
+    synchronized List<Workspace> list(Caller caller) {
         return all.values().stream()
-                .filter(workspace -> !workspace.is(Status.DELETED))
+                .filter(workspace -> isThere(caller, workspace))
                 .toList();
     }
 
-    synchronized Workspace find(SnapshotTag name) {
+    private static boolean isThere(Caller caller, Workspace workspace) {
+        return !workspace.is(Status.DELETED)
+                && caller.owner().map(workspace.owner()::equals).orElse(true);
+    }
+
+    synchronized Workspace find(Caller caller, SnapshotTag name) {
         return Optional.ofNullable(all.get(name))
-                .filter(workspace -> !workspace.is(Status.DELETED))
+                .filter(workspace -> isThere(caller, workspace))
                 .orElseThrow(() -> new HttpFailure(404, "workspace " + name + " not found"));
     }
 
@@ -162,19 +171,24 @@ final class Workspaces {
         }
     }
 
-    Workspace create(SnapshotTag name, SnapshotTag source, boolean ownNetworks, OptionalLong memory, Call call) {
+    Workspace create(
+            Caller caller, SnapshotTag name, SnapshotTag source, boolean ownNetworks, OptionalLong memory, Call call) {
         return alone(name, () -> {
             if (isTaken(name)) {
                 throw new HttpFailure(409, "workspace " + name + " exists");
             }
-            Failures.requireThere(engine, source);
+            Failures.requireThere(engine, caller, source);
+            String owner = Owners.owner(engine, source).or(caller::owner).orElse(TokenFile.ADMIN);
             return Failures.of(
-                    engine, source, () -> wake(Workspace.of(name, source, ownNetworks, memory), source, call));
+                    engine,
+                    caller,
+                    source,
+                    () -> wake(caller, Workspace.of(owner, name, source, ownNetworks, memory), source, call));
         });
     }
 
     /** Makes its sandbox, which tells whose it is from before it lives: it is found whenever this ends. */
-    private Workspace wake(Workspace workspace, SnapshotTag tag, Call call) {
+    private Workspace wake(Caller caller, Workspace workspace, SnapshotTag tag, Call call) {
         SpawnRequest request = new SpawnRequest(
                         tag,
                         1,
@@ -183,7 +197,10 @@ final class Workspaces {
                         Limits.NONE,
                         VolumeConflict.FAIL)
                 .ownedBy(Json.text(Wire.object().set(OWNER, workspace.toJson())));
-        String sandbox = engine.spawn(request, call).get(0).id();
+        call.setOwner(Optional.of(workspace.owner()));
+        String sandbox = quota.sandboxes(caller, tag, 1, call, () -> engine.spawn(request, call))
+                .get(0)
+                .id();
         return keep(workspace.running(sandbox), sandbox);
     }
 
@@ -197,9 +214,10 @@ final class Workspaces {
         }
     }
 
-    Workspace suspend(SnapshotTag name, Call call) {
+    Workspace suspend(Caller caller, SnapshotTag name, Call call) {
+        find(caller, name);
         return alone(name, () -> {
-            Workspace workspace = find(name);
+            Workspace workspace = find(caller, name);
             if (!workspace.is(Status.RUNNING) || workspace.sandbox().isEmpty()) {
                 throw new HttpFailure(400, "workspace " + name + " is not running");
             }
@@ -210,7 +228,8 @@ final class Workspaces {
                     throw new HttpFailure(404, "sandbox " + sandbox + " not found");
                 }
                 requireOwn(workspace, tag, sandbox);
-                slot.branch(new BranchRequest(sandbox, Optional.of(tag), false, true, true), call);
+                BranchRequest request = new BranchRequest(sandbox, Optional.of(tag), false, true, true);
+                quota.snapshot(caller, tag, call, () -> slot.branch(request, call));
             }
             return endSandbox(put(workspace.suspendedAs(tag)));
         });
@@ -219,13 +238,19 @@ final class Workspaces {
     /** A snapshot that happens to have the name is not replaced: it is somebody's. */
     private void requireOwn(Workspace workspace, SnapshotTag tag, String sandbox) {
         Path directory = engine.store().directory(tag);
-        boolean own = workspace.state().equals(Optional.of(tag))
-                // Of a call that was ended before it could be written down.
-                || Provenance.of(directory).map(Provenance::from).equals(Optional.of(sandbox));
+        boolean own = isOwn(workspace, tag)
+                && (workspace.state().equals(Optional.of(tag))
+                        // Of a call that was ended before it could be written down.
+                        || Provenance.of(directory).map(Provenance::from).equals(Optional.of(sandbox)));
         if (!own && Files.exists(directory.resolve(Snapshot.VMSTATE))) {
             throw new HttpFailure(
                     409, "snapshot " + tag + " exists, and is not of workspace " + workspace.name() + ": remove it");
         }
+    }
+
+    /** Whoever removes it leaves its tag to all users. */
+    private boolean isOwn(Workspace workspace, SnapshotTag state) {
+        return Owners.owner(engine, state).map(workspace.owner()::equals).orElse(true);
     }
 
     private Workspace endSandbox(Workspace workspace) {
@@ -236,25 +261,27 @@ final class Workspaces {
         return put(workspace.withoutSandbox());
     }
 
-    Workspace resume(SnapshotTag name, Call call) {
+    Workspace resume(Caller caller, SnapshotTag name, Call call) {
+        find(caller, name);
         return alone(name, () -> {
-            Workspace workspace = find(name);
+            Workspace workspace = find(caller, name);
             if (workspace.is(Status.RUNNING) && live(workspace).isPresent()) {
                 throw new HttpFailure(400, "workspace " + name + " is running");
             }
             // What it was put to sleep from may have outlived that.
             Workspace asleep = endSandbox(workspace);
             try {
-                return wake(asleep, asleep.state().orElse(asleep.source()), call);
+                return wake(caller, asleep, asleep.state().orElse(asleep.source()), call);
             } catch (ForkdException e) {
                 throw new HttpFailure(500, e.sentence());
             }
         });
     }
 
-    void delete(SnapshotTag name) {
+    void delete(Caller caller, SnapshotTag name) {
+        find(caller, name);
         alone(name, () -> {
-            Workspace workspace = find(name);
+            Workspace workspace = find(caller, name);
             try {
                 finishDelete(put(workspace.deleted()));
             } catch (RuntimeException e) {
@@ -267,7 +294,11 @@ final class Workspaces {
 
     private void finishDelete(Workspace workspace) {
         live(workspace).ifPresent(found -> SandboxLookup.end(engine, found));
-        workspace.state().or(() -> unknownState(workspace)).ifPresent(this::removeState);
+        workspace
+                .state()
+                .or(() -> unknownState(workspace))
+                .filter(tag -> isOwn(workspace, tag))
+                .ifPresent(this::removeState);
         remove(workspace.name());
     }
 

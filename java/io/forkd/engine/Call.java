@@ -29,11 +29,21 @@ public final class Call implements Progress, Waiter {
     private final AtomicLong process = new AtomicLong();
     private final Set<Thread> interruptible = new HashSet<>();
     private final List<Runnable> hooks = new ArrayList<>();
+    private volatile Optional<String> owner = Optional.empty();
 
     /** @param limit from now on; empty: none */
     public Call(Progress progress, Optional<Duration> limit) {
         this.progress = progress;
         this.limit = limit;
+    }
+
+    /** Has what it makes be that user's, and others' things not be there; to be said before it begins. */
+    public void setOwner(Optional<String> user) {
+        owner = user;
+    }
+
+    public Optional<String> owner() {
+        return owner;
     }
 
     /** Tells the operation to end. Called from any thread. Ends the process, too, that a native call waits for. */

@@ -184,7 +184,7 @@ public final class Engine {
     /** Makes sandboxes of a snapshot, all or none. */
     public List<Sandbox> spawn(SpawnRequest request, Call call) {
         sweepNowAndThen();
-        Snapshot snapshot = store.read(request.tag());
+        Snapshot snapshot = store.read(request.tag(), call.owner());
         try {
             List<Sandbox> made = new Spawn(vmm, runtime, sandboxes, leases, new ChildNetworks(networks))
                     .run(request, snapshot, call);

@@ -96,6 +96,7 @@ public final class Snapshots {
         store.sweep();
         store.requireFree(to);
         Snapshot source = store.open(from);
+        store.read(from, call.owner());
         try {
             compact(source, to, Instant.now(), call);
         } catch (ForkdException e) {
@@ -131,7 +132,7 @@ public final class Snapshots {
                 }
                 disks.add(new ManifestDisk(disk.image(), disk.readOnly(), disk.bytes(), disk.modified(), layer));
             }
-            Manifest flat = flat(snapshot, to, disks, createdAt);
+            Manifest flat = flat(snapshot, to, disks, createdAt).ownedBy(call.owner());
             String after = ContentHash.calculate(
                     new Snapshot(to, staged.path(), flat),
                     staged.path().resolve(Snapshot.MEMORY),

@@ -73,7 +73,7 @@ final class Spawn {
                 Path directory = directory(directories, place.name());
                 children.fork(source.lease().server(), place, tap, () -> {
                     source.check();
-                    write(Sandbox.manifest(directory), manifest(snapshot));
+                    write(Sandbox.manifest(directory), manifest(snapshot, call));
                 });
             }
             children.awaitReady(
@@ -153,9 +153,9 @@ final class Spawn {
     }
 
     /** As it is written. */
-    private byte[] manifest(Snapshot snapshot) {
+    private byte[] manifest(Snapshot snapshot, Call call) {
         if (manifest.isEmpty()) {
-            manifest = Optional.of(snapshot.manifest().encode());
+            manifest = Optional.of(snapshot.manifest().ownedBy(call.owner()).encode());
         }
         return manifest.get();
     }

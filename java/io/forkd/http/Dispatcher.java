@@ -58,19 +58,20 @@ final class Dispatcher extends Abstract.NonBlocking {
     private final Set<Exchange> exchanges = ConcurrentHashMap.newKeySet();
     private final AtomicLong bodyBytes = new AtomicLong();
     private final AtomicLong answerBytes = new AtomicLong();
-    private volatile Optional<Token> token;
+    private volatile Optional<TokenFile> tokens;
     private volatile boolean stopping;
 
-    Dispatcher(Routes routes, Limits limits, Function<ForkdException, HttpFailure> failures, Optional<Token> token) {
+    Dispatcher(
+            Routes routes, Limits limits, Function<ForkdException, HttpFailure> failures, Optional<TokenFile> tokens) {
         this.routes = routes;
         this.limits = limits;
         this.failures = failures;
-        this.token = token;
+        this.tokens = tokens;
         this.pool = new CallPool(limits.callsAtOnce(), limits.callsWaiting());
     }
 
-    void use(Token changed) {
-        token = Optional.of(changed);
+    void use(TokenFile changed) {
+        tokens = Optional.of(changed);
     }
 
     @Override
@@ -169,14 +170,13 @@ final class Dispatcher extends Abstract.NonBlocking {
             }
             if (request.getConnectionMetaData().getConnection() instanceof ClientConnection connection
                     && !connection.user().isEmpty()) {
-                return new Caller(Caller.Means.UNIX, connection.user());
+                return Caller.unix(connection.user());
             }
-            if (token.isEmpty()) {
+            if (tokens.isEmpty()) {
                 requireNoOtherSite();
                 return Caller.NOBODY;
             }
-            token.get().check(header(request, HttpHeader.AUTHORIZATION));
-            return Caller.TOKEN;
+            return tokens.get().check(header(request, HttpHeader.AUTHORIZATION));
         }
 
         /**
@@ -212,6 +212,7 @@ final class Dispatcher extends Abstract.NonBlocking {
             if (stopping) {
                 throw new HttpFailure(503, "the daemon is stopping");
             }
+            requireRole(caller, found.route());
             if (found.route().hasBody() && !isJson(header(request, HttpHeader.CONTENT_TYPE))) {
                 throw new HttpFailure(415, "the body must be JSON, and say so: Content-Type: application/json");
             }
@@ -219,6 +220,20 @@ final class Dispatcher extends Abstract.NonBlocking {
                 throw new HttpFailure(503, "too many calls are under way; try again");
             }
             new Reading(found, caller).run();
+        }
+
+        private void requireRole(Caller caller, Routes.Route route) {
+            boolean allowed = switch (caller.role()) {
+                case ADMIN -> true;
+                case USER -> route.handler().isForUsers();
+                case READ -> route.method().equals("GET");
+            };
+            if (!allowed) {
+                throw new HttpFailure(
+                        403,
+                        route.method() + " " + route.template() + " is not for " + caller.name() + ", whose role is "
+                                + caller.role().name().toLowerCase(Locale.ROOT));
+            }
         }
 
         private void run(Match.Found found, Caller caller, byte[] body) {

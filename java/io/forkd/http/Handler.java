@@ -11,4 +11,24 @@ public interface Handler {
      * @throws Exception anything else is a fault: it is logged under a number, and the client gets 500 with that number
      */
     Response handle(HttpCall call) throws Exception;
+
+    /** Whether users are served, too. A route that does not say so is not theirs. */
+    default boolean isForUsers() {
+        return false;
+    }
+
+    /** The same for users, too: it looks whose the things are that it is asked about. */
+    static Handler forUsers(Handler handler) {
+        return new Handler() {
+            @Override
+            public Response handle(HttpCall call) throws Exception {
+                return handler.handle(call);
+            }
+
+            @Override
+            public boolean isForUsers() {
+                return true;
+            }
+        };
+    }
 }

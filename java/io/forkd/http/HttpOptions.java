@@ -16,8 +16,7 @@ import java.util.regex.Pattern;
  * @param tcp the address to listen at; port 0 takes a free one
  * @param unixSocket the Unix socket to listen at; whoever may open it needs no token
  * @param tls for the TCP address
- * @param tokenFile holds the token that a request over TCP needs; without one everybody is served, at a loopback
- *     address only
+ * @param tokenFile says who may ask over TCP; without one everybody is served, at a loopback address only
  * @param auditLog gets a line for each request
  */
 public record HttpOptions(

@@ -67,8 +67,8 @@ public final class HttpServer {
         Optional<AuditLog> audit = options.auditLog().map(AuditLog::new);
         HttpServer made = null;
         try {
-            Optional<Token> token = options.tokenFile().map(Token::read);
-            if (token.isEmpty()
+            Optional<TokenFile> tokens = options.tokenFile().map(TokenFile::read);
+            if (tokens.isEmpty()
                     && options.tcp()
                             .filter(address -> !address.getAddress().isLoopbackAddress())
                             .isPresent()) {
@@ -78,7 +78,7 @@ public final class HttpServer {
                                 + options.tcp().get().getAddress().getHostAddress() + " is none",
                         "Give a file with a token, or listen at 127.0.0.1.");
             }
-            made = new HttpServer(options, new Dispatcher(routes, options.limits(), failures, token), audit, metrics);
+            made = new HttpServer(options, new Dispatcher(routes, options.limits(), failures, tokens), audit, metrics);
             made.open();
             return made;
         } catch (RuntimeException e) {
@@ -197,7 +197,7 @@ public final class HttpServer {
     }
 
     /**
-     * Reads token and certificates again and reopens the audit log. What cannot be used is logged, and what was used
+     * Reads tokens and certificates again and reopens the audit log. What cannot be used is logged, and what was used
      * before stays in use.
      *
      * @return what could not be used
@@ -205,7 +205,7 @@ public final class HttpServer {
     public List<ForkdException> reload() {
         List<ForkdException> failed = new ArrayList<>();
         reload(failed, () -> audit.ifPresent(AuditLog::reopen));
-        reload(failed, () -> options.tokenFile().map(Token::read).ifPresent(dispatcher::use));
+        reload(failed, () -> options.tokenFile().map(TokenFile::read).ifPresent(dispatcher::use));
         reload(failed, () -> options.tls().map(Pem::keyStore).ifPresent(this::use));
         return failed;
     }

@@ -7,6 +7,7 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
+import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
@@ -17,7 +18,8 @@ import tools.jackson.databind.node.ObjectNode;
  * @param disks in the guest's order: the root disk, then the volumes
  * @param network what the sandbox that this was branched from might reach, and its children may, too
  * @param createdAt also tells this snapshot from others that had its tag; compaction keeps it
- * @param rest every field that this version does not know, kept when the manifest is written again
+ * @param rest every other field, kept when the manifest is written again: those that this version does not know, and whose
+ *     the snapshot is
  */
 public record Manifest(
         Path vmstate,
@@ -31,6 +33,8 @@ public record Manifest(
         Optional<NetworkPolicy> network,
         Instant createdAt,
         ObjectNode rest) {
+
+    private static final String OWNER = "owner";
 
     /** The version of our own fields that this code reads and writes. */
     static final int FORMAT = 1;
@@ -101,6 +105,26 @@ public record Manifest(
     public Manifest withMachine(Machine other) {
         return new Manifest(
                 vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, other, network, createdAt, rest);
+    }
+
+    /**
+     * The user of a daemon whose it is, and whose all is that is made of it: a manifest is copied from what it is of. Without
+     * one it is for all users.
+     */
+    public Optional<String> owner() {
+        JsonNode owner = rest.path(OWNER);
+        // What is no name is the name of nobody.
+        return owner.isMissingNode() ? Optional.empty() : Optional.of(owner.isString() ? owner.stringValue() : "");
+    }
+
+    /** The same, of that user, when it is nobody's yet. */
+    public Manifest ownedBy(Optional<String> user) {
+        if (user.isEmpty() || owner().isPresent()) {
+            return this;
+        }
+        ObjectNode owned = rest.deepCopy().put(OWNER, user.get());
+        return new Manifest(
+                vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, network, createdAt, owned);
     }
 
     /** As it is written. */

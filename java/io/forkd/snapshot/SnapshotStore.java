@@ -186,6 +186,16 @@ public final class SnapshotStore {
         return Snapshot.read(tag, existing(tag));
     }
 
+    /** The same for a user, if one is named: what is another's is not there. */
+    public Snapshot read(SnapshotTag tag, Optional<String> user) {
+        Snapshot snapshot = read(tag);
+        Optional<String> owner = snapshot.manifest().owner();
+        if (user.isPresent() && owner.isPresent() && !owner.equals(user)) {
+            throw notFound(tag);
+        }
+        return snapshot;
+    }
+
     /** A complete snapshot, whose files have been looked at. */
     public Snapshot open(SnapshotTag tag) {
         Snapshot snapshot = read(tag);
@@ -511,12 +521,16 @@ public final class SnapshotStore {
     public Path existing(SnapshotTag tag) {
         Path directory = directory(tag);
         if (!Files.isDirectory(directory)) {
-            throw new ForkdException(
-                    Kind.NOT_FOUND,
-                    "there is no snapshot '" + tag + "' in " + root,
-                    new Remedy.ListOrMakeSnapshot(tag.value()));
+            throw notFound(tag);
         }
         return directory;
+    }
+
+    private ForkdException notFound(SnapshotTag tag) {
+        return new ForkdException(
+                Kind.NOT_FOUND,
+                "there is no snapshot '" + tag + "' in " + root,
+                new Remedy.ListOrMakeSnapshot(tag.value()));
     }
 
     private FileLock lock() throws IOException {

@@ -75,6 +75,7 @@ class CommandLineTest {
                 "doctor",
                 "quickstart",
                 "daemon",
+                "token",
                 "where",
                 "cleanup",
                 "kernel",

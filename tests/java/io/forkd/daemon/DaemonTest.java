@@ -40,9 +40,10 @@ class DaemonTest {
         Metrics metrics = new Metrics();
         Branching branching = new Branching(engine, 1, metrics);
         try (StateFile state = StateFile.open(service.directory().resolve("other.json"))) {
-            List<String> routes =
-                    new ArrayList<>(Daemon.routes(engine, branching, new Workspaces(engine, branching, state), metrics)
-                            .list());
+            Quota quota = new Quota(engine);
+            Workspaces workspaces = new Workspaces(engine, branching, quota, state);
+            List<String> routes = new ArrayList<>(
+                    Daemon.routes(engine, branching, quota, workspaces, metrics).list());
             HttpServer.HEALTH.forEach(path -> routes.add("GET " + path));
             assertThat(new Document().operations()).containsExactlyInAnyOrderElementsOf(routes);
         }

@@ -1,0 +1,373 @@
+package io.forkd.daemon;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.forkd.daemon.Api.Answer;
+import io.forkd.http.Caller.Quotas;
+import io.forkd.http.Caller.Role;
+import io.forkd.http.TokenFile;
+import java.io.IOException;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
+import tools.jackson.databind.JsonNode;
+
+/** What callers with tokens reach of what others made: a daemon beside the other, on the same folders. */
+class CallersApiTest {
+    @RegisterExtension
+    static final Service service = new Service();
+
+    /** What a user may do with a route, and what is compared for it. */
+    private enum Rule {
+        /** It tells of nobody's things. */
+        OPEN,
+        /** It is not for users. */
+        ADMIN,
+        /** A list: others' things are not in it. */
+        LIST,
+        /** It makes something, of what the caller knows of. */
+        MAKE,
+        /** It is about one thing: another's is answered as one that is not there. */
+        ONE
+    }
+
+    private static final Map<String, Rule> RULES = Map.ofEntries(
+            Map.entry("GET /healthz", Rule.OPEN),
+            Map.entry("GET /healthz/", Rule.OPEN),
+            Map.entry("GET /version", Rule.OPEN),
+            Map.entry("GET /openapi.json", Rule.OPEN),
+            Map.entry("GET /metrics", Rule.ADMIN),
+            Map.entry("GET /v1/snapshots", Rule.LIST),
+            Map.entry("POST /v1/snapshots", Rule.ADMIN),
+            Map.entry("DELETE /v1/snapshots/:tag", Rule.ONE),
+            Map.entry("GET /v1/snapshots/:tag/info", Rule.ONE),
+            Map.entry("POST /v1/snapshots/:tag/compact", Rule.ONE),
+            Map.entry("GET /v1/sandboxes", Rule.LIST),
+            Map.entry("POST /v1/sandboxes", Rule.MAKE),
+            Map.entry("GET /v1/sandboxes/:id", Rule.ONE),
+            Map.entry("DELETE /v1/sandboxes/:id", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/ping", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/exec", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/eval", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/branch", Rule.ONE),
+            Map.entry("PUT /v1/sandboxes/:id/network", Rule.ADMIN),
+            Map.entry("GET /v1/workspaces", Rule.LIST),
+            Map.entry("POST /v1/workspaces", Rule.MAKE),
+            Map.entry("GET /v1/workspaces/:name", Rule.ONE),
+            Map.entry("DELETE /v1/workspaces/:name", Rule.ONE),
+            Map.entry("POST /v1/workspaces/:name/suspend", Rule.ONE),
+            Map.entry("POST /v1/workspaces/:name/resume", Rule.ONE));
+
+    /** Each fits every route that it is sent to. */
+    private static final String BODY =
+            "{'args':['true'],'code':'1','to':'copy','snapshot_tag':'%s','name':'new','tag':'new','kernel':'/k','rootfs':'/r'}";
+
+    private Path file;
+    private Daemon guarded;
+
+    @BeforeEach
+    void start() {
+        file = service.directory().resolve("callers");
+        service.keepStateIn(service.directory().resolve("callers.json"));
+        TokenFile.add(file, "nobody", Role.READ, Quotas.NONE);
+        startDaemon();
+    }
+
+    private void startDaemon() {
+        guarded = Daemon.start(service.beside(), service.options(Optional.of(file)));
+    }
+
+    @AfterEach
+    void stop() throws IOException {
+        Api admin = caller("root", Role.ADMIN, Quotas.NONE);
+        for (JsonNode each : admin.get("/v1/workspaces").json()) {
+            admin.delete("/v1/workspaces/" + each.path("name").stringValue());
+        }
+        guarded.close();
+        Files.delete(file);
+    }
+
+    private Api caller(String name, Role role, Quotas quotas) {
+        String secret = TokenFile.add(file, name, role, quotas);
+        assertThat(guarded.reload()).isEmpty();
+        return api(secret);
+    }
+
+    private Api api(String secret) {
+        return new Api(guarded.address().orElseThrow(), "Authorization", "Bearer " + secret);
+    }
+
+    private Api user(String name) {
+        return caller(name, Role.USER, Quotas.NONE);
+    }
+
+    private static Quotas quotas(long sandboxes, long memoryMib, long snapshots) {
+        return new Quotas(OptionalLong.of(sandboxes), OptionalLong.of(memoryMib), OptionalLong.of(snapshots));
+    }
+
+    private static String sandbox(Api api, String tag) {
+        Answer made = api.post("/v1/sandboxes", "{'snapshot_tag':'" + tag + "'}");
+        assertThat(made.status()).as(made.text()).isEqualTo(201);
+        return made.json().get(0).path("id").stringValue();
+    }
+
+    private static void require(int status, Answer answer) {
+        assertThat(answer.status()).as(answer.text()).isEqualTo(status);
+    }
+
+    private static List<String> each(Api api, String list, String field) {
+        return api.get(list)
+                .json()
+                .valueStream()
+                .map(one -> one.path(field).stringValue())
+                .toList();
+    }
+
+    private static Answer call(Api api, String route, String id, String tag, String name) {
+        String[] parts = route.split(" ");
+        String path = parts[1].replace(":id", id).replace(":tag", tag).replace(":name", name);
+        return parts[0].equals("GET") || parts[0].equals("DELETE")
+                ? api.ask(parts[0], path, BodyPublishers.noBody())
+                : api.ask(
+                        parts[0],
+                        path,
+                        BodyPublishers.ofString(String.format(BODY, tag).replace('\'', '"')),
+                        "Content-Type",
+                        "application/json");
+    }
+
+    @Test
+    void every_route_has_a_rule() {
+        assertThat(RULES.keySet()).containsExactlyInAnyOrderElementsOf(new Document().operations());
+    }
+
+    @Test
+    void what_another_user_made_is_not_there() {
+        Api anna = user("anna");
+        Api bert = user("bert");
+        String id = sandbox(anna, "py");
+        require(201, anna.post("/v1/sandboxes/" + id + "/branch", "{'tag':'annas'}"));
+        require(201, anna.post("/v1/workspaces", "{'name':'work','snapshot_tag':'py'}"));
+
+        RULES.forEach((route, rule) -> {
+            switch (rule) {
+                case OPEN -> require(200, call(bert, route, id, "annas", "work"));
+                case ADMIN -> require(403, call(bert, route, id, "annas", "work"));
+                case LIST ->
+                    assertThat(call(bert, route, id, "annas", "work").text())
+                            .doesNotContain(id)
+                            .doesNotContain("annas")
+                            .doesNotContain("work");
+                case MAKE, ONE -> {
+                    String none = "sb-00000000-00000000";
+                    Answer absent = call(bert, route, none, "absent", "nope");
+                    Answer foreign = call(bert, route, id, "annas", "work");
+                    require(404, absent);
+                    require(404, foreign);
+                    assertThat(foreign.text())
+                            .isEqualTo(absent.text()
+                                    .replace(none, id)
+                                    .replace("absent", "annas")
+                                    .replace("nope", "work"));
+                }
+            }
+        });
+        require(404, bert.delete("/v1/snapshots/annas?cascade=true"));
+        require(404, bert.delete("/v1/snapshots/annas?force=true"));
+
+        assertThat(each(anna, "/v1/sandboxes", "id")).contains(id).hasSize(2);
+        assertThat(each(anna, "/v1/snapshots", "tag")).containsExactly("annas", "py");
+        assertThat(each(anna, "/v1/workspaces", "name")).containsExactly("work");
+        assertThat(each(bert, "/v1/snapshots", "tag")).containsExactly("py");
+    }
+
+    @Test
+    void user_does_everything_with_its_own() {
+        Api anna = user("anna");
+        String id = sandbox(anna, "py");
+        require(200, anna.get("/v1/sandboxes/" + id));
+        require(200, anna.post("/v1/sandboxes/" + id + "/ping"));
+        require(200, anna.post("/v1/sandboxes/" + id + "/exec", "{'args':['true']}"));
+        require(201, anna.post("/v1/sandboxes/" + id + "/branch", "{'tag':'annas'}"));
+        require(200, anna.get("/v1/snapshots/annas/info"));
+        require(200, anna.post("/v1/snapshots/annas/compact", "{'to':'flat'}"));
+        require(200, anna.post("/v1/snapshots/py/compact", "{'to':'copy'}"));
+        sandbox(anna, "annas");
+        require(201, anna.post("/v1/workspaces", "{'name':'work','snapshot_tag':'annas'}"));
+        require(200, anna.post("/v1/workspaces/work/suspend", "{}"));
+        require(200, anna.post("/v1/workspaces/work/resume"));
+        require(204, anna.delete("/v1/workspaces/work"));
+        for (String tag : List.of("flat", "copy", "annas")) {
+            require(204, anna.delete("/v1/snapshots/" + tag));
+        }
+        require(204, anna.delete("/v1/sandboxes/" + id));
+    }
+
+    @Test
+    void what_is_made_of_a_users_things_is_the_users_whoever_makes_it() {
+        Api anna = user("anna");
+        Api bert = user("bert");
+        String id = sandbox(anna, "py");
+        service.branch(id, "annas"); // by an administrator
+        String child = service.sandbox("annas");
+        for (Api other : List.of(bert)) {
+            require(404, other.get("/v1/snapshots/annas/info"));
+            require(404, other.get("/v1/sandboxes/" + child));
+        }
+        require(200, anna.get("/v1/snapshots/annas/info"));
+        require(200, anna.get("/v1/sandboxes/" + child));
+    }
+
+    @Test
+    void what_is_nobodys_is_for_all_as_a_snapshot_and_for_administrators_as_a_sandbox() {
+        Api anna = user("anna");
+        String id = service.sandbox();
+        service.branch(id, "shared");
+        require(404, anna.get("/v1/sandboxes/" + id));
+        require(200, anna.get("/v1/snapshots/shared/info"));
+        sandbox(anna, "shared");
+        require(403, anna.delete("/v1/snapshots/shared"));
+        require(403, anna.delete("/v1/snapshots/shared?force=true"));
+        assertThat(service.status("shared")).isEqualTo("ready");
+    }
+
+    @Test
+    void administrators_workspaces_are_not_for_users_asleep_either() {
+        Api root = caller("chief", Role.ADMIN, Quotas.NONE);
+        Api anna = user("anna");
+        require(201, root.post("/v1/workspaces", "{'name':'work','snapshot_tag':'py'}"));
+        require(200, root.post("/v1/workspaces/work/suspend", "{}"));
+        require(404, anna.get("/v1/workspaces/work"));
+        require(404, anna.get("/v1/snapshots/ws-work-state/info"));
+        require(404, anna.post("/v1/sandboxes", "{'snapshot_tag':'ws-work-state'}"));
+        require(200, root.post("/v1/workspaces/work/resume"));
+    }
+
+    @Test
+    void workspace_wakes_as_nothing_of_another_user() {
+        Api anna = user("anna");
+        Api bert = user("bert");
+        require(201, anna.post("/v1/workspaces", "{'name':'work','snapshot_tag':'py'}"));
+        require(200, anna.post("/v1/workspaces/work/suspend", "{}"));
+        require(204, anna.delete("/v1/snapshots/ws-work-state"));
+        require(201, bert.post("/v1/sandboxes/" + sandbox(bert, "py") + "/branch", "{'tag':'ws-work-state'}"));
+        require(500, anna.post("/v1/workspaces/work/resume"));
+        require(204, anna.delete("/v1/workspaces/work"));
+        assertThat(service.status("ws-work-state")).isEqualTo("ready");
+    }
+
+    @Test
+    void owners_are_known_after_a_restart() {
+        String secret = TokenFile.add(file, "anna", Role.USER, Quotas.NONE);
+        guarded.reload();
+        String id = sandbox(api(secret), "py");
+        require(201, api(secret).post("/v1/sandboxes/" + id + "/branch", "{'tag':'annas'}"));
+        require(201, api(secret).post("/v1/workspaces", "{'name':'work','snapshot_tag':'py'}"));
+        guarded.close();
+        startDaemon();
+        Api bert = user("bert");
+        assertThat(each(api(secret), "/v1/sandboxes", "id")).contains(id).hasSize(2);
+        assertThat(each(api(secret), "/v1/snapshots", "tag")).containsExactly("annas", "py");
+        assertThat(each(api(secret), "/v1/workspaces", "name")).containsExactly("work");
+        assertThat(each(bert, "/v1/sandboxes", "id")).isEmpty();
+        assertThat(each(bert, "/v1/snapshots", "tag")).containsExactly("py");
+        assertThat(each(bert, "/v1/workspaces", "name")).isEmpty();
+    }
+
+    @Test
+    void reader_sees_everything_and_changes_nothing() {
+        Api reader = caller("eyes", Role.READ, Quotas.NONE);
+        String id = service.sandbox();
+        RULES.keySet().forEach(route -> {
+            int status = call(reader, route, id, "py", "nope").status();
+            if (route.startsWith("GET")) {
+                assertThat(status).as(route).isEqualTo(route.contains(":name") ? 404 : 200);
+            } else {
+                assertThat(status).as(route).isEqualTo(403);
+            }
+        });
+        assertThat(service.ids()).containsExactly(id);
+    }
+
+    @Test
+    void quota_of_sandboxes_holds_for_calls_at_once() throws InterruptedException {
+        Api anna = caller("anna", Role.USER, quotas(2, 1000, 0));
+        Map<Integer, Long> answers =
+                Together.of(
+                                6,
+                                number -> anna.post("/v1/sandboxes", "{'snapshot_tag':'py'}")
+                                        .status())
+                        .stream()
+                        .collect(Collectors.groupingBy(status -> status, Collectors.counting()));
+        assertThat(answers).isEqualTo(Map.of(201, 2L, 403, 4L));
+        assertThat(each(anna, "/v1/sandboxes", "id")).hasSize(2);
+        require(403, anna.post("/v1/workspaces", "{'name':'work','snapshot_tag':'py'}"));
+        require(
+                204,
+                anna.delete("/v1/sandboxes/" + each(anna, "/v1/sandboxes", "id").get(0)));
+        sandbox(anna, "py");
+    }
+
+    @Test
+    void quota_of_memory_is_by_the_guests_sizes() {
+        Api anna = caller("anna", Role.USER, quotas(100, 64 * 2 + 63, 0));
+        Answer refused = anna.post("/v1/sandboxes", "{'snapshot_tag':'py','n':3}");
+        require(403, refused);
+        assertThat(refused.error()).contains("191 MiB", "192 more");
+        require(201, anna.post("/v1/sandboxes", "{'snapshot_tag':'py','n':2}"));
+        require(403, anna.post("/v1/sandboxes", "{'snapshot_tag':'py'}"));
+    }
+
+    @Test
+    void quota_of_snapshots_holds_for_calls_at_once() throws InterruptedException {
+        Api anna = caller("anna", Role.USER, quotas(10, 1000, 1));
+        String id = sandbox(anna, "py");
+        List<Integer> answers = Together.of(
+                2,
+                number -> anna.post("/v1/sandboxes/" + id + "/branch", "{'tag':'b" + number + "'}")
+                        .status());
+        assertThat(answers).containsExactlyInAnyOrder(201, 403);
+        require(403, anna.post("/v1/snapshots/py/compact", "{'to':'copy'}"));
+    }
+
+    @Test
+    void refusals_are_written_down_with_the_name() throws IOException {
+        Api anna = caller("anna", Role.USER, quotas(0, 0, 0));
+        require(403, anna.post("/v1/sandboxes", "{'snapshot_tag':'py'}"));
+        require(403, anna.get("/metrics"));
+        require(401, api("wrong").get("/version"));
+        List<String> lines = List.of();
+        while (lines.stream().noneMatch(line -> line.contains("\"status\":401"))) {
+            lines = Files.readAllLines(service.directory().resolve("audit.log"));
+        }
+        assertThat(lines)
+                .anyMatch(line -> line.contains("/v1/sandboxes") && line.contains("403") && line.contains("token:anna"))
+                .anyMatch(line -> line.contains("/metrics") && line.contains("403") && line.contains("token:anna"));
+    }
+
+    @Test
+    void caller_that_is_removed_is_turned_away_and_a_bad_line_changes_nothing() throws IOException {
+        String secret = TokenFile.add(file, "anna", Role.USER, Quotas.NONE);
+        guarded.reload();
+        require(200, api(secret).get("/version"));
+        String good = Files.readString(file);
+        Files.writeString(file, good + "bert sha256:short user\n");
+        assertThat(guarded.reload())
+                .singleElement()
+                .satisfies(e -> assertThat(e.sentence()).contains(file.toString(), "line 4"));
+        require(200, api(secret).get("/version"));
+        Files.writeString(file, good);
+        TokenFile.remove(file, "anna");
+        assertThat(guarded.reload()).isEmpty();
+        require(401, api(secret).get("/version"));
+    }
+}
