@@ -35,6 +35,15 @@ public record Limits(Map<Limit, Long> values) {
         return of(limit -> get(limit).isPresent() ? get(limit) : others.get(limit));
     }
 
+    /** The first that allows more than those do; they are the usual ones where they say nothing. */
+    public Optional<Limit> beyond(Limits others) {
+        return values.keySet().stream()
+                .sorted()
+                .filter(limit ->
+                        limit.isMore(values.get(limit), others.get(limit).orElse(limit.standard())))
+                .findFirst();
+    }
+
     /** Adds a field for each. */
     public void put(ObjectNode node) {
         for (Limit limit : Limit.values()) {

@@ -4,14 +4,14 @@
  * CAP_NET_ADMIN and CAP_SYS_ADMIN. One process serves any number of requests: a line each on standard input,
  * whose words are
  *
- *   make NAME TAP GATEWAY BITS UPLINK ADDRESS NEXT_HOP LENGTH    a namespace (net/namespace.h)
- *   remove NAME UPLINK                                           its name, at once; its devices with the next
- *   sweep DEVICE                                                 which removes DEVICE as well, unless it is
- * "-" tap NAME GATEWAY BITS USER                                   a tap in our own namespace, of that user
- * id rules NAME LENGTH                                            nft(8) commands; NAME "-" is our own
- * namespace forget NAME                                                  the connections that it knows
- *   resolver NAME PROGRAM CONFIGURATION                          start dnsmasq in it, in place of one that
- * runs quiet NAME                                                   end it
+ * - make NAME TAP GATEWAY BITS UPLINK ADDRESS NEXT_HOP LENGTH: a namespace (net/namespace.h)
+ * - remove NAME UPLINK: its name, at once; its devices go with the next
+ * - sweep DEVICE: and with that DEVICE as well, unless it is "-"
+ * - tap NAME GATEWAY BITS USER: a tap in our own namespace, of the user with that id
+ * - rules NAME LENGTH: run nft(8) commands in a namespace; NAME "-" is our own
+ * - forget NAME: drop the connections that it knows
+ * - resolver NAME PROGRAM CONFIGURATION: start dnsmasq in it, in place of one that runs
+ * - quiet NAME: end that
  *
  * LENGTH is how many bytes of nft commands follow the line. The answer to each is a line, "ok LENGTH" or
  * "error ERRNO LENGTH", and so many bytes: what the commands printed, or a sentence. There is no shell, and

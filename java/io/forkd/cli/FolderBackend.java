@@ -61,7 +61,11 @@ record FolderBackend(Shell shell) implements Backend {
 
     @Override
     public NetworkPolicy setNetwork(String id, NetworkPolicy policy) {
-        return shell.engine().sandboxes().setNetwork(id, policy).network().orElseThrow();
+        return shell.engine()
+                .sandboxes()
+                .setNetwork(id, present -> policy)
+                .network()
+                .orElseThrow();
     }
 
     @Override

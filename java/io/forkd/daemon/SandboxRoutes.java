@@ -78,7 +78,7 @@ final class SandboxRoutes {
         routes.post("/v1/sandboxes/:id/ping", forUsers(this::ping));
         routes.postJson("/v1/sandboxes/:id/exec", forUsers(this::exec));
         routes.postJson("/v1/sandboxes/:id/eval", forUsers(this::eval));
-        routes.putJson("/v1/sandboxes/:id/network", this::network);
+        routes.putJson("/v1/sandboxes/:id/network", forUsers(this::network));
     }
 
     private Response list(HttpCall http) {
@@ -111,6 +111,10 @@ final class SandboxRoutes {
         Limits limits = limits(body);
         SnapshotTag tag = Failures.tag(text);
         Snapshot snapshot = usable(http, tag);
+        Widening.require(http.caller(), snapshot.manifest().machine().limits(), limits);
+        network.policy()
+                .ifPresent(policy -> Widening.require(
+                        http.caller(), snapshot.manifest().network().orElse(NetworkPolicy.INTERNET), policy));
         if (liveFork && snapshot.manifest().parent().isPresent()) {
             throw new HttpFailure(400, "live_fork is for snapshots without a parent, and '" + tag + "' has one");
         }
@@ -150,7 +154,11 @@ final class SandboxRoutes {
                 policy(http.body()).orElseThrow(() -> new HttpFailure(422, "the field network is missing"));
         SandboxLookup.running(engine, http.caller(), http.parameter("id"));
         Sandbox changed = timed(
-                "network", () -> Failures.internal(() -> engine.sandboxes().setNetwork(http.parameter("id"), policy)));
+                "network",
+                () -> Failures.internal(() -> engine.sandboxes().setNetwork(http.parameter("id"), present -> {
+                    Widening.require(http.caller(), present, policy);
+                    return policy;
+                })));
         return Response.json(200, Wire.sandbox(new Running(changed, false, Room.LEFT)));
     }
 

@@ -37,6 +37,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
 /** The VMs that outlive their commands: listed, found, ended, and what is left of the dead removed. */
@@ -252,8 +253,8 @@ public final class Sandboxes {
         }
     }
 
-    /** Has one follow another network policy from now on. */
-    public Sandbox setNetwork(String id, NetworkPolicy policy) {
+    /** Has one follow another network policy from now on, which is made of the one that it has. */
+    public Sandbox setNetwork(String id, UnaryOperator<NetworkPolicy> change) {
         Sandbox sandbox = find(id);
         if (sandbox.network().isEmpty()) {
             throw new ForkdException(
@@ -265,8 +266,10 @@ public final class Sandboxes {
                                     .orElse("no network of its own, for which there could be a policy"));
         }
         try (FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
-            networks.set(sandbox.netns().orElseThrow(), policy);
-            Sandbox changed = Sandbox.read(sandbox.directory()).orElse(sandbox).withNetwork(policy);
+            Sandbox present = Sandbox.read(sandbox.directory()).orElse(sandbox);
+            NetworkPolicy policy = change.apply(present.network().orElseThrow());
+            networks.set(present.netns().orElseThrow(), policy);
+            Sandbox changed = present.withNetwork(policy);
             changed.write();
             return changed;
         } catch (IOException e) {

@@ -19,6 +19,8 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import tools.jackson.databind.JsonNode;
 
 /** What callers with tokens reach of what others made: a daemon beside the other, on the same folders. */
@@ -59,7 +61,7 @@ class CallersApiTest {
             Map.entry("POST /v1/sandboxes/:id/exec", Rule.ONE),
             Map.entry("POST /v1/sandboxes/:id/eval", Rule.ONE),
             Map.entry("POST /v1/sandboxes/:id/branch", Rule.ONE),
-            Map.entry("PUT /v1/sandboxes/:id/network", Rule.ADMIN),
+            Map.entry("PUT /v1/sandboxes/:id/network", Rule.ONE),
             Map.entry("GET /v1/workspaces", Rule.LIST),
             Map.entry("POST /v1/workspaces", Rule.MAKE),
             Map.entry("GET /v1/workspaces/:name", Rule.ONE),
@@ -69,7 +71,7 @@ class CallersApiTest {
 
     /** Each fits every route that it is sent to. */
     private static final String BODY =
-            "{'args':['true'],'code':'1','to':'copy','snapshot_tag':'%s','name':'new','tag':'new','kernel':'/k','rootfs':'/r'}";
+            "{'args':['true'],'code':'1','to':'copy','snapshot_tag':'%s','name':'new','tag':'new','kernel':'/k','rootfs':'/r','network':'none'}";
 
     private Path file;
     private Daemon guarded;
@@ -210,6 +212,35 @@ class CallersApiTest {
             require(204, anna.delete("/v1/snapshots/" + tag));
         }
         require(204, anna.delete("/v1/sandboxes/" + id));
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+                    'network':'all'                               | network policy internet
+                    'network':'10.0.0.1'                          | network policy internet
+                    'network':{'allow':['internet','10.0.0.1']}   | network policy internet
+                    'disk_limit_mib':10241                        | disk_limit_mib
+                    'disk_limit_mib':0                            | disk_limit_mib
+                    'console_limit_kib':2048                      | console_limit_kib
+                    'vsock_buffer_mib':65                         | vsock_buffer_mib
+                    """)
+    void user_has_no_more_than_snapshots_give(String field, String why) {
+        Answer refused = user("anna").post("/v1/sandboxes", "{'snapshot_tag':'py'," + field + "}");
+        require(403, refused);
+        assertThat(refused.error()).contains("administrators", why);
+        assertThat(caller("root", Role.ADMIN, Quotas.NONE)
+                        .post("/v1/sandboxes", "{'snapshot_tag':'py'," + field + "}")
+                        .status())
+                .isNotEqualTo(403);
+    }
+
+    @Test
+    void user_may_have_less() {
+        Api anna = user("anna");
+        require(201, anna.post("/v1/sandboxes", "{'snapshot_tag':'py','disk_limit_mib':10,'disk_bps':1000000}"));
+        // It is not for want of permission: these tests make no networks.
+        require(500, anna.post("/v1/sandboxes", "{'snapshot_tag':'py','network':'internet:443'}"));
+        require(409, anna.put("/v1/sandboxes/" + sandbox(anna, "py") + "/network", "{'network':'none'}"));
     }
 
     @Test

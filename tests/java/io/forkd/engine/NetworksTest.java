@@ -120,7 +120,7 @@ class NetworksTest {
         assertThat(names(made)).containsExactly("forkd-child-2", "forkd-child-1");
         assertThat(made.get(0).network()).isEmpty();
         assertThat(made.get(1).network()).contains(NetworkPolicy.INTERNET);
-        assertThatThrownBy(() -> world.engine.sandboxes().setNetwork(made.get(0).id(), NetworkPolicy.NONE))
+        assertThatThrownBy(() -> world.engine.sandboxes().setNetwork(made.get(0).id(), present -> NetworkPolicy.NONE))
                 .isInstanceOf(ForkdException.class)
                 .hasMessageContaining("forkd-child-2");
         // One with a policy is of ours.
@@ -141,7 +141,7 @@ class NetworksTest {
                 .isInstanceOf(ForkdException.class)
                 .hasMessageContaining("1.1.1.0/24:443");
         // And so has a branch of the branch.
-        Sandbox wider = world.engine.sandboxes().setNetwork(child.id(), NetworkPolicy.INTERNET);
+        Sandbox wider = world.engine.sandboxes().setNetwork(child.id(), present -> NetworkPolicy.INTERNET);
         assertThat(wider.network()).contains(NetworkPolicy.INTERNET);
         world.engine.branch(World.branching(child.id(), "c", false, false), World.call());
         assertThat(spawn("c", 1, NetworkRequest.OF_HOST).get(0).network()).contains(NetworkPolicy.INTERNET);

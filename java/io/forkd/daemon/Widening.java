@@ -1,0 +1,29 @@
+package io.forkd.daemon;
+
+import io.forkd.Limits;
+import io.forkd.http.Caller;
+import io.forkd.http.HttpFailure;
+import io.forkd.network.NetworkPolicy;
+
+/** That a sandbox reaches or takes more than it does, or than its snapshot says, is for administrators to say. */
+final class Widening {
+    private Widening() {}
+
+    /** @throws HttpFailure 403 when a user wants more than there is */
+    static void require(Caller caller, NetworkPolicy present, NetworkPolicy wanted) {
+        if (caller.owner().isPresent() && !present.contains(wanted)) {
+            throw new HttpFailure(
+                    403, "only administrators let a sandbox reach more than the network policy " + present);
+        }
+    }
+
+    /** @throws HttpFailure 403 when a user wants more than there is */
+    static void require(Caller caller, Limits present, Limits wanted) {
+        if (caller.owner().isPresent()) {
+            wanted.beyond(present).ifPresent(limit -> {
+                throw new HttpFailure(
+                        403, "only administrators give a sandbox more than its snapshot does: " + limit.field());
+            });
+        }
+    }
+}
