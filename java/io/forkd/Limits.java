@@ -37,10 +37,13 @@ public record Limits(Map<Limit, Long> values) {
 
     /** The first that allows more than those do; they are the usual ones where they say nothing. */
     public Optional<Limit> beyond(Limits others) {
-        return values.keySet().stream()
+        return values.entrySet().stream()
+                .filter(said -> said.getKey()
+                        .isMore(
+                                said.getValue(),
+                                others.get(said.getKey()).orElse(said.getKey().standard())))
+                .map(Map.Entry::getKey)
                 .sorted()
-                .filter(limit ->
-                        limit.isMore(values.get(limit), others.get(limit).orElse(limit.standard())))
                 .findFirst();
     }
 
