@@ -228,7 +228,7 @@ class CallersApiTest {
         Answer refused = user("anna").post("/v1/sandboxes", "{'snapshot_tag':'py'," + field + "}");
         require(403, refused);
         assertThat(refused.error()).contains("administrators", why);
-        assertThat(caller("root", Role.ADMIN, Quotas.NONE)
+        assertThat(caller("chief", Role.ADMIN, Quotas.NONE)
                         .post("/v1/sandboxes", "{'snapshot_tag':'py'," + field + "}")
                         .status())
                 .isNotEqualTo(403);
