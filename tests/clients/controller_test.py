@@ -213,8 +213,10 @@ class ControllerTest(unittest.TestCase):
         self.refused(404, self.controller.delete_snapshot, tag)
 
     def test_a_parent_is_not_deleted(self):
-        self.branch(tag="dependent", mode="diff")
-        self.assertIn("dependent", self.refused(409, self.controller.delete_snapshot, TAG))
+        self.branch(tag="own-parent")
+        self.controller.branch_sandbox(self.spawn("own-parent")[0]["id"], tag="dependent", mode="diff")
+        self.addCleanup(self.controller.delete_snapshot, "dependent")
+        self.assertIn("dependent", self.refused(409, self.controller.delete_snapshot, "own-parent"))
 
     # --- the token
 
