@@ -188,8 +188,10 @@ public final class Engine {
         try {
             List<Sandbox> made = new Spawn(vmm, runtime, sandboxes, leases, new ChildNetworks(networks))
                     .run(request, snapshot, call);
-            // So that the next one finds them ready.
-            following.ifPresent(sweeper -> sweeper.execute(this::tryFillNetworks));
+            if (made.stream().anyMatch(sandbox -> sandbox.network().isPresent())) {
+                // So that the next one finds them ready.
+                following.ifPresent(sweeper -> sweeper.execute(this::tryFillNetworks));
+            }
             return made;
         } catch (ForkdException e) {
             store.requireUnchanged(snapshot); // Otherwise that is why, whatever it came upon first.

@@ -64,7 +64,8 @@ final class Spawn {
                 ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
                 : Optional.empty();
         Limits limits = request.limits().over(snapshot.manifest().machine().limits());
-        List<Place> places = places(request, network, limits, directories);
+        Path home = runtime.sandboxes();
+        List<Place> places = places(home, request, network, limits, directories);
         List<Sandbox> made = new ArrayList<>();
         try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), call);
                 Children children = new Children(vmm, limit, call)) {
@@ -91,7 +92,7 @@ final class Spawn {
                     },
                     Fork::failAll);
             // From here on they are there, all of them.
-            Batch.place(runtime.sandboxes(), made);
+            Batch.place(home, made);
             children.keep();
             directories.values().forEach(OwnedDirectory::release);
             directories.clear();
@@ -101,10 +102,14 @@ final class Spawn {
     }
 
     private List<Place> places(
-            SpawnRequest request, NetworkRequest network, Limits limits, Map<String, OwnedDirectory> directories)
+            Path home,
+            SpawnRequest request,
+            NetworkRequest network,
+            Limits limits,
+            Map<String, OwnedDirectory> directories)
             throws IOException {
         for (int i = 0; i < request.count(); i++) {
-            OwnedDirectory directory = OwnedDirectory.create(runtime.sandboxes(), Sandbox.prefix(Instant.now()));
+            OwnedDirectory directory = OwnedDirectory.create(home, Sandbox.prefix(Instant.now()));
             directories.put(String.valueOf(directory.path().getFileName()), directory);
             if (request.owner().isPresent()) {
                 Files.writeString(

@@ -1,5 +1,6 @@
 package io.forkd.files;
 
+import static java.nio.file.StandardOpenOption.CREATE_NEW;
 import static java.nio.file.StandardOpenOption.READ;
 import static java.nio.file.StandardOpenOption.WRITE;
 
@@ -73,6 +74,28 @@ public final class FileLock implements AutoCloseable {
     private FileLock(Object key, Held held) {
         this.key = key;
         this.held = held;
+    }
+
+    /**
+     * Makes a file, and locks it.
+     *
+     * @throws FileAlreadyExistsException when others made it
+     * @throws NoSuchFileException when others have locked or removed it since
+     */
+    static FileLock ofNew(Path file) throws IOException {
+        synchronized (HELD) {
+            FileChannel channel = FileChannel.open(file, CREATE_NEW, READ, WRITE);
+            try {
+                if (channel.tryLock() != null) {
+                    return hold(key(file), channel, false);
+                }
+            } catch (IOException e) {
+                channel.close();
+                throw e;
+            }
+            channel.close();
+            throw new NoSuchFileException(file.toString());
+        }
     }
 
     /** Waits for a lock that nobody holds for long; fails after {@link #PATIENCE}. */
@@ -220,9 +243,7 @@ public final class FileLock implements AutoCloseable {
             if (!keep) {
                 return Optional.empty();
             }
-            Held held = new Held(channel, shared);
-            HELD.put(key, held);
-            return Optional.of(held.share(key));
+            return Optional.of(hold(key, channel, shared));
         } catch (OverlappingFileLockException e) {
             keep = true;
             NEVER_CLOSED.add(channel);
@@ -234,8 +255,14 @@ public final class FileLock implements AutoCloseable {
         }
     }
 
+    private static FileLock hold(Object key, FileChannel locked, boolean shared) {
+        Held held = new Held(locked, shared);
+        HELD.put(key, held);
+        return held.share(key);
+    }
+
     /** A file that is made is nobody's yet, so that its descriptor can be closed again. */
-    static void make(Path file) throws IOException {
+    private static void make(Path file) throws IOException {
         try {
             Files.createFile(file);
         } catch (FileAlreadyExistsException e) {

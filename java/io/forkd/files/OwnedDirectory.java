@@ -1,6 +1,7 @@
 package io.forkd.files;
 
 import java.io.IOException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
@@ -36,9 +37,8 @@ public final class OwnedDirectory implements AutoCloseable {
         while (true) {
             Path path = Files.createDirectory(parent.resolve(prefix + random()), Trees.PRIVATE);
             try {
-                FileLock.make(path.resolve(LOCK)); // It would be looked for first, otherwise.
-                return new OwnedDirectory(path, FileLock.exclusive(path.resolve(LOCK)));
-            } catch (NoSuchFileException e) {
+                return new OwnedDirectory(path, FileLock.ofNew(path.resolve(LOCK)));
+            } catch (NoSuchFileException | FileAlreadyExistsException e) {
                 // It was swept.
             }
         }
