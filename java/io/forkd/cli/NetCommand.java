@@ -82,7 +82,7 @@ final class NetCommand implements Runnable {
         public Integer call() {
             MachineOptions.requireRange("--pool", pool, 0, ForkOptions.MAX_CHILDREN);
             Optional<Integer> owner = noTap ? Optional.empty() : Optional.of(uid());
-            shell.engine().networks().sweep();
+            shell.engine().sandboxes().sweepNetworks();
             shell.engine().networks().setUp(pool, owner);
             if (json) {
                 shell.print(NetCommand.json(shell.engine().networks().status()));
@@ -122,6 +122,7 @@ final class NetCommand implements Runnable {
 
         @Override
         public Integer call() {
+            shell.engine().sandboxes().sweepNetworks();
             Networks.Status status = shell.engine().networks().status();
             if (json) {
                 shell.print(NetCommand.json(status));
@@ -158,6 +159,7 @@ final class NetCommand implements Runnable {
 
         @Override
         public Integer call() {
+            shell.engine().sandboxes().sweepNetworks();
             shell.engine().networks().tearDown(force);
             if (json) {
                 shell.print(Shell.json().put("removed", true));

@@ -1,7 +1,6 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
-import io.forkd.files.OwnedDirectory;
 import io.forkd.network.Networks;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.RuntimeDirectory;
@@ -116,18 +115,12 @@ public final class Engine {
 
     /** What is left of what has ended, and what lives and has lost what tells of it. */
     public List<Leftover> leftovers() {
-        List<Leftover> found = new ArrayList<>(ofRuns());
+        List<Leftover> found = new ArrayList<>(sandboxes.ofRuns());
         found.addAll(sandboxes.leftovers());
         found.addAll(sandboxes.damaged());
         found.addAll(servers.leftovers());
         found.addAll(ofStore());
         return found;
-    }
-
-    private List<Leftover> ofRuns() {
-        return runtime.leftovers().stream()
-                .map(run -> Leftover.removed(run, () -> OwnedDirectory.removeAbandoned(run)))
-                .toList();
     }
 
     private List<Leftover> ofStore() {
@@ -285,7 +278,6 @@ public final class Engine {
     /** Sets right what is left of what has ended, as far as that is possible. */
     public void sweep() {
         swept.set(System.nanoTime());
-        ofRuns().forEach(Leftover::tryToRemove);
         ofStore().forEach(Leftover::tryToRemove);
         sandboxes.sweep();
         servers.leftovers().forEach(Leftover::tryToRemove);

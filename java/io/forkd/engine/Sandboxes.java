@@ -245,7 +245,9 @@ public final class Sandboxes {
         }
     }
 
-    private void sweepNetworks() {
+    /** Takes back the networks of what has ended: of sandboxes, and of runs whose process died. */
+    public void sweepNetworks() {
+        ofRuns().forEach(Leftover::tryToRemove);
         try {
             networks.sweep();
         } catch (ForkdException e) {
@@ -364,6 +366,13 @@ public final class Sandboxes {
         } catch (IOException e) {
             throw ForkdException.of("change what is in " + root(), e);
         }
+    }
+
+    /** What is left of runs whose process died. */
+    List<Leftover> ofRuns() {
+        return runtime.leftovers().stream()
+                .map(run -> Leftover.removed(run, () -> OwnedDirectory.removeAbandoned(run)))
+                .toList();
     }
 
     /** What is left of sandboxes that are no more. */

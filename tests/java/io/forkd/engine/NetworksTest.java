@@ -172,6 +172,15 @@ class NetworksTest {
     }
 
     @Test
+    void listing_takes_back_what_a_run_that_was_killed_had() throws IOException {
+        Path run = Files.createDirectories(world.engine.runtime().root().resolve("fork-1-00000000"));
+        networks.take(List.of(run), NARROW);
+        world.engine.sandboxes().sweep();
+        assertThat(run).doesNotExist();
+        assertThat(net.left()).isEmpty();
+    }
+
+    @Test
     void so_many_are_ready_as_are_wanted() {
         networks.setUp(3, Optional.empty());
         assertThat(networks.status().ready()).hasSize(3);
