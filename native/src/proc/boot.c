@@ -78,7 +78,8 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
     vm_set_name("forkd-vm");
     vm_own_process(&vm);
     vm.deadline_watch.fd = -1;
-    vm_init(&vm, channel, message->flags, message->vsock_path);
+    vm_init(&vm);
+    vm_give(&vm, channel, message->flags, message->vsock_path);
     struct forkd_error error;
     int result = confine_to_own_user(&error);
     if (result == 0)

@@ -22,8 +22,8 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
     vm->vsock_directory = message->has_vsock ? fds[next++] : -1;
     vm->listener_directory = message->has_listener ? fds[next++] : -1;
     serial_log_to(&vm->machine.serial, vm->console_fd);
-    if (vm->prepare_error.code != 0) {
-        *err = vm->prepare_error;
+    if (vm->status.error.code != 0) { /* of vm_prepare */
+        *err = vm->status.error;
         return err->code;
     }
     /* Until the agent has ended the TCP connections, which are the siblings' as well, nobody hears of them.
@@ -59,13 +59,14 @@ static int prepare(struct vm *vm, struct forkd_error *err)
 void vm_prepare(struct vm *vm)
 {
     vm_set_name("forkd-child");
-    if (prepare(vm, &vm->prepare_error) == 0)
-        vm->prepare_error.code = 0;
+    vm_init(vm);
+    if (prepare(vm, &vm->status.error) == 0)
+        vm->status.error.code = 0;
 }
 
 void vm_rehearse(struct vm *vm)
 {
-    if (vm->prepare_error.code == 0)
+    if (vm->status.error.code == 0)
         machine_rehearse(&vm->machine);
     clock_now_us(); /* the kernel's page of the clock */
 }
@@ -74,7 +75,7 @@ _Noreturn void vm_process_child(struct vm *vm, int channel, const struct control
                                 const int *fds)
 {
     pthread_mutex_lock(&vm->machine.lock);
-    vm_init(vm, channel, message->flags, message->vsock_path);
+    vm_give(vm, channel, message->flags, message->vsock_path);
     vm->started_us = message->started_us;
     pthread_mutex_unlock(&vm->machine.lock);
     struct forkd_error error;

@@ -666,7 +666,7 @@ static void fetch_working_set(const struct vm *vm)
 _Noreturn void server_process(int channel, const struct control_serve *message, const int *fds,
                               uint32_t fd_count)
 {
-    static struct vm vm;
+    static _Alignas(GUEST_PAGE_SIZE) struct vm vm; /* see VM_LOOP_STACK_SIZE */
     bool detached = message->has_listener && fd_count > 4;
     struct server *server = make(&vm, channel, detached ? fds[3] : -1, detached ? fds[4] : -1);
     if (server->detached)

@@ -114,14 +114,9 @@ void vm_tell_violation(const struct forkd_error *error)
     channel_send(vm->owner.fd, CHANNEL_NOW, &message, sizeof message, NULL, 0, NULL);
 }
 
-void vm_init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path)
+void vm_init(struct vm *vm)
 {
-    vm->owner = (struct vm_peer){.vm = vm, .fd = channel, .watch = {.fd = -1, .ready = peers_on_peer}};
-    vm->peers = &vm->owner;
-    vm->flags = flags;
     vm->status.pid = getpid();
-    memcpy(vm->vsock_path, vsock_path, sizeof vm->vsock_path);
-    vm->vsock_path[sizeof vm->vsock_path - 1] = '\0';
     vm->machine.ready = vm_on_guest_ready;
     vm->machine.ended = vm_on_ended;
     vm->vsock_directory = -1;
@@ -129,6 +124,15 @@ void vm_init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path)
     vm->listener_directory = -1;
     vm->exchange.watch.fd = -1;
     vm->listener_watch = (struct loop_watch){.fd = -1, .ready = peers_on_listener};
+}
+
+void vm_give(struct vm *vm, int channel, uint32_t flags, const char *vsock_path)
+{
+    vm->owner = (struct vm_peer){.vm = vm, .fd = channel, .watch = {.fd = -1, .ready = peers_on_peer}};
+    vm->peers = &vm->owner;
+    vm->flags = flags;
+    memcpy(vm->vsock_path, vsock_path, sizeof vm->vsock_path);
+    vm->vsock_path[sizeof vm->vsock_path - 1] = '\0';
 }
 
 static void on_deadline(struct loop_watch *watch, uint32_t events)

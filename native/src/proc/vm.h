@@ -34,7 +34,11 @@ struct vm_peer {
     struct vm_peer *next;
 };
 
-#define VM_LOOP_STACK_SIZE (512u * 1024)
+/*
+ * Not whole pages: what every child writes, the end of the stack, the fields behind it and the C library's
+ * own variables behind those, lies on three pages when a `struct vm` begins on one.
+ */
+#define VM_LOOP_STACK_SIZE (512u * 1024 - 1536)
 
 struct vm {
     /* Of the loop's thread: here, so that no child has to map one. It has no guard: nothing there recurses.
@@ -48,17 +52,16 @@ struct vm {
     struct vm_peer owner;             /* who asked for this VM */
     struct vm_peer *peers;            /* the owner, while it is there, and who has attached */
     struct loop_watch listener_watch; /* fd -1: not detached */
-    struct exchange exchange;         /* hello of a booted machine, identity of a child */
     uint32_t flags;                   /* FORKD_NO_AGENT */
-    struct forkd_vm_status status;
     uint64_t started_us;              /* CLOCK_MONOTONIC when the child was asked for; 0: booted */
     struct loop_watch deadline_watch; /* a child's timer, until it is ready; fd -1: none */
     int console_fd;
-    struct forkd_error prepare_error; /* code 0: prepared */
-    char vsock_path[CONTROL_PATH_SIZE];
-    int vsock_directory;    /* where that is; -1: there is none */
-    int vsock_lease;        /* on that name, from when the guest is ready; -1: not yet */
+    int vsock_directory;    /* where the socket at vsock_path is; -1: there is none */
+    int vsock_lease;        /* on its name, from when the guest is ready; -1: not yet */
     int listener_directory; /* where the control socket is; -1 likewise */
+    char vsock_path[CONTROL_PATH_SIZE];
+    struct exchange exchange;      /* hello of a booted machine, identity of a child */
+    struct forkd_vm_status status; /* until it runs, its error is that of vm_prepare */
 };
 
 /* Answer a request of the owner: done, or, with a negative result, *error. */

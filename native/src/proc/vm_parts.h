@@ -7,8 +7,10 @@
 
 #include <stdbool.h>
 
-/* vm.c: its life. vm_init makes `channel` the owner's; no lock yet. */
-void vm_init(struct vm *vm, int channel, uint32_t flags, const char *vsock_path);
+/* vm.c: its life. vm_init: of this process, and nobody's yet; no lock yet. */
+void vm_init(struct vm *vm);
+/* Make `channel` the owner's. */
+void vm_give(struct vm *vm, int channel, uint32_t flags, const char *vsock_path);
 void vm_set_name(const char *name);
 /* `tap` becomes the device's, or is closed; -1: there is none. */
 int vm_attach_net(struct vm *vm, int tap, struct forkd_error *err);

@@ -1,5 +1,6 @@
 package io.forkd.cli;
 
+import io.forkd.Json;
 import io.forkd.http.Caller;
 import io.forkd.http.Caller.Quotas;
 import io.forkd.http.Caller.Role;
@@ -16,6 +17,9 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
 
 @Command(
         name = "token",
@@ -43,6 +47,9 @@ final class TokenCommand implements Runnable {
                 defaultValue = "${env:FORKD_TOKEN_FILE}",
                 description = "The file. Also FORKD_TOKEN_FILE.")
         Path file = Path.of("");
+
+        @Option(names = "--json", description = "Print it as JSON.")
+        boolean json;
 
         Verb(Shell shell) {
             this.shell = shell;
@@ -87,7 +94,12 @@ final class TokenCommand implements Runnable {
         public Integer call() {
             Quotas quotas = new Quotas(
                     most("--sandboxes", sandboxes), most("--memory-mib", memoryMib), most("--snapshots", snapshots));
-            shell.print(TokenFile.add(file, name, role, quotas));
+            String secret = TokenFile.add(file, name, role, quotas);
+            if (json) {
+                shell.print(Shell.json().put("name", name).put("secret", secret));
+            } else {
+                shell.print(secret);
+            }
             return 0;
         }
 
@@ -107,6 +119,12 @@ final class TokenCommand implements Runnable {
         @Override
         public Integer call() {
             List<Caller> callers = TokenFile.list(file);
+            if (json) {
+                ArrayNode list = JsonNodeFactory.instance.arrayNode();
+                callers.forEach(caller -> list.add(json(caller)));
+                shell.print(Json.text(list));
+                return 0;
+            }
             if (callers.isEmpty()) {
                 shell.print("(no callers)");
                 return 0;
@@ -120,6 +138,16 @@ final class TokenCommand implements Runnable {
                     text(caller.quotas().snapshots())));
             table.print(shell);
             return 0;
+        }
+
+        private static ObjectNode json(Caller caller) {
+            ObjectNode node = Shell.json()
+                    .put("name", caller.name())
+                    .put("role", caller.role().name().toLowerCase(Locale.ROOT));
+            caller.quotas().sandboxes().ifPresent(most -> node.put("sandboxes", most));
+            caller.quotas().memoryMib().ifPresent(most -> node.put("memory_mib", most));
+            caller.quotas().snapshots().ifPresent(most -> node.put("snapshots", most));
+            return node;
         }
 
         private static String text(OptionalLong most) {
@@ -143,6 +171,9 @@ final class TokenCommand implements Runnable {
         @Override
         public Integer call() {
             TokenFile.remove(file, name);
+            if (json) {
+                shell.print(Shell.json().put("removed", name));
+            }
             return 0;
         }
     }
