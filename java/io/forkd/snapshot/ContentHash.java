@@ -25,6 +25,7 @@ import java.util.function.IntConsumer;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.MissingNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
@@ -40,18 +41,22 @@ public final class ContentHash {
 
     /** The noted hash, if the files are those that it was calculated of. */
     public static Optional<String> noted(Snapshot snapshot) {
+        JsonNode note = note(snapshot);
         try {
-            Path note = snapshot.directory().resolve(NOTE);
-            if (Files.exists(note)
-                    && Json.parse(Files.readAllBytes(note)) instanceof ObjectNode node
-                    && node.path("files").equals(files(snapshot))) {
-                return Optional.of(node.path("sha256").asString());
-            }
-            return Optional.empty();
-        } catch (JacksonException e) {
-            return Optional.empty();
+            return note.isObject() && note.path("files").equals(files(snapshot))
+                    ? Optional.of(note.path("sha256").asString())
+                    : Optional.empty();
         } catch (IOException e) {
             throw ForkdException.of("look at the files of the snapshot '" + snapshot.tag() + "'", e);
+        }
+    }
+
+    /** What cannot be read is calculated again. */
+    private static JsonNode note(Snapshot snapshot) {
+        try {
+            return Json.parse(Files.readAllBytes(snapshot.directory().resolve(NOTE)));
+        } catch (IOException | JacksonException e) {
+            return MissingNode.getInstance();
         }
     }
 
@@ -158,19 +163,23 @@ public final class ContentHash {
                 .array();
     }
 
-    /** A note that is lost costs time and nothing else: it is not waited for. */
-    private static void note(Snapshot snapshot, String hash, JsonNode files) throws IOException {
+    /** A note that is lost, or cannot be written, costs time and nothing else: it is not waited for. */
+    private static void note(Snapshot snapshot, String hash, JsonNode files) {
         if (!Files.isWritable(snapshot.directory())) {
             return;
         }
         ObjectNode node = JsonNodeFactory.instance.objectNode().put("sha256", hash);
         node.set("files", files);
-        Path staged = Files.createTempFile(snapshot.directory(), ".content-", "");
         try {
-            Files.write(staged, Json.bytes(node));
-            Files.move(staged, snapshot.directory().resolve(NOTE), StandardCopyOption.ATOMIC_MOVE);
-        } finally {
-            Files.deleteIfExists(staged);
+            Path staged = Files.createTempFile(snapshot.directory(), ".content-", "");
+            try {
+                Files.write(staged, Json.bytes(node));
+                Files.move(staged, snapshot.directory().resolve(NOTE), StandardCopyOption.ATOMIC_MOVE);
+            } finally {
+                Files.deleteIfExists(staged);
+            }
+        } catch (IOException e) {
+            // It is calculated again.
         }
     }
 

@@ -21,6 +21,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.TreeMap;
+import java.util.stream.Stream;
 import java.util.zip.CRC32C;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -142,6 +143,19 @@ class ContentHashTest {
         hash();
         Files.writeString(directory.resolve("content.json"), "{");
         assertThat(ContentHash.noted(snapshot)).isEmpty();
+    }
+
+    @Test
+    void note_that_cannot_be_written_or_read_is_done_without() throws IOException {
+        Path inTheWay = Files.createDirectory(directory.resolve("content.json"));
+        Files.createFile(inTheWay.resolve("file"));
+        String hash = hash();
+        assertThat(ContentHash.noted(snapshot)).isEmpty();
+        assertThat(hash()).isEqualTo(hash);
+        try (Stream<Path> left = Files.list(directory)) {
+            assertThat(left.map(file -> file.getFileName().toString()))
+                    .containsExactlyInAnyOrder("memory.bin", "vmstate", "content.json");
+        }
     }
 
     @Test
