@@ -95,7 +95,7 @@ final class Branches {
                                 call),
                         call)) {
             if (request.counted()) {
-                sandboxes.countBranch(sandbox, made.directory());
+                count(sandbox, made, call);
             }
             new Provenance(sandbox.id(), Optional.of(made.branch().pause())).note(made.directory());
             if (request.untilWritten()) {
@@ -107,6 +107,16 @@ final class Branches {
                     parent,
                     sandbox.volumes().isEmpty() ? Optional.empty() : Optional.of(made.away()),
                     request.untilWritten());
+        }
+    }
+
+    /** It is there, whatever becomes of its source's count. */
+    private void count(Sandbox sandbox, Made made, Call call) {
+        try {
+            sandboxes.countBranch(sandbox, made.directory());
+        } catch (ForkdException e) {
+            call.warn("the branch " + made.snapshot().tag() + " is not counted among those of " + sandbox.id() + ": "
+                    + e.sentence());
         }
     }
 

@@ -296,4 +296,24 @@ class BranchApiTest {
             }
         }
     }
+
+    @Test
+    void branch_that_cannot_be_counted_is_made_all_the_same() throws IOException {
+        String id = service.sandbox();
+        // In the way of the file that tells of the sandbox, when that is written anew.
+        Path staged = service.directory().resolve("forkd/sandboxes").resolve(id).resolve(".sandbox.json");
+        Files.createDirectory(staged);
+        Answer made = branch(id, "{'tag':'uncounted'}");
+        assertThat(made.status()).as(made.text()).isEqualTo(201);
+        assertThat(service.status("uncounted")).isEqualTo("ready");
+        assertThat(service.exec(service.sandbox("uncounted"), "echo", "well")).isEqualTo("well");
+        Files.delete(staged);
+        assertThat(branch(id, "{}").status()).isEqualTo(201);
+        assertThat(service.api()
+                        .get("/v1/sandboxes/" + id)
+                        .json()
+                        .path("branch_count")
+                        .intValue())
+                .isEqualTo(1);
+    }
 }
