@@ -65,7 +65,9 @@ record DaemonAgent(DaemonClient daemon, String id) implements Agent {
 
     private Answer ask(String action, ObjectNode body, Optional<Duration> timeout) {
         body.put("timeout_secs", timeout.orElse(LONGEST).toSeconds());
-        return new Answer(daemon.post(path(action), body, timeout.map(GRACE::plus)));
+        Answer answer = new Answer(daemon.post(path(action), body, timeout.map(GRACE::plus)));
+        answer.optionalText("warning").ifPresent(daemon::warn);
+        return answer;
     }
 
     @Override

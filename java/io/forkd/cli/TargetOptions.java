@@ -96,15 +96,7 @@ final class TargetOptions {
 
     /** Empty when there was. */
     static Optional<String> noRoom(Room room, String whose) {
-        return switch (room) {
-            case LEFT -> Optional.empty();
-            case HOST_FULL ->
-                Optional.of("the host had no room in /var/tmp for what " + whose
-                        + " wrote to its disks, and its file systems may have stopped. Make room there.");
-            case LIMIT_REACHED ->
-                Optional.of(
-                        whose + " wrote more to its disks than --disk-limit-mib allows, and its file systems may have"
-                                + " stopped.");
-        };
+        return room.problem(whose, "--disk-limit-mib")
+                .map(problem -> problem + (room == Room.HOST_FULL ? ". Make room there." : "."));
     }
 }

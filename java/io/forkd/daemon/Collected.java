@@ -12,6 +12,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Collectors;
@@ -82,8 +83,12 @@ final class Collected implements AgentClient.Output, AutoCloseable {
         return err.isWithinLine() && !text.isEmpty() ? "\n" + text : text;
     }
 
-    /** The object ExecResponse; it closes this when it is sent. */
-    Response.Pieces answer(int exitCode) {
+    /**
+     * The object ExecResponse; it closes this when it is sent.
+     *
+     * @param warning what may have made the command fail
+     */
+    Response.Pieces answer(int exitCode, Optional<String> warning) {
         Deque<Part> parts = Stream.of(
                         new Part(
                                 note.isEmpty() ? "{\"stdout\":\"" : "{\"error\":" + json(note) + ",\"stdout\":\"",
@@ -92,7 +97,12 @@ final class Collected implements AgentClient.Output, AutoCloseable {
                         new Part("\",\"stderr\":\"", false),
                         new Part(err.content()),
                         new Part(notes(), true),
-                        new Part("\",\"exit_code\":" + exitCode + "}", false))
+                        new Part(
+                                "\",\"exit_code\":" + exitCode
+                                        + warning.map(text -> ",\"warning\":" + json(text))
+                                                .orElse("")
+                                        + "}",
+                                false))
                 .filter(part -> !part.isOver())
                 .collect(Collectors.toCollection(ArrayDeque::new));
         return new Response.Pieces() {

@@ -42,7 +42,9 @@ public final class Daemon implements AutoCloseable {
             metrics.info("forkd_build_info", "The version of forkd.", "version", Engine.VERSION);
             Branching branching = new Branching(engine, options.branchConcurrency(), metrics);
             Quota quota = new Quota(engine);
-            Routes routes = routes(engine, branching, quota, new Workspaces(engine, branching, quota, state), metrics);
+            GuestCalls guests = new GuestCalls(options.http().limits().callsAtOnce());
+            Routes routes =
+                    routes(engine, branching, quota, guests, new Workspaces(engine, branching, quota, state), metrics);
             return new Daemon(HttpServer.start(options.http(), routes, metrics, Failures::answer), held);
         } catch (RuntimeException e) {
             release(held);
@@ -50,7 +52,13 @@ public final class Daemon implements AutoCloseable {
         }
     }
 
-    static Routes routes(Engine engine, Branching branching, Quota quota, Workspaces workspaces, Metrics metrics) {
+    static Routes routes(
+            Engine engine,
+            Branching branching,
+            Quota quota,
+            GuestCalls guests,
+            Workspaces workspaces,
+            Metrics metrics) {
         SnapshotInfos infos = new SnapshotInfos(engine);
         Routes routes = new Routes();
         routes.get(
@@ -60,7 +68,7 @@ public final class Daemon implements AutoCloseable {
         routes.get("/metrics", call -> metrics.response()); // Of all that there is, so not for users.
         routes.get("/openapi.json", forUsers(call -> OpenApi.response()));
         new SnapshotRoutes(engine, infos, branching, quota, metrics).addTo(routes);
-        new SandboxRoutes(engine, quota, metrics).addTo(routes);
+        new SandboxRoutes(engine, quota, guests, metrics).addTo(routes);
         new BranchRoute(engine, infos, branching, quota).addTo(routes);
         new WorkspaceRoutes(workspaces).addTo(routes);
         return routes;

@@ -9,6 +9,7 @@ import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Sandbox;
 import java.util.List;
+import java.util.function.Supplier;
 
 /** Sandboxes by the ids that clients send. */
 final class SandboxLookup {
@@ -16,8 +17,18 @@ final class SandboxLookup {
 
     /** Whatever state it is in; 404 when it does not live, or the caller does not know of it. */
     static Found find(Engine engine, Caller caller, String id) {
+        return known(caller, id, () -> engine.sandboxes().findAny(id));
+    }
+
+    /** As {@link #find}, and it is asked how it is. */
+    static Found ask(Engine engine, Caller caller, String id) {
+        find(engine, caller, id);
+        return known(caller, id, () -> engine.sandboxes().ask(id));
+    }
+
+    private static Found known(Caller caller, String id, Supplier<Found> look) {
         try {
-            Found found = engine.sandboxes().findAny(id);
+            Found found = look.get();
             if (Owners.knows(caller, found)) {
                 return found;
             }

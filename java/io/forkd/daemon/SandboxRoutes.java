@@ -4,6 +4,7 @@ import static io.forkd.http.Handler.forUsers;
 
 import io.forkd.ForkdException;
 import io.forkd.Json;
+import io.forkd.Limit;
 import io.forkd.Limits;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
@@ -39,6 +40,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.node.ObjectNode;
@@ -58,11 +60,13 @@ final class SandboxRoutes {
 
     private final Engine engine;
     private final Quota quota;
+    private final GuestCalls guests;
     private final Metrics.Timing times;
 
-    SandboxRoutes(Engine engine, Quota quota, Metrics metrics) {
+    SandboxRoutes(Engine engine, Quota quota, GuestCalls guests, Metrics metrics) {
         this.engine = engine;
         this.quota = quota;
+        this.guests = guests;
         this.times = metrics.timing("forkd_operation_seconds", "How long operations on sandboxes take.", "operation");
         metrics.gauge(
                 "forkd_sandboxes_active",
@@ -73,7 +77,7 @@ final class SandboxRoutes {
     void addTo(Routes routes) {
         routes.get("/v1/sandboxes", forUsers(this::list));
         routes.postJson("/v1/sandboxes", forUsers(this::create));
-        routes.get("/v1/sandboxes/:id", forUsers(call -> Response.json(200, Wire.sandbox(found(call)))));
+        routes.get("/v1/sandboxes/:id", forUsers(this::get));
         routes.delete("/v1/sandboxes/:id", forUsers(this::delete));
         routes.post("/v1/sandboxes/:id/ping", forUsers(this::ping));
         routes.postJson("/v1/sandboxes/:id/exec", forUsers(this::exec));
@@ -85,6 +89,16 @@ final class SandboxRoutes {
         Sandboxes sandboxes = engine.sandboxes();
         List<Found> found = http.queryFlag("ask") ? sandboxes.ask() : sandboxes.list();
         return Response.json(200, Wire.array(byId(http.caller(), found), Wire::sandbox));
+    }
+
+    private Response get(HttpCall http) {
+        String id = http.parameter("id");
+        return Response.json(
+                200,
+                Wire.sandbox(
+                        http.queryFlag("ask")
+                                ? SandboxLookup.ask(engine, http.caller(), id)
+                                : SandboxLookup.find(engine, http.caller(), id)));
     }
 
     private static List<Found> byId(Caller caller, List<Found> found) {
@@ -201,12 +215,8 @@ final class SandboxRoutes {
         return new HttpFailure(409, "snapshot " + tag + " cannot be used: " + e.sentence());
     }
 
-    private Found found(HttpCall http) {
-        return SandboxLookup.find(engine, http.caller(), http.parameter("id"));
-    }
-
     private Response delete(HttpCall http) {
-        Found found = found(http);
+        Found found = SandboxLookup.find(engine, http.caller(), http.parameter("id"));
         timed("kill", () -> {
             SandboxLookup.end(engine, found);
             return true;
@@ -214,15 +224,12 @@ final class SandboxRoutes {
         return Response.empty(204);
     }
 
-    private AgentClient agent(HttpCall http) {
-        Sandbox sandbox = SandboxLookup.running(engine, http.caller(), http.parameter("id"));
-        engine.sandboxes().giveVolumesBack(sandbox.id());
-        return new AgentClient(new AgentAddress.Vsock(sandbox.vsock()));
+    private Sandbox running(HttpCall http) {
+        return SandboxLookup.running(engine, http.caller(), http.parameter("id"));
     }
 
     private Response ping(HttpCall http) {
-        AgentClient agent = agent(http);
-        return Response.json(200, asked("ping", http, agent::ping));
+        return Response.json(200, asked("ping", http, running(http), AgentClient::ping));
     }
 
     private Response exec(HttpCall http) {
@@ -232,7 +239,7 @@ final class SandboxRoutes {
         Map<String, String> variables = variables(body);
         Optional<String> directory = body.optionalText("cwd");
         Optional<String> user = body.optionalText("user");
-        AgentClient agent = agent(http);
+        Sandbox sandbox = running(http);
         if (arguments.isEmpty()) {
             throw new HttpFailure(400, "args is empty");
         }
@@ -243,7 +250,7 @@ final class SandboxRoutes {
                 arguments, Optional.of(Duration.ofSeconds(seconds)), variables, directory, user, Optional.empty());
         Collected output = new Collected();
         try {
-            int code = asked("exec", http, () -> {
+            int code = asked("exec", http, sandbox, agent -> {
                 try {
                     return agent.exec(command, output);
                 } catch (CommandFailed e) {
@@ -251,7 +258,8 @@ final class SandboxRoutes {
                     return e.exitStatus();
                 }
             });
-            return Response.pieces(200, "application/json", output.answer(code));
+            return Response.pieces(
+                    200, "application/json", output.answer(code, code == 0 ? Optional.empty() : noRoom(sandbox)));
         } catch (Throwable e) {
             output.close();
             throw e;
@@ -268,8 +276,9 @@ final class SandboxRoutes {
     private Response eval(HttpCall http) {
         String code = http.body().text("code");
         long seconds = http.body().optionalNumber("timeout_secs", 0, LONGEST).orElse(EVAL.toSeconds());
-        AgentClient agent = agent(http);
-        Evaluation evaluation = asked("eval", http, () -> agent.eval(code, Optional.of(Duration.ofSeconds(seconds))));
+        Sandbox sandbox = running(http);
+        Evaluation evaluation =
+                asked("eval", http, sandbox, agent -> agent.eval(code, Optional.of(Duration.ofSeconds(seconds))));
         if (evaluation instanceof Evaluation.Failure failure) {
             ObjectNode answer = Wire.object()
                     .putNull("result")
@@ -278,6 +287,7 @@ final class SandboxRoutes {
             if (!failure.trace().isEmpty()) {
                 answer.put("traceback", failure.trace());
             }
+            noRoom(sandbox).ifPresent(why -> answer.put("warning", why));
             return Response.json(200, answer);
         }
         Evaluation.Value value = (Evaluation.Value) evaluation;
@@ -295,14 +305,24 @@ final class SandboxRoutes {
         }
     }
 
-    /** What a guest answers. Whatever goes wrong with it is no fault of the request. */
-    private <T> T asked(String operation, HttpCall http, Supplier<T> question) {
+    /** What a guest answers, which has its volumes again. Whatever goes wrong with it is no fault of the request. */
+    private <T> T asked(String operation, HttpCall http, Sandbox sandbox, Function<AgentClient, T> question) {
         Call call = Calls.of(http, Optional.empty());
-        try {
-            return timed(operation, () -> call.interruptibly(question));
-        } catch (ForkdException e) {
-            throw new HttpFailure(500, e.sentence());
-        }
+        return guests.ask(sandbox.id(), () -> {
+            try {
+                engine.sandboxes().giveVolumesBack(sandbox.id());
+                AgentClient agent = new AgentClient(new AgentAddress.Vsock(sandbox.vsock()));
+                return timed(operation, () -> call.interruptibly(() -> question.apply(agent)));
+            } catch (ForkdException e) {
+                throw new HttpFailure(
+                        500, e.sentence() + noRoom(sandbox).map("; "::concat).orElse(""));
+            }
+        });
+    }
+
+    /** Of what failed, that may be the reason; of what did not, nobody has to be asked. */
+    private Optional<String> noRoom(Sandbox sandbox) {
+        return engine.sandboxes().room(sandbox.id()).problem("sandbox " + sandbox.id(), Limit.DISK.field());
     }
 
     private <T> T timed(String operation, Supplier<T> job) {

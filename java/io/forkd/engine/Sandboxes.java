@@ -37,6 +37,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Function;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
@@ -163,7 +164,16 @@ public final class Sandboxes {
 
     /** The sandbox with that id, which lives, whatever state it is in. */
     public Found findAny(String id) {
-        Optional<Found> found = Sandbox.isId(id) ? runtime.find("sandboxes", id).map(this::look) : Optional.empty();
+        return find(id, this::look);
+    }
+
+    /** As {@link #findAny}, and it is asked how it is, as {@link #ask()} asks all. */
+    public Found ask(String id) {
+        return find(id, directory -> withVolumes(ask(directory)));
+    }
+
+    private Found find(String id, Function<Path, Found> look) {
+        Optional<Found> found = Sandbox.isId(id) ? runtime.find("sandboxes", id).map(look) : Optional.empty();
         boolean ended = found.isPresent() && found.get() instanceof Ended;
         return found.filter(there -> !ended && !(there instanceof BeingMade))
                 .orElseThrow(() -> new ForkdException(

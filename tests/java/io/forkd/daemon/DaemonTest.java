@@ -43,7 +43,7 @@ class DaemonTest {
             Quota quota = new Quota(engine);
             Workspaces workspaces = new Workspaces(engine, branching, quota, state);
             List<String> routes = new ArrayList<>(
-                    Daemon.routes(engine, branching, quota, workspaces, metrics).list());
+                    Daemon.routes(engine, branching, quota, new GuestCalls(1), workspaces, metrics).list());
             HttpServer.HEALTH.forEach(path -> routes.add("GET " + path));
             assertThat(new Document().operations()).containsExactlyInAnyOrderElementsOf(routes);
         }

@@ -21,6 +21,10 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.OptionalLong;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.function.Predicate;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -32,6 +36,11 @@ import tools.jackson.databind.JsonNode;
 
 /** {@code /v1/sandboxes}: each check in its order, each status, each field; and sandboxes that do not do as they should. */
 class SandboxesApiTest {
+    /** Guests that each take as many calls as there are threads for, divided by them. */
+    private static final int SILENT = 4;
+
+    private static final int CALLS = 64;
+
     @RegisterExtension
     static final Service service = new Service();
 
@@ -303,6 +312,59 @@ class SandboxesApiTest {
         assertThat(answer.text("stdout")).contains("ü");
     }
 
+    @Test
+    void silent_guests_leave_the_others_served() throws InterruptedException {
+        List<String> silent =
+                Stream.generate(service::sandbox).limit(SILENT).toList();
+        String other = service.sandbox();
+        ExecutorService clients = Executors.newFixedThreadPool(SILENT * CALLS);
+        try {
+            List<Future<Answer>> calls = new ArrayList<>();
+            for (String id : silent) {
+                for (int i = 0; i < CALLS; i++) {
+                    calls.add(clients.submit(() -> at(id, "exec", "{'args':['silent'],'timeout_secs':60}")));
+                }
+            }
+            while (waiting() + calls.stream().filter(Future::isDone).count() < calls.size()) {
+                Thread.sleep(10);
+            }
+            assertThat(service.exec(other, "echo", "well")).isEqualTo("well");
+            assertThat(service.api().delete("/v1/sandboxes/" + service.sandbox()).status())
+                    .isEqualTo(204);
+            assertThat(service.ids()).hasSize(SILENT + 1);
+            assertThat(calls.stream().filter(call -> !call.isDone()).count())
+                    .as("calls that hold a thread, or did until those others were answered")
+                    .isBetween(100L, 192L);
+            for (String id : silent) {
+                assertThat(service.api().delete("/v1/sandboxes/" + id).status()).isEqualTo(204);
+            }
+            assertThat(statuses(calls)).containsOnly(500, 503);
+        } finally {
+            clients.shutdownNow();
+        }
+    }
+
+    private static List<Integer> statuses(List<Future<Answer>> calls) {
+        return calls.stream()
+                .map(call -> {
+                    try {
+                        return call.get().status();
+                    } catch (InterruptedException | ExecutionException e) {
+                        throw new AssertionError(e);
+                    }
+                })
+                .toList();
+    }
+
+    /** How many threads of the daemon wait for a guest. */
+    private static long waiting() {
+        return Thread.getAllStackTraces().entrySet().stream()
+                .filter(each -> each.getKey().getName().startsWith("forkd-call")
+                        && Stream.of(each.getValue())
+                                .anyMatch(frame -> frame.getClassName().endsWith(".AgentConnection")))
+                .count();
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"endless", "base64", "empty", "code", "text", "nested", "half", "close"})
     void guest_that_answers_nonsense_is_an_error_of_its_own(String kind) {
@@ -349,6 +411,8 @@ class SandboxesApiTest {
         Service.signal("STOP", pid);
         Answer told = service.api().get("/v1/sandboxes/" + stopped);
         assertThat(told.text("state")).isEqualTo("stopped");
+        assertThat(service.api().get("/v1/sandboxes/" + stopped + "?ask=true").text("state"))
+                .isEqualTo("stopped");
         for (Answer answer : List.of(
                 service.api().post("/v1/sandboxes/" + stopped + "/ping"),
                 at(stopped, "exec", "{'args':['echo']}"),
@@ -389,7 +453,14 @@ class SandboxesApiTest {
         Files.createFile(away);
         assertThat(service.exec(id, "echo", "well")).isEqualTo("well");
         assertThat(away).doesNotExist();
+        Files.createFile(away);
+        assertThat(service.api().get("/v1/sandboxes/" + id + "?ask=true").text("state"))
+                .isEqualTo("running");
+        assertThat(away).doesNotExist();
         assertThat(service.api().get("/v1/sandboxes?ask=maybe").status()).isEqualTo(400);
+        assertThat(service.api().get("/v1/sandboxes/" + id + "?ask=maybe").status())
+                .isEqualTo(400);
+        assertThat(service.api().get("/v1/sandboxes/sb-0?ask=true").status()).isEqualTo(404);
     }
 
     @Test
