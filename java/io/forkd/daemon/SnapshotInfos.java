@@ -217,6 +217,7 @@ final class SnapshotInfos {
             try {
                 parent = engine.store().read(tag).manifest().parent();
             } catch (ForkdException e) {
+                engine.store().requireUnchanged(snapshot);
                 throw new HttpFailure(
                         500,
                         "snapshot " + tag + ", an ancestor of " + snapshot.tag() + ", is unusable: " + e.sentence());

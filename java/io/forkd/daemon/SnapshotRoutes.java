@@ -175,7 +175,8 @@ final class SnapshotRoutes {
             return Response.json(
                     200, infos.detail(http.caller(), engine.snapshots().info(tag, Calls.of(http, Optional.empty()))));
         } catch (ForkdException e) {
-            throw e.kind() == Kind.NOT_FOUND ? Failures.notFound(tag) : new HttpFailure(500, e.sentence());
+            boolean gone = e.kind() == Kind.NOT_FOUND || e.kind() == Kind.CONFLICT;
+            throw gone ? Failures.notFound(tag) : new HttpFailure(500, e.sentence());
         }
     }
 

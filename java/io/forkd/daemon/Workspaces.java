@@ -270,11 +270,7 @@ final class Workspaces {
             }
             // What it was put to sleep from may have outlived that.
             Workspace asleep = endSandbox(workspace);
-            try {
-                return wake(caller, asleep, asleep.state().orElse(asleep.source()), call);
-            } catch (ForkdException e) {
-                throw new HttpFailure(500, e.sentence());
-            }
+            return Failures.internal(() -> wake(caller, asleep, asleep.state().orElse(asleep.source()), call));
         });
     }
 

@@ -255,16 +255,24 @@ final class Branches {
     private Snapshot base(Sandbox sandbox) {
         Origin base = sandbox.base();
         SnapshotTag tag = new SnapshotTag(base.tag());
-        Optional<Snapshot> found =
-                store.list().stream().anyMatch(entry -> entry.tag().equals(base.tag()))
-                        ? Optional.of(store.open(tag))
-                        : Optional.empty();
+        Optional<Snapshot> found = found(tag);
         return found.filter(snapshot -> Servers.origin(snapshot).equals(base))
                 .orElseThrow(() -> new ForkdException(
                         Kind.CONFLICT,
                         "the snapshot '" + tag + "', which " + sandbox.id() + " differs from, was "
                                 + (found.isPresent() ? "replaced" : "removed"),
                         Remedy.Action.BRANCH_WHOLE));
+    }
+
+    private Optional<Snapshot> found(SnapshotTag tag) {
+        try {
+            return Optional.of(store.open(tag));
+        } catch (ForkdException e) {
+            if (e.kind() == Kind.NOT_FOUND) {
+                return Optional.empty();
+            }
+            throw e;
+        }
     }
 
     /** What a layer lies on. */

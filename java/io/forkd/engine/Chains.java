@@ -36,6 +36,14 @@ final class Chains {
     /** The snapshot's ancestors and itself. Every parent is there, and is the one that its child was made of. */
     List<Snapshot> resolve(Snapshot head, Call call) {
         List<Snapshot> chain = new ArrayList<>(List.of(head));
+        return store.with(chain, () -> {
+            complete(chain, call);
+            return chain;
+        });
+    }
+
+    private void complete(List<Snapshot> chain, Call call) {
+        Snapshot head = chain.get(0);
         Set<SnapshotTag> seen = new HashSet<>(Set.of(head.tag()));
         Optional<Parent> parent = head.manifest().parent();
         while (parent.isPresent()) {
@@ -55,7 +63,6 @@ final class Chains {
         for (int i = 1; i < chain.size(); i++) {
             requireSame(chain.get(i - 1), chain.get(i), call);
         }
-        return chain;
     }
 
     static void requireDepth(SnapshotTag tag, int depth) {
@@ -93,14 +100,18 @@ final class Chains {
 
     /** Of what the snapshot restores to. Calculated the first time that a child is made of it, which takes a while. */
     String contentHash(Snapshot snapshot, Call call) {
-        return ContentHash.noted(snapshot).orElseGet(() -> {
-            List<Snapshot> chain = resolve(snapshot, call);
-            return ContentHash.calculate(
-                    snapshot,
-                    memory(chain, call),
-                    layers(chain),
-                    percent -> call.step("hashing " + snapshot.tag() + ": " + percent + " %"));
-        });
+        return store.with(
+                List.of(snapshot),
+                () -> ContentHash.noted(snapshot).orElseGet(() -> {
+                    List<Snapshot> chain = resolve(snapshot, call);
+                    return store.with(
+                            chain,
+                            () -> ContentHash.calculate(
+                                    snapshot,
+                                    memory(chain, call),
+                                    layers(chain),
+                                    percent -> call.step("hashing " + snapshot.tag() + ": " + percent + " %")));
+                }));
     }
 
     /** One file that is the memory of the whole chain; made when there is none. */

@@ -178,18 +178,15 @@ public final class Engine {
     public List<Sandbox> spawn(SpawnRequest request, Call call) {
         sweepNowAndThen();
         Snapshot snapshot = store.read(request.tag(), call.owner());
-        try {
-            List<Sandbox> made = new Spawn(vmm, runtime, sandboxes, leases, new ChildNetworks(networks))
-                    .run(request, snapshot, call);
-            if (made.stream().anyMatch(sandbox -> sandbox.network().isPresent())) {
-                // So that the next one finds them ready.
-                following.ifPresent(sweeper -> sweeper.execute(this::tryFillNetworks));
-            }
-            return made;
-        } catch (ForkdException e) {
-            store.requireUnchanged(snapshot); // Otherwise that is why, whatever it came upon first.
-            throw e;
+        List<Sandbox> made = store.with(
+                List.of(snapshot),
+                () -> new Spawn(vmm, runtime, sandboxes, leases, new ChildNetworks(networks))
+                        .run(request, snapshot, call));
+        if (made.stream().anyMatch(sandbox -> sandbox.network().isPresent())) {
+            // So that the next one finds them ready.
+            following.ifPresent(sweeper -> sweeper.execute(this::tryFillNetworks));
         }
+        return made;
     }
 
     /** Makes a snapshot of a running sandbox, which goes on. */

@@ -28,10 +28,12 @@ final class Launches {
         if (snapshot.isLayer()) {
             call.step("putting the memory of " + snapshot.tag() + " together");
         }
-        Path memory = chains.memory(chain, call);
-        List<List<Path>> layers = Chains.layers(chain);
-        List<Path> written = written(snapshot, layers, count, conflict);
-        return new Launch(chain, memory, disks(snapshot, layers, written), written);
+        return store.with(chain, () -> {
+            Path memory = chains.memory(chain, call);
+            List<List<Path>> layers = Chains.layers(chain);
+            List<Path> written = written(snapshot, layers, count, conflict);
+            return new Launch(chain, memory, disks(snapshot, layers, written), written);
+        });
     }
 
     /** As {@link SnapshotStore#requireUnchanged}, for each of them. */

@@ -58,14 +58,17 @@ public final class Snapshots {
         } catch (ForkdException e) {
             problem = Optional.of(e.sentence());
         }
-        return new SnapshotInfo(
-                snapshot,
-                store.state(snapshot),
-                snapshot.isComplete() ? ContentHash.noted(snapshot) : Optional.empty(),
-                ancestors,
-                store.dependents(tag),
-                files(snapshot),
-                problem);
+        Optional<String> whyNot = problem;
+        return store.with(
+                List.of(snapshot),
+                () -> new SnapshotInfo(
+                        snapshot,
+                        store.state(snapshot),
+                        snapshot.isComplete() ? ContentHash.noted(snapshot) : Optional.empty(),
+                        ancestors,
+                        store.dependents(tag),
+                        files(snapshot),
+                        whyNot));
     }
 
     private static List<FileSize> files(Snapshot snapshot) {
@@ -97,18 +100,20 @@ public final class Snapshots {
         store.requireFree(to);
         Snapshot source = store.open(from);
         store.read(from, call.owner());
-        try {
-            compact(source, to, Instant.now(), call);
-        } catch (ForkdException e) {
-            store.requireUnchanged(source); // Otherwise that is why, whatever it came upon first.
-            throw e;
-        }
+        compact(source, to, Instant.now(), call);
         new Provenance("compact:" + from, Optional.empty()).note(store.directory(to));
     }
 
     private void compact(Snapshot snapshot, SnapshotTag to, Instant createdAt, Call call) {
-        SnapshotTag tag = snapshot.tag();
         List<Snapshot> chain = chains.resolve(snapshot, call);
+        store.with(chain, () -> {
+            compact(snapshot, chain, to, createdAt, call);
+            return true;
+        });
+    }
+
+    private void compact(Snapshot snapshot, List<Snapshot> chain, SnapshotTag to, Instant createdAt, Call call) {
+        SnapshotTag tag = snapshot.tag();
         String before = chains.contentHash(snapshot, call);
         call.step("putting the memory of " + tag + " together");
         Path memory = chains.memory(chain, call);

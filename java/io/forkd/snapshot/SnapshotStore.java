@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Predicate;
+import java.util.function.Supplier;
 
 /**
  * The snapshots under one folder, {@code <root>/<tag>/}.
@@ -199,11 +200,21 @@ public final class SnapshotStore {
     /** A complete snapshot, whose files have been looked at. */
     public Snapshot open(SnapshotTag tag) {
         Snapshot snapshot = read(tag);
-        try {
+        return with(List.of(snapshot), () -> {
             requireComplete(snapshot);
             return snapshot.check();
+        });
+    }
+
+    /**
+     * Does what needs these snapshots. When it fails and one of them was replaced or removed since it was read, that is
+     * why, whatever it came upon first.
+     */
+    public <T> T with(List<Snapshot> needed, Supplier<T> job) {
+        try {
+            return job.get();
         } catch (ForkdException e) {
-            requireUnchanged(snapshot); // What is removed meanwhile is not damaged.
+            needed.forEach(this::requireUnchanged);
             throw e;
         }
     }

@@ -42,8 +42,9 @@ class DaemonTest {
         try (StateFile state = StateFile.open(service.directory().resolve("other.json"))) {
             Quota quota = new Quota(engine);
             Workspaces workspaces = new Workspaces(engine, branching, quota, state);
-            List<String> routes = new ArrayList<>(
-                    Daemon.routes(engine, branching, quota, new GuestCalls(1), workspaces, metrics).list());
+            List<String> routes =
+                    new ArrayList<>(Daemon.routes(engine, branching, quota, new GuestCalls(1), workspaces, metrics)
+                            .list());
             HttpServer.HEALTH.forEach(path -> routes.add("GET " + path));
             assertThat(new Document().operations()).containsExactlyInAnyOrderElementsOf(routes);
         }

@@ -3,14 +3,14 @@ package io.forkd.daemon;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.forkd.daemon.Api.Answer;
-import io.forkd.http.HttpOptions;
-import io.forkd.http.Limits;
-import io.forkd.vmm.MemoryVmm;
 import io.forkd.engine.Engine;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.VolumeConflict;
+import io.forkd.http.HttpOptions;
+import io.forkd.http.Limits;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.snapshot.SnapshotTag;
+import io.forkd.vmm.MemoryVmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -116,8 +116,7 @@ class FullHostTest {
     void guest_that_does_not_answer_for_it_is_an_error_that_says_so() {
         String id = made().json().get(0).path("id").stringValue();
         vmm.fill(api.get("/v1/sandboxes/" + id).json().path("pid").intValue());
-        vmm.plan((number, step) ->
-                step == MemoryVmm.Step.AGENT ? new MemoryVmm.Fault.Fails(-5) : MemoryVmm.Fault.NONE);
+        vmm.plan((number, step) -> step == MemoryVmm.Step.AGENT ? new MemoryVmm.Fault.Fails(-5) : MemoryVmm.Fault.NONE);
         Answer failed = api.post("/v1/sandboxes/" + id + "/eval", "{'code':'1'}");
         assertThat(failed.status()).as(failed.text()).isEqualTo(200);
         assertThat(failed.text("error")).contains("as planned");

@@ -314,8 +314,7 @@ class SandboxesApiTest {
 
     @Test
     void silent_guests_leave_the_others_served() throws InterruptedException {
-        List<String> silent =
-                Stream.generate(service::sandbox).limit(SILENT).toList();
+        List<String> silent = Stream.generate(service::sandbox).limit(SILENT).toList();
         String other = service.sandbox();
         ExecutorService clients = Executors.newFixedThreadPool(SILENT * CALLS);
         try {
@@ -329,7 +328,9 @@ class SandboxesApiTest {
                 Thread.sleep(10);
             }
             assertThat(service.exec(other, "echo", "well")).isEqualTo("well");
-            assertThat(service.api().delete("/v1/sandboxes/" + service.sandbox()).status())
+            assertThat(service.api()
+                            .delete("/v1/sandboxes/" + service.sandbox())
+                            .status())
                     .isEqualTo(204);
             assertThat(service.ids()).hasSize(SILENT + 1);
             assertThat(calls.stream().filter(call -> !call.isDone()).count())

@@ -14,6 +14,9 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
@@ -388,6 +391,77 @@ class SnapshotsApiTest {
             return wrong;
         });
         assertThat(failures).allSatisfy(wrong -> assertThat(wrong).isEmpty());
+    }
+
+    /** A chain that has lost a link is another answer, whenever that was. */
+    private static final Pattern ORPHAN = Pattern.compile(
+            "the parent 'link' .*(there is no snapshot 'link'|is not what the snapshot 'leaf' was made of)"
+                    + "|snapshot link, an ancestor of leaf, is unusable");
+
+    @Test
+    void parent_that_is_removed_while_children_are_made_fails_nobody_for_another_reason() throws InterruptedException {
+        String source = service.sandbox();
+        AtomicBoolean over = new AtomicBoolean();
+        List<List<String>> failures = Together.of(7, n -> {
+            List<Answer> answers = new ArrayList<>();
+            for (int i = 0; n == 0 ? i < 15 : !over.get(); i++) {
+                pause(n);
+                switch (n) {
+                    case 0 -> {
+                        String branch = "/v1/sandboxes/" + source + "/branch";
+                        answers.add(service.api().post(branch, "{'tag':'link','diff':true}"));
+                        withSandbox("link", answers, id -> {
+                            String leaf = "/v1/sandboxes/" + id + "/branch";
+                            answers.add(service.api().post(leaf, "{'tag':'leaf','diff':true}"));
+                        });
+                        pause(5 * i);
+                        answers.add(service.api().delete("/v1/snapshots/link?force=true"));
+                        answers.add(service.api().delete("/v1/snapshots/leaf?force=true"));
+                    }
+                    case 1 -> {
+                        pause(i * 37 % 400);
+                        answers.add(service.api().delete("/v1/snapshots/link?force=true"));
+                    }
+                    case 2, 3 -> withSandbox("leaf", answers, id -> {});
+                    case 4 -> withSandbox("link", answers, id -> {});
+                    case 5 -> {
+                        answers.add(service.api().post("/v1/snapshots/leaf/compact", "{'to':'flat'}"));
+                        answers.add(service.api().delete("/v1/snapshots/flat"));
+                    }
+                    default -> {
+                        answers.add(service.api().get("/v1/snapshots/link/info"));
+                        answers.add(service.api().get("/v1/snapshots/leaf/info"));
+                    }
+                }
+            }
+            if (n == 0) {
+                over.set(true);
+            }
+            return answers.stream()
+                    .filter(answer -> answer.status() >= 500
+                            && !ORPHAN.matcher(answer.error()).find())
+                    .map(Answer::text)
+                    .toList();
+        });
+        assertThat(failures).allSatisfy(wrong -> assertThat(wrong).isEmpty());
+    }
+
+    private static void pause(int ms) {
+        try {
+            Thread.sleep(ms);
+        } catch (InterruptedException e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    private static void withSandbox(String tag, List<Answer> answers, Consumer<String> use) {
+        Answer made = service.api().post("/v1/sandboxes", "{'snapshot_tag':'" + tag + "'}");
+        answers.add(made);
+        if (made.status() == 201) {
+            String id = made.json().get(0).path("id").stringValue();
+            use.accept(id);
+            answers.add(service.api().delete("/v1/sandboxes/" + id));
+        }
     }
 
     @Test
