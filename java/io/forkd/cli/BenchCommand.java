@@ -159,7 +159,7 @@ final class BenchCommand implements Callable<Integer> {
         return new ForkdException(
                 Kind.NOT_FOUND,
                 "there is no snapshot to measure",
-                "Make one: forkd snapshot --tag TAG --rootfs FILE.ext4");
+                "forkd snapshot --tag TAG --rootfs FILE.ext4 makes one.");
     }
 
     private void printTable(Report report) {

@@ -46,7 +46,7 @@ final class ImagesCommand implements Callable<Integer> {
             printJson(entries);
         } else if (entries.isEmpty()) {
             shell.print("No snapshots in " + shell.engine().store().root());
-            shell.note("Make one: forkd snapshot --tag TAG --rootfs FILE.ext4");
+            shell.note("forkd snapshot --tag TAG --rootfs FILE.ext4 makes one.");
             shell.note("A kernel for it: forkd kernel install");
         } else if (tree) {
             Set<String> tags = entries.stream().map(Entry::tag).collect(Collectors.toSet());

@@ -31,7 +31,7 @@ final class LsCommand implements Callable<Integer> {
         if (json) {
             shell.print(SandboxView.json(found).toPrettyString());
         } else if (found.isEmpty()) {
-            shell.note("No sandbox runs. Make one: forkd spawn --tag TAG");
+            shell.note("No sandbox runs. forkd spawn --tag TAG makes one.");
         } else {
             Table table = new Table("ID", "SNAPSHOT", "PID", "NETNS", "BRANCHES", "GUEST_ADDR", "CREATED", "STATE");
             found.forEach(each -> table.row(each.row()));

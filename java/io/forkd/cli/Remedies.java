@@ -57,27 +57,27 @@ final class Remedies implements Remedy.Cases<Remedies.Words> {
             case CONTINUE_OR_FORCE -> line("kill -CONT lets one that was stopped go on; --force ends it.");
             case REMOVE_DEPENDENTS_OR_FORCE ->
                 line("--cascade removes them, too; --force leaves them without their parent.");
-            case FLATTEN -> line("Make one of them flat: forkd snapshot-compact TAG");
+            case FLATTEN -> line("forkd snapshot-compact TAG makes one of them flat.");
             case BRANCH_WHOLE -> line("Branch it without --diff: all of it is written then.");
             case PRIVATE_VOLUMES -> line("--volume-conflict=private gives each a copy-on-write view of its own.");
             case CLOSE_FILES_OR_PRIVATE_VOLUMES ->
                 line("Take it again when no file is open; or give the guest a view of its own"
-                        + " (--volume-conflict=private): a branch has that as of its instant");
+                        + " (--volume-conflict=private): a branch has that as of its instant.");
             case OWN_NETWORKS -> aside("--per-child-netns gives each its own");
             case IMPORT_WARM_UP ->
                 line("Put the warm-up code into a module in the image, and import it: --warm 'import NAME'.");
             case OTHER_ROOTFS -> line("Name another one with --rootfs.");
-            case NAME_OUTPUT -> line("Name a file: --output FILE");
-            case OTHER_CACHE -> line("Name another folder: --cache DIR");
-            case OWN_CACHE -> line("Name a folder of yours: --cache DIR");
+            case NAME_OUTPUT -> line("Name a file with --output.");
+            case OTHER_CACHE -> line("Name another folder with --cache.");
+            case OWN_CACHE -> line("Name a folder of yours with --cache.");
             case LARGER_IMAGE -> aside("--size-mib");
             case PLAIN_HTTP -> line("A registry that speaks plain HTTP needs --insecure-registry.");
             case INSTALL_OR_NAME_KERNEL ->
-                line("Make one of your distribution's: forkd kernel install. Or name one: --kernel FILE.");
+                line("forkd kernel install makes one of your distribution's; or name one with --kernel.");
             case UPDATE_OR_NAME_PACKAGE ->
                 line("Run sudo apt-get update, or name a package (--package) or a file (--deb).");
             case NAME_PACKAGE_FILE ->
-                line("On a distribution without apt, name a Debian or Ubuntu kernel package: --deb FILE.");
+                line("On a distribution without apt, name a Debian or Ubuntu kernel package with --deb.");
             case OTHER_KERNEL_PACKAGE ->
                 line("Name another package with --package, or more of its modules with --deb.");
         };
@@ -90,12 +90,12 @@ final class Remedies implements Remedy.Cases<Remedies.Words> {
 
     @Override
     public Words replaceSnapshot(Remedy.ReplaceSnapshot remedy) {
-        return line("Choose another tag, give --force to replace it, or remove it: forkd rmi " + remedy.tag());
+        return line("Choose another tag, or give --force to replace it; forkd rmi " + remedy.tag() + " removes it.");
     }
 
     @Override
     public Words retakeSnapshot(Remedy.RetakeSnapshot remedy) {
-        return line("Take it again, or remove it: forkd rmi " + remedy.tag());
+        return line("Take it again; forkd rmi " + remedy.tag() + " removes it.");
     }
 
     @Override
@@ -105,13 +105,13 @@ final class Remedies implements Remedy.Cases<Remedies.Words> {
 
     @Override
     public Words endSandboxes(Remedy.EndSandboxes remedy) {
-        return line("End them: forkd kill " + String.join(" ", remedy.ids())
-                + (remedy.orForce() ? ". Or give --force: they keep running." : ""));
+        return line("forkd kill " + String.join(" ", remedy.ids()) + " ends them."
+                + (remedy.orForce() ? " Or give --force: they keep running." : ""));
     }
 
     @Override
     public Words detachImage(Remedy.DetachImage remedy) {
-        return line(remedy.sandbox().map(id -> "End it: forkd kill " + id).orElse("End that first.")
+        return line(remedy.sandbox().map(id -> "forkd kill " + id + " ends it.").orElse("End that first.")
                 + (remedy.orPrivate() ? " Or give --volume-conflict=private for a copy-on-write view." : ""));
     }
 
@@ -128,7 +128,7 @@ final class Remedies implements Remedy.Cases<Remedies.Words> {
 
     @Override
     public Words imageOfSize(Remedy.ImageOfSize remedy) {
-        return line("Make room: --size-mib " + remedy.mib());
+        return line("--size-mib " + remedy.mib() + " makes room for it.");
     }
 
     @Override
@@ -138,6 +138,6 @@ final class Remedies implements Remedy.Cases<Remedies.Words> {
 
     @Override
     public Words chooseSocket(Remedy.ChooseSocket remedy) {
-        return line("Choose one with --target unix:PATH, where PATH is one of: " + remedy.sockets());
+        return line("Choose one with --target unix:PATH, where PATH is one of: " + remedy.sockets() + ".");
     }
 }

@@ -64,7 +64,7 @@ final class Parents {
                     volume.hostPath(),
                     volume.readOnly(),
                     "the volume",
-                    new Remedy.Advice("Make an empty one: truncate -s 1G NEW.ext4 && mkfs.ext4 NEW.ext4")));
+                    new Remedy.Advice("truncate -s 1G NEW.ext4 && mkfs.ext4 NEW.ext4 makes an empty one.")));
             VolumeImages.requireMountable(volume.hostPath(), volume.readOnly());
         }
         VolumeImages.requireDistinct(request.rootfs(), request.volumes());

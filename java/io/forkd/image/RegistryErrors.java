@@ -73,7 +73,7 @@ final class RegistryErrors {
             case PROXY_REFUSAL -> new Remedy.Advice(PROXY_REMEDY);
             case NO_TLS -> Remedy.Action.PLAIN_HTTP;
             case UNTRUSTED ->
-                new Remedy.Advice("Name the file with the certificate of its authority: SSL_CERT_FILE=FILE");
+                new Remedy.Advice("SSL_CERT_FILE=FILE names the file with the certificate of its authority.");
             case UNSAFE_ADDRESS, UNKNOWN_HOST, CLOSED, TIMEOUT, BROKEN -> Remedy.NONE;
         };
         return new ForkdException(Kind.FAILED, "cannot " + doing + ": " + reason, remedy);

@@ -139,6 +139,20 @@ class WordsTest {
         });
     }
 
+    /** Of words that are to be copied none is the last: a full stop may be part of a tag. */
+    @Test
+    void remedies_are_sentences() {
+        assertThat(remedies()).allSatisfy(remedy -> {
+            String line = Remedies.remedy(new ForkdException(Kind.FAILED, "it is so", remedy));
+            if (!line.isEmpty() && !(remedy instanceof Remedy.LongerBoot)) {
+                assertThat(line).endsWith(".").doesNotMatch(".*( sb-1| sb-2| t)\\..*");
+                // Each of several begins as one does.
+                assertThat(line.split("(?<=[^.]\\.) "))
+                        .allSatisfy(sentence -> assertThat(sentence).matches("([A-Z]|forkd |kill -|--).*\\."));
+            }
+        });
+    }
+
     private String said(Remedy remedy, boolean json) {
         err.reset();
         shell.fail(new ForkdException(Kind.FAILED, "it is so", remedy), json);
@@ -150,7 +164,7 @@ class WordsTest {
         assertThat(said(Remedy.NONE, false)).isEqualTo("Error: it is so\n");
         assertThat(said(new Remedy.Advice("Try again."), false)).isEqualTo("Error: it is so\nTry again.\n");
         assertThat(said(new Remedy.EndSandboxes(List.of("sb-1", "sb-2"), true), false))
-                .isEqualTo("Error: it is so\nEnd them: forkd kill sb-1 sb-2. Or give --force: they keep running.\n");
+                .isEqualTo("Error: it is so\nforkd kill sb-1 sb-2 ends them. Or give --force: they keep running.\n");
         assertThat(said(Remedy.Action.LIST_SANDBOXES, true))
                 .isEqualTo("{\"error\":{\"code\":\"failed\",\"message\":\"it is so\","
                         + "\"remedy\":\"forkd ls lists those that run.\"}}\n");
@@ -175,7 +189,7 @@ class WordsTest {
                         forkd: it is so
                         forkd: it is so (--per-child-netns gives each its own)
                         forkd: it is so. Take it again when no file is open; or give the guest a view of its own\
-                         (--volume-conflict=private): a branch has that as of its instant
+                         (--volume-conflict=private): a branch has that as of its instant.
                         """);
     }
 }
