@@ -23,6 +23,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -38,6 +39,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import java.util.zip.GZIPOutputStream;
@@ -720,9 +722,7 @@ class RootfsCacheTest {
                     .redirectOutput(scratch.resolve("podman.log").toFile())
                     .start();
             try {
-                for (int i = 0; i < 100 && !Files.exists(socket); i++) {
-                    Thread.sleep(100);
-                }
+                awaitConnection(socket, daemon);
                 Rootfs made = cache.get(request("docker-daemon:team/app:1", 32));
                 requireSameAsUmoci(made.file());
                 assertThat(cache.get(request("docker-daemon:team/app", 32)).cached())
@@ -747,6 +747,19 @@ class RootfsCacheTest {
             assertThatThrownBy(() -> cache.get(request("docker-daemon:team/app:1", 32)))
                     .hasMessageContaining("DOCKER_HOST is tcp://127.0.0.1:2375")
                     .hasMessageContaining("docker save");
+        }
+    }
+
+    /** A socket is there a moment before anybody listens at it. */
+    private void awaitConnection(Path socket, Process daemon) throws Exception {
+        for (long end = System.nanoTime() + TimeUnit.MINUTES.toNanos(1); ; Thread.sleep(100)) {
+            try (SocketChannel connected = SocketChannel.open(UnixDomainSocketAddress.of(socket))) {
+                return;
+            } catch (IOException e) {
+                assertThat(daemon.isAlive() && System.nanoTime() < end)
+                        .as("podman does not serve: " + e + ": " + Files.readString(scratch.resolve("podman.log")))
+                        .isTrue();
+            }
         }
     }
 
