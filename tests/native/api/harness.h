@@ -52,6 +52,15 @@ static inline void folder_remove(const struct folder *folder)
     assert_int_equal(system(command), 0);
 }
 
+/* A socket of a VM that was killed is there until its broker has seen that, which may still have a copy of
+ * the listener itself, that it sent: then whoever frees the VM finds it taking connections, and leaves it. */
+static inline void assert_vanishes(const char *path)
+{
+    for (int waited = 0; waited < 1000 && access(path, F_OK) == 0; waited++)
+        usleep(10000);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 static inline void write_file(const char *path, const char *text)
 {
     FILE *file = fopen(path, "we");
