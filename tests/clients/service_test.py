@@ -50,10 +50,11 @@ class ServiceTest(unittest.TestCase):
             **more,
         }
 
-    def start(self, *arguments, descriptors=None, **environment):
+    def start(self, *arguments, descriptors=None, ignored=None, **environment):
         limit = ["prlimit", f"--nofile={descriptors}", "--"] if descriptors else []
+        ignoring = ["env", f"--ignore-signal={ignored}"] if ignored else []
         process = subprocess.Popen(
-            [*limit, CONTROLLER, "serve", *arguments],
+            [*limit, *ignoring, CONTROLLER, "serve", *arguments],
             env=self.environment(**environment), stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
@@ -110,7 +111,13 @@ class ServiceTest(unittest.TestCase):
         self.assertTrue(manager.empty())
 
     def test_a_hangup_opens_the_audit_log_again(self):
-        process = self.start("--bind", "127.0.0.1:0")
+        self.hangup()
+
+    def test_a_hangup_is_heard_by_one_that_was_started_by_nohup(self):
+        self.hangup(ignored="HUP")
+
+    def hangup(self, **how):
+        process = self.start("--bind", "127.0.0.1:0", **how)
         url = self.url(process)
         log = self.work / "log/audit.log"
         urllib.request.urlopen(url + "/healthz", timeout=60).close()

@@ -120,7 +120,7 @@ final class DaemonCommand implements Callable<Integer> {
                 .orElse(shell);
         Semaphore asked = new Semaphore(0);
         try (Daemon daemon = Daemon.start(at.engine(), options)) {
-            Signals.on("HUP", () -> daemon.reload().forEach(e -> shell.note("forkd: " + e.sentence())));
+            boolean hears = Signals.on("HUP", () -> daemon.reload().forEach(e -> shell.note("forkd: " + e.sentence())));
             // As other services do it, a stop is an end with status 0, and has the time that calls under way take.
             Signals.on("TERM", asked::release);
             Signals.on("INT", asked::release);
@@ -128,6 +128,9 @@ final class DaemonCommand implements Callable<Integer> {
             shell.note("forkd: listening at " + (http.tls().isPresent() ? "https:/" : "http:/")
                     + daemon.address().orElseThrow() + " and "
                     + http.unixSocket().orElseThrow());
+            if (!hears) {
+                shell.note("forkd: SIGHUP does nothing here: whoever started this has it ignored");
+            }
             tellReady();
             asked.acquireUninterruptibly();
             return 0;

@@ -2,6 +2,7 @@ package io.forkd.cli;
 
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
+import java.util.Objects;
 
 /** Hears of signals. Java's own class for them is not among what may be compiled against, so it is found by its name. */
 final class Signals {
@@ -11,8 +12,9 @@ final class Signals {
      * From now on that signal does this, on a thread of its own, instead of ending the process.
      *
      * @param name as in {@code HUP}
+     * @return false when it was ignored from the start: Java leaves those that would end it so
      */
-    static void on(String name, Runnable job) {
+    static boolean on(String name, Runnable job) {
         try {
             Class<?> signal = Class.forName("sun.misc.Signal");
             Class<?> handler = Class.forName("sun.misc.SignalHandler");
@@ -23,9 +25,11 @@ final class Signals {
                         }
                         return handler.getField("SIG_DFL").get(null); // of a void method, and so ignored
                     });
-            signal.getMethod("handle", signal, handler)
+            Object before = signal.getMethod("handle", signal, handler)
                     .invoke(null, signal.getConstructor(String.class).newInstance(name), ours);
+            return !Objects.equals(before, handler.getField("SIG_IGN").get(null));
         } catch (ClassNotFoundException
+                | NoSuchFieldException
                 | NoSuchMethodException
                 | InstantiationException
                 | IllegalAccessException
