@@ -32,12 +32,15 @@
 #ifndef QUEUE_SIZE
 #define QUEUE_SIZE 8u
 #endif
-#define RINGS(queue) (0x400000u + (queue) * 4 * PAGE)
+#ifndef RINGS_AT
+#define RINGS_AT 0x400000u
+#endif
+#define RINGS(queue) (RINGS_AT + (queue) * 4 * PAGE)
 #define DESC(queue) RINGS(queue)
 #define AVAIL(queue) (RINGS(queue) + PAGE)
 #define USED(queue) (RINGS(queue) + 2 * PAGE)
 /* One page for each descriptor. */
-#define BUFFER(queue, index) (0x500000u + ((queue) * QUEUE_SIZE + (index)) * PAGE)
+#define BUFFER(queue, index) (RINGS_AT + 0x100000u + ((queue) * QUEUE_SIZE + (index)) * PAGE)
 
 static uint32_t device;
 

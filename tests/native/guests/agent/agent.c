@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "cpu.h"
 #include "eval.h"
+#include "flood.h"
 
 #define EXEC_TIMEOUT_MS 30000u
 #define SLOW_MS 100u
@@ -379,7 +380,7 @@ static bool copy_input(struct job *job)
     return job->input_length == 0;
 }
 
-static bool flood(struct job *job)
+static bool write_endlessly(struct job *job)
 {
     for (uint32_t i = 0; i < CHUNKS_AT_ONCE; i++)
         vsock_send(job->connection, pattern, CHUNK);
@@ -401,6 +402,9 @@ static bool work(struct job *job, bool *output_matters)
         return cpu_now() >= job->wake;
     case WORK_SLOW:
         return slow(job);
+    case WORK_FLOOD:
+        flood_round();
+        return false;
     case WORK_SILENT:
     case WORK_NONE:
         return false;
@@ -415,7 +419,7 @@ static bool work(struct job *job, bool *output_matters)
     }
     bool done = job->work == WORK_WRITE ? write_pattern(job)
                 : job->work == WORK_CAT ? copy_input(job)
-                                        : flood(job);
+                                        : write_endlessly(job);
     vsock_send(c, NULL, 0);
     vsock_push(c);
     *output_matters |= !done;
@@ -462,6 +466,8 @@ void agent_step(void)
         deadline = earlier(deadline, job->deadline);
         if (job->work == WORK_SLEEP || job->work == WORK_SLOW)
             deadline = earlier(deadline, job->wake);
+        if (job->work == WORK_FLOOD)
+            deadline = NOW;
     }
     vsock_wait(deadline, output_matters);
 }

@@ -14,6 +14,7 @@ enum work {
     WORK_WRITE,   /* `left` bytes */
     WORK_CAT,     /* its input */
     WORK_ENDLESS, /* bytes without end, and without a newline */
+    WORK_FLOOD,   /* all devices at once, as long as the connection is there */
     WORK_SILENT,  /* nothing at all, for ever */
 };
 

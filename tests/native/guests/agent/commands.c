@@ -8,6 +8,7 @@
  *   write N                 N bytes                   slow N          N bytes, one every 100 ms
  *   stderr WORD...          dirty N                   writes to N MiB of memory
  *   silent                  never answers             hostile KIND    see hostile()
+ *   flood MAC               takes all it gets, until its connection ends: see flood.h; flooded: of what
  *   halt, crash             of the machine
  *   sh -c SCRIPT            the above with ; && || quotes $NAME $? > >> >&2 2>/dev/null
  */
@@ -15,10 +16,11 @@
 
 #include "../access.h"
 #include "cpu.h"
+#include "flood.h"
 
 #define PAGE 4096u
 #define VARIABLES_AT 0x2800000u /* behind what vsock.c has */
-#define DIRTY_FROM 0x3000000u
+#define DIRTY_FROM 0x3000000u /* behind what flood.c has */
 #define SLOW_MS 100u
 
 /* --- Variables --- */
@@ -271,6 +273,8 @@ static bool start_work(struct job *job, char *const *words, uint32_t count)
         job->work = WORK_CAT;
     } else if (same(name, "silent")) {
         job->work = WORK_SILENT;
+    } else if (same(name, "flood") && count > 1 && flood_start(words[1])) {
+        job->work = WORK_FLOOD;
     } else if (same(name, "hostile")) {
         hostile(job, count > 1 ? words[1] : "");
     } else if (same(name, "halt")) {
@@ -316,6 +320,8 @@ static bool run_now(struct job *job, char *const *words, uint32_t count)
         out_line(job, identity.hostname);
     } else if (same(name, "whoami")) {
         out_line(job, job->request.user != NULL ? job->request.user : "root");
+    } else if (same(name, "flooded")) {
+        flood_report(job);
     } else if (same(name, "dirty")) {
         job->status = dirty(word_number(words, count, 1, 0));
     } else {

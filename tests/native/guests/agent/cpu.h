@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#define NOW 0u
 #define NEVER UINT64_MAX
 
 void cpu_start(uint32_t gsi);
