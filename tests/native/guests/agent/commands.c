@@ -20,7 +20,7 @@
 
 #define PAGE 4096u
 #define VARIABLES_AT 0x2800000u /* behind what vsock.c has */
-#define DIRTY_FROM 0x3000000u /* behind what flood.c has */
+#define DIRTY_FROM 0x3000000u   /* behind what flood.c has */
 #define SLOW_MS 100u
 
 /* --- Variables --- */
