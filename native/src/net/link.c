@@ -115,6 +115,24 @@ void link_up(struct link_batch *batch, int index, const char *name)
     end(batch);
 }
 
+void link_mac_of(uint8_t mac[LINK_MAC_BYTES], uint8_t end, uint32_t address)
+{
+    mac[0] = 0x02;
+    mac[1] = end;
+    for (unsigned int i = 0; i < 4; i++)
+        mac[2 + i] = (uint8_t)(address >> (24 - 8 * i));
+}
+
+static void link_mac(struct link_batch *batch, int index, const char *name, const uint8_t mac[LINK_MAC_BYTES])
+{
+    struct nlmsghdr *message = begin(batch, RTM_NEWLINK, 0, "set MAC of", name);
+    struct ifinfomsg *info = mnl_nlmsg_put_extra_header(message, sizeof *info);
+    info->ifi_family = AF_UNSPEC;
+    info->ifi_index = index;
+    mnl_attr_put(message, IFLA_ADDRESS, LINK_MAC_BYTES, mac);
+    end(batch);
+}
+
 static void put_group(struct nlmsghdr *message, const char *name)
 {
     struct ifinfomsg *info = mnl_nlmsg_put_extra_header(message, sizeof *info);
@@ -243,6 +261,9 @@ int link_tap(const char *name, uint32_t owner, uint32_t address, uint32_t bits, 
     int index = result < 0 ? result : link_index(name, err);
     if (index < 0 || (result = link_open(&batch, err)) < 0)
         return index < 0 ? index : result;
+    uint8_t mac[LINK_MAC_BYTES];
+    link_mac_of(mac, LINK_END_HERE, address);
+    link_mac(&batch, index, name, mac);
     link_address(&batch, index, address, bits);
     link_up(&batch, index, name);
     result = link_send(&batch, err);

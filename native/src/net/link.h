@@ -30,6 +30,11 @@ void link_close(struct link_batch *batch);
 /* Send what was collected and read all answers; the first error counts. */
 int link_send(struct link_batch *batch, struct forkd_error *err);
 
+/* Locally administered, and told by the address: 02:fd and its four bytes here, 02:fe at the other end. */
+#define LINK_END_HERE 0xfd
+#define LINK_END_THERE 0xfe
+void link_mac_of(uint8_t mac[LINK_MAC_BYTES], uint8_t end, uint32_t address);
+
 /* Each adds a request; at most 16 of them before link_send. Addresses are in host byte order. */
 void link_up(struct link_batch *batch, int index, const char *name);
 /* Removing a device takes tens of milliseconds, and so does removing a hundred at once: each is marked, then
@@ -49,7 +54,9 @@ void link_route(struct link_batch *batch, int index, uint32_t destination, uint3
 /* Index of a device in the namespace that the process is in. */
 int link_index(const char *name, struct forkd_error *err);
 
-/* Have a tap that stays when nobody has it open, with that address, up. Of that user, or root's alone. */
+/* Have a tap that stays when nobody has it open, with that address and the MAC that it tells, up: guests that
+ * are forked know their gateway's MAC, and find the same one wherever they are. Of that user, or root's
+ * alone. */
 #define LINK_NO_OWNER UINT32_MAX
 int link_tap(const char *name, uint32_t owner, uint32_t address, uint32_t bits, struct forkd_error *err);
 

@@ -72,15 +72,6 @@ static int write_setting(const char *path, const char *value, bool may_be_missin
     return result;
 }
 
-/* Locally administered, and told by the address: 02:fd and its four bytes here, 02:fe at the other end. */
-static void mac_of(uint8_t mac[LINK_MAC_BYTES], uint8_t end, uint32_t address)
-{
-    mac[0] = 0x02;
-    mac[1] = end;
-    for (unsigned int i = 0; i < 4; i++)
-        mac[2 + i] = (uint8_t)(address >> (24 - 8 * i));
-}
-
 /* The veth of a new namespace, which the process is in, to ours; and the way out by it. *made: there is one.
  */
 static int connect_inside(const struct namespace_plan *plan, bool *made, struct forkd_error *err)
@@ -88,8 +79,8 @@ static int connect_inside(const struct namespace_plan *plan, bool *made, struct 
     struct link_batch batch;
     uint8_t ours[LINK_MAC_BYTES];
     uint8_t theirs[LINK_MAC_BYTES];
-    mac_of(ours, 0xfd, plan->address);
-    mac_of(theirs, 0xfe, plan->address);
+    link_mac_of(ours, LINK_END_HERE, plan->address);
+    link_mac_of(theirs, LINK_END_THERE, plan->address);
     int result = link_open(&batch, err);
     if (result < 0)
         return result;
@@ -127,7 +118,7 @@ static int connect_outside(const struct namespace_plan *plan, struct forkd_error
 {
     struct link_batch batch;
     uint8_t theirs[LINK_MAC_BYTES];
-    mac_of(theirs, 0xfe, plan->address);
+    link_mac_of(theirs, LINK_END_THERE, plan->address);
     int uplink = link_index(plan->uplink, err);
     int result = uplink < 0 ? uplink : link_open(&batch, err);
     if (result < 0)

@@ -195,6 +195,20 @@ class PolicyPacketsTest {
         assertThat(tcp("8.8.8.8", 80)).isEqualTo("refused");
     }
 
+    @Test
+    void a_guest_that_is_forked_finds_the_gateway_that_its_parent_knew() {
+        networks.setUp(0, Optional.of(0));
+        String gateway = "link/ether 02:fd:0a:2a:00:01 ";
+        assertThat(world.run("ip", "-o", "link", "show", "forkd-tap0")).contains(gateway);
+        guests("internet");
+        for (String name : List.of(first, second)) {
+            assertThat(world.run("ip", "-o", "-netns", name, "link", "show", "forkd-tap0"))
+                    .contains(gateway);
+        }
+        networks.release(users());
+        networks.tearDown(false);
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"all", "internet"})
     void wrong_packets_end_at_the_tap(String policy) {
