@@ -16,6 +16,7 @@
 struct forkd_vm {
     int channel;
     pid_t process;       /* the forkd-vmm that we started; 0: a child, which its server reaps */
+    pid_t server;        /* which speaks for a child that it could not fork; 0: none does */
     bool detached;       /* goes on without us */
     uint32_t unanswered; /* requests whose reply is still to come: the one under way, and those given up */
     struct forkd_vm_status status;
@@ -23,6 +24,7 @@ struct forkd_vm {
     struct listener_before vsock_before; /* what was there before the VM was asked for */
     int server_channel; /* of the server that has to be told that its parked child was taken; -1: nobody has
                          */
+    pid_t taken;        /* that child, as the server named it */
 };
 
 /* A child that the server forked in advance, and has told us of. */
@@ -96,10 +98,23 @@ void process_let_end(int channel, pid_t process);
  * by itself. */
 void process_end(int channel, pid_t process, bool now);
 
+/*
+ * Receive a message of forkd-vmm's; as channel_receive. A guest may have taken over who sends it: what it
+ * says of itself is what the kernel says, or within the bounds of what can be said, with texts that end.
+ * `server`, if it is not 0, speaks for a process that there is not.
+ */
+int receive_message(int channel, int timeout_ms, pid_t server, union control_message *message, size_t *length,
+                    int *fd, uint32_t *fd_count, struct forkd_error *err);
 /* Receive the reply to the request under way, the last of *unanswered. STATUS messages that come first are
  * kept in *status (may be NULL), what BRANCH answers in *branch (likewise). */
-int receive_reply(int channel, int timeout_ms, uint32_t *unanswered, struct forkd_vm_status *status,
-                  struct forkd_branch_result *branch, struct forkd_error *err);
+int receive_reply(int channel, int timeout_ms, pid_t server, uint32_t *unanswered,
+                  struct forkd_vm_status *status, struct forkd_branch_result *branch,
+                  struct forkd_error *err);
+/* The status that a VM has said last. */
+void keep_status(struct forkd_vm_status *status, const struct forkd_vm_status *said);
+/* Take in one message of a server: a child that was parked, or news. 1: done; 0: the server is gone; -EAGAIN:
+ * none there (with CHANNEL_NOW). */
+int hear(struct forkd_server *server, int timeout_ms, struct forkd_error *err);
 /* -ETIMEDOUT of attaching. */
 int no_answer(const char *control_path, struct forkd_error *err);
 /* Tell the server, if that is still to be done: late, so that its wake-up does not delay the child. */

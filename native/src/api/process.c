@@ -21,6 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define MAX_ERRNO 4095 /* the kernel's */
+
 int fd_list_open(struct fd_list *list, const char *path, int flags, const char *what, struct forkd_error *err)
 {
     if (list->count == CHANNEL_MAX_FDS)
@@ -235,6 +237,7 @@ int process_start(const char *vmm_path, int *channel, pid_t *process, struct for
     int result = channel_pair(pair, err);
     if (result < 0)
         return result;
+    channel_ask_sender(pair[0], NULL);
     /* dup2 onto itself would leave close-on-exec set. */
     if (pair[1] == CONTROL_FD) {
         int moved = fcntl(pair[1], F_DUPFD_CLOEXEC, CONTROL_FD + 1);
@@ -310,8 +313,77 @@ int no_answer(const char *control_path, struct forkd_error *err)
                      ATTACH_TIMEOUT_MS);
 }
 
-int receive_reply(int channel, int timeout_ms, uint32_t *unanswered, struct forkd_vm_status *status,
-                  struct forkd_branch_result *branch, struct forkd_error *err)
+/* The part of a text that can be shown, also on a terminal. */
+static void clean(char *text, size_t size)
+{
+    text[size - 1] = '\0';
+    for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
+        bool control = *c < ' ' || *c == 0x7f;
+        bool control_in_utf8 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;
+        if (control || control_in_utf8)
+            *c = '?';
+        if (control_in_utf8)
+            *++c = '?';
+    }
+}
+
+static void clean_error(struct forkd_error *error)
+{
+    if (error->code > 0 || error->code < -MAX_ERRNO)
+        error->code = -EPROTO;
+    clean(error->operation, sizeof error->operation);
+    clean(error->object, sizeof error->object);
+    clean(error->text, sizeof error->text);
+}
+
+static void clean_status(struct forkd_vm_status *status, pid_t sender)
+{
+    status->pid = sender;
+    status->start_time = 0; /* is looked up */
+    if (status->phase > FORKD_VM_ENDED)
+        status->phase = FORKD_VM_ENDED;
+    if (status->end > FORKD_END_ERROR)
+        status->end = FORKD_END_ERROR;
+    clean_error(&status->error);
+}
+
+static void clean_server_status(struct forkd_server_status *status, pid_t sender)
+{
+    status->pid = sender;
+    if (status->write_state > FORKD_WRITE_FAILED)
+        status->write_state = FORKD_WRITE_FAILED;
+    clean_error(&status->error);
+}
+
+int receive_message(int channel, int timeout_ms, pid_t server, union control_message *message, size_t *length,
+                    int *fd, uint32_t *fd_count, struct forkd_error *err)
+{
+    pid_t sender = 0;
+    message->header = (struct control_header){0};
+    int got = channel_receive_from(channel, timeout_ms, message, sizeof *message, length, fd, fd_count,
+                                   &sender, err);
+    if (got <= 0)
+        return got;
+    if (sender == server)
+        sender = 0;
+    if (message->header.type == CONTROL_STATUS && *length == sizeof message->status)
+        clean_status(&message->status.status, sender);
+    else if (message->header.type == CONTROL_REPLY && *length == sizeof message->reply)
+        clean_error(&message->reply.error);
+    else if (message->header.type == CONTROL_SERVER_STATUS && *length == sizeof message->server_status)
+        clean_server_status(&message->server_status.status, sender);
+    return got;
+}
+
+void keep_status(struct forkd_vm_status *status, const struct forkd_vm_status *said)
+{
+    uint64_t start_time = status->pid == said->pid ? status->start_time : 0;
+    *status = *said;
+    status->start_time = start_time;
+}
+
+int receive_reply(int channel, int timeout_ms, pid_t server, uint32_t *unanswered,
+                  struct forkd_vm_status *status, struct forkd_branch_result *branch, struct forkd_error *err)
 {
     int64_t deadline = clock_now_ms() + timeout_ms;
     for (;;) {
@@ -319,15 +391,15 @@ int receive_reply(int channel, int timeout_ms, uint32_t *unanswered, struct fork
         size_t length = 0;
         uint32_t no_fds = 0;
         int64_t left = deadline - clock_now_ms();
-        int got = channel_receive(channel, left < 1 ? 1 : (int)left, &message, sizeof message, &length, NULL,
-                                  &no_fds, err);
+        int got =
+            receive_message(channel, left < 1 ? 1 : (int)left, server, &message, &length, NULL, &no_fds, err);
         if (got < 0)
             return got;
         if (got == 0)
             return error_set(err, EPIPE, "receive", "control channel", "the forkd-vmm process died");
         if (message.header.type == CONTROL_STATUS && length == sizeof message.status) {
             if (status != NULL)
-                *status = message.status.status;
+                keep_status(status, &message.status.status);
             continue;
         }
         if (message.header.type != CONTROL_REPLY || length != sizeof message.reply)

@@ -59,19 +59,17 @@ static void remove_listener(const struct control_serve *message, const struct fd
         listener_unlink(list->fds[4]);
 }
 
-/* Take in one message: a child that was parked, or news. 1: done; 0: the server is gone; -EAGAIN: none there
- * (with CHANNEL_NOW). */
-static int hear(struct forkd_server *server, int timeout_ms, struct forkd_error *err)
+int hear(struct forkd_server *server, int timeout_ms, struct forkd_error *err)
 {
     union control_message message;
     size_t length = 0;
     int fd = -1;
     uint32_t fd_count = 1;
-    int got =
-        channel_receive(server->channel, timeout_ms, &message, sizeof message, &length, &fd, &fd_count, err);
+    int got = receive_message(server->channel, timeout_ms, 0, &message, &length, &fd, &fd_count, err);
     if (got <= 0)
         return got;
-    bool parked = length == sizeof message.parked && message.header.type == CONTROL_PARKED && fd_count == 1;
+    bool parked = length == sizeof message.parked && message.header.type == CONTROL_PARKED && fd_count == 1 &&
+                  channel_ask_sender(fd, NULL) == 0;
     if (parked && server->parked_count < FORKD_MAX_PARKED)
         server->parked[server->parked_count++] =
             (struct parked_child){.channel = fd, .pid = message.parked.pid};
@@ -138,7 +136,7 @@ API int forkd_server_start(struct forkd_server **out, const struct forkd_server_
     result = channel_send(server->channel, REQUEST_TIMEOUT_MS, &message, sizeof message, list.fds, list.count,
                           err);
     if (result == 0)
-        result = receive_reply(server->channel, START_TIMEOUT_MS, &unanswered, NULL, NULL, err);
+        result = receive_reply(server->channel, START_TIMEOUT_MS, 0, &unanswered, NULL, NULL, err);
     if (result < 0) {
         name_layer(options, err);
         process_end(server->channel, server->process, result == -ETIMEDOUT);
@@ -291,7 +289,7 @@ static int fork_parked(struct forkd_server *server, struct forkd_vm *vm, const s
         struct parked_child child = server->parked[--server->parked_count];
         if (channel_send(child.channel, CHANNEL_NOW, message, sizeof *message, list->fds, list->count,
                          NULL) == 0) {
-            vm->status.pid = child.pid;
+            vm->taken = child.pid;
             vm->server_channel = fcntl(server->channel, F_DUPFD_CLOEXEC, 0);
             return child.channel;
         }
@@ -305,7 +303,7 @@ void tell_taken(struct forkd_vm *vm)
     if (vm->server_channel < 0)
         return;
     struct control_taken taken = {
-        .header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = vm->status.pid, .detached = vm->detached};
+        .header = {CONTROL_MAGIC, CONTROL_TAKEN}, .pid = vm->taken, .detached = vm->detached};
     channel_send(vm->server_channel, REQUEST_TIMEOUT_MS, &taken, sizeof taken, NULL, 0, NULL);
     close(vm->server_channel);
     vm->server_channel = -1;
@@ -319,6 +317,7 @@ static int fork_now(struct forkd_server *server, const struct control_fork *mess
     int result = channel_pair(pair, err);
     if (result < 0)
         return result;
+    channel_ask_sender(pair[0], NULL);
     struct fd_list all = {.fds = {pair[1]}, .count = 1};
     for (uint32_t i = 0; i < list->count; i++)
         all.fds[all.count++] = list->fds[i];
@@ -339,6 +338,7 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
     if (vm == NULL)
         return error_set(err, ENOMEM, "allocate", "VM", NULL);
     vm->server_channel = -1;
+    vm->server = server->status.pid;
     struct control_fork message = {0};
     struct fd_list list = {0};
     int result = fill_fork_message(options, &message, &list, err);

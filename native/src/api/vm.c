@@ -102,7 +102,8 @@ static int request(struct forkd_vm *vm, int timeout_ms, const void *message, siz
     int result = channel_send(vm->channel, REQUEST_TIMEOUT_MS, message, length, list->fds, list->count, err);
     if (result == 0) {
         vm->unanswered++;
-        result = receive_reply(vm->channel, timeout_ms, &vm->unanswered, &vm->status, branch, err);
+        result =
+            receive_reply(vm->channel, timeout_ms, vm->server, &vm->unanswered, &vm->status, branch, err);
     }
     if (result == -EPIPE)
         note_death(vm);
@@ -155,10 +156,8 @@ static void note_start_time(struct forkd_vm_status *status, int channel)
 /* The phase is the last that was said. */
 static void take_status(struct forkd_vm *vm, const struct forkd_vm_status *said)
 {
-    uint64_t start_time = vm->status.pid == said->pid ? vm->status.start_time : 0;
-    vm->status = *said;
-    vm->status.start_time = start_time;
-    if (vm->detached && start_time == 0 && said->phase != FORKD_VM_ENDED)
+    keep_status(&vm->status, said);
+    if (vm->detached && vm->status.start_time == 0 && said->phase != FORKD_VM_ENDED)
         note_start_time(&vm->status, vm->channel);
 }
 
@@ -168,8 +167,7 @@ static bool receive_status(struct forkd_vm *vm)
     union control_message message;
     size_t length = 0;
     uint32_t no_fds = 0;
-    int got =
-        channel_receive(vm->channel, CHANNEL_NOW, &message, sizeof message, &length, NULL, &no_fds, NULL);
+    int got = receive_message(vm->channel, CHANNEL_NOW, vm->server, &message, &length, NULL, &no_fds, NULL);
     if (got == -EAGAIN)
         return false;
     if (got > 0 && message.header.type == CONTROL_STATUS && length == sizeof message.status)
@@ -309,6 +307,7 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
         free(server);
         return code;
     }
+    channel_ask_sender(pair[0], NULL);
     struct fd_list list = {.fds = {pair[1]}, .count = 1};
     struct control_branch message = {0};
     struct forkd_branch_result branch = {0};
@@ -325,7 +324,11 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
     }
     server->channel = pair[0];
     server->detached = options->control_path != NULL;
-    server->status = (struct forkd_server_status){.pid = branch.pid, .write_state = FORKD_WRITING};
+    server->status = (struct forkd_server_status){.write_state = FORKD_WRITING};
+    /* Which process it is says itself: its source may have been taken over. When it cannot, it is told later
+     * that it died. */
+    hear(server, REQUEST_TIMEOUT_MS, NULL);
+    branch.pid = server->status.pid;
     *out = server;
     if (result != NULL)
         *result = branch;
@@ -335,19 +338,18 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
 static int receive_status_of(int channel, const char *path, struct forkd_vm_status *status,
                              struct forkd_error *err)
 {
-    struct control_status message;
+    union control_message message;
     size_t length = 0;
     uint32_t no_fds = 0;
-    int got =
-        channel_receive(channel, ATTACH_TIMEOUT_MS, &message, sizeof message, &length, NULL, &no_fds, err);
+    int got = receive_message(channel, ATTACH_TIMEOUT_MS, 0, &message, &length, NULL, &no_fds, err);
     if (got < 0)
         return got == -ETIMEDOUT ? no_answer(path, err) : got;
     if (got == 0)
         return error_set(err, ECONNREFUSED, "attach to", path, "it has just ended");
-    if (length != sizeof message || message.header.magic != CONTROL_MAGIC ||
+    if (length != sizeof message.status || message.header.magic != CONTROL_MAGIC ||
         message.header.type != CONTROL_STATUS)
         return error_set(err, EPROTO, "attach to", path, "it is no VM, or of another version");
-    *status = message.status;
+    *status = message.status.status;
     if (status->phase != FORKD_VM_ENDED)
         note_start_time(status, channel);
     return 0;

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -28,8 +27,31 @@ int broker_fd(void)
     return broker;
 }
 
-/* `fds`: behind the reply's. *reply_fd: our end of where the reply came from, if the caller wants it. */
-static int ask(const struct broker_request *request, const int *fds, uint32_t fd_count, int *reply_fd)
+int broker_join(struct forkd_error *err)
+{
+    const struct broker_request request = {.operation = BROKER_JOIN};
+    const int yes = 1;
+    int pair[2];
+    if (broker < 0)
+        return 0;
+    int rc = channel_pair(pair, err);
+    if (rc < 0)
+        return rc;
+    /* Who asks is told by the kernel, also before the broker has said that it wants to know. */
+    if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) < 0)
+        rc = error_set(err, errno, "setsockopt", "broker", NULL);
+    if (rc == 0)
+        rc = channel_send(broker, REPLY_TIMEOUT_MS, &request, sizeof request, &pair[1], 1, err);
+    /* Under the number that there was: not noted, since that would be a page of each child's own. */
+    if (rc == 0 && dup2(pair[0], broker) < 0)
+        rc = error_set(err, errno, "dup2", "broker", NULL);
+    close(pair[0]);
+    close(pair[1]);
+    return rc;
+}
+
+/* `fds`: behind the reply's. */
+static int ask(const struct broker_request *request, const int *fds, uint32_t fd_count)
 {
     int pair[2];
     int rc = channel_pair(pair, NULL);
@@ -51,27 +73,23 @@ static int ask(const struct broker_request *request, const int *fds, uint32_t fd
         rc = -EPIPE;
     if (rc > 0)
         rc = got_count == 1 ? got : reply.result;
-    if (rc >= 0 && reply_fd != NULL)
-        *reply_fd = pair[0];
-    else
-        close(pair[0]);
+    close(pair[0]);
     return rc;
 }
 
-static int ask_of_names(struct broker_request *request, int directory, const char *name, const char *to,
-                        int *reply_fd)
+static int ask_of_names(struct broker_request *request, int directory, const char *name, const char *to)
 {
     if (strlen(name) >= sizeof request->name || strlen(to) >= sizeof request->to)
         return -ENAMETOOLONG;
     snprintf(request->name, sizeof request->name, "%s", name);
     snprintf(request->to, sizeof request->to, "%s", to);
-    return ask(request, &directory, 1, reply_fd);
+    return ask(request, &directory, 1);
 }
 
-static int ask_of_name(uint32_t operation, int directory, const char *name, const char *to, int *reply_fd)
+static int ask_of_name(uint32_t operation, int directory, const char *name, const char *to)
 {
     struct broker_request request = {.operation = operation};
-    return ask_of_names(&request, directory, name, to, reply_fd);
+    return ask_of_names(&request, directory, name, to);
 }
 
 int broker_open(int directory, const char *name, int flags, uint32_t mode)
@@ -82,21 +100,21 @@ int broker_open(int directory, const char *name, int flags, uint32_t mode)
         return fd < 0 ? -errno : fd;
     }
     struct broker_request request = {.operation = BROKER_OPEN, .flags = (uint32_t)flags, .mode = mode};
-    return ask_of_names(&request, directory, name, "", NULL);
+    return ask_of_names(&request, directory, name, "");
 }
 
 int broker_unlink(int directory, const char *name)
 {
     if (broker < 0)
         return unlinkat(directory, name, 0) < 0 ? -errno : 0;
-    return ask_of_name(BROKER_UNLINK, directory, name, "", NULL);
+    return ask_of_name(BROKER_UNLINK, directory, name, "");
 }
 
 int broker_rename(int directory, const char *from, const char *to)
 {
     if (broker < 0)
         return renameat(directory, from, directory, to) < 0 ? -errno : 0;
-    return ask_of_name(BROKER_RENAME, directory, from, to, NULL);
+    return ask_of_name(BROKER_RENAME, directory, from, to);
 }
 
 int broker_find(int directory, const char *name)
@@ -105,7 +123,7 @@ int broker_find(int directory, const char *name)
     /* Not faccessat(2), whose flags need a system call that filters of old containers refuse. */
     if (broker < 0)
         return fstatat(directory, name, &there, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
-    return ask_of_name(BROKER_FIND, directory, name, "", NULL);
+    return ask_of_name(BROKER_FIND, directory, name, "");
 }
 
 int broker_pagemap(void)
@@ -118,35 +136,32 @@ int broker_pagemap(void)
      * open that of a process which is not "dumpable". */
     struct broker_request request = {.operation = BROKER_PAGEMAP};
     prctl(PR_SET_DUMPABLE, 1);
-    int fd = ask(&request, NULL, 0, NULL);
+    int fd = ask(&request, NULL, 0);
     prctl(PR_SET_DUMPABLE, 0);
     return fd;
 }
 
-int broker_listen(int directory, const char *name, int *lease)
+int broker_listen(int directory, const char *name)
 {
-    return ask_of_name(BROKER_LISTEN, directory, name, "", lease);
+    return ask_of_name(BROKER_LISTEN, directory, name, "");
 }
 
-void broker_release(int lease)
+void broker_release(void)
 {
-    /* The broker closes its end when the name is gone. */
-    struct pollfd polled = {.fd = lease, .events = POLLIN};
-    shutdown(lease, SHUT_WR);
-    poll(&polled, 1, REPLY_TIMEOUT_MS);
-    close(lease);
+    const struct broker_request request = {.operation = BROKER_RELEASE};
+    ask(&request, NULL, 0);
 }
 
 int broker_connect(int directory, const char *name)
 {
-    return ask_of_name(BROKER_CONNECT, directory, name, "", NULL);
+    return ask_of_name(BROKER_CONNECT, directory, name, "");
 }
 
 void broker_unlisten(int listener, int directory)
 {
     const struct broker_request request = {.operation = BROKER_UNLISTEN};
     const int fds[2] = {directory, listener};
-    ask(&request, fds, 2, NULL);
+    ask(&request, fds, 2);
 }
 
 int broker_kill(const pid_t *children, size_t count)
@@ -156,7 +171,7 @@ int broker_kill(const pid_t *children, size_t count)
         struct broker_request request = {.operation = BROKER_KILL};
         for (; request.count < BROKER_MAX_PIDS && count > 0; count--)
             request.pids[request.count++] = *children++;
-        rc = ask(&request, NULL, 0, NULL);
+        rc = ask(&request, NULL, 0);
     }
     return rc;
 }
@@ -164,5 +179,5 @@ int broker_kill(const pid_t *children, size_t count)
 void broker_tidy(void)
 {
     const struct broker_request request = {.operation = BROKER_TIDY};
-    ask(&request, NULL, 0, NULL);
+    ask(&request, NULL, 0);
 }

@@ -25,13 +25,16 @@ enum broker_operation {
     BROKER_FIND,
     BROKER_PAGEMAP,
     BROKER_LISTEN,
+    BROKER_RELEASE,
     BROKER_CONNECT,
     BROKER_UNLISTEN,
     BROKER_KILL,
     BROKER_TIDY,
+    BROKER_JOIN,
 };
 
-/* Descriptors: where the reply goes; then the folder, if it needs one; to UNLISTEN, the listening socket. */
+/* Descriptors: where the reply goes; then the folder, if it needs one; to UNLISTEN, the listening socket. To
+ * JOIN, which is not replied to, only the new channel. */
 struct broker_request {
     uint32_t operation;
     uint32_t flags; /* of open(2) */
@@ -51,6 +54,12 @@ struct broker_reply {
 void broker_use(int fd);
 int broker_fd(void);
 
+/*
+ * To be called where a process begins that a guest may take over: from here on it asks on a channel of its
+ * own, which nobody else has. What it does to that, and how much it asks, is its own affair.
+ */
+int broker_join(struct forkd_error *err);
+
 /* All return 0, or the descriptor, or a negative errno. openat(2), without following a link at the end; */
 int broker_open(int directory, const char *name, int flags, uint32_t mode);
 int broker_unlink(int directory, const char *name);
@@ -61,19 +70,18 @@ int broker_find(int directory, const char *name);
 int broker_pagemap(void);
 
 /*
- * A listening stream socket, not blocking, at a new name. It goes with *lease: when the last descriptor of
- * that is closed the broker removes the name, unless something else has it by then. broker_release does that
- * at once.
+ * A listening stream socket, not blocking, at a new name; one for each channel. The broker removes the name
+ * when the channel is closed, unless something else has it by then. broker_release has it do that at once.
  */
-int broker_listen(int directory, const char *name, int *lease);
-void broker_release(int lease);
+int broker_listen(int directory, const char *name);
+void broker_release(void);
 /* A connection to a listening stream socket. */
 int broker_connect(int directory, const char *name);
 /* Remove the name of a listening socket that is ours: see listener_unlink. */
 void broker_unlisten(int listener, int directory);
 /* SIGKILL to children of this process; to nobody else. */
 int broker_kill(const pid_t *children, size_t count);
-/* What processes that have ended had a lease on is gone when this returns. */
+/* The names of sockets of processes that have ended are gone when this returns. */
 void broker_tidy(void);
 
 #endif

@@ -16,7 +16,7 @@
 #define OBJECT "control channel"
 
 union control_buffer {
-    char data[CMSG_SPACE(CHANNEL_MAX_FDS * sizeof(int))];
+    char data[CMSG_SPACE(CHANNEL_MAX_FDS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     struct cmsghdr align;
 };
 
@@ -25,6 +25,14 @@ int channel_pair(int out[2], struct forkd_error *err)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out) < 0)
         return error_set(err, errno, "socketpair", OBJECT, NULL);
     return 0;
+}
+
+int channel_ask_sender(int channel, struct forkd_error *err)
+{
+    const int yes = 1;
+    return setsockopt(channel, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) < 0
+               ? error_set(err, errno, "setsockopt", OBJECT, NULL)
+               : 0;
 }
 
 static int make_socket(const char *path, struct sockaddr_un *address, struct forkd_error *err)
@@ -41,7 +49,7 @@ static int make_socket(const char *path, struct sockaddr_un *address, struct for
 
 int channel_listen(const char *path, struct forkd_error *err)
 {
-    return listener_open(path, SOCK_SEQPACKET, 0600, err);
+    return listener_open(path, SOCK_SEQPACKET | SOCK_NONBLOCK, 0600, err);
 }
 
 static int no_answer(const char *operation, const char *object, int timeout_ms, struct forkd_error *err)
@@ -63,7 +71,7 @@ int channel_connect(const char *path, int timeout_ms, struct forkd_error *err)
      * to wait itself. */
     struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
-        connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+        channel_ask_sender(fd, NULL) == 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
         return fd;
     int result = errno == EAGAIN ? no_answer("connect", path, timeout_ms, err)
                                  : error_set(err, errno, "connect", path,
@@ -114,6 +122,13 @@ static void close_all(const int *fds, uint32_t count)
 int channel_receive(int channel, int timeout_ms, void *message, size_t length, size_t *received, int *fds,
                     uint32_t *fd_count, struct forkd_error *err)
 {
+    pid_t sender;
+    return channel_receive_from(channel, timeout_ms, message, length, received, fds, fd_count, &sender, err);
+}
+
+int channel_receive_from(int channel, int timeout_ms, void *message, size_t length, size_t *received,
+                         int *fds, uint32_t *fd_count, pid_t *sender, struct forkd_error *err)
+{
     struct iovec iov = {.iov_base = message, .iov_len = length};
     union control_buffer control;
     struct msghdr header = {
@@ -134,7 +149,13 @@ int channel_receive(int channel, int timeout_ms, void *message, size_t length, s
         return error_set(err, errno, "recvmsg", OBJECT, NULL);
     int arrived[CHANNEL_MAX_FDS];
     uint32_t count = 0;
+    *sender = 0;
     for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part != NULL; part = CMSG_NXTHDR(&header, part)) {
+        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_CREDENTIALS) {
+            struct ucred credentials;
+            memcpy(&credentials, CMSG_DATA(part), sizeof credentials);
+            *sender = credentials.pid;
+        }
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
             continue;
         count = (uint32_t)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));

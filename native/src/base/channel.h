@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define CHANNEL_MAX_FDS 250 /* the kernel takes 253, SCM_MAX_FD */
 
@@ -33,5 +34,12 @@ int channel_send(int channel, int timeout_ms, const void *message, size_t length
  */
 int channel_receive(int channel, int timeout_ms, void *message, size_t length, size_t *received, int *fds,
                     uint32_t *fd_count, struct forkd_error *err);
+
+/* From here on each message that is sent to this end says who sent it, as the kernel has it: to be asked for
+ * before the other end is handed over. channel_connect has it asked for. */
+int channel_ask_sender(int channel, struct forkd_error *err);
+/* The same, with the process that sent it; 0 where that was not asked for, or is not to be seen here. */
+int channel_receive_from(int channel, int timeout_ms, void *message, size_t length, size_t *received,
+                         int *fds, uint32_t *fd_count, pid_t *sender, struct forkd_error *err);
 
 #endif

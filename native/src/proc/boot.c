@@ -2,6 +2,7 @@
 /* A machine that boots a kernel. */
 #include "proc/vm_parts.h"
 
+#include "base/broker.h"
 #include "machine/limits.h"
 #include "proc/confine.h"
 
@@ -82,6 +83,8 @@ _Noreturn void vm_process_boot(int channel, const struct control_boot *message, 
     vm_give(&vm, channel, message->flags, message->vsock_path);
     struct forkd_error error;
     int result = confine_to_own_user(&error);
+    if (result == 0)
+        result = broker_join(&error);
     if (result == 0)
         result = boot(&vm, message, fds, fd_count, &error);
     /* A machine that is quick to end may already have said so: the reply must be the first message. It is, as

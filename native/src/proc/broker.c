@@ -26,33 +26,45 @@
 /* Disks' tops where a file system has no nameless files: disk.c removes the name at once. */
 #define SCRATCH_PREFIX ".forkd-top-"
 
-/* A socket's name, until the process that it was made for closes its end of `fd`. */
-struct lease {
+/*
+ * A sandbox and what was made of it: what a server forks is one, and so are the twins of a VM with their
+ * children. Each has so many channels at most, so that who opens them without end is alone with what becomes
+ * of that.
+ */
+struct family {
+    uint32_t members;
+};
+
+/* A channel, which one process has, and those that it was forked to without the broker's being told. */
+struct client {
     int fd;
-    int directory;
-    pid_t owner;
+    struct family *family; /* NULL: the program itself, before there is a guest */
+    int directory;         /* of the name of its socket; -1: it has none */
     char name[BROKER_NAME_SIZE];
-    struct listener_before made; /* what it was when it was made */
-    struct lease *next;
+    struct listener_before made; /* what that was when it was made */
+    struct client *next;
 };
 
 struct broker {
-    int requests;
     int proc;
-    int epoll;
-    struct lease *leases;
+    int asking; /* epoll: who has something to be read */
+    int gone;   /* epoll: whose end is closed */
+    uint32_t most;
+    struct client *clients;
 };
 
 /* A request as it came. `fds`: reply, folder, listener; -1 for what did not. */
 struct asked {
     struct broker_request request;
-    pid_t by; /* the kernel says so */
+    struct client *client;
+    pid_t by; /* the kernel says so; 0: it was not asked to */
     int fds[MAX_FDS];
 };
 
 #define REPLY 0
 #define DIRECTORY 1
 #define LISTENER 2
+#define CHANNEL REPLY /* to JOIN */
 
 /* --- what may be asked for --------------------------------------------------------------------------------
  */
@@ -68,7 +80,8 @@ static bool is_scratch(const char *name)
     return strncmp(name, SCRATCH_PREFIX, sizeof SCRATCH_PREFIX - 1) == 0 && is_name(name);
 }
 
-/* A snapshot's own, in a folder that was handed over for one; or one without a name. */
+/* A new one of a snapshot's own, in a folder that was handed over for one, or one without a name. Of those
+ * that are there only the one by which its maker has begun: the others may be another snapshot's. */
 static bool may_open(const char *name, uint32_t flags)
 {
     const uint32_t ways = O_ACCMODE | O_CLOEXEC | O_NOFOLLOW;
@@ -76,7 +89,7 @@ static bool may_open(const char *name, uint32_t flags)
         return (flags & ~(ways | O_EXCL)) == O_TMPFILE && (flags & O_EXCL) != 0;
     if ((flags & ~ways) == (O_CREAT | O_EXCL))
         return is_scratch(name) || snapshot_is_file(name);
-    return (flags & ~ways) == 0 && snapshot_is_file(name);
+    return (flags & ~ways) == 0 && strcmp(name, SNAPSHOT_STAGED) == 0;
 }
 
 /* --- files ------------------------------------------------------------------------------------------------
@@ -84,7 +97,9 @@ static bool may_open(const char *name, uint32_t flags)
 
 static int rename_file(int directory, const char *from, const char *to)
 {
-    return snapshot_is_file(from) && snapshot_is_file(to) ? broker_rename(directory, from, to) : -EPERM;
+    if (strcmp(from, SNAPSHOT_STAGED) != 0 || strcmp(to, SNAPSHOT_STATE) != 0)
+        return -EPERM;
+    return broker_find(directory, to) == -ENOENT ? broker_rename(directory, from, to) : -EEXIST;
 }
 
 static int unlink_file(int directory, const char *name)
@@ -132,7 +147,7 @@ static int kill_child(const struct broker *broker, pid_t pid, pid_t parent)
 
 static int kill_children(const struct broker *broker, const struct asked *asked)
 {
-    int rc = 0;
+    int rc = asked->by > 0 ? 0 : -EPERM;
     for (uint32_t i = 0; i < asked->request.count && i < BROKER_MAX_PIDS && rc == 0; i++)
         rc = kill_child(broker, asked->request.pids[i], asked->by);
     return rc;
@@ -141,58 +156,35 @@ static int kill_children(const struct broker *broker, const struct asked *asked)
 /* --- sockets ----------------------------------------------------------------------------------------------
  */
 
-static void end_lease(struct broker *broker, struct lease *lease)
+static void release_name(struct client *client)
 {
     struct listener_before now;
-    if (fchdir(lease->directory) == 0) {
-        listener_note(lease->name, &now);
-        if (now.inode != 0 && memcmp(&now, &lease->made, sizeof now) == 0)
-            unlink(lease->name);
+    if (client->directory < 0)
+        return;
+    if (fchdir(client->directory) == 0) {
+        listener_note(client->name, &now);
+        if (now.inode != 0 && memcmp(&now, &client->made, sizeof now) == 0)
+            unlink(client->name);
     }
-    struct lease **link = &broker->leases;
-    while (*link != NULL && *link != lease)
-        link = &(*link)->next;
-    if (*link != NULL)
-        *link = lease->next;
-    close(lease->directory);
-    close(lease->fd); /* last: broker_release waits for it */
-    free(lease);
+    close(client->directory);
+    client->directory = -1;
 }
 
-/* The listening socket, and a lease on its name in *out. A process has one. */
-static int make_listener(struct broker *broker, const struct asked *asked, struct lease **out)
+/* A new socket, whose name goes with its client. */
+static int make_listener(struct asked *asked)
 {
-    for (const struct lease *lease = broker->leases; lease != NULL; lease = lease->next) {
-        if (lease->owner == asked->by)
-            return -EPERM;
-    }
-    if (!is_name(asked->request.name) || asked->fds[DIRECTORY] < 0)
+    struct client *client = asked->client;
+    if (!is_name(asked->request.name) || asked->fds[DIRECTORY] < 0 || client->directory >= 0)
         return -EPERM;
-    struct lease *lease = calloc(1, sizeof *lease);
-    if (lease == NULL)
-        return -ENOMEM;
-    *lease = (struct lease){.fd = fcntl(asked->fds[REPLY], F_DUPFD_CLOEXEC, 0),
-                            .directory = fcntl(asked->fds[DIRECTORY], F_DUPFD_CLOEXEC, 0),
-                            .owner = asked->by,
-                            .next = broker->leases};
-    memcpy(lease->name, asked->request.name, sizeof lease->name);
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data = {.ptr = lease}};
-    int rc = -EMFILE;
-    if (lease->fd >= 0 && lease->directory >= 0 &&
-        epoll_ctl(broker->epoll, EPOLL_CTL_ADD, lease->fd, &event) == 0)
-        rc = fchdir(lease->directory) == 0 ? listener_open(lease->name, SOCK_STREAM | SOCK_NONBLOCK, 0, NULL)
-                                           : -errno;
-    if (rc < 0) {
-        if (lease->fd >= 0)
-            close(lease->fd);
-        if (lease->directory >= 0)
-            close(lease->directory);
-        free(lease);
+    if (fchdir(asked->fds[DIRECTORY]) < 0)
+        return -errno;
+    int rc = listener_open(asked->request.name, SOCK_STREAM | SOCK_NONBLOCK, 0, NULL);
+    if (rc < 0)
         return rc;
-    }
-    listener_note(lease->name, &lease->made);
-    broker->leases = lease;
-    *out = lease;
+    memcpy(client->name, asked->request.name, sizeof client->name);
+    listener_note(client->name, &client->made);
+    client->directory = asked->fds[DIRECTORY];
+    asked->fds[DIRECTORY] = -1;
     return rc;
 }
 
@@ -212,19 +204,76 @@ static int connect_to(int directory, const char *name)
     return -code;
 }
 
-/* Of processes that have ended, or that said so. */
-static void end_leases(struct broker *broker)
+/* --- clients ----------------------------------------------------------------------------------------------
+ */
+
+static bool watch(const struct broker *broker, struct client *client)
 {
-    struct epoll_event event;
-    while (epoll_wait(broker->epoll, &event, 1, 0) == 1)
-        end_lease(broker, event.data.ptr);
+    struct epoll_event asks = {.events = EPOLLIN, .data = {.ptr = client}};
+    struct epoll_event goes = {.events = EPOLLRDHUP, .data = {.ptr = client}};
+    const int yes = 1;
+    int type = 0;
+    socklen_t length = sizeof type;
+    /* Who asks is told by the kernel. */
+    return getsockopt(client->fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET &&
+           setsockopt(client->fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0 &&
+           epoll_ctl(broker->asking, EPOLL_CTL_ADD, client->fd, &asks) == 0 &&
+           epoll_ctl(broker->gone, EPOLL_CTL_ADD, client->fd, &goes) == 0;
+}
+
+/* Its descriptor is closed, and its name given up. */
+static void remove_client(struct broker *broker, struct client *client)
+{
+    struct client **link = &broker->clients;
+    while (*link != client)
+        link = &(*link)->next;
+    *link = client->next;
+    /* Closing alone would not do: others may hold the same socket, and epoll goes by that. */
+    epoll_ctl(broker->asking, EPOLL_CTL_DEL, client->fd, NULL);
+    epoll_ctl(broker->gone, EPOLL_CTL_DEL, client->fd, NULL);
+    release_name(client);
+    close(client->fd);
+    if (client->family != NULL && --client->family->members == 0)
+        free(client->family);
+    free(client);
+}
+
+/* `fd` is the client's, or is closed. */
+static void add_client(struct broker *broker, int fd, struct family *family)
+{
+    struct client *client = calloc(1, sizeof *client);
+    if (client == NULL) {
+        close(fd);
+        if (family != NULL && family->members == 0)
+            free(family);
+        return;
+    }
+    *client = (struct client){.fd = fd, .family = family, .directory = -1, .next = broker->clients};
+    if (family != NULL)
+        family->members++;
+    broker->clients = client;
+    if (!watch(broker, client))
+        remove_client(broker, client);
+}
+
+/* Who is refused sees that the other end is closed. */
+static void join(struct broker *broker, struct asked *asked)
+{
+    struct family *family = asked->client->family;
+    if (family == NULL)
+        family = calloc(1, sizeof *family);
+    if (family == NULL || family->members >= broker->most)
+        return;
+    add_client(broker, asked->fds[CHANNEL], family);
+    asked->fds[CHANNEL] = -1;
 }
 
 /* --- requests ---------------------------------------------------------------------------------------------
  */
 
-/* 1: a request; 0: nobody is left who could ask. Descriptors are ours, also of what is no request. */
-static int receive(const struct broker *broker, struct asked *asked)
+/* 1: a request; 0: none; -1: nobody is left who could ask. Descriptors are ours, also of what is no request.
+ */
+static int receive(struct client *client, struct asked *asked)
 {
     struct iovec iov = {.iov_base = &asked->request, .iov_len = sizeof asked->request};
     union {
@@ -235,10 +284,14 @@ static int receive(const struct broker *broker, struct asked *asked)
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.data, .msg_controllen = sizeof control.data};
     ssize_t got;
     do {
-        got = recvmsg(broker->requests, &header, MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
-    if (got <= 0)
-        return 0;
+        got = recvmsg(client->fd, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
+    if (got < 0)
+        return errno == EAGAIN ? 0 : -1;
+    /* A message may be empty, but says who sent it. */
+    if (got == 0 && header.msg_controllen == 0)
+        return -1;
+    asked->client = client;
     asked->by = 0;
     for (int i = 0; i < MAX_FDS; i++)
         asked->fds[i] = -1;
@@ -260,7 +313,7 @@ static int receive(const struct broker *broker, struct asked *asked)
 }
 
 /* Whether a descriptor is to be sent is told by *opened. */
-static int serve(struct broker *broker, const struct asked *asked, bool *opened, struct lease **lease)
+static int serve(const struct broker *broker, struct asked *asked, bool *opened)
 {
     const struct broker_request *request = &asked->request;
     int directory = asked->fds[DIRECTORY];
@@ -282,7 +335,10 @@ static int serve(struct broker *broker, const struct asked *asked, bool *opened,
         return open_proc(broker, asked->by, "pagemap");
     case BROKER_LISTEN:
         *opened = true;
-        return make_listener(broker, asked, lease);
+        return make_listener(asked);
+    case BROKER_RELEASE:
+        release_name(asked->client);
+        return 0;
     case BROKER_CONNECT:
         *opened = true;
         return connect_to(directory, request->name);
@@ -298,44 +354,67 @@ static int serve(struct broker *broker, const struct asked *asked, bool *opened,
     }
 }
 
-static void answer(struct broker *broker, const struct asked *asked)
+static void answer(const struct broker *broker, struct asked *asked)
 {
     bool opened = false;
-    struct lease *lease = NULL;
-    int result = asked->fds[REPLY] < 0 ? -EPROTO : serve(broker, asked, &opened, &lease);
+    int result = asked->fds[REPLY] < 0 ? -EPROTO : serve(broker, asked, &opened);
     struct broker_reply reply = {.result = result};
     bool with_fd = opened && result >= 0;
     int sent =
         channel_send(asked->fds[REPLY], CHANNEL_NOW, &reply, sizeof reply, &result, with_fd ? 1 : 0, NULL);
     if (with_fd)
         close(result);
-    if (lease != NULL && sent < 0)
-        end_lease(broker, lease);
+    if (sent < 0 && with_fd && asked->request.operation == BROKER_LISTEN)
+        release_name(asked->client);
 }
 
-_Noreturn void broker_process(int requests, int proc)
+/* One request; false: there is none. The client is gone with the last who had the other end. */
+static bool serve_next(struct broker *broker, struct client *client)
 {
-    struct broker broker = {.requests = requests, .proc = proc, .epoll = epoll_create1(EPOLL_CLOEXEC)};
-    const int yes = 1;
-    /* Who asks is told by the kernel. */
-    if (broker.epoll < 0 || setsockopt(requests, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) < 0)
-        _exit(1);
-    for (;;) {
-        struct pollfd polled[] = {{.fd = requests, .events = POLLIN}, {.fd = broker.epoll, .events = POLLIN}};
-        poll(polled, 2, -1);
-        end_leases(&broker);
-        if (polled[0].revents == 0)
-            continue;
-        struct asked asked;
-        if (!receive(&broker, &asked))
-            break;
-        answer(&broker, &asked);
-        for (int i = 0; i < MAX_FDS; i++) {
-            if (asked.fds[i] >= 0)
-                close(asked.fds[i]);
-        }
+    struct asked asked;
+    int got = receive(client, &asked);
+    if (got < 0)
+        remove_client(broker, client);
+    if (got <= 0)
+        return false;
+    if (asked.request.operation == BROKER_JOIN)
+        join(broker, &asked);
+    else
+        answer(broker, &asked);
+    for (int i = 0; i < MAX_FDS; i++) {
+        if (asked.fds[i] >= 0)
+            close(asked.fds[i]);
     }
-    while (broker.leases != NULL)
-        end_lease(&broker, broker.leases);
+    return true;
+}
+
+/* What they have asked before is done first: one that they forked may be about to join. */
+static void end_gone(struct broker *broker)
+{
+    struct epoll_event event;
+    while (epoll_wait(broker->gone, &event, 1, 0) == 1) {
+        while (serve_next(broker, event.data.ptr))
+            ;
+    }
+}
+
+_Noreturn void broker_process(int requests, int proc, uint32_t most)
+{
+    struct broker broker = {.proc = proc,
+                            .asking = epoll_create1(EPOLL_CLOEXEC),
+                            .gone = epoll_create1(EPOLL_CLOEXEC),
+                            .most = most};
+    if (broker.asking < 0 || broker.gone < 0)
+        _exit(1);
+    add_client(&broker, requests, NULL);
+    while (broker.clients != NULL) {
+        struct pollfd polled = {.fd = broker.asking, .events = POLLIN};
+        struct epoll_event event;
+        poll(&polled, 1, -1);
+        end_gone(&broker);
+        /* One request of each in turn. */
+        if (epoll_wait(broker.asking, &event, 1, 0) == 1)
+            serve_next(&broker, event.data.ptr);
+    }
     _exit(0);
 }

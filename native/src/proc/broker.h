@@ -6,7 +6,10 @@
 #ifndef FORKD_PROC_BROKER_H
 #define FORKD_PROC_BROKER_H
 
-/* `requests`: our end of the socket at which the others ask; `proc`: /proc, or -1. */
-_Noreturn void broker_process(int requests, int proc);
+#include <stdint.h>
+
+/* `requests`: our end of the channel of who started us, from which those of the others come; `proc`: /proc,
+ * or -1; `most`: how many channels a sandbox may have, with those that are made of it. */
+_Noreturn void broker_process(int requests, int proc, uint32_t most);
 
 #endif

@@ -55,6 +55,23 @@ static int give_up_gaining(struct forkd_error *err)
     return 0;
 }
 
+/*
+ * What is said there is read by somebody; nothing there is read by us. A terminal is as often as not open for
+ * both, and whoever reads it has what its user types. A socket, as the journal's, has no such difference, and
+ * could be shut down for all who have it.
+ */
+static void only_write_errors(void)
+{
+    struct stat info;
+    bool is_socket = fstat(STDERR_FILENO, &info) == 0 && S_ISSOCK(info.st_mode);
+    if ((fcntl(STDERR_FILENO, F_GETFL) & O_ACCMODE) == O_WRONLY)
+        return;
+    int fd = is_socket ? -1 : open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
+    dup2(fd < 0 ? STDOUT_FILENO : fd, STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 /* Keep no other capability than those in `kept`, whatever user this is. */
 static int keep_capabilities(uint64_t kept, struct forkd_error *err)
 {
@@ -177,9 +194,18 @@ static bool restrict_paths(uint64_t allowed, struct confine_layer *layer)
  */
 #define MONITOR_CAPABILITIES (CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_KILL))
 
+/* Of its descriptors, of which a channel takes two, half can be one sandbox's. */
+static uint32_t most_channels(void)
+{
+    struct rlimit limit = {0};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur / 4 > MAX_PID ? MAX_PID : (uint32_t)(limit.rlim_cur / 4) + 1;
+}
+
 static _Noreturn void run_broker(int requests, int proc)
 {
     struct forkd_error error;
+    uint32_t most = most_channels();
     prctl(PR_SET_NAME, "forkd-broker");
     /* The monitor's are the monitor's alone: who waits for their end waits for its. */
     close(CONTROL_FD);
@@ -191,7 +217,7 @@ static _Noreturn void run_broker(int requests, int proc)
     /* What it has confined itself to is known before there is a guest. */
     if (write(requests, "", 1) != 1)
         _exit(1);
-    broker_process(requests, proc);
+    broker_process(requests, proc, most);
 }
 
 /* Not as our child, which a server would have to tell from its own. */
@@ -245,6 +271,7 @@ int confine(struct confinement *out, void (*on_violation)(const struct forkd_err
     struct confine_layer of_broker = {0};
     *out = (struct confinement){0};
     int result = check_threads(err);
+    only_write_errors();
     /* The last that is opened by a path: what fails here is told when it is needed. */
     kvm_open_ahead();
     if (result < 0 || (result = give_up_gaining(err)) < 0)

@@ -132,6 +132,9 @@ static void leave_server(struct server *server, pid_t server_pid)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    /* What is shared with siblings is shared with their guests. */
+    if (broker_join(NULL) < 0)
+        _exit(1);
 }
 
 /* A parked child waits here for the request that it will serve: from the owner, or from the server, which

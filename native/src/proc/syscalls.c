@@ -81,15 +81,10 @@ static const struct filter_value new_namespaces[] = {
     VALUE(CLONE_NEWUSER), VALUE(CLONE_NEWNS),  VALUE(CLONE_NEWPID),    VALUE(CLONE_NEWNET),
     VALUE(CLONE_NEWIPC),  VALUE(CLONE_NEWUTS), VALUE(CLONE_NEWCGROUP), END,
 };
+static const struct filter_value options[] = {VALUE(SO_PASSCRED), END};
 static const struct filter_value unix_sockets[] = {VALUE(AF_UNIX), END};
 static const struct filter_value fcntls[] = {
-    VALUE(F_GETFL),
-    VALUE(F_GETFD),
-    VALUE(F_SETFL),
-    VALUE(F_SETFD),
-    VALUE(F_DUPFD_CLOEXEC),
-    VALUE(F_SETLK),
-    END,
+    VALUE(F_GETFL), VALUE(F_GETFD), VALUE(F_SETFD), VALUE(F_DUPFD_CLOEXEC), VALUE(F_SETLK), END,
 };
 static const struct filter_value prctls[] = {
     VALUE(PR_SET_NAME),
@@ -134,12 +129,15 @@ static const struct filter_call monitor_calls[] = {
     CALL(fadvise64, "the working set is read ahead"),
     CALL(close, "descriptors"),
     CALL(close_range, "a twin lets go of what is its source's"),
-    CALL(dup2, "a detached process lets go of its starter's standard error"),
+    CALL(
+        dup2,
+        "a detached process lets go of its starter's standard error; each has its own channel to the broker"),
     CALL_WITH(fcntl, 1, FILTER_ONE_OF, fcntls, "descriptors' flags; the lock on the working set"),
     CALL(accept4, "who attaches to a detached process, and clients of vsock"),
     CALL(shutdown, "half-closed connections; peers that do not read"),
     CALL_WITH(socketpair, 0, FILTER_ONE_OF, unix_sockets,
-              "where a reply of the broker comes; the agent's streams"),
+              "channels to the broker, and where its replies come; the agent's streams"),
+    CALL_WITH(setsockopt, 2, FILTER_ONE_OF, options, "the broker is told who asks"),
     CALL(epoll_create1, "a VM's event loop"),
     CALL(epoll_ctl, "what it watches"),
     CALL(eventfd2, "its wake-up"),

@@ -3,6 +3,7 @@
 
 #include "base/array.h"
 #include "base/broker.h"
+#include "base/channel.h"
 
 #include "machine/limits.h"
 #include "proc/server.h"
@@ -106,6 +107,14 @@ static int load(struct vm *vm, const struct vm *source, const struct twin *twin,
     return result;
 }
 
+/* The library takes from nobody else which process it is. */
+static void introduce(int channel)
+{
+    const struct control_server_status message = {.header = {CONTROL_MAGIC, CONTROL_SERVER_STATUS},
+                                                  .status = {.pid = getpid(), .write_state = FORKD_WRITING}};
+    channel_send(channel, CHANNEL_NOW, &message, sizeof message, NULL, 0, NULL);
+}
+
 _Noreturn void twin_process(const struct vm *source, const struct twin *twin)
 {
     /* The source's own stays behind: closing its devices would be closing the source's. */
@@ -114,6 +123,9 @@ _Noreturn void twin_process(const struct vm *source, const struct twin *twin)
         _exit(1);
     signal(SIGCHLD, SIG_DFL);
     let_go(source, twin);
+    introduce(twin->channel);
+    if (broker_join(NULL) < 0)
+        _exit(1);
     if (twin->listener >= 0)
         vm_detach_process();
     struct forkd_error error;

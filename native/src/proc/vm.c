@@ -37,8 +37,8 @@ void vm_fail(struct vm *vm, const struct forkd_error *error)
 
 _Noreturn void vm_leave(struct vm *vm)
 {
-    if (vm->vsock_lease >= 0)
-        broker_release(vm->vsock_lease);
+    if (vm->has_vsock_name)
+        broker_release();
     if (vm->listener_watch.fd >= 0)
         broker_unlisten(vm->listener_watch.fd, vm->listener_directory);
     _exit(vm->status.end == FORKD_END_ERROR || vm->status.end == FORKD_END_CRASH ? 1 : 0);
@@ -54,9 +54,10 @@ static int listen_vsock(struct vm *vm, struct forkd_error *err)
 {
     if (vm->vsock_directory < 0)
         return 0;
-    int fd = broker_listen(vm->vsock_directory, vm_vsock_name(vm), &vm->vsock_lease);
+    int fd = broker_listen(vm->vsock_directory, vm_vsock_name(vm));
     if (fd < 0)
         return error_set(err, fd, "bind", vm->vsock_path, NULL);
+    vm->has_vsock_name = true;
     return vsock_listen(vm->machine.vsock, fd, err);
 }
 
@@ -120,7 +121,7 @@ void vm_init(struct vm *vm)
     vm->machine.ready = vm_on_guest_ready;
     vm->machine.ended = vm_on_ended;
     vm->vsock_directory = -1;
-    vm->vsock_lease = -1;
+    vm->has_vsock_name = false;
     vm->listener_directory = -1;
     vm->exchange.watch.fd = -1;
     vm->listener_watch = (struct loop_watch){.fd = -1, .ready = peers_on_listener};

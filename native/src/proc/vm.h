@@ -57,7 +57,7 @@ struct vm {
     struct loop_watch deadline_watch; /* a child's timer, until it is ready; fd -1: none */
     int console_fd;
     int vsock_directory;    /* where the socket at vsock_path is; -1: there is none */
-    int vsock_lease;        /* on its name, from when the guest is ready; -1: not yet */
+    bool has_vsock_name;    /* it has its name, from when the guest is ready */
     int listener_directory; /* where the control socket is; -1 likewise */
     char vsock_path[CONTROL_PATH_SIZE];
     struct exchange exchange;      /* hello of a booted machine, identity of a child */

@@ -12,8 +12,6 @@
 #include <unistd.h>
 
 #define NAME_SIZE 32
-#define STATE "vmstate"
-#define STATE_STAGED "vmstate.new"
 #define IMAGE "memory.bin"
 #define LAYER "memory.layer"
 
@@ -69,19 +67,19 @@ static int write_disk(const struct snapshot_source *source, uint32_t index, int 
 
 static int write_state(const struct snapshot_source *source, int directory, struct forkd_error *err)
 {
-    int fd = broker_open(directory, STATE_STAGED, O_RDWR, 0);
+    int fd = broker_open(directory, SNAPSHOT_STAGED, O_RDWR, 0);
     if (fd < 0)
-        return error_set(err, fd, "open", STATE_STAGED, "somebody has removed it");
+        return error_set(err, fd, "open", SNAPSHOT_STAGED, "somebody has removed it");
     int result = io_pwrite(fd, source->vmstate, source->vmstate_length, 0);
     if (result < 0)
-        error_set(err, result, "write", STATE, NULL);
-    result = finish_file(STATE, fd, result, err);
+        error_set(err, result, "write", SNAPSHOT_STATE, NULL);
+    result = finish_file(SNAPSHOT_STATE, fd, result, err);
     /* The other files' names are to be there before this one is. */
     if (result == 0 && fsync(directory) < 0)
         result = error_set(err, errno, "sync", "snapshot folder", NULL);
-    int renamed = result == 0 ? broker_rename(directory, STATE_STAGED, STATE) : 0;
+    int renamed = result == 0 ? broker_rename(directory, SNAPSHOT_STAGED, SNAPSHOT_STATE) : 0;
     if (renamed < 0)
-        result = error_set(err, renamed, "rename", STATE, NULL);
+        result = error_set(err, renamed, "rename", SNAPSHOT_STATE, NULL);
     if (result == 0 && fsync(directory) < 0)
         result = error_set(err, errno, "sync", "snapshot folder", NULL);
     return result;
@@ -98,7 +96,7 @@ static int check_absent(int directory, const char *name, struct forkd_error *err
 
 bool snapshot_is_file(const char *name)
 {
-    if (strcmp(name, STATE) == 0 || strcmp(name, STATE_STAGED) == 0 || strcmp(name, IMAGE) == 0 ||
+    if (strcmp(name, SNAPSHOT_STATE) == 0 || strcmp(name, SNAPSHOT_STAGED) == 0 || strcmp(name, IMAGE) == 0 ||
         strcmp(name, LAYER) == 0)
         return true;
     for (uint32_t i = 0; i < FORKD_MAX_DISKS; i++) {
@@ -112,10 +110,10 @@ bool snapshot_is_file(const char *name)
 
 int snapshot_claim(uint32_t disk_count, int directory, struct forkd_error *err)
 {
-    static const char *const names[] = {STATE, IMAGE, LAYER};
-    int fd = broker_open(directory, STATE_STAGED, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    static const char *const names[] = {SNAPSHOT_STATE, IMAGE, LAYER};
+    int fd = broker_open(directory, SNAPSHOT_STAGED, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
-        return error_set(err, fd, "create", STATE_STAGED,
+        return error_set(err, fd, "create", SNAPSHOT_STAGED,
                          fd == -EEXIST ? "a snapshot is being written to this folder, or was not finished"
                                        : NULL);
     close(fd);
@@ -129,7 +127,7 @@ int snapshot_claim(uint32_t disk_count, int directory, struct forkd_error *err)
         result = check_absent(directory, name, err);
     }
     if (result < 0)
-        broker_unlink(directory, STATE_STAGED);
+        broker_unlink(directory, SNAPSHOT_STAGED);
     return result;
 }
 
@@ -146,7 +144,7 @@ int snapshot_write(const struct snapshot_source *source, int directory, struct f
 /* The claim goes last: until then nobody else's files can be here. */
 void snapshot_remove(uint32_t disk_count, int directory)
 {
-    broker_unlink(directory, STATE);
+    broker_unlink(directory, SNAPSHOT_STATE);
     broker_unlink(directory, IMAGE);
     broker_unlink(directory, LAYER);
     for (uint32_t i = 0; i < disk_count; i++) {
@@ -154,5 +152,5 @@ void snapshot_remove(uint32_t disk_count, int directory)
         disk_name(name, i);
         broker_unlink(directory, name);
     }
-    broker_unlink(directory, STATE_STAGED);
+    broker_unlink(directory, SNAPSHOT_STAGED);
 }

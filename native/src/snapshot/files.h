@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* That it is complete, and that somebody writes it. */
+#define SNAPSHOT_STATE "vmstate"
+#define SNAPSHOT_STAGED "vmstate.new"
+
 /* What nobody changes any more: a paused machine's, or a twin's. */
 struct snapshot_source {
     const void *vmstate;
