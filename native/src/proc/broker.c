@@ -92,6 +92,15 @@ static bool may_open(const char *name, uint32_t flags)
     return (flags & ~ways) == 0 && strcmp(name, SNAPSHOT_STAGED) == 0;
 }
 
+/* Folders of sockets are handed over by what leads there only (O_PATH), those that files are made in are
+ * open. So nobody puts a socket, or looks for one, where everybody's disks are, nor files where sockets are.
+ */
+static bool is_for_sockets(int directory)
+{
+    int flags = fcntl(directory, F_GETFL);
+    return flags >= 0 && (flags & O_PATH) != 0;
+}
+
 /* --- files ------------------------------------------------------------------------------------------------
  */
 
@@ -174,7 +183,7 @@ static void release_name(struct client *client)
 static int make_listener(struct asked *asked)
 {
     struct client *client = asked->client;
-    if (!is_name(asked->request.name) || asked->fds[DIRECTORY] < 0 || client->directory >= 0)
+    if (!is_name(asked->request.name) || !is_for_sockets(asked->fds[DIRECTORY]) || client->directory >= 0)
         return -EPERM;
     if (fchdir(asked->fds[DIRECTORY]) < 0)
         return -errno;
@@ -191,7 +200,7 @@ static int make_listener(struct asked *asked)
 static int connect_to(int directory, const char *name)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (!is_name(name) || strlen(name) >= sizeof address.sun_path)
+    if (!is_name(name) || strlen(name) >= sizeof address.sun_path || !is_for_sockets(directory))
         return -EPERM;
     snprintf(address.sun_path, sizeof address.sun_path, "%s", name);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -321,7 +330,7 @@ static int serve(const struct broker *broker, struct asked *asked, bool *opened)
     switch (request->operation) {
     case BROKER_OPEN:
         *opened = true;
-        return may_open(request->name, request->flags)
+        return may_open(request->name, request->flags) && !is_for_sockets(directory)
                    ? broker_open(directory, request->name, (int)request->flags, request->mode & 0600)
                    : -EPERM;
     case BROKER_UNLINK:
@@ -343,6 +352,8 @@ static int serve(const struct broker *broker, struct asked *asked, bool *opened)
         *opened = true;
         return connect_to(directory, request->name);
     case BROKER_UNLISTEN:
+        if (!is_for_sockets(directory))
+            return -EPERM;
         listener_unlink_in(asked->fds[LISTENER], directory);
         return 0;
     case BROKER_KILL:

@@ -194,7 +194,7 @@ static const struct filter_call broker_calls[] = {
     CALL(accept4, "whether a name is still a socket's own"),
     CALL(getsockname, "the name of a socket"),
     CALL(getsockopt, "its kind, and who is at the other end"),
-    CALL(setsockopt, "the kernel is to say who asks"),
+    CALL_WITH(setsockopt, 2, FILTER_ONE_OF, options, "the kernel is to say who asks"),
     CALL(lstat, "a socket's file"),
     CALL(unlink, "a socket's file"),
     CALL_WITH(fcntl, 1, FILTER_ONE_OF, fcntls, "descriptors' flags"),

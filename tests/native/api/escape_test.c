@@ -20,6 +20,11 @@ static const char *const calls[] = {
 #undef X
 };
 
+static const char *name_of(uint32_t attempt)
+{
+    return attempt < ESCAPE_COUNT ? calls[attempt] : "harm";
+}
+
 /* What became of an attempt. */
 struct outcome {
     bool died;
@@ -34,6 +39,7 @@ struct place {
     struct forkd_vm *sibling;
     int sibling_pid;
     int listener;
+    int service; /* the same, in the folder for disks */
 };
 
 /* --- asking ----------------------------------------------------------------------------------------------
@@ -53,7 +59,7 @@ static struct outcome ask(int channel, const struct escape_request *request)
         char message[4096];
         struct pollfd polled = {.fd = channel, .events = POLLIN};
         if (poll(&polled, 1, WAIT_MS) != 1)
-            fail_msg("no answer to %s", calls[request->attempt]);
+            fail_msg("no answer to %s (%u)", name_of(request->attempt), request->attempt);
         ssize_t length = recv(channel, message, sizeof message, 0);
         outcome.died = length <= 0;
         if (outcome.died)
@@ -65,7 +71,7 @@ static struct outcome ask(int channel, const struct escape_request *request)
             return outcome;
         }
         outcome.named = outcome.named || (says(message, (size_t)length, "seccomp") &&
-                                          says(message, (size_t)length, calls[request->attempt]));
+                                          says(message, (size_t)length, name_of(request->attempt)));
     }
 }
 
@@ -296,6 +302,115 @@ static void nothing_comes_out_of_a_child_without_a_filter(void **state)
     forkd_server_free(server);
 }
 
+/* --- what harms others -------------------------------------------------------------------------------------
+ */
+
+/* Its socket, its broker, and what it is asked are what they were; and others like it can be made. */
+static void assert_served(const struct place *place, struct forkd_server *server, struct forkd_vm *sibling,
+                          const char *socket_path, int harm)
+{
+    char another[128];
+    struct forkd_vm_status status;
+    const struct escape_request question = request_of(place, ESCAPE_BROKER_OPEN_OTHER, ESCAPE_BY_ITSELF);
+    if (access(socket_path, F_OK) != 0)
+        fail_msg("harm %d: the sibling's socket is gone", harm);
+    struct outcome outcome = ask(forkd_vm_fd(sibling), &question);
+    if (outcome.died || outcome.result != -EPERM)
+        fail_msg("harm %d: the sibling's broker says %d", harm, outcome.result);
+    folder_file(&place->fixture->folder, "another", another, sizeof another);
+    forkd_vm_free(fork_ready(server, another, &status));
+}
+
+static void nothing_that_a_child_does_to_the_broker_harms_its_siblings(void **state)
+{
+    static const int harms[] = {HARM_EMPTY_REQUEST, HARM_SHUTDOWN, HARM_KEPT_REPLY, HARM_MANY_LISTENERS,
+                                HARM_MANY_CHANNELS};
+    const struct place *place = *state;
+    const char *socket_path = FILE_IN(place->fixture->folder, "sibling");
+    for (size_t i = 0; i < sizeof harms / sizeof harms[0]; i++) {
+        struct forkd_vm_status status;
+        struct forkd_server *server = start(place->fixture);
+        struct forkd_vm *sibling = fork_ready(server, socket_path, &status);
+        struct forkd_vm *child = fork_ready(server, FILE_IN(place->fixture->folder, "own"), &status);
+        const struct escape_request request = request_of(place, harms[i], ESCAPE_BY_ITSELF);
+        struct outcome outcome = ask(forkd_vm_fd(child), &request);
+        assert_served(place, server, sibling, socket_path, harms[i]);
+        if (outcome.died || outcome.result != 0)
+            fail_msg("harm %d: it came to %d", harms[i], outcome.result);
+        forkd_vm_free(child);
+        assert_served(place, server, sibling, socket_path, harms[i]);
+        forkd_vm_free(sibling);
+        forkd_server_free(server);
+        assert_int_equal(access(socket_path, F_OK), -1);
+    }
+}
+
+/* What is killed is the process that lied, and what is shown ends, and moves no cursor. */
+static void what_a_child_says_it_is_makes_nobody_another(void **state)
+{
+    static const int lies[] = {HARM_LIE, HARM_LIE_OF_PHASE};
+    const struct place *place = *state;
+    for (size_t i = 0; i < 2; i++) {
+        struct forkd_error error = {0};
+        struct forkd_vm_status status;
+        struct forkd_vm *child = fork_ready(place->server, NULL, &status);
+        int pid = status.pid;
+        const struct escape_request request = request_of(place, lies[i], ESCAPE_BY_ITSELF);
+        assert_int_equal(send(forkd_vm_fd(child), &request, sizeof request, MSG_NOSIGNAL), sizeof request);
+        struct pollfd polled = {.fd = forkd_vm_fd(child), .events = POLLIN};
+        assert_int_equal(poll(&polled, 1, WAIT_MS), 1);
+        OK(forkd_vm_wait(child, 0, &status, &error));
+        assert_int_equal(status.pid, pid);
+        assert_in_range(status.phase, FORKD_VM_READY, FORKD_VM_ENDED);
+        assert_in_range(status.end, FORKD_END_NONE, FORKD_END_ERROR);
+        assert_true(status.error.code <= 0);
+        assert_in_range(strnlen(status.error.object, sizeof status.error.object), 0,
+                        sizeof status.error.object - 1);
+        assert_in_range(strnlen(status.error.text, sizeof status.error.text), 0,
+                        sizeof status.error.text - 1);
+        assert_null(memchr(status.error.text, '\033', sizeof status.error.text));
+        forkd_vm_free(child);
+        assert_gone(pid);
+        assert_unharmed(place, ESCAPE_KILL);
+    }
+}
+
+/* A server that is started there has a terminal as its standard error, open for both as terminals are. */
+static struct forkd_server *start_on_terminal(const struct place *place, int *keyboard)
+{
+    char name[64];
+    *keyboard = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_int_equal(grantpt(*keyboard), 0);
+    assert_int_equal(unlockpt(*keyboard), 0);
+    assert_int_equal(ptsname_r(*keyboard, name, sizeof name), 0);
+    int terminal = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int before = dup(STDERR_FILENO);
+    assert_true(terminal >= 0);
+    dup2(terminal, STDERR_FILENO);
+    struct forkd_server *server = start(place->fixture);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    close(terminal);
+    return server;
+}
+
+static void what_is_typed_is_not_read_by_a_child(void **state)
+{
+    const struct place *place = *state;
+    int keyboard = -1;
+    struct forkd_vm_status status;
+    struct forkd_server *server = start_on_terminal(place, &keyboard);
+    struct forkd_vm *child = fork_ready(server, NULL, &status);
+    assert_int_equal(write(keyboard, "secret\n", 7), 7);
+    const struct escape_request request = request_of(place, HARM_READ_ERRORS, ESCAPE_BY_ITSELF);
+    struct outcome outcome = ask(forkd_vm_fd(child), &request);
+    assert_false(outcome.died);
+    assert_int_equal(outcome.result, -EBADF);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+    close(keyboard);
+}
+
 /* --- what is promised --------------------------------------------------------------------------------------
  */
 
@@ -359,6 +474,7 @@ static int make_place_of(void **state, uid_t user)
     place->listener = bind_at(ESCAPE_SOCKET_PATH, true);
     assert_int_equal(chmod(ESCAPE_SOCKET_PATH, 0777), 0);
     write_file(FILE_IN(place->fixture->folder, ESCAPE_VICTIM), "mine");
+    place->service = bind_at(FILE_IN(place->fixture->folder, ESCAPE_SERVICE), true);
     if (user != 0) {
         char command[128];
         snprintf(command, sizeof command, "chown -R %d '%s'", user, place->fixture->folder.path);
@@ -382,6 +498,7 @@ static int leave_place(void **state)
     forkd_vm_free(place->sibling);
     forkd_server_free(place->server);
     close(place->listener);
+    close(place->service);
     become(0);
     unlink(ESCAPE_SOCKET_PATH);
     remove_snapshot(&fixture);
@@ -409,6 +526,9 @@ int main(void)
         cmocka_unit_test(nothing_comes_out_of_a_writer),
         cmocka_unit_test(nothing_else_is_done_by_a_broker),
         cmocka_unit_test(nothing_comes_out_of_a_child_without_a_filter),
+        cmocka_unit_test(nothing_that_a_child_does_to_the_broker_harms_its_siblings),
+        cmocka_unit_test(what_a_child_says_it_is_makes_nobody_another),
+        cmocka_unit_test(what_is_typed_is_not_read_by_a_child),
         cmocka_unit_test(the_documented_calls_are_those_that_are_allowed),
     };
     int failed = cmocka_run_group_tests_name("root", tests, make_place, leave_place);

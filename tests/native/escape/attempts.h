@@ -11,6 +11,7 @@
 /* A socket of the host's that somebody listens at, and a file in a folder that processes are handed. */
 #define ESCAPE_SOCKET_PATH "/tmp/forkd-escape.sock"
 #define ESCAPE_VICTIM "victim"
+#define ESCAPE_SERVICE "service" /* that a socket in the folder for disks belongs to */
 
 /* The name is that of the system call, as the refusal has it. */
 #define ESCAPE_ATTEMPTS(X)                                                                                   \
@@ -35,6 +36,8 @@
     X(SIGNAL_OWNER, "fcntl")                                                                                 \
     X(SIGNAL_HANDLER, "rt_sigaction")                                                                        \
     X(UNLINK, "unlink")                                                                                      \
+    X(SET_FLAGS, "fcntl")                                                                                    \
+    X(SET_OPTION, "setsockopt")                                                                              \
     X(BPF, "bpf")                                                                                            \
     X(IO_URING, "io_uring_setup")                                                                            \
     X(USERFAULTFD, "userfaultfd")                                                                            \
@@ -46,15 +49,30 @@
     X(BROKER_OPEN_OTHER, "broker")                                                                           \
     X(BROKER_UNLINK_OTHER, "broker")                                                                         \
     X(BROKER_RENAME_OTHER, "broker")                                                                         \
+    X(BROKER_OPEN_COMPLETE, "broker")                                                                        \
+    X(BROKER_REPLACE_COMPLETE, "broker")                                                                     \
     X(BROKER_CONNECT_ABOVE, "broker")                                                                        \
+    X(BROKER_CONNECT_AMONG_DISKS, "broker")                                                                  \
+    X(BROKER_LISTEN_AMONG_DISKS, "broker")                                                                   \
     X(BROKER_KILL_SIBLING, "broker")
 
 enum escape_attempt {
 #define X(name, call) ESCAPE_##name,
     ESCAPE_ATTEMPTS(X)
 #undef X
-        ESCAPE_COUNT
+        ESCAPE_COUNT,
+
+    /* What is no escape, and must be nobody's harm but its own: */
+    HARM_READ_ERRORS = ESCAPE_COUNT,
+    HARM_EMPTY_REQUEST,  /* to the broker: a message of no bytes; */
+    HARM_SHUTDOWN,       /* the end of the channel to it; */
+    HARM_KEPT_REPLY,     /* a socket for a reply that it goes on to hold, and to write to; */
+    HARM_MANY_LISTENERS, /* a listener for each process that it forks: how many more than one there are; */
+    HARM_MANY_CHANNELS,  /* and channels without end */
+    HARM_LIE,            /* to the library: that it is the sibling, in words that do not end */
+    HARM_LIE_OF_PHASE,   /* and in a phase that there is not. To these two there is no answer. */
 };
+#define HARM_MANY 64
 
 enum escape_by {
     ESCAPE_BY_ITSELF,

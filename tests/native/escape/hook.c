@@ -7,11 +7,13 @@
 
 #include "base/broker.h"
 #include "base/channel.h"
+#include "proc/control.h"
 #include "snapshot/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +22,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -38,15 +41,26 @@ static int of_call(long result)
     return result < 0 ? -errno : (int)result;
 }
 
-/* A folder that this process was handed. */
-static int held_folder(void)
+static int find_folder(int kind)
 {
     for (int fd = 3; fd < MANY_DESCRIPTORS; fd++) {
         struct stat info;
-        if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode))
+        if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode) && (fcntl(fd, F_GETFL) & O_PATH) == kind)
             return fd;
     }
     return -1;
+}
+
+/* A folder that this process was handed, for files, */
+static int held_folder(void)
+{
+    return find_folder(0);
+}
+
+/* and one for sockets. */
+static int held_folder_of_sockets(void)
+{
+    return find_folder(O_PATH);
 }
 
 /* From any folder of the host upwards. */
@@ -64,7 +78,7 @@ static int connect_to_host(void)
 
 static int read_sibling(pid_t sibling)
 {
-    char byte;
+    char byte = 0;
     struct iovec here = {&byte, 1};
     struct iovec there = {(void *)(uintptr_t)held_folder, 1}; /* it is a fork of the same program */
     return of_call(syscall(SYS_process_vm_readv, sibling, &here, 1, &there, 1, 0));
@@ -112,8 +126,108 @@ static int handle_violations(void)
     return of_call(syscall(SYS_rt_sigaction, SIGSYS, &ignore, NULL, 8));
 }
 
+/* As base/broker.c asks, and with more: our end of where the reply comes, and in *theirs, if that is wanted,
+ * the broker's. */
+static int ask_to_listen(const char *name, int *theirs)
+{
+    struct broker_request listen = {.operation = BROKER_LISTEN};
+    int pair[2];
+    snprintf(listen.name, sizeof listen.name, "%s", name);
+    if (channel_pair(pair, NULL) < 0)
+        return -1;
+    const int fds[2] = {pair[1], held_folder_of_sockets()};
+    channel_send(broker_fd(), 1000, &listen, sizeof listen, fds, 2, NULL);
+    if (theirs == NULL)
+        close(pair[1]);
+    else
+        *theirs = pair[1];
+    return pair[0];
+}
+
+/* Whether there is a socket: what the broker replied. */
+static bool got_listener(int channel)
+{
+    struct broker_reply reply = {.result = -1};
+    size_t length = 0;
+    int fd = -1;
+    uint32_t fd_count = 1;
+    return channel_receive(channel, 10000, &reply, sizeof reply, &length, &fd, &fd_count, NULL) == 1 &&
+           fd_count == 1;
+}
+
+/* Twice: the first time it may read what it has freed, and the second time it does. */
+static int keep_reply(void)
+{
+    broker_release();
+    for (int i = 0; i < 2; i++) {
+        char name[32];
+        int theirs = -1;
+        snprintf(name, sizeof name, "kept-%d", i);
+        int ours = ask_to_listen(name, &theirs);
+        got_listener(ours);
+        send(ours, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        broker_find(held_folder(), "vmstate");
+    }
+    return 0;
+}
+
+static int listen_as_many(void)
+{
+    int count = 0;
+    broker_release();
+    for (int i = 0; i < HARM_MANY; i++) {
+        char name[32];
+        int told[2];
+        snprintf(name, sizeof name, "many-%d", i);
+        if (channel_pair(told, NULL) < 0 || fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL); /* so that the test leaves nothing behind */
+            bool got = got_listener(ask_to_listen(name, NULL));
+            send(told[1], &got, sizeof got, MSG_NOSIGNAL);
+            for (;;)
+                pause();
+        }
+        bool got = false;
+        recv(told[0], &got, sizeof got, 0);
+        count += got;
+    }
+    return count - 1;
+}
+
+/* More than a process may have descriptors. */
+static int join_without_end(void)
+{
+    const struct broker_request join = {.operation = BROKER_JOIN};
+    int pair[2];
+    for (int i = 0; i < 100000 && channel_pair(pair, NULL) == 0; i++) {
+        channel_send(broker_fd(), 1000, &join, sizeof join, &pair[1], 1, NULL);
+        close(pair[1]);
+        /* A channel whose other end is gone is none. */
+        if (i < 1000)
+            continue;
+        struct pollfd polled = {.fd = pair[0], .events = POLLIN};
+        broker_find(held_folder(), "vmstate");
+        if (poll(&polled, 1, 0) == 1)
+            return 0;
+    }
+    return 0;
+}
+
+static void lie(int channel, const struct escape_request *request)
+{
+    struct control_status message = {
+        .header = {CONTROL_MAGIC, CONTROL_STATUS},
+        .status = {.pid = request->sibling, .phase = FORKD_VM_READY, .start_time = 1}};
+    memset(message.status.error.text, '\033', sizeof message.status.error.text);
+    memset(message.status.error.object, 'A', sizeof message.status.error.object);
+    message.status.error.code = 1;
+    if (request->attempt == HARM_LIE_OF_PHASE)
+        message.status.phase = message.status.end = 77;
+    send(channel, &message, sizeof message, MSG_NOSIGNAL);
+}
+
 static int attempt(const struct escape_request *request)
 {
+    char byte = 0;
     pid_t sibling = request->sibling;
     switch (request->attempt) {
     case ESCAPE_OPEN:
@@ -156,6 +270,10 @@ static int attempt(const struct escape_request *request)
         return of_call(fcntl(0, F_SETOWN, sibling));
     case ESCAPE_SIGNAL_HANDLER:
         return handle_violations();
+    case ESCAPE_SET_FLAGS:
+        return of_call(fcntl(0, F_SETFL, O_APPEND));
+    case ESCAPE_SET_OPTION:
+        return of_call(setsockopt(0, SOL_SOCKET, SO_SNDBUF, &byte, sizeof byte));
     case ESCAPE_UNLINK:
         return of_call(unlink(ESCAPE_SOCKET_PATH));
     case ESCAPE_BPF:
@@ -180,10 +298,30 @@ static int attempt(const struct escape_request *request)
         return broker_unlink(held_folder(), ESCAPE_VICTIM);
     case ESCAPE_BROKER_RENAME_OTHER:
         return broker_rename(held_folder(), ESCAPE_VICTIM, "vmstate");
+    case ESCAPE_BROKER_OPEN_COMPLETE:
+        return broker_open(held_folder(), "memory.bin", O_RDWR, 0);
+    case ESCAPE_BROKER_REPLACE_COMPLETE:
+        return broker_rename(held_folder(), "memory.bin", "vmstate");
     case ESCAPE_BROKER_CONNECT_ABOVE:
         return broker_connect(held_folder(), "../../../../.." ESCAPE_SOCKET_PATH);
+    case ESCAPE_BROKER_CONNECT_AMONG_DISKS:
+        return broker_connect(held_folder(), ESCAPE_SERVICE);
+    case ESCAPE_BROKER_LISTEN_AMONG_DISKS:
+        return broker_listen(held_folder(), "new");
     case ESCAPE_BROKER_KILL_SIBLING:
         return broker_kill(&sibling, 1);
+    case HARM_READ_ERRORS:
+        return of_call(read(STDERR_FILENO, &byte, 1));
+    case HARM_EMPTY_REQUEST:
+        return of_call(send(broker_fd(), "", 0, MSG_NOSIGNAL));
+    case HARM_SHUTDOWN:
+        return of_call(shutdown(broker_fd(), SHUT_RDWR));
+    case HARM_KEPT_REPLY:
+        return keep_reply();
+    case HARM_MANY_LISTENERS:
+        return listen_as_many();
+    case HARM_MANY_CHANNELS:
+        return join_without_end();
     default:
         return -EINVAL;
     }
@@ -215,9 +353,12 @@ int __wrap_channel_receive(int channel, int timeout_ms, void *message, size_t le
     snprintf(name, sizeof name, ESCAPE_FILE "%u", request.attempt);
     if (request.by == ESCAPE_BY_WRITER)
         for_writer = request;
-    answer(channel, request.by == ESCAPE_BY_ITSELF   ? attempt(&request)
-                    : request.by == ESCAPE_BY_BROKER ? broker_find(held_folder(), name)
-                                                     : 0);
+    if (request.attempt == HARM_LIE || request.attempt == HARM_LIE_OF_PHASE)
+        lie(channel, &request);
+    else
+        answer(channel, request.by == ESCAPE_BY_ITSELF   ? attempt(&request)
+                        : request.by == ESCAPE_BY_BROKER ? broker_find(held_folder(), name)
+                                                         : 0);
     return -EAGAIN;
 }
 
