@@ -65,7 +65,8 @@ final class BranchRoute {
         boolean measure = body.flag("measure_diff", false);
         boolean wait = body.flag("wait", true);
         Optional<String> parent = body.optionalText("parent_tag");
-        SnapshotTag tag = named.map(Failures::tag).orElseGet(() -> defaultTag(id));
+        SnapshotTag tag =
+                named.map(given -> Failures.newTag(http.caller(), given)).orElseGet(() -> defaultTag(id));
         try (Branching.Slot slot = branching.take(tag)) {
             Mode chosen = mode(mode, diff, live, measure);
             if (!wait && chosen != Mode.LIVE) {
@@ -87,12 +88,15 @@ final class BranchRoute {
                 throw new HttpFailure(400, "parent_tag is for the mode diff");
             }
             Call call = Calls.of(http, Optional.empty());
-            Optional<Difference> measured = measure ? Optional.of(measure(id, slot, call)) : Optional.empty();
             BranchRequest request = new BranchRequest(id, Optional.of(tag), chosen == Mode.DIFF, false, wait);
             long start = System.nanoTime();
-            BranchResult made = quota.snapshot(http.caller(), tag, call, () -> slot.branch(request, call));
-            (chosen == Mode.DIFF ? Optional.of(difference(made, start)) : measured)
-                    .ifPresent(difference -> infos.note(made, difference));
+            BranchResult made = quota.snapshot(http.caller(), tag, call, () -> {
+                Optional<Difference> measured = measure ? Optional.of(measure(id, slot, call)) : Optional.empty();
+                BranchResult branch = slot.branch(request, call);
+                (chosen == Mode.DIFF ? Optional.of(difference(branch, start)) : measured)
+                        .ifPresent(difference -> infos.note(branch, difference));
+                return branch;
+            });
             return wait ? Response.json(201, infos.info(made)) : Response.json(202, infos.writing(made));
         }
     }

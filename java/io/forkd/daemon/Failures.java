@@ -63,6 +63,15 @@ final class Failures {
         return new HttpFailure(404, "snapshot " + tag + " not found");
     }
 
+    /** A tag for what that caller makes. Users leave those to workspaces as which these sleep: they would not. */
+    static SnapshotTag newTag(Caller caller, String text) {
+        SnapshotTag tag = tag(text);
+        if (caller.owner().isPresent() && Workspaces.isStateTag(tag)) {
+            throw new HttpFailure(403, "the tag " + tag + " is for a workspace that sleeps: ws-<name>-state");
+        }
+        return tag;
+    }
+
     /** A tag or name of a workspace, which have one rule. */
     static SnapshotTag tag(String text) {
         try {

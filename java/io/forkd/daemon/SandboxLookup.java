@@ -17,20 +17,22 @@ final class SandboxLookup {
 
     /** Whatever state it is in; 404 when it does not live, or the caller does not know of it. */
     static Found find(Engine engine, Caller caller, String id) {
-        return known(caller, id, () -> engine.sandboxes().findAny(id));
+        return known(engine, caller, id, () -> engine.sandboxes().findAny(id));
     }
 
     /** As {@link #find}, and it is asked how it is. */
     static Found ask(Engine engine, Caller caller, String id) {
         find(engine, caller, id);
-        return known(caller, id, () -> engine.sandboxes().ask(id));
+        return known(engine, caller, id, () -> engine.sandboxes().ask(id));
     }
 
-    private static Found known(Caller caller, String id, Supplier<Found> look) {
+    private static Found known(Engine engine, Caller caller, String id, Supplier<Found> look) {
         try {
-            Found found = look.get();
-            if (Owners.knows(caller, found)) {
-                return found;
+            if (engine.sandboxes()
+                    .directory(id)
+                    .filter(directory -> Owners.knows(caller, directory))
+                    .isPresent()) {
+                return look.get();
             }
         } catch (ForkdException e) {
             if (e.kind() != Kind.NOT_FOUND && caller.owner().isEmpty()) {

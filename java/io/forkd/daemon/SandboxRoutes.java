@@ -18,7 +18,6 @@ import io.forkd.engine.Sandboxes;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.http.Body;
-import io.forkd.http.Caller;
 import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Metrics;
@@ -33,6 +32,7 @@ import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
@@ -41,6 +41,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import java.util.function.Supplier;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.node.ObjectNode;
@@ -87,8 +88,16 @@ final class SandboxRoutes {
 
     private Response list(HttpCall http) {
         Sandboxes sandboxes = engine.sandboxes();
-        List<Found> found = http.queryFlag("ask") ? sandboxes.ask() : sandboxes.list();
-        return Response.json(200, Wire.array(byId(http.caller(), found), Wire::sandbox));
+        Predicate<Path> known = directory -> Owners.knows(http.caller(), directory);
+        boolean ask = http.queryFlag("ask");
+        List<Found> found = ask && http.caller().owner().isPresent()
+                ? sandboxes.ask(known)
+                : (ask ? sandboxes.ask() : sandboxes.list())
+                        .stream().filter(each -> known.test(each.directory())).toList();
+        return Response.json(
+                200,
+                Wire.array(
+                        found.stream().sorted(Comparator.comparing(Found::id)).toList(), Wire::sandbox));
     }
 
     private Response get(HttpCall http) {
@@ -99,13 +108,6 @@ final class SandboxRoutes {
                         http.queryFlag("ask")
                                 ? SandboxLookup.ask(engine, http.caller(), id)
                                 : SandboxLookup.find(engine, http.caller(), id)));
-    }
-
-    private static List<Found> byId(Caller caller, List<Found> found) {
-        return found.stream()
-                .filter(each -> Owners.knows(caller, each))
-                .sorted(Comparator.comparing(Found::id))
-                .toList();
     }
 
     private Response create(HttpCall http) {

@@ -183,7 +183,7 @@ final class SnapshotRoutes {
     private Response compact(HttpCall http) {
         String target = http.body().text("to");
         SnapshotTag from = Failures.tag(http.parameter("tag"));
-        SnapshotTag to = Failures.tag(target);
+        SnapshotTag to = Failures.newTag(http.caller(), target);
         if (from.equals(to)) {
             throw new HttpFailure(400, "the snapshot cannot be compacted to itself");
         }

@@ -315,6 +315,10 @@ final class Workspaces {
         }
     }
 
+    static boolean isStateTag(SnapshotTag tag) {
+        return tag.value().startsWith("ws-") && tag.value().endsWith("-state");
+    }
+
     /** {@code ws-<name>-state}, or, for a name that leaves no room for that, its beginning and a hash of it. */
     static SnapshotTag stateTag(SnapshotTag name) {
         String tag = "ws-" + name + "-state";

@@ -76,7 +76,7 @@ public final class Fork implements AutoCloseable {
     }
 
     private void start(Snapshot snapshot, Leases leases) {
-        NetworkRequest network = request.network().of(snapshot);
+        NetworkRequest network = request.network().of(snapshot, call.owner());
         Optional<String> tap = networks.tap(snapshot, network, request.count(), call);
         List<Optional<String>> namespaces = networks.numbered(network, run.path(), request.count());
         Source source = leases.lease(

@@ -23,11 +23,17 @@ public record NetworkRequest(boolean own, Optional<NetworkPolicy> policy) {
         return new NetworkRequest(own, Optional.empty());
     }
 
-    /** What comes of it for children of that snapshot: they have no more than what it is a branch of. */
-    NetworkRequest of(Snapshot snapshot) {
+    /**
+     * What comes of it for children of that snapshot: they have no more than what it is a branch of. Those of a user have
+     * networks of ours, since the host's tap device, and namespaces that others made, reach what their makers like.
+     */
+    NetworkRequest of(Snapshot snapshot, Optional<String> owner) {
         Optional<NetworkPolicy> inherited = snapshot.manifest().network();
+        boolean connected = snapshot.manifest().machine().tap().isPresent();
         if (inherited.isEmpty()) {
-            return this;
+            return owner.isPresent() && connected
+                    ? new NetworkRequest(true, policy.or(() -> Optional.of(NetworkPolicy.INTERNET)))
+                    : this;
         }
         if (policy.isPresent() && !inherited.get().contains(policy.get())) {
             throw new ForkdException(

@@ -38,6 +38,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
@@ -105,8 +106,23 @@ public final class Sandboxes {
 
     /** As {@link #sweep}, and each is asked how it is, also one that is followed. */
     public List<Found> ask() {
-        return swept(
-                Parallel.map(directories(), directory -> isWhole(directory) ? ask(directory) : unlisted(directory)));
+        return swept(ask(directories()));
+    }
+
+    /** Asks those alone whose folder is wanted, and leaves all others as they are. */
+    public List<Found> ask(Predicate<Path> wanted) {
+        return living(ask(directories().stream().filter(wanted).toList())).stream()
+                .map(Sandboxes::withVolumes)
+                .toList();
+    }
+
+    private List<Found> ask(List<Path> directories) {
+        return Parallel.map(directories, directory -> isWhole(directory) ? ask(directory) : unlisted(directory));
+    }
+
+    /** Where the sandbox of that id would be, without looking whether it is there. */
+    public Optional<Path> directory(String id) {
+        return Sandbox.isId(id) ? Optional.of(root().resolve(id)) : Optional.empty();
     }
 
     private List<Found> swept(List<Found> all) {

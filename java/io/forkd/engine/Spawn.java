@@ -58,7 +58,7 @@ final class Spawn {
     private List<Sandbox> run(
             SpawnRequest request, Snapshot snapshot, Map<String, OwnedDirectory> directories, Call call)
             throws IOException {
-        NetworkRequest network = request.network().of(snapshot);
+        NetworkRequest network = request.network().of(snapshot, call.owner());
         Optional<String> tap = networks.tap(snapshot, network, request.count(), call);
         Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
                 ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))

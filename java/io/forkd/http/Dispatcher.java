@@ -216,7 +216,7 @@ final class Dispatcher extends Abstract.NonBlocking {
             if (found.route().hasBody() && !isJson(header(request, HttpHeader.CONTENT_TYPE))) {
                 throw new HttpFailure(415, "the body must be JSON, and say so: Content-Type: application/json");
             }
-            if (!pool.admit()) {
+            if (!pool.admit(caller.owner())) {
                 throw new HttpFailure(503, "too many calls are under way; try again");
             }
             new Reading(found, caller).run();
@@ -251,7 +251,7 @@ final class Dispatcher extends Abstract.NonBlocking {
             }
             pool.run(() -> {
                 Response answer = answer(found.route(), running);
-                pool.leave();
+                pool.leave(caller.owner());
                 bodyBytes.addAndGet(-body.length);
                 send(answer);
             });
@@ -500,7 +500,7 @@ final class Dispatcher extends Abstract.NonBlocking {
                 if (found == null || known != null) {
                     bodyBytes.addAndGet(-body.size());
                     if (found != null) {
-                        pool.leave();
+                        pool.leave(caller.owner());
                     }
                     send(known == null ? Response.empty(204) : known);
                 } else {

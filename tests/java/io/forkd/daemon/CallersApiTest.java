@@ -290,10 +290,34 @@ class CallersApiTest {
         require(201, anna.post("/v1/workspaces", "{'name':'work','snapshot_tag':'py'}"));
         require(200, anna.post("/v1/workspaces/work/suspend", "{}"));
         require(204, anna.delete("/v1/snapshots/ws-work-state"));
-        require(201, bert.post("/v1/sandboxes/" + sandbox(bert, "py") + "/branch", "{'tag':'ws-work-state'}"));
+        service.branch(sandbox(bert, "py"), "ws-work-state"); // by an administrator, who may
         require(500, anna.post("/v1/workspaces/work/resume"));
         require(204, anna.delete("/v1/workspaces/work"));
         assertThat(service.status("ws-work-state")).isEqualTo("ready");
+    }
+
+    @Test
+    void user_keeps_no_workspace_of_another_from_sleeping() {
+        Api anna = user("anna");
+        Api bert = user("bert");
+        require(201, anna.post("/v1/workspaces", "{'name':'work','snapshot_tag':'py'}"));
+        String id = sandbox(bert, "py");
+        require(403, bert.post("/v1/sandboxes/" + id + "/branch", "{'tag':'ws-work-state'}"));
+        require(403, bert.post("/v1/snapshots/py/compact", "{'to':'ws-work-state'}"));
+        require(200, anna.post("/v1/workspaces/work/suspend", "{}"));
+    }
+
+    @Test
+    void user_that_asks_how_its_own_are_sets_nothing_of_others_in_motion() throws IOException {
+        Api anna = user("anna");
+        String id = sandbox(anna, "py");
+        Path left =
+                service.beside().sandboxes().directory("sb-00000000-00000001").orElseThrow();
+        Files.createDirectories(left); // of a sandbox that has ended, which whoever asks all removes
+        assertThat(each(anna, "/v1/sandboxes?ask=true", "id")).containsExactly(id);
+        assertThat(left).exists();
+        require(200, caller("chief", Role.ADMIN, Quotas.NONE).get("/v1/sandboxes?ask=true"));
+        assertThat(left).doesNotExist();
     }
 
     @Test

@@ -129,6 +129,20 @@ class NetworksTest {
         assertThat(net.foreign().resolve("forkd-child-2")).exists();
     }
 
+    /** What others made reaches what they like, and so does the host's tap device. */
+    @Test
+    void users_have_networks_of_ours_whatever_there_is_beside() throws IOException {
+        Files.createDirectories(net.foreign());
+        Files.createFile(net.foreign().resolve("forkd-child-1"));
+        for (NetworkRequest request : List.of(NetworkRequest.OF_HOST, NetworkRequest.own(true))) {
+            Call call = World.call();
+            call.setOwner(Optional.of("anna"));
+            Sandbox made = world.engine.spawn(asking("base", 1, request), call).get(0);
+            assertThat(made.netns()).isPresent().isNotEqualTo(Optional.of("forkd-child-1"));
+            assertThat(made.network()).contains(NetworkPolicy.INTERNET);
+        }
+    }
+
     @Test
     void a_branch_has_its_policy_and_no_wider_one_until_somebody_sets_it() {
         Sandbox source = spawn("base", 1, with(NARROW)).get(0);
