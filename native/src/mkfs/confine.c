@@ -3,6 +3,7 @@
 
 #include "base/path.h"
 #include "mkfs/fail.h"
+#include "proc/capabilities.h"
 #include "proc/filter.h"
 #include "proc/landlock.h"
 
@@ -125,6 +126,12 @@ const struct filter_role filter_roles[] = {
     {NULL, NULL, NULL, NULL},
 };
 
+/* Of root's, those that give files away. Not that for device nodes: who can make one of the host's disk in
+ * the folder can open it there. */
+#define KEPT_CAPABILITIES                                                                                    \
+    (CAPABILITY(CAP_CHOWN) | CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_FOWNER) |                         \
+     CAPABILITY(CAP_FSETID) | CAPABILITY(CAP_SETFCAP))
+
 /* The folder that the last part of a path is a name in. */
 static int open_folder_of(const char *path)
 {
@@ -146,6 +153,8 @@ void confine_to_output(const char *path)
     struct forkd_error error;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
         fail("cannot give up privileges: %s", strerror(errno));
+    if (capabilities_keep(KEPT_CAPABILITIES, &error) < 0)
+        fail("%s", error.text);
     int folder = open_folder_of(path);
     if (folder < 0)
         fail("cannot open the folder of %s: %s", path, strerror(errno));

@@ -5,6 +5,7 @@
 #include "base/channel.h"
 #include "machine/kvm.h"
 #include "proc/broker.h"
+#include "proc/capabilities.h"
 #include "proc/control.h"
 #include "proc/filter.h"
 #include "proc/landlock.h"
@@ -12,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <linux/landlock.h>
 #include <sched.h>
 #include <stdio.h>
@@ -70,24 +70,6 @@ static void only_write_errors(void)
     dup2(fd < 0 ? STDOUT_FILENO : fd, STDERR_FILENO);
     if (fd >= 0)
         close(fd);
-}
-
-/* Keep no other capability than those in `kept`, whatever user this is. */
-static int keep_capabilities(uint64_t kept, struct forkd_error *err)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    if (syscall(SYS_capget, &header, data) < 0)
-        return error_set(err, errno, "capget", "capabilities", NULL);
-    for (uint32_t i = 0; i < 2; i++) {
-        data[i].permitted &= (uint32_t)(kept >> (32 * i));
-        data[i].effective = data[i].permitted;
-        data[i].inheritable = 0;
-    }
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (syscall(SYS_capset, &header, data) < 0)
-        return error_set(err, errno, "capset", "capabilities", NULL);
-    return 0;
 }
 
 /* Whether the users of sandboxes exist here: in a container there may be fewer. */
@@ -186,8 +168,6 @@ static bool restrict_paths(uint64_t allowed, struct confine_layer *layer)
 /* --- the broker -------------------------------------------------------------------------------------------
  */
 
-#define CAPABILITY(name) (1ull << (name))
-
 /* Root's broker writes to folders of whomever, and looks at and ends processes of other users. */
 #define BROKER_CAPABILITIES (CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_SYS_PTRACE) | CAPABILITY(CAP_KILL))
 /* For confine_to_own_user; and what ends a child together with its server is a signal that the server sends.
@@ -211,7 +191,7 @@ static _Noreturn void run_broker(int requests, int proc)
     close(CONTROL_FD);
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         dup2(proc, fd);
-    if (keep_capabilities(BROKER_CAPABILITIES, &error) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
+    if (capabilities_keep(BROKER_CAPABILITIES, &error) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
         filter_install(filter_role("broker"), NULL, &error) < 0)
         _exit(1);
     /* What it has confined itself to is known before there is a guest. */
@@ -295,7 +275,7 @@ int confine(struct confinement *out, void (*on_violation)(const struct forkd_err
     has_own_user = out->own_user.in_force;
     if (has_own_user && (result = leave_groups(err)) < 0)
         return result;
-    if ((result = keep_capabilities(has_own_user ? MONITOR_CAPABILITIES : 0, err)) < 0)
+    if ((result = capabilities_keep(has_own_user ? MONITOR_CAPABILITIES : 0, err)) < 0)
         return result;
     if (prctl(PR_SET_DUMPABLE, 0) < 0)
         return error_set(err, errno, "prctl", "dumpable", NULL);

@@ -10,11 +10,13 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 void __wrap_build(const char *path, struct build_result *out);
 
-static long attempt(const char *what)
+static long attempt(const char *what, const char *path)
 {
     char *none[] = {NULL};
     if (strcmp(what, "open") == 0)
@@ -32,12 +34,13 @@ static long attempt(const char *what)
     if (strcmp(what, "mmap") == 0)
         return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1
                                                                                                          : 0;
+    if (strcmp(what, "mknod") == 0)
+        return mknod(path, S_IFBLK | 0600, makedev(8, 0));
     return 0;
 }
 
 void __wrap_build(const char *path, struct build_result *out)
 {
-    (void)path;
     (void)out;
-    fail("%s", attempt(getenv("ESCAPE")) < 0 ? "refused" : "escaped");
+    fail("%s", attempt(getenv("ESCAPE"), path) < 0 ? "refused" : "escaped");
 }

@@ -221,7 +221,7 @@ static void a_description_becomes_a_folder(void **state)
 {
     (void)state;
     if (getuid() != 0)
-        fail_msg("run this test as root: it gives files away and makes a device");
+        fail_msg("run this test as root: it gives files away");
     struct description tree;
     struct stat first;
     struct stat second;
@@ -236,7 +236,9 @@ static void a_description_becomes_a_folder(void **state)
     assert_int_equal(first.st_uid, 1000);
     assert_int_equal(first.st_gid, 70000);
     assert_int_equal(first.st_mtim.tv_sec, TIME);
-    assert_int_equal(shell("test \"$(cat \"$1/d/link\")\" = content && test -c \"$1/d/null\""), 0);
+    /* No device: the image's programs will run there, and with a node of the host's disk they would have it.
+     */
+    assert_int_equal(shell("test \"$(cat \"$1/d/link\")\" = content && test ! -e \"$1/d/null\""), 0);
     free(tree.data);
 }
 
@@ -419,7 +421,8 @@ static void a_file_of_more_names_than_ext4_takes_is_refused(void **state)
 /* What an image could have done that has taken the program over: see escape/mkfs_hook.c. */
 static void whoever_takes_it_over_gets_no_further(void **state)
 {
-    static const char *const attempts[] = {"open", "create", "socket", "execve", "kill", "mount", "mmap"};
+    static const char *const attempts[] = {"open", "create", "socket", "execve",
+                                           "kill", "mount",  "mmap",   "mknod"};
     (void)state;
     for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) {
         setenv("ESCAPE", attempts[i], 1);

@@ -134,10 +134,28 @@ class NetworksTest {
     void users_have_networks_of_ours_whatever_there_is_beside() throws IOException {
         Files.createDirectories(net.foreign());
         Files.createFile(net.foreign().resolve("forkd-child-1"));
+        SnapshotRequest unconnected = world.booting("connected", false);
+        world.engine.snapshot(
+                new SnapshotRequest(
+                        unconnected.tag(),
+                        unconnected.kernel(),
+                        unconnected.rootfs(),
+                        unconnected.writableRoot(),
+                        Optional.of(Networks.TAP),
+                        unconnected.memoryMib(),
+                        unconnected.vcpus(),
+                        unconnected.limits(),
+                        unconnected.volumes(),
+                        unconnected.volumeConflict(),
+                        unconnected.warm(),
+                        unconnected.bootWait(),
+                        unconnected.replace(),
+                        unconnected.keepWork()),
+                World.call());
         for (NetworkRequest request : List.of(NetworkRequest.OF_HOST, NetworkRequest.own(true))) {
             Call call = World.call();
             call.setOwner(Optional.of("anna"));
-            Sandbox made = world.engine.spawn(asking("base", 1, request), call).get(0);
+            Sandbox made = world.engine.spawn(asking("connected", 1, request), call).get(0);
             assertThat(made.netns()).isPresent().isNotEqualTo(Optional.of("forkd-child-1"));
             assertThat(made.network()).contains(NetworkPolicy.INTERNET);
         }

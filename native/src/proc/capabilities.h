@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FORKD_PROC_CAPABILITIES_H
+#define FORKD_PROC_CAPABILITIES_H
+
+#include "base/error.h"
+
+#include <linux/capability.h>
+#include <stdint.h>
+
+#define CAPABILITY(name) (1ull << (name))
+
+/* Keep no other capability than those in `kept`, whatever user this is. */
+int capabilities_keep(uint64_t kept, struct forkd_error *err);
+
+#endif
