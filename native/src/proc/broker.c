@@ -234,9 +234,10 @@ static bool watch(const struct broker *broker, struct client *client)
 static void remove_client(struct broker *broker, struct client *client)
 {
     struct client **link = &broker->clients;
-    while (*link != client)
+    while (*link != NULL && *link != client)
         link = &(*link)->next;
-    *link = client->next;
+    if (*link != NULL)
+        *link = client->next;
     /* Closing alone would not do: others may hold the same socket, and epoll goes by that. */
     epoll_ctl(broker->asking, EPOLL_CTL_DEL, client->fd, NULL);
     epoll_ctl(broker->gone, EPOLL_CTL_DEL, client->fd, NULL);
@@ -269,9 +270,9 @@ static void add_client(struct broker *broker, int fd, struct family *family)
 static void join(struct broker *broker, struct asked *asked)
 {
     struct family *family = asked->client->family;
-    if (family == NULL)
-        family = calloc(1, sizeof *family);
-    if (family == NULL || family->members >= broker->most)
+    if (family != NULL && family->members >= broker->most)
+        return;
+    if (family == NULL && (family = calloc(1, sizeof *family)) == NULL)
         return;
     add_client(broker, asked->fds[CHANNEL], family);
     asked->fds[CHANNEL] = -1;

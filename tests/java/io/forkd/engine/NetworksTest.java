@@ -155,7 +155,8 @@ class NetworksTest {
         for (NetworkRequest request : List.of(NetworkRequest.OF_HOST, NetworkRequest.own(true))) {
             Call call = World.call();
             call.setOwner(Optional.of("anna"));
-            Sandbox made = world.engine.spawn(asking("connected", 1, request), call).get(0);
+            Sandbox made =
+                    world.engine.spawn(asking("connected", 1, request), call).get(0);
             assertThat(made.netns()).isPresent().isNotEqualTo(Optional.of("forkd-child-1"));
             assertThat(made.network()).contains(NetworkPolicy.INTERNET);
         }
