@@ -215,6 +215,10 @@ static void nothing_comes_out_of_a_twin(void **state)
         const struct escape_request request = request_of(place, attempt, ESCAPE_BY_ITSELF);
         assert_refused(place, attempt, ask(channel, &request));
         close(channel);
+        /* It goes on to write, if it lives: not while its folder is removed. */
+        struct forkd_error error = {0};
+        int written = forkd_server_wait_written(twin, WAIT_MS, &error);
+        assert_true(written == 0 || written == -EPIPE);
         forkd_server_free(twin);
         forkd_vm_free(child);
         unlink(control);
