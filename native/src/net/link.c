@@ -239,16 +239,35 @@ int link_index(const char *name, struct forkd_error *err)
     return index == 0 ? error_set(err, errno, "find", name, NULL) : (int)index;
 }
 
-static int make_tap(const char *name, uint32_t owner, struct forkd_error *err)
+static int open_tap(const char *name, struct forkd_error *err)
 {
     struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
     int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return error_set(err, errno, "open", "/dev/net/tun", NULL);
+    int result = ioctl(fd, TUNSETIFF, &request) < 0 ? error_set(err, errno, "open tap", name, NULL) : fd;
+    if (result < 0)
+        close(fd);
+    return result;
+}
+
+int link_check_tap(const char *name, struct forkd_error *err)
+{
+    int fd = open_tap(name, err);
+    if (fd < 0)
+        return fd;
+    close(fd);
+    return 0;
+}
+
+static int make_tap(const char *name, uint32_t owner, struct forkd_error *err)
+{
+    int fd = open_tap(name, err);
+    if (fd < 0)
+        return fd;
     int result = 0;
-    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETPERSIST, 1) < 0 ||
-        (owner != LINK_NO_OWNER && ioctl(fd, TUNSETOWNER, owner) < 0))
+    if (ioctl(fd, TUNSETPERSIST, 1) < 0 || (owner != LINK_NO_OWNER && ioctl(fd, TUNSETOWNER, owner) < 0))
         result = error_set(err, errno, "make tap", name, NULL);
     close(fd);
     return result;

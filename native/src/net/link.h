@@ -59,5 +59,7 @@ int link_index(const char *name, struct forkd_error *err);
  * alone. */
 #define LINK_NO_OWNER UINT32_MAX
 int link_tap(const char *name, uint32_t owner, uint32_t address, uint32_t bits, struct forkd_error *err);
+/* -EBUSY when somebody has that tap open, and sends and receives by it. */
+int link_check_tap(const char *name, struct forkd_error *err);
 
 #endif

@@ -9,7 +9,7 @@
  * - sweep DEVICE: and with that DEVICE as well, unless it is "-"
  * - tap NAME GATEWAY BITS USER: a tap in our own namespace, of the user with that id
  * - rules NAME LENGTH: run nft(8) commands in a namespace; NAME "-" is our own
- * - forget NAME: drop the connections that it knows
+ * - forget NAME TAP: drop the connections that it knows; EBUSY when somebody still has its tap open
  * - resolver NAME PROGRAM CONFIGURATION: start dnsmasq in it, in place of one that runs
  * - quiet NAME: end that
  *
@@ -161,15 +161,18 @@ static int rules(struct request *request, struct forkd_error *err)
     return namespace_within(request->words[1], run_rules, request, err);
 }
 
-static int forget_connections(void *context, struct forkd_error *err)
+static int forget_guest(void *context, struct forkd_error *err)
 {
-    (void)context;
-    return rules_forget_connections(err);
+    const struct request *request = context;
+    int result = link_check_tap(request->words[2], err);
+    return result < 0 ? result : rules_forget_connections(err);
 }
 
 static int forget(struct request *request, struct forkd_error *err)
 {
-    return namespace_within(request->words[1], forget_connections, NULL, err);
+    return is_name(request->words[2], IFNAMSIZ - 1)
+               ? namespace_within(request->words[1], forget_guest, request, err)
+               : bad(err, "device");
 }
 
 /* dnsmasq leaves its starter when it has opened its sockets; what it says before that, it says on its
@@ -220,7 +223,7 @@ static const struct verb {
     int (*serve)(struct request *request, struct forkd_error *err);
 } verbs[] = {
     {"make", 9, true, make},          {"remove", 3, false, remove_one}, {"tap", 5, false, tap},
-    {"sweep", 2, false, sweep},       {"rules", 3, true, rules},        {"forget", 2, false, forget},
+    {"sweep", 2, false, sweep},       {"rules", 3, true, rules},        {"forget", 3, false, forget},
     {"resolver", 4, false, resolver}, {"quiet", 2, false, quiet},
 };
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -119,7 +121,7 @@ static void a_namespace_has_tap_veth_and_rules(void **state)
     close(own);
     close(there);
     assert_true(has);
-    assert_int_equal(ask("forget " NAME, NULL), 0);
+    assert_int_equal(ask("forget " NAME " forkd-tap0", NULL), 0);
     remove_it();
 }
 
@@ -182,6 +184,29 @@ static void a_tap_is_made_again_and_removed(void **state)
     assert_int_equal(if_nametoindex("forkd-tap0"), 0);
 }
 
+/* What a guest that took its process over has left behind may have it: nobody else's network it must become.
+ */
+static void a_namespace_whose_tap_somebody_has_is_not_forgotten(void **state)
+{
+    (void)state;
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+    assert_int_equal(ask(MAKE, ""), 0);
+    assert_int_equal(ask("forget " NAME " forkd-tap0", NULL), 0);
+    int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    int there = open(FILE_NAME, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(setns(there, CLONE_NEWNET), 0);
+    int tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC); /* it is of the namespace that it is opened in */
+    snprintf(request.ifr_name, sizeof request.ifr_name, "forkd-tap0");
+    assert_int_equal(ioctl(tap, TUNSETIFF, &request), 0);
+    assert_int_equal(setns(home, CLONE_NEWNET), 0);
+    assert_int_equal(ask("forget " NAME " forkd-tap0", NULL), EBUSY);
+    close(tap);
+    assert_int_equal(ask("forget " NAME " forkd-tap0", NULL), 0);
+    close(there);
+    close(home);
+    remove_it();
+}
+
 static void a_resolver_that_does_not_start_is_an_error(void **state)
 {
     (void)state;
@@ -226,6 +251,7 @@ int main(void)
         cmocka_unit_test(a_file_without_a_namespace_is_removed),
         cmocka_unit_test(rules_are_set_all_or_none),
         cmocka_unit_test(a_tap_is_made_again_and_removed),
+        cmocka_unit_test(a_namespace_whose_tap_somebody_has_is_not_forgotten),
         cmocka_unit_test(a_resolver_that_does_not_start_is_an_error),
         cmocka_unit_test(nonsense_is_refused),
     };

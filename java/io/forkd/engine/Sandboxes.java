@@ -339,6 +339,7 @@ public final class Sandboxes {
                 return;
             } catch (VmmException e) {
                 if (e.nobodyThere()) {
+                    sandbox.ifPresent(this::endHidden);
                     return;
                 }
                 process = sandbox.flatMap(Sandbox::process).or(() -> ProcessId.listeningAt(control));
@@ -348,6 +349,17 @@ public final class Sandboxes {
             }
         }
         vmm.kill(process.get().pid(), process.get().startTime());
+    }
+
+    /**
+     * A process that a guest has taken over may give up its socket, so as to be taken for one that has ended, and keep what
+     * it has: its network, which would become another's. One that is about to end loses nothing.
+     */
+    private void endHidden(Sandbox sandbox) {
+        sandbox.process()
+                .filter(process -> sandbox.startTime().isPresent())
+                .filter(process -> ProcessId.of(process.pid()).equals(Optional.of(process)))
+                .ifPresent(process -> vmm.kill(process.pid(), process.startTime()));
     }
 
     /** The network namespaces of those that live or are being made. */
@@ -441,10 +453,19 @@ public final class Sandboxes {
                 return;
             }
             if (isWhole(directory)) {
-                end(directory, Optional.empty()); // Its maker died before it was ready, and nobody knows of it.
+                // Its maker may have died before it was ready, and nobody knows of it.
+                end(directory, readable(directory));
             }
             claimed.get().remove();
         });
+    }
+
+    private static Optional<Sandbox> readable(Path directory) {
+        try {
+            return Sandbox.read(directory);
+        } catch (ForkdException e) {
+            return Optional.empty();
+        }
     }
 
     /** Whether it has the name that it was made with: another one is what is left of its removal. */

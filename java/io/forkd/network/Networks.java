@@ -189,7 +189,7 @@ public final class Networks implements AutoCloseable {
                 return;
             }
             List<Integer> kept = new ArrayList<>(back.subList(0, Math.min(back.size(), missing())));
-            renew(kept);
+            kept.removeAll(renew(kept));
             back.removeAll(kept);
             remove(back);
             locked(state -> {
@@ -268,15 +268,25 @@ public final class Networks implements AutoCloseable {
         }
     }
 
-    /** As if they had just been made. */
-    private void renew(List<Integer> numbers) {
+    /**
+     * As if they had just been made.
+     *
+     * @return those that cannot be: a process that a guest has taken over may have left another, which still has the tap
+     */
+    private List<Integer> renew(List<Integer> numbers) {
         NetConfig how = config.get();
+        List<Integer> held = new ArrayList<>();
         for (int number : numbers) {
             endResolver(number);
-            helper().ask("rules " + NetConfig.name(number), rules(number, NetworkPolicy.INTERNET, how));
-            helper().ask("forget " + NetConfig.name(number));
+            try {
+                helper().ask("forget " + NetConfig.name(number) + " " + NetConfig.TAP);
+                helper().ask("rules " + NetConfig.name(number), rules(number, NetworkPolicy.INTERNET, how));
+            } catch (ForkdException e) {
+                held.add(number);
+            }
         }
         forbidHost(numbers, how);
+        return held;
     }
 
     private void remove(List<Integer> numbers) {

@@ -22,8 +22,8 @@ class ThreatModelTest {
     void every_test_that_it_names_exists() throws IOException {
         Map<String, List<Path>> files;
         try (Stream<Path> all = Files.walk(Path.of("tests"))) {
-            files = all.filter(file -> file.toString().endsWith(".c")
-                            || file.toString().endsWith("Test.java"))
+            files = all.filter(file ->
+                            file.toString().endsWith(".c") || file.toString().endsWith("Test.java"))
                     .collect(Collectors.groupingBy(
                             file -> String.valueOf(file.getFileName()).replace(".java", "")));
         }
@@ -36,8 +36,9 @@ class ThreatModelTest {
             assertThat(there).as(test.group()).isNotEmpty();
             String name = test.group(2);
             if (name != null) {
-                assertThat(there).as(test.group()).anySatisfy(file -> assertThat(Files.readString(file))
-                        .containsPattern("\\b" + name + "\\("));
+                assertThat(there)
+                        .as(test.group())
+                        .anySatisfy(file -> assertThat(Files.readString(file)).containsPattern("\\b" + name + "\\("));
             }
         }
     }

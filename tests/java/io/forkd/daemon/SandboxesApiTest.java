@@ -561,4 +561,16 @@ class SandboxesApiTest {
                     .isEmpty();
         }
     }
+
+    /** As a process can that a guest has taken over: what it has would become another's while it lives. */
+    @Test
+    void sandbox_that_gives_up_its_socket_is_ended_and_not_forgotten() throws IOException {
+        String id = service.sandbox();
+        Sandbox hidden = service.beside().sandboxes().find(id);
+        Files.delete(hidden.control());
+        service.beside().sandboxes().ask();
+        assertThat(ProcessHandle.of(hidden.pid()).filter(ProcessHandle::isAlive))
+                .isEmpty();
+        assertThat(hidden.directory()).doesNotExist();
+    }
 }

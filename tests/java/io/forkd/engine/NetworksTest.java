@@ -234,6 +234,22 @@ class NetworksTest {
         assertThat(net.left()).isEmpty();
     }
 
+    /** A process that a guest has taken over may have forked others, which live on with what it had open. */
+    @Test
+    void what_still_has_a_tap_has_no_other_sandboxes_network() throws IOException {
+        networks.setUp(1, Optional.empty());
+        Sandbox made = spawn("base", 1, with(NetworkPolicy.NONE)).get(0);
+        String name = made.netns().orElseThrow();
+        Process helper = net.holdTap(name);
+        try {
+            world.kill(world.engine, made.id());
+            assertThat(networks.status().ready()).isEmpty();
+            assertThat(net.left()).doesNotContain(name);
+        } finally {
+            helper.destroyForcibly();
+        }
+    }
+
     @Test
     void rules_that_somebody_flushed_are_set_again() {
         spawn("base", 1, NetworkRequest.own(true));

@@ -89,6 +89,23 @@ public final class NetWorld implements AutoCloseable {
         }
     }
 
+    /** A process that has the tap of that namespace open, until it is ended. */
+    public Process holdTap(String namespace) throws IOException {
+        Process process = new ProcessBuilder(inside("nsenter", "--net=/run/netns/" + namespace, "python3", "-uc", """
+                import fcntl, os, struct, time
+                tap = os.open("/dev/net/tun", os.O_RDWR)
+                fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"forkd-tap0", 0x1002))
+                print("has it")
+                time.sleep(600)
+                """))
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start();
+        if (!String.valueOf(process.inputReader().readLine()).equals("has it")) {
+            throw new IOException("the tap of " + namespace + " cannot be opened");
+        }
+        return process;
+    }
+
     /** What a command prints there. */
     String run(String... words) {
         try {
