@@ -407,7 +407,7 @@ struct forkd_branch_options {
 struct forkd_branch_result {
     uint64_t pause_us; /* how long the guest stood still, microseconds */
     uint64_t fork_us;  /* of that, in fork(2) */
-    int32_t pid;       /* of the branch's server */
+    int32_t pid;       /* of the branch's server; 0: it has died at once */
     uint32_t reserved32;
     uint64_t reserved[4];
 };
