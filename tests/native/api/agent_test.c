@@ -191,7 +191,8 @@ static void long_input_comes_back(void **state)
     char *reply = malloc(LENGTH + 4096);
     for (size_t i = 0; i < LENGTH; i++)
         input[i] = (char)('a' + i * i % 23);
-    int fd = open_request(child, "{\"action\":\"exec\",\"args\":[\"cat\"],\"stdin\":\"follows\"}\n");
+    int fd = open_request(child,
+                          "{\"action\":\"exec\",\"args\":[\"cat\"],\"stdin\":\"follows\",\"timeout\":600}\n");
     pid_t writer = fork();
     if (writer == 0)
         _exit(write(fd, input, LENGTH) == LENGTH && shutdown(fd, SHUT_WR) == 0 ? 0 : 1);
