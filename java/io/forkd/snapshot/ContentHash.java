@@ -35,6 +35,7 @@ import tools.jackson.databind.node.ObjectNode;
  */
 public final class ContentHash {
     static final String NOTE = "content.json";
+    private static final String STAGED = "." + NOTE;
     private static final byte[] ZEROES = new byte[LayerFile.PAGE];
 
     private ContentHash() {}
@@ -163,7 +164,10 @@ public final class ContentHash {
                 .array();
     }
 
-    /** A note that is lost, or cannot be written, costs time and nothing else: it is not waited for. */
+    /**
+     * A note that is lost, or cannot be written, costs time and nothing else: it is not waited for. What a process that
+     * died in the midst of it left has the next one's name; of two at once one may spoil the other's.
+     */
     private static void note(Snapshot snapshot, String hash, JsonNode files) {
         if (!Files.isWritable(snapshot.directory())) {
             return;
@@ -171,7 +175,7 @@ public final class ContentHash {
         ObjectNode node = JsonNodeFactory.instance.objectNode().put("sha256", hash);
         node.set("files", files);
         try {
-            Path staged = Files.createTempFile(snapshot.directory(), ".content-", "");
+            Path staged = snapshot.directory().resolve(STAGED);
             try {
                 Files.write(staged, Json.bytes(node));
                 Files.move(staged, snapshot.directory().resolve(NOTE), StandardCopyOption.ATOMIC_MOVE);
