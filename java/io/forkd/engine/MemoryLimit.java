@@ -3,6 +3,7 @@ package io.forkd.engine;
 import java.io.IOException;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -45,6 +46,10 @@ final class MemoryLimit implements AutoCloseable {
     }
 
     private static void prepare() throws IOException {
+        if (!Files.exists(ROOT.resolve("cgroup.controllers"))) {
+            throw new NoSuchFileException(
+                    ROOT + " is no cgroup of version 2"); // Files could be made there all the same.
+        }
         Files.writeString(ROOT.resolve("cgroup.subtree_control"), "+memory");
         Files.createDirectories(OURS);
         Files.writeString(OURS.resolve("cgroup.subtree_control"), "+memory");
