@@ -95,24 +95,14 @@ public record Sandbox(
     }
 
     public Sandbox withNetwork(NetworkPolicy policy) {
-        return new Sandbox(
-                id,
-                directory,
-                snapshot,
-                base,
-                pid,
-                startTime,
-                netns,
-                Optional.of(policy),
-                memoryLimitMib,
-                limits,
-                volumes,
-                createdAt,
-                branches,
-                lastBranch);
+        return with(Optional.of(policy), branches, lastBranch);
     }
 
     public Sandbox withOneMoreBranch(Path branch) {
+        return with(network, branches + 1, Optional.of(branch));
+    }
+
+    private Sandbox with(Optional<NetworkPolicy> policy, int branched, Optional<Path> last) {
         return new Sandbox(
                 id,
                 directory,
@@ -121,13 +111,13 @@ public record Sandbox(
                 pid,
                 startTime,
                 netns,
-                network,
+                policy,
                 memoryLimitMib,
                 limits,
                 volumes,
                 createdAt,
-                branches + 1,
-                Optional.of(branch));
+                branched,
+                last);
     }
 
     /** Empty when there is no such file: the sandbox is being made, or its maker died. */
