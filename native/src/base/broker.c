@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,7 +29,6 @@ int broker_fd(void)
 int broker_join(struct forkd_error *err)
 {
     const struct broker_request request = {.operation = BROKER_JOIN};
-    const int yes = 1;
     int pair[2];
     if (broker < 0)
         return 0;
@@ -38,8 +36,7 @@ int broker_join(struct forkd_error *err)
     if (rc < 0)
         return rc;
     /* Who asks is told by the kernel, also before the broker has said that it wants to know. */
-    if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) < 0)
-        rc = error_set(err, errno, "setsockopt", "broker", NULL);
+    rc = channel_ask_sender(pair[0], err);
     if (rc == 0)
         rc = channel_send(broker, REPLY_TIMEOUT_MS, &request, sizeof request, &pair[1], 1, err);
     /* Under the number that there was: not noted, since that would be a page of each child's own. */

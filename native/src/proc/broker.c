@@ -220,12 +220,11 @@ static bool watch(const struct broker *broker, struct client *client)
 {
     struct epoll_event asks = {.events = EPOLLIN, .data = {.ptr = client}};
     struct epoll_event goes = {.events = EPOLLRDHUP, .data = {.ptr = client}};
-    const int yes = 1;
     int type = 0;
     socklen_t length = sizeof type;
     /* Who asks is told by the kernel. */
     return getsockopt(client->fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET &&
-           setsockopt(client->fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0 &&
+           channel_ask_sender(client->fd, NULL) == 0 &&
            epoll_ctl(broker->asking, EPOLL_CTL_ADD, client->fd, &asks) == 0 &&
            epoll_ctl(broker->gone, EPOLL_CTL_ADD, client->fd, &goes) == 0;
 }
