@@ -79,7 +79,7 @@ int main(int argc, char **argv)
                                          .memory_bytes = MEMORY,
                                          .vcpu_count = 1,
                                          .flags = FORKD_NO_AGENT};
-    measure_snapshot_write(&base, &options);
+    measure_snapshot_write(&base, MEASURE_DISK, &options);
     double flatten_ms = 0;
     const struct measure_snapshot *from = &base;
     for (int i = 0; i < LINKS; i++) {

@@ -9,6 +9,8 @@
  *   floor MEMORY_IMAGE single N   N times one: milliseconds of each, a line each
  *   floor MEMORY_IMAGE parked N   the same with the child forked, its VM and vCPU made, and KVM entered
  *                                 beforehand
+ *   floor MEMORY_IMAGE reset:P N  N times, milliseconds of each: a VM whose guest has written to P pages put
+ *                                 back, by madvise(2) and by setting its state anew
  *
  * MEMORY_IMAGE is a snapshot's memory.bin of the guest tests/native/guests/ready.S.
  */
@@ -30,6 +32,9 @@
 
 #define RESUME 0x100010u /* tests/native/guests/ready.S */
 #define MAX_ENTRIES 256
+#ifndef KVM_CAP_PRE_FAULT_MEMORY
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+#endif
 
 static struct {
     int kvm;
@@ -130,8 +135,7 @@ static void prepare_state(void)
     close(child.vm);
 }
 
-/* Set the state, run to the first exit, and say so. */
-static void run_child(struct child child, int done)
+static void set_state(struct child child)
 {
     CALL(child.vm, KVM_SET_CLOCK, &parent.clock);
     CALL(child.vcpu, KVM_SET_MP_STATE, &parent.mp_state);
@@ -143,6 +147,12 @@ static void run_child(struct child child, int done)
     CALL(child.vcpu, KVM_SET_LAPIC, &parent.lapic);
     CALL(child.vcpu, KVM_SET_MSRS, parent.msrs);
     CALL(child.vcpu, KVM_SET_VCPU_EVENTS, &parent.events);
+}
+
+/* Set the state, run to the first exit, and say so. */
+static void run_child(struct child child, int done)
+{
+    set_state(child);
     CALL(child.vcpu, KVM_RUN, NULL);
     if (child.run->exit_reason != KVM_EXIT_IO || child.run->io.port != 0x510)
         errx(1, "exit reason %u instead of the guest's port write", child.run->exit_reason);
@@ -237,6 +247,63 @@ static double run_single(int parked)
     return elapsed;
 }
 
+/* A guest that writes to so many pages; where ready.S has its own code. */
+static void write_code(int pages)
+{
+    static uint8_t code[] = {0xbf, 0,    0,    0,    1,    /* mov $0x1000000, %edi */
+                             0xb9, 0,    0,    0,    0,    /* mov $pages, %ecx */
+                             0xc7, 0x07, 1,    0,    0, 0, /* movl $1, (%edi) */
+                             0x81, 0xc7, 0,    0x10, 0, 0, /* add $4096, %edi */
+                             0x49,                         /* dec %ecx */
+                             0x75, 0xf1,                   /* jnz, to movl */
+                             0x66, 0xba, 0x10, 5,          /* mov $0x510, %dx */
+                             0xee};                        /* out %al, %dx */
+    memcpy(code + 6, &pages, sizeof pages);
+    memcpy(parent.memory + RESUME, code, sizeof code);
+}
+
+/* Without two-dimensional paging, KVM has to be told that the guest's page tables are others. */
+static void drop_shadow_pages(struct child child)
+{
+    struct kvm_userspace_memory_region slot = {.slot = 2,
+                                               .guest_phys_addr = 0xfffb0000,
+                                               .memory_size = 4096,
+                                               .userspace_addr = (uintptr_t)parent.memory};
+    if (ioctl(parent.kvm, KVM_CHECK_EXTENSION, KVM_CAP_PRE_FAULT_MEMORY) > 0)
+        return;
+    CALL(child.vm, KVM_SET_USER_MEMORY_REGION, &slot);
+    slot.memory_size = 0;
+    CALL(child.vm, KVM_SET_USER_MEMORY_REGION, &slot);
+}
+
+static double run_reset(struct child child, int pages)
+{
+    write_code(pages);
+    set_state(child);
+    CALL(child.vcpu, KVM_RUN, NULL);
+    if (child.run->exit_reason != KVM_EXIT_IO || child.run->io.port != 0x510)
+        errx(1, "exit reason %u instead of the guest's port write", child.run->exit_reason);
+    child.run->immediate_exit = 1;
+    ioctl(child.vcpu, KVM_RUN, NULL);
+    child.run->immediate_exit = 0;
+    usleep(20000); /* right after one change of memslots another takes milliseconds */
+    double start = now_ms();
+    if (madvise(parent.memory, parent.memory_size, MADV_DONTNEED) < 0)
+        err(1, "madvise");
+    drop_shadow_pages(child);
+    for (int i = 0; i < 3; i++)
+        CALL(child.vm, KVM_SET_IRQCHIP, &parent.irqchips[i]);
+    set_state(child);
+    return now_ms() - start;
+}
+
+static void run_resets(int pages, int count)
+{
+    struct child child = create();
+    for (int i = 0; i < count; i++)
+        printf("%.4f\n", run_reset(child, pages));
+}
+
 /* All of our process group but us. */
 static void end_children(void)
 {
@@ -250,7 +317,7 @@ static void end_children(void)
 int main(int argc, char **argv)
 {
     if (argc != 4)
-        errx(2, "usage: floor MEMORY_IMAGE all|single|parked N");
+        errx(2, "usage: floor MEMORY_IMAGE all|single|parked|reset:P N");
     int count = atoi(argv[3]);
     setpgid(0, 0);
     int image = open(argv[1], O_RDONLY | O_CLOEXEC);
@@ -269,6 +336,10 @@ int main(int argc, char **argv)
         printf("%.3f\n", run_all(count));
         fflush(stdout);
         end_children();
+        return 0;
+    }
+    if (strncmp(argv[2], "reset:", strlen("reset:")) == 0) {
+        run_resets(atoi(argv[2] + strlen("reset:")), count);
         return 0;
     }
     int parked = strcmp(argv[2], "parked") == 0;

@@ -18,19 +18,6 @@
 #define PARKED 4
 #define SETTLE_US 20000 /* until the server has parked a new child */
 
-static void floor_block(const char *program, const char *memory, const char *mode, double *samples)
-{
-    char command[1024];
-    snprintf(command, sizeof command, "'%s' '%s' %s %d", program, memory, mode, BLOCK);
-    FILE *output = popen(command, "r");
-    for (int i = 0; output != NULL && i < BLOCK; i++) {
-        if (fscanf(output, "%lf", &samples[i]) != 1)
-            errx(1, "the floor program failed");
-    }
-    if (output == NULL || pclose(output) != 0)
-        errx(1, "the floor program failed");
-}
-
 static void our_block(struct forkd_server *server, double *samples)
 {
     for (int i = 0; i < BLOCK; i++) {
@@ -75,9 +62,9 @@ int main(int argc, char **argv)
     double *floor_parked = samples + 2 * (size_t)count;
     double *ours_parked = samples + 3 * (size_t)count;
     for (int i = 0; i < rounds; i++) {
-        floor_block(argv[3], snapshot.memory, "single", floor_single + (size_t)i * BLOCK);
+        measure_floor(argv[3], &snapshot, "single", BLOCK, floor_single + (size_t)i * BLOCK, BLOCK);
         our_block(warm, ours_warm + (size_t)i * BLOCK);
-        floor_block(argv[3], snapshot.memory, "parked", floor_parked + (size_t)i * BLOCK);
+        measure_floor(argv[3], &snapshot, "parked", BLOCK, floor_parked + (size_t)i * BLOCK, BLOCK);
         our_block(parked, ours_parked + (size_t)i * BLOCK);
     }
     forkd_server_free(warm);

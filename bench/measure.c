@@ -28,9 +28,10 @@ double measure_median(double *values, int count)
     return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-void measure_snapshot_write(struct measure_snapshot *out, const struct forkd_boot_options *options)
+void measure_snapshot_write(struct measure_snapshot *out, const char *place,
+                            const struct forkd_boot_options *options)
 {
-    snprintf(out->directory, sizeof out->directory, "/var/tmp/forkd-bench-XXXXXX");
+    snprintf(out->directory, sizeof out->directory, "%s/forkd-bench-XXXXXX", place);
     if (mkdtemp(out->directory) == NULL)
         err(1, "%s", out->directory);
     snprintf(out->memory, sizeof out->memory, "%s/memory.bin", out->directory);
@@ -51,7 +52,7 @@ void measure_snapshot_make(struct measure_snapshot *out, const char *vmm, const 
                                                .memory_bytes = 512ull << 20,
                                                .vcpu_count = vcpus,
                                                .flags = FORKD_NO_AGENT};
-    measure_snapshot_write(out, &options);
+    measure_snapshot_write(out, MEASURE_DISK, &options);
 }
 
 struct forkd_server *measure_server_start(const struct measure_snapshot *snapshot, const char *vmm,
@@ -109,14 +110,24 @@ double measure_fork_ms(struct forkd_server *server, struct forkd_vm **children, 
     return elapsed;
 }
 
-double measure_floor_ms(const char *floor, const struct measure_snapshot *snapshot, int count)
+void measure_floor(const char *floor, const struct measure_snapshot *snapshot, const char *mode, int argument,
+                   double *samples, int count)
 {
     char command[1024];
-    snprintf(command, sizeof command, "'%s' '%s' all %d", floor, snapshot->memory, count);
+    snprintf(command, sizeof command, "'%s' '%s' %s %d", floor, snapshot->memory, mode, argument);
     FILE *output = popen(command, "r");
-    double elapsed = -1;
-    if (output == NULL || fscanf(output, "%lf", &elapsed) != 1 || pclose(output) != 0)
+    for (int i = 0; output != NULL && i < count; i++) {
+        if (fscanf(output, "%lf", &samples[i]) != 1)
+            errx(1, "the floor program failed");
+    }
+    if (output == NULL || pclose(output) != 0)
         errx(1, "the floor program failed");
+}
+
+double measure_floor_ms(const char *floor, const struct measure_snapshot *snapshot, int count)
+{
+    double elapsed = -1;
+    measure_floor(floor, snapshot, "all", count, &elapsed, 1);
     return elapsed;
 }
 

@@ -87,7 +87,7 @@ int main(int argc, char **argv)
                                                .tap_name = TAP,
                                                .flags = FORKD_NO_AGENT};
     struct measure_snapshot snapshot;
-    measure_snapshot_write(&snapshot, &options);
+    measure_snapshot_write(&snapshot, MEASURE_DISK, &options);
     struct forkd_server *server = measure_server_start(&snapshot, argv[1], 0);
     double of_100 = 0;
     printf("%-9s %10s %12s %8s\n", "children", "plain ms", "networks ms", "ratio");

@@ -4,6 +4,8 @@
 #include "clock.h"
 #include "connection.h"
 #include "console.h"
+#include "streams/process.h"
+#include "streams/stream.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,16 +19,30 @@
 
 #define BACKLOG 128
 
-/* A bound on threads; whoever comes next waits in the backlog. */
-#define CONNECTIONS_MAX 256
+#define LINES_MAX 256
+#define LINES_PATIENCE_SECONDS 60
 
-/* A connection that neither takes nor gives a byte for so long is given up. */
-#define PATIENCE_SECONDS 60
+/* Each has a thread, and a process keeps that of its first stream; some more are told that there are too
+ * many. */
+#define STREAM_THREADS_MAX (STREAMS_MAX + PROCESSES_MAX + 64)
 
 struct connection {
-    struct agent *agent;
+    struct agent_port *port;
     int fd;
 };
+
+static void serve_stream(struct agent *agent, int fd)
+{
+    stream_serve(agent->options.image, fd);
+}
+
+static void init_port(struct agent_port *port, struct agent *agent, const struct agent_port *as)
+{
+    *port = *as;
+    port->agent = agent;
+    pthread_mutex_init(&port->lock, NULL);
+    pthread_cond_init(&port->fewer, NULL);
+}
 
 void agent_init(struct agent *agent, const struct agent_options *options)
 {
@@ -34,8 +50,11 @@ void agent_init(struct agent *agent, const struct agent_options *options)
     *agent = (struct agent){.options = *options};
     if (!agent->options.language)
         agent->options.language = "python";
-    pthread_mutex_init(&agent->lock, NULL);
-    pthread_cond_init(&agent->fewer, NULL);
+    init_port(&agent->lines, agent,
+              &(struct agent_port){
+                  .serve = connection_serve, .patience_seconds = LINES_PATIENCE_SECONDS, .most = LINES_MAX});
+    init_port(&agent->streams, agent,
+              &(struct agent_port){.serve = serve_stream, .most = STREAM_THREADS_MAX});
     bridge_init(&agent->bridge, options->image);
     warm_init(&agent->warm, options->image, options->pythons, options->warm_code);
 }
@@ -79,32 +98,34 @@ int agent_listen_tcp(uint32_t address, uint16_t port)
     return fd;
 }
 
-static void leave(struct agent *agent)
+static void leave(struct agent_port *port)
 {
-    pthread_mutex_lock(&agent->lock);
-    agent->running--;
-    pthread_cond_signal(&agent->fewer);
-    pthread_mutex_unlock(&agent->lock);
+    pthread_mutex_lock(&port->lock);
+    port->running--;
+    pthread_cond_signal(&port->fewer);
+    pthread_mutex_unlock(&port->lock);
 }
 
 static void *serve(void *argument)
 {
     struct connection connection = *(struct connection *)argument;
     free(argument);
-    connection_serve(connection.agent, connection.fd);
-    leave(connection.agent);
+    connection.port->serve(connection.port->agent, connection.fd);
+    leave(connection.port);
     return NULL;
 }
 
-static void admit(struct agent *agent, int fd)
+static void admit(struct agent_port *port, int fd)
 {
-    struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    struct timeval patience = {.tv_sec = port->patience_seconds};
+    if (port->patience_seconds > 0) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    }
     struct connection *connection = malloc(sizeof *connection);
     pthread_t thread;
     if (connection) {
-        *connection = (struct connection){.agent = agent, .fd = fd};
+        *connection = (struct connection){.port = port, .fd = fd};
         if (pthread_create(&thread, NULL, serve, connection) == 0) {
             pthread_detach(thread);
             return;
@@ -112,7 +133,7 @@ static void admit(struct agent *agent, int fd)
     }
     free(connection);
     close(fd);
-    leave(agent);
+    leave(port);
 }
 
 union peer {
@@ -131,23 +152,23 @@ static bool is_client(const struct agent *agent, const union peer *peer)
     return wanted.s_addr == INADDR_ANY || peer->ip.sin_addr.s_addr == wanted.s_addr;
 }
 
-void agent_serve(struct agent *agent, int listener)
+void agent_serve(struct agent_port *port, int listener)
 {
     for (;;) {
-        pthread_mutex_lock(&agent->lock);
-        while (agent->running >= CONNECTIONS_MAX)
-            pthread_cond_wait(&agent->fewer, &agent->lock);
-        agent->running++;
-        pthread_mutex_unlock(&agent->lock);
+        pthread_mutex_lock(&port->lock);
+        while (port->running >= port->most)
+            pthread_cond_wait(&port->fewer, &port->lock);
+        port->running++;
+        pthread_mutex_unlock(&port->lock);
         union peer peer;
         memset(&peer, 0, sizeof peer);
         int fd = accept4(listener, &peer.any, &(socklen_t){sizeof peer}, SOCK_CLOEXEC);
-        if (fd >= 0 && is_client(agent, &peer)) {
-            admit(agent, fd);
+        if (fd >= 0 && is_client(port->agent, &peer)) {
+            admit(port, fd);
             continue;
         }
         int error = errno;
-        leave(agent);
+        leave(port);
         if (fd >= 0) {
             close(fd);
             continue;

@@ -21,13 +21,26 @@ struct agent_options {
     struct in_addr client;      /* who alone may connect over TCP; zero: anybody */
 };
 
+struct agent;
+
+/* Those who come to one protocol, each served in a thread. */
+struct agent_port {
+    struct agent *agent;
+    void (*serve)(struct agent *agent, int fd); /* and closes it */
+    int patience_seconds; /* a connection that neither takes nor gives a byte for so long is given up; 0: none
+                           */
+    int most;             /* threads; whoever comes next waits in the backlog */
+    int running;
+    pthread_mutex_t lock;
+    pthread_cond_t fewer;
+};
+
 struct agent {
     struct agent_options options;
     struct bridge bridge;
     struct warm warm;
-    int running; /* connections being served */
-    pthread_mutex_t lock;
-    pthread_cond_t fewer;
+    struct agent_port lines;   /* line-JSON */
+    struct agent_port streams; /* docs/guest-protocol.md */
 };
 
 /* SIGPIPE is ignored from here on. `agent` must not be moved. */
@@ -41,7 +54,8 @@ int agent_warm_up(struct agent *agent, struct forkd_error *err);
 
 int agent_listen_tcp(uint32_t address, uint16_t port); /* host byte order; a descriptor or a negative errno */
 
-/* Serves connections, each in a thread, for ever. Any number of threads may call it with their listeners. */
-_Noreturn void agent_serve(struct agent *agent, int listener);
+/* Serves connections to one of the agent's ports for ever. Any number of threads may call it with their
+ * listeners. */
+_Noreturn void agent_serve(struct agent_port *port, int listener);
 
 #endif

@@ -24,7 +24,7 @@ void bridge_init(struct bridge *bridge, const struct image *image)
 static void *forward(void *argument)
 {
     struct line line;
-    line_init(&line, *(int *)argument);
+    line_init(&line, *(int *)argument, LINE_MAX_LENGTH);
     while (line_read(&line) > 0)
         console("[warmup] %s", line.data);
     close(line.fd);
@@ -81,7 +81,7 @@ static int launch(struct bridge *bridge, char *const *argv, struct forkd_error *
     close(pipes[1][1]);
     close(pipes[2][1]);
     writer_init(bridge->input, pipes[0][1]);
-    line_init(&bridge->output, pipes[1][0]);
+    line_init(&bridge->output, pipes[1][0], LINE_MAX_LENGTH);
     bridge->messages = pipes[2][0];
     forward_to_console(&bridge->messages);
     return 0;

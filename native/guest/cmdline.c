@@ -116,3 +116,14 @@ bool cmdline_network(const char *text, struct cmdline_network *out)
     snprintf(out->device, sizeof out->device, "%.15s", *fields[5] ? fields[5] : "eth0");
     return true;
 }
+
+bool cmdline_host(const char *cmdline, struct in_addr *out)
+{
+    char text[256];
+    struct cmdline_network network;
+    if (!cmdline_value(cmdline, "ip", text, sizeof text) || !cmdline_network(text, &network) ||
+        network.gateway.s_addr == INADDR_ANY)
+        return false;
+    *out = network.gateway;
+    return true;
+}

@@ -40,4 +40,7 @@ struct cmdline_network {
 };
 bool cmdline_network(const char *text, struct cmdline_network *out);
 
+/* The host's end of the guest's cable. False when the guest has none. */
+bool cmdline_host(const char *cmdline, struct in_addr *out);
+
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "connection.h"
 
-#include "clock.h"
 #include "exec.h"
 #include "line.h"
 #include "peer.h"
@@ -9,16 +8,10 @@
 #include "volumes.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-/* How long a client may take to notice the end, and how much it may still send meanwhile. */
-#define LINGER_MS 1000
-#define LINGER_BYTES ((size_t)256 << 20)
 
 static bool is_node(const struct agent *agent)
 {
@@ -86,27 +79,6 @@ static void answer(struct agent *agent, const struct request *request, struct wr
     }
 }
 
-/*
- * Closing a TCP socket that has unread bytes sends a reset, and a reset can overtake the reply. So what the
- * client still sends is thrown away until it is done, within bounds.
- */
-static void finish(int fd)
-{
-    char waste[4096];
-    size_t total = 0;
-    int64_t deadline = clock_now_ms() + LINGER_MS;
-    shutdown(fd, SHUT_WR);
-    struct pollfd client = {.fd = fd, .events = POLLIN};
-    while (total < LINGER_BYTES && poll(&client, 1, clock_poll_timeout(deadline)) > 0) {
-        ssize_t got = recv(fd, waste, sizeof waste, MSG_DONTWAIT);
-        if (got <= 0)
-            break;
-        total += (size_t)got;
-        deadline = clock_now_ms() + LINGER_MS;
-    }
-    close(fd);
-}
-
 /* Whether an action was served; if so, *action tells which. */
 static bool handle(struct agent *agent, struct line *line, struct writer *writer, enum request_action *action)
 {
@@ -135,7 +107,7 @@ static bool handle(struct agent *agent, struct line *line, struct writer *writer
 void connection_serve(struct agent *agent, int fd)
 {
     struct line line;
-    line_init(&line, fd);
+    line_init(&line, fd, LINE_MAX_LENGTH);
     struct writer *writer = malloc(sizeof *writer);
     enum request_action action;
     bool served = false;
@@ -145,7 +117,7 @@ void connection_serve(struct agent *agent, int fd)
     }
     free(writer);
     line_free(&line);
-    finish(fd);
+    peer_finish(fd);
     if (served && action == REQUEST_EVAL && !is_node(agent))
         warm_revive(&agent->warm);
     if (served && action == REQUEST_SHUTDOWN && agent->options.shutdown)

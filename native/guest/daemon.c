@@ -50,17 +50,6 @@ static const char *setting(const char *recipe, const char *key)
     return value || !recipe ? value : recipe_value(recipe, key);
 }
 
-/* The host's end of the guest's cable, as the kernel was told, or as it always is. */
-static struct in_addr host_address(const char *cmdline)
-{
-    char text[256];
-    struct cmdline_network network;
-    if (cmdline_value(cmdline, "ip", text, sizeof text) && cmdline_network(text, &network) &&
-        network.gateway.s_addr != INADDR_ANY)
-        return network.gateway;
-    return (struct in_addr){.s_addr = htonl(0x0a2a0001)}; /* 10.42.0.1 */
-}
-
 static const char *warm_code(const char *cmdline)
 {
     char *code = malloc(CMDLINE_SIZE);
@@ -107,9 +96,14 @@ static void *run_identity(void *argument)
     identity_serve(&identity, *(int *)argument);
 }
 
-static void *run_listener(void *argument)
+static void *run_lines(void *argument)
 {
-    agent_serve(&agent, *(int *)argument);
+    agent_serve(&agent.lines, *(int *)argument);
+}
+
+static void *run_streams(void *argument)
+{
+    agent_serve(&agent.streams, *(int *)argument);
 }
 
 /* Open before the warm-up, so that a VM is forked safely even while its agent is being restarted. */
@@ -135,9 +129,21 @@ _Noreturn static void refuse_image(const struct forkd_error *err)
         pause();
 }
 
+/* Somebody else's listener may be about to go, as when this agent replaces one that was killed. */
+static int listen_tcp(void)
+{
+    int tcp = agent_listen_tcp(INADDR_ANY, GUEST_PORT_AGENT);
+    for (int tries = 30; tcp == -EADDRINUSE && tries > 0; tries--) {
+        clock_sleep_ms(200);
+        tcp = agent_listen_tcp(INADDR_ANY, GUEST_PORT_AGENT);
+    }
+    return tcp;
+}
+
 void daemon_run(const char *cmdline)
 {
     static int vsock;
+    static int streams;
     static int tcp;
     struct forkd_error err;
     protect_from_oom();
@@ -152,8 +158,8 @@ void daemon_run(const char *cmdline)
         .warmup_command = setting(recipe, "FORKD_WARMUP_CMD"),
         .language = setting(recipe, "FORKD_AGENT_LANG"),
         .shutdown = ask_for_power_off,
-        .client = host_address(cmdline),
     };
+    bool has_cable = cmdline_host(cmdline, &options.client);
     if (options.warmup_command && !*options.warmup_command)
         options.warmup_command = NULL;
     agent_init(&agent, &options);
@@ -166,14 +172,14 @@ void daemon_run(const char *cmdline)
 
     vsock = vsock_listen(GUEST_PORT_AGENT);
     if (vsock >= 0)
-        start_thread(run_listener, &vsock);
-    /* Somebody else's listener may be about to go, as when this agent replaces one that was killed. */
-    tcp = agent_listen_tcp(INADDR_ANY, GUEST_PORT_AGENT);
-    for (int tries = 30; tcp == -EADDRINUSE && tries > 0; tries--) {
-        clock_sleep_ms(200);
-        tcp = agent_listen_tcp(INADDR_ANY, GUEST_PORT_AGENT);
-    }
-    if (tcp < 0)
+        start_thread(run_lines, &vsock);
+    streams = vsock_listen(GUEST_PORT_STREAMS);
+    if (streams >= 0)
+        start_thread(run_streams, &streams);
+    else if (vsock >= 0)
+        console_failure(streams, "", "no streams");
+    tcp = has_cable ? listen_tcp() : -ENODEV;
+    if (has_cable && tcp < 0)
         console_failure(tcp, "", "no TCP");
     if (tcp < 0 && vsock < 0)
         exit(1); /* init starts another */
@@ -181,6 +187,6 @@ void daemon_run(const char *cmdline)
             vsock >= 0 && tcp >= 0 ? ", " : "", tcp >= 0 ? "tcp" : "");
     hello_send(status < 0 ? &err : NULL);
     if (tcp >= 0)
-        agent_serve(&agent, tcp);
-    agent_serve(&agent, vsock);
+        agent_serve(&agent.lines, tcp);
+    agent_serve(&agent.lines, vsock);
 }

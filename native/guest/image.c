@@ -178,10 +178,8 @@ static int take_user(const char *text, const char *passwd, const char *group, st
 /* A string that goes into a system call. */
 static const char *c_string(const struct json_value *value)
 {
-    if (!value->start || value->kind != JSON_STRING)
-        return NULL;
-    struct json_text text = json_string(value);
-    return strlen(text.data) == text.length ? text.data : NULL;
+    char *text = NULL;
+    return json_c_string(value, &text) == 0 ? text : NULL;
 }
 
 static const char *find_variable(char *const *environment, const char *name)
@@ -416,6 +414,46 @@ void image_free(struct image *image)
     free(image->cwd);
     free(image->groups);
     *image = (struct image){0};
+}
+
+void accounts_load(const char *root, struct accounts *out)
+{
+    if (read_if_there(root, "/etc/passwd", &out->passwd, NULL) < 0)
+        out->passwd = NULL;
+    if (read_if_there(root, "/etc/group", &out->group, NULL) < 0)
+        out->group = NULL;
+}
+
+void accounts_free(struct accounts *accounts)
+{
+    free(accounts->passwd);
+    free(accounts->group);
+}
+
+/* Both files have the number in the same place. */
+static struct account_name find_name(const char *text, id_t wanted)
+{
+    struct span rest = {text, text ? strlen(text) : 0};
+    struct span fields[ENTRY_FIELDS];
+    id_t number;
+    while (next_entry(&rest, fields)) {
+        if (!parse_id(fields[ENTRY_ID], &number) || number != wanted)
+            continue;
+        size_t length = fields[ENTRY_NAME].length;
+        return (struct account_name){fields[ENTRY_NAME].start,
+                                     length < ACCOUNT_NAME_MAX ? length : ACCOUNT_NAME_MAX};
+    }
+    return (struct account_name){NULL, 0};
+}
+
+struct account_name accounts_user(const struct accounts *accounts, uid_t uid)
+{
+    return find_name(accounts->passwd, uid);
+}
+
+struct account_name accounts_group(const struct accounts *accounts, gid_t gid)
+{
+    return find_name(accounts->group, gid);
 }
 
 char *image_find_program(const struct image *image, const char *name)

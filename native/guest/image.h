@@ -43,6 +43,21 @@ int image_with_user(const char *root, const struct image *image, const char *use
 
 void image_free(struct image *image);
 
+/* What /etc/passwd and /etc/group below `root` call a number; nothing where they cannot be read. */
+#define ACCOUNT_NAME_MAX 64 /* longer ones are cut */
+struct accounts {
+    char *passwd;
+    char *group;
+};
+struct account_name {
+    const char *start;
+    size_t length; /* 0: it has no name */
+};
+void accounts_load(const char *root, struct accounts *out);
+void accounts_free(struct accounts *accounts);
+struct account_name accounts_user(const struct accounts *accounts, uid_t uid);
+struct account_name accounts_group(const struct accounts *accounts, gid_t gid);
+
 /* The path of a program in the image's PATH, to be freed; NULL when it has none. */
 char *image_find_program(const struct image *image, const char *name);
 

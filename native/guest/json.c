@@ -3,6 +3,7 @@
 
 #include "utf8.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,6 +296,26 @@ struct json_text json_string(const struct json_value *string)
     }
     *out = '\0';
     return (struct json_text){.data = string->start, .length = (size_t)(out - string->start)};
+}
+
+int json_c_string(const struct json_value *value, char **out)
+{
+    if (!value->start || value->kind != JSON_STRING)
+        return -EINVAL;
+    struct json_text text = json_string(value);
+    *out = text.data;
+    return strlen(text.data) == text.length ? 0 : -EILSEQ;
+}
+
+void json_collect(const struct json_value *object, const struct json_field *fields, size_t count, void *out)
+{
+    struct json_walk walk = {0};
+    struct json_text key;
+    struct json_value value;
+    while (json_next_member(object, &walk, &key, &value))
+        for (size_t i = 0; i < count; i++)
+            if (strlen(fields[i].name) == key.length && memcmp(fields[i].name, key.data, key.length) == 0)
+                memcpy((char *)out + fields[i].offset, &value, sizeof value);
 }
 
 bool json_number(const struct json_value *number, double *out)

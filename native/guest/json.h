@@ -54,6 +54,19 @@ bool json_next_member(const struct json_value *object, struct json_walk *walk, s
 /* Decodes a string in place. A surrogate without its partner becomes U+FFFD. */
 struct json_text json_string(const struct json_value *string);
 
+/* A string that goes into a system call: 0, -EINVAL when it is no string, -EILSEQ when it has a NUL in it. */
+int json_c_string(const struct json_value *value, char **out);
+
+/*
+ * Puts the members that have a name of the table into the struct json_value at its offset of `out`. One that
+ * is given twice has its last value, one that is missing stays as it is, and others are ignored.
+ */
+struct json_field {
+    const char *name;
+    size_t offset;
+};
+void json_collect(const struct json_value *object, const struct json_field *fields, size_t count, void *out);
+
 /* False when the number has more characters than any number that means something. */
 bool json_number(const struct json_value *number, double *out);
 

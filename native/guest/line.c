@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-void line_init(struct line *line, int fd)
+void line_init(struct line *line, int fd, size_t limit)
 {
-    *line = (struct line){.fd = fd};
+    *line = (struct line){.fd = fd, .limit = limit};
 }
 
 void line_free(struct line *line)
@@ -20,11 +20,11 @@ void line_free(struct line *line)
 static int grow(struct line *line)
 {
     /* Two bytes beyond the limit: one tells that a line is too long, one is for the NUL. */
-    if (line->capacity == LINE_MAX_LENGTH + 2)
+    if (line->capacity == line->limit + 2)
         return -EMSGSIZE;
     size_t capacity = line->capacity ? line->capacity * 2 : 4096;
-    if (capacity > LINE_MAX_LENGTH + 2)
-        capacity = LINE_MAX_LENGTH + 2;
+    if (capacity > line->limit + 2)
+        capacity = line->limit + 2;
     char *data = realloc(line->data, capacity);
     if (!data)
         return -ENOMEM;
@@ -37,6 +37,7 @@ static int finish(struct line *line, size_t length, size_t next)
 {
     line->data[length] = '\0';
     line->length = length;
+    line->ended = next > length;
     line->next = next;
     return 1;
 }

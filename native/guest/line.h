@@ -3,14 +3,18 @@
 #ifndef FORKD_GUEST_LINE_H
 #define FORKD_GUEST_LINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
+/* Of the line-JSON protocol, and of the warm-up program. */
 #define LINE_MAX_LENGTH ((size_t)64 << 20)
 
 struct line {
     int fd;
-    char *data; /* the line: NUL-terminated, without its newline */
+    size_t limit; /* the longest line that is allowed */
+    char *data;   /* the line: NUL-terminated, without its newline */
     size_t length;
+    bool ended; /* by a newline, and not by the end of input */
     /* private */
     size_t used;
     size_t capacity;
@@ -18,7 +22,7 @@ struct line {
     size_t searched; /* what has no newline */
 };
 
-void line_init(struct line *line, int fd);
+void line_init(struct line *line, int fd, size_t limit);
 void line_free(struct line *line);
 
 /*

@@ -14,4 +14,7 @@ void peer_watch(int fd);
 /* `events` are what poll(2) reported for it; 0: nothing. */
 bool peer_is_gone(int fd, short events);
 
+/* Closes it when the peer has had all that was sent: when it closes, or after a while. */
+void peer_finish(int fd);
+
 #endif

@@ -15,9 +15,10 @@
 
 #include <stdint.h>
 
-#define GUEST_PORT_HELLO 1u    /* on the host (CID 2) */
-#define GUEST_PORT_IDENTITY 1u /* in the guest */
-#define GUEST_PORT_AGENT 8888u /* in the guest, on vsock and on TCP: the line-JSON protocol */
+#define GUEST_PORT_HELLO 1u      /* on the host (CID 2) */
+#define GUEST_PORT_IDENTITY 1u   /* in the guest */
+#define GUEST_PORT_AGENT 8888u   /* in the guest, on vsock and on TCP: the line-JSON protocol */
+#define GUEST_PORT_STREAMS 8889u /* in the guest, on vsock: docs/guest-protocol.md */
 
 #define GUEST_HELLO_MAGIC 0x4f4c4548u    /* "HELO" */
 #define GUEST_IDENTITY_MAGIC 0x4e454449u /* "IDEN" */

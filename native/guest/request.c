@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "request.h"
 
+#include "arguments.h"
 #include "base64.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define DEFAULT_EXEC_TIMEOUT 30
-
-/* More arguments than this never fit on a new program's stack; a bound, so that "[0,0,0..." is cheap. */
-#define LIST_MAX ((size_t)1 << 18)
 
 /* The members that mean something, as they stand in the text. `start` is NULL when one is missing. */
 struct members {
@@ -28,10 +25,7 @@ struct members {
     struct json_value code;
 };
 
-static const struct {
-    const char *name;
-    size_t offset;
-} fields[] = {
+static const struct json_field fields[] = {
     {"action", offsetof(struct members, action)},
     {"args", offsetof(struct members, args)},
     {"timeout", offsetof(struct members, timeout)},
@@ -44,80 +38,33 @@ static const struct {
     {"code", offsetof(struct members, code)},
 };
 
-/* A name that is given twice has its last value; unknown names are ignored, as Python clients expect. */
-static void collect(const struct json_value *object, struct members *out)
-{
-    struct json_walk walk = {0};
-    struct json_text key;
-    struct json_value value;
-    while (json_next_member(object, &walk, &key, &value))
-        for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-            if (strlen(fields[i].name) == key.length && memcmp(fields[i].name, key.data, key.length) == 0)
-                memcpy((char *)out + fields[i].offset, &value, sizeof value);
-}
-
 /* The sentence is the client's to read. */
 #define refuse(err, code, ...) error_say(err, code, "parse", "request", __VA_ARGS__)
 
-/* A string that goes into a system call. */
 static int c_string(const struct json_value *value, const char *name, char **out, struct forkd_error *err)
 {
-    if (value->kind != JSON_STRING)
-        return refuse(err, EINVAL, "TypeError: %s: expected a string", name);
-    struct json_text text = json_string(value);
-    if (strlen(text.data) != text.length)
+    int status = json_c_string(value, out);
+    if (status == -EILSEQ)
         return refuse(err, EINVAL, "ValueError: embedded null byte");
-    *out = text.data;
-    return 0;
-}
-
-static size_t count_items(const struct json_value *container)
-{
-    struct json_walk walk = {0};
-    struct json_value item;
-    size_t count = 0;
-    while (count <= LIST_MAX && json_next_item(container, &walk, &item))
-        count++;
-    return count;
+    return status < 0 ? refuse(err, EINVAL, "TypeError: %s: expected a string", name) : 0;
 }
 
 static int take_args(const struct json_value *args, struct request *out, struct forkd_error *err)
 {
     if (!args->start)
         return refuse(err, EINVAL, "KeyError: 'args'");
-    if (args->kind != JSON_ARRAY)
-        return refuse(err, EINVAL, "TypeError: args: expected a list of strings");
-    size_t count = count_items(args);
-    if (count == 0)
-        return refuse(err, EINVAL, "IndexError: list index out of range");
-    if (count > LIST_MAX)
+    switch (arguments_list(args, &out->argv)) {
+    case 0:
+        return *out->argv ? 0 : refuse(err, EINVAL, "IndexError: list index out of range");
+    case -EILSEQ:
+        return refuse(err, EINVAL, "ValueError: embedded null byte");
+    case -E2BIG:
         return refuse(err, E2BIG, "OSError: [Errno 7] Argument list too long");
-    out->argv = calloc(count + 1, sizeof *out->argv);
-    if (!out->argv)
+    case -ENOMEM:
         return refuse(err, ENOMEM, "MemoryError: too many arguments");
-    struct json_walk walk = {0};
-    struct json_value item;
-    int status = 0;
-    for (size_t i = 0; status == 0 && json_next_item(args, &walk, &item); i++)
-        status = c_string(&item, "args", &out->argv[i], err);
-    return status;
-}
-
-static int take_variable(const struct json_text *key, const struct json_value *value, char **out,
-                         struct forkd_error *err)
-{
-    char *text;
-    int status = c_string(value, "env", &text, err);
-    if (status < 0)
-        return status;
-    if (key->length == 0 || strlen(key->data) != key->length || strchr(key->data, '='))
-        return refuse(err, EINVAL, "ValueError: illegal environment variable name");
-    size_t size = key->length + strlen(text) + 2;
-    *out = malloc(size);
-    if (!*out)
-        return refuse(err, ENOMEM, "MemoryError: environment too large");
-    snprintf(*out, size, "%s=%s", key->data, text);
-    return 0;
+    default:
+        return refuse(err, EINVAL, "TypeError: args: expected a list of strings");
+    }
 }
 
 static int take_environment(const struct json_value *environment, struct request *out,
@@ -125,29 +72,20 @@ static int take_environment(const struct json_value *environment, struct request
 {
     if (!environment->start || environment->kind == JSON_NULL)
         return 0;
-    if (environment->kind != JSON_OBJECT)
+    switch (arguments_environment(environment, &out->environment)) {
+    case 0:
+        return 0;
+    case -EDOM:
+        return refuse(err, EINVAL, "ValueError: illegal environment variable name");
+    case -EILSEQ:
+        return refuse(err, EINVAL, "ValueError: embedded null byte");
+    case -E2BIG:
+        return refuse(err, E2BIG, "OSError: [Errno 7] Argument list too long");
+    case -ENOMEM:
+        return refuse(err, ENOMEM, "MemoryError: environment too large");
+    default:
         return refuse(err, EINVAL, "TypeError: env: expected an object of strings");
-    struct json_text key;
-    struct json_value value;
-    size_t count = 0;
-    size_t capacity = 0;
-    for (struct json_walk walk = {0}; json_next_member(environment, &walk, &key, &value); count++) {
-        if (count == LIST_MAX)
-            return refuse(err, E2BIG, "OSError: [Errno 7] Argument list too long");
-        if (count + 1 >= capacity) {
-            capacity = capacity ? capacity * 2 : 16;
-            char **grown = realloc(out->environment, capacity * sizeof *grown);
-            if (!grown)
-                return refuse(err, ENOMEM, "MemoryError: environment too large");
-            out->environment = grown;
-        }
-        out->environment[count + 1] = NULL;
-        out->environment[count] = NULL;
-        int status = take_variable(&key, &value, &out->environment[count], err);
-        if (status < 0)
-            return status;
     }
-    return 0;
 }
 
 /* Other texts are no error: a published client may have a field of this name that means nothing here. */
@@ -266,7 +204,7 @@ int request_parse(char *text, size_t length, struct request *out, struct forkd_e
     if (document.kind != JSON_OBJECT)
         return refuse(err, EINVAL, "TypeError: expected an object");
     struct members members = {0};
-    collect(&document, &members);
+    json_collect(&document, fields, sizeof fields / sizeof *fields, &members);
     int status = take_action(&members, out, err);
     if (status < 0)
         request_free(out);
@@ -277,8 +215,6 @@ void request_free(struct request *request)
 {
     free(request->argv);
     request->argv = NULL;
-    for (char **variable = request->environment; variable && *variable; variable++)
-        free(*variable);
-    free(request->environment);
+    arguments_free_environment(request->environment);
     request->environment = NULL;
 }

@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -116,6 +116,8 @@ static int set_up_child(const struct plan *plan)
     for (int i = 0; i < 3; i++)
         if (dup2(options->stdio[i], i) < 0)
             return -errno;
+    if (options->terminal && ioctl(0, TIOCSCTTY, 0) < 0)
+        return -errno;
     for (int i = 0; i < 2; i++)
         if (options->keep[i] >= 0 && fcntl(options->keep[i], F_SETFD, 0) < 0)
             return -errno;
@@ -140,19 +142,21 @@ static const char *folder_of(const struct spawn_options *options)
     return options->image ? options->image->cwd : NULL;
 }
 
-/* /dev/stdout is opened by its name, which asks for permission anew: pipes are the user's, as in Docker. */
-static void give_pipes(uid_t uid)
+/*
+ * /dev/stdout is opened by its name, which asks for permission anew: pipes and a terminal are the user's, as
+ * in Docker.
+ */
+static void give_stdio(const struct spawn_options *options)
 {
     struct stat now;
     for (int i = 0; i < 3; i++)
-        if (fstat(i, &now) == 0 && S_ISFIFO(now.st_mode))
-            (void)!fchown(i, uid, (gid_t)-1);
+        if (fstat(i, &now) == 0 && (S_ISFIFO(now.st_mode) || options->terminal))
+            (void)!fchown(i, options->image->uid, (gid_t)-1);
 }
 
 /* By system calls of its own: libc's wrappers would look after threads that this process does not have. */
 static int become(const struct image *image)
 {
-    give_pipes(image->uid);
     if (syscall(SYS_setgroups, image->group_count, image->groups) < 0 ||
         syscall(SYS_setresgid, image->gid, image->gid, image->gid) < 0 ||
         syscall(SYS_setresuid, image->uid, image->uid, image->uid) < 0)
@@ -168,6 +172,8 @@ _Noreturn static void run_child(const struct plan *plan)
     /* Before the user changes, as Docker does it: the folder may be below one that is not the user's. */
     if (failure.status == 0 && folder && chdir(folder) < 0)
         failure = (struct failure){.status = -errno, .of = OF_FOLDER};
+    if (failure.status == 0 && image)
+        give_stdio(plan->options);
     if (failure.status == 0 && image)
         failure = (struct failure){.status = become(image), .of = OF_USER};
     if (failure.status == 0)

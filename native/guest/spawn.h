@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "image.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct spawn_options {
@@ -16,6 +17,7 @@ struct spawn_options {
     int stdio[3];              /* each above 2 */
     int keep[2];               /* stay open in the program under the same number; -1: none */
     int blocked_signal;        /* 0, or one signal that starts blocked */
+    bool terminal;             /* stdio[0] is one, which its session is to have as its own */
 };
 
 struct child {

@@ -10,6 +10,7 @@ import unittest
 import forkd
 
 TAG = os.environ["FORKD_TAG"]
+MEMORY_LIMITS = os.environ["FORKD_MEMORY_LIMITS"] == "yes"
 ABSENT = "sb-0-0000"
 SANDBOX_FIELDS = {
     "id", "snapshot_tag", "guest_addr", "netns", "created_at_unix", "pid", "memory_limit_mib", "has_branched",
@@ -80,7 +81,13 @@ class ControllerTest(unittest.TestCase):
         self.assertLess(abs(self.sandbox["created_at_unix"] - time.time()), 60)
 
     def test_spawn_many_with_every_option(self):
-        many = self.spawn(n=5, memory_limit_mib=256, prewarm=True, live_fork=True, hugepages=True)
+        options = {"prewarm": True, "live_fork": True, "hugepages": True}
+        if MEMORY_LIMITS:
+            many = self.spawn(n=5, memory_limit_mib=256, **options)
+        else:
+            why = self.refused(500, self.controller.spawn_sandboxes, TAG, n=5, memory_limit_mib=256, **options)
+            self.assertIn("memory_limit_mib cannot be put in place", why)
+            many = self.spawn(n=5, **options)
         self.assertEqual(len({sandbox["id"] for sandbox in many}), 5)
         names = {self.run_in(sandbox["id"], "hostname")["stdout"] for sandbox in many}
         self.assertEqual(len(names), 5, "no two have the same name")

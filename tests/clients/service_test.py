@@ -200,6 +200,10 @@ class ServiceTest(unittest.TestCase):
                 ["systemd-analyze", manager, "--man=no", "verify", copy], capture_output=True, text=True, check=False)
             self.assertEqual((checked.returncode, checked.stderr), (0, ""), unit)
 
+    def test_networks_that_it_makes_are_there_for_others(self):
+        text = (UNITS / "forkd.service").read_text()
+        self.assertNotRegex(text, r"(?m)^(Protect|Private|ReadOnly|Inaccessible|TemporaryFileSystem|Bind|Root|Mount)\w*=")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -5,6 +5,7 @@ import {after, before, test} from 'node:test';
 import {Controller, ControllerError, Sandbox} from './typescript.mjs';
 
 const tag = process.env.FORKD_TAG;
+const memoryLimits = process.env.FORKD_MEMORY_LIMITS === 'yes';
 const controller = new Controller({baseUrl: `${process.env.FORKD_URL}//`});
 const refused = status => error => {
     assert.ok(error instanceof ControllerError, error);
@@ -25,10 +26,10 @@ test('create: what the types say is there', () => {
 });
 
 test('spawn with booleans that are false', async () => {
-    const made = await controller.spawnSandboxes({
-        snapshotTag: tag, n: 3, perChildNetns: false, memoryLimitMib: 256, prewarm: false, liveFork: false,
-        hugepages: false,
-    });
+    const options = {snapshotTag: tag, n: 3, perChildNetns: false, prewarm: false, liveFork: false, hugepages: false};
+    const limited = {...options, memoryLimitMib: 256};
+    if (!memoryLimits) await assert.rejects(controller.spawnSandboxes(limited), refused(500));
+    const made = await controller.spawnSandboxes(memoryLimits ? limited : options);
     assert.equal(made.length, 3);
     const ids = (await controller.listSandboxes()).map(({id}) => id);
     for (const {id} of made) {

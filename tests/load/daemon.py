@@ -16,6 +16,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FORKD = os.path.join(ROOT, "forkd")
 
+PARKED = 4  # children that a kept server forks in advance: docs/snapshots.md
+
 
 class Refused(Exception):
     """An answer that is not 2xx."""
@@ -100,6 +102,10 @@ class Daemon:
         return self.work + "/data/forkd/snapshots"
 
     @property
+    def paused(self):
+        return self.work + "/data/forkd/paused"
+
+    @property
     def sandboxes(self):
         return self.run + "/forkd/sandboxes"
 
@@ -145,17 +151,39 @@ class Daemon:
         """The command line, beside it."""
         return subprocess.run([FORKD, *arguments], env=self.environment, capture_output=True, text=True)
 
+    def kept_servers(self):
+        """Their processes, as their files tell."""
+        found = set()
+        for name in os.listdir(self.servers) if os.path.isdir(self.servers) else []:
+            try:
+                with open(f"{self.servers}/{name}/server.json") as file:
+                    found.add(json.load(file).get("pid"))
+            except (FileNotFoundError, NotADirectoryError):
+                pass  # It has ended.
+        return found
+
     def vms(self):
         """Every process that has memory of these snapshots mapped: sandboxes, fork servers, and whatever else is left."""
         found = set()
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/maps", errors="replace") as maps:
-                    if any(self.snapshot_root in line for line in maps):
+                    if any(self.snapshot_root in line or self.paused in line for line in maps):
                         found.add(int(pid))
             except OSError:
                 pass  # It has ended.
         return found
+
+    def unknown(self, known):
+        """Those of vms() that are none of these, nor what a server among these has forked in advance."""
+        children = {}
+        for pid in self.vms() - known:
+            try:
+                with open(f"/proc/{pid}/stat") as stat:
+                    children.setdefault(int(stat.read().rpartition(")")[2].split()[1]), set()).add(pid)
+            except OSError:
+                pass  # It has ended.
+        return {pid for parent, pids in children.items() if parent not in known or len(pids) > PARKED for pid in pids}
 
     def close(self):
         if self.process is not None and self.process.poll() is None:

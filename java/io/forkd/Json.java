@@ -24,11 +24,12 @@ public final class Json {
     /** A value takes a hundred bytes as a tree, and two as text. */
     private static final int MOST_TOKENS = 8192;
 
+    /** The processes of a guest, of which there are hundreds. */
+    private static final int MOST_TOKENS_OF_A_LIST = 8 * MOST_TOKENS;
+
     private static final JsonFactory FACTORY = new JsonFactory();
-    private static final JsonFactory BOUNDED = JsonFactory.builder()
-            .streamReadConstraints(
-                    StreamReadConstraints.builder().maxTokenCount(MOST_TOKENS).build())
-            .build();
+    private static final JsonFactory BOUNDED = bounded(MOST_TOKENS);
+    private static final JsonFactory LONG = bounded(MOST_TOKENS_OF_A_LIST);
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
 
     private Json() {}
@@ -62,6 +63,18 @@ public final class Json {
             parser.skipChildren();
             requireEnd(parser);
         }
+    }
+
+    /** The same of one that is a long list: some ten thousands. */
+    public static JsonNode parseList(byte[] json) {
+        return parse(LONG, json);
+    }
+
+    private static JsonFactory bounded(int tokens) {
+        return JsonFactory.builder()
+                .streamReadConstraints(
+                        StreamReadConstraints.builder().maxTokenCount(tokens).build())
+                .build();
     }
 
     private static JsonNode parse(JsonFactory factory, byte[] json) {

@@ -30,6 +30,11 @@ public record Limits(Map<Limit, Long> values) {
         return value == null ? OptionalLong.empty() : OptionalLong.of(value);
     }
 
+    /** Whether they say a limit, and not that there is none. */
+    public boolean bounds(Limit limit) {
+        return get(limit).stream().anyMatch(limit::bounds);
+    }
+
     /** These, and of what they do not say those. */
     public Limits over(Limits others) {
         return of(limit -> get(limit).isPresent() ? get(limit) : others.get(limit));
@@ -50,7 +55,13 @@ public record Limits(Map<Limit, Long> values) {
     /** Adds a field for each. */
     public void put(ObjectNode node) {
         for (Limit limit : Limit.values()) {
-            get(limit).ifPresent(value -> node.put(limit.field(), value));
+            get(limit).ifPresent(value -> {
+                if (limit.decimals() > 0) {
+                    node.put(limit.field(), limit.shown(value));
+                } else {
+                    node.put(limit.field(), value);
+                }
+            });
         }
     }
 
@@ -62,10 +73,13 @@ public record Limits(Map<Limit, Long> values) {
             if (value.isMissingNode()) {
                 continue;
             }
-            if (!value.isIntegralNumber() || !value.canConvertToLong() || !limit.allows(value.longValue())) {
+            OptionalLong number = value.isIntegralNumber() || (value.isNumber() && limit.decimals() > 0)
+                    ? value.decimalValueOpt().map(limit::value).orElse(OptionalLong.empty())
+                    : OptionalLong.empty();
+            if (number.isEmpty() || !limit.allows(number.getAsLong())) {
                 return Optional.empty();
             }
-            values.put(limit, value.longValue());
+            values.put(limit, number.getAsLong());
         }
         return Optional.of(new Limits(values));
     }

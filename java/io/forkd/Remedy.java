@@ -113,6 +113,14 @@ public sealed interface Remedy {
         }
     }
 
+    /** Resume a sandbox that is paused. */
+    record ResumeSandbox(String id) implements Remedy {
+        @Override
+        public <T> T in(Cases<T> cases) {
+            return cases.resumeSandbox(this);
+        }
+    }
+
     /**
      * End the sandboxes that use something.
      *
@@ -195,6 +203,8 @@ public sealed interface Remedy {
         T retakeSnapshot(RetakeSnapshot remedy);
 
         T endSandbox(EndSandbox remedy);
+
+        T resumeSandbox(ResumeSandbox remedy);
 
         T endSandboxes(EndSandboxes remedy);
 

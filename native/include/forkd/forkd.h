@@ -132,7 +132,9 @@ struct forkd_boot_options {
     uint32_t flags;          /* FORKD_NO_AGENT */
     uint32_t cpu_template;   /* enum forkd_cpu_template */
     struct forkd_limits limits;
-    uint64_t reserved[8]; /* zero */
+    const char *cgroup_path; /* folder of a cgroup, of version 2, that its process moves to before it takes
+                                anything; NULL: that of who starts it. -EINVAL it is none; -EACCES */
+    uint64_t reserved[7];    /* zero */
 };
 
 /* Where a VM is in its life. */
@@ -218,9 +220,10 @@ int forkd_vm_fd(const struct forkd_vm *vm);
  * every FORKD_DISK_PRIVATE disk i (decimal, from 0) that was written to. Everything is fsynced, the directory
  * too. The VM stays paused and can only be killed. Existing files of these names are an error (-EEXIST) and
  * stay; so is a snapshot that is being written there (it has a file vmstate.new until it is complete). After
- * a failure the files written so far have been removed. Errors: -ENOSPC and others of writing; -ENOSPC
- * also when status.host_full
- * or status.disk_full; -EAGAIN the guest is not ready yet; -EPIPE the VM died.
+ * a failure the files written so far have been removed, and the VM goes on. Once it has begun it is done to
+ * its end, whatever becomes of who asked. Errors: -ENOSPC and others of writing; -ENOSPC also when
+ * status.host_full or status.disk_full; -ETIMEDOUT as for forkd_vm_branch; -EAGAIN the guest is not ready
+ * yet; -EPIPE the VM died.
  */
 int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_error *err);
 
@@ -380,7 +383,10 @@ struct forkd_child_options {
     uint32_t flags;            /* FORKD_NO_AGENT */
     uint32_t ready_timeout_ms; /* a child whose agent has not acknowledged by then is ended; 0: 120000 */
     struct forkd_limits limits;
-    uint64_t reserved[8]; /* zero */
+    const char *cgroup_path; /* folder of a cgroup, of version 2, that its process is born in; NULL: its
+                                server's. Such a child is forked when it is asked for. -EINVAL it is none;
+                                -EACCES. It ends with an error when the server may not put it there */
+    uint64_t reserved[7];    /* zero */
 };
 
 /*
@@ -401,7 +407,10 @@ struct forkd_branch_options {
                                  ends by itself; NULL: it ends with its handle */
     uint32_t flags;           /* FORKD_BRANCH_LAYER */
     uint32_t reserved32;      /* zero */
-    uint64_t reserved[8];     /* zero */
+    const char *cgroup_path;  /* folder of a cgroup, of version 2, that the branch moves to before it takes
+                                 anything; NULL: it stays in the VM's. Memory that it shares with the VM goes
+                                 on  to count as the VM's. -EINVAL it is none; -EACCES */
+    uint64_t reserved[7];     /* zero */
 };
 
 struct forkd_branch_result {
@@ -422,12 +431,39 @@ struct forkd_branch_result {
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
  * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST as for
  * forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing;
- * -ENOSPC when status.host_full or status.disk_full; -EMFILE it was branched faster than what was written in
- * between can be put together, and has no more of the descriptors that a process may have (RLIMIT_NOFILE):
- * wait a moment; -ENOMEM, -EAGAIN of fork(2); -EPIPE the VM died.
+ * -ENOSPC when status.host_full or status.disk_full; -ETIMEDOUT the storage of a disk has not answered what
+ * the guest asked of it for five seconds: the guest ran on meanwhile, and does; -EMFILE it was branched
+ * faster than what was written in between can be put together, and has no more of the descriptors that a
+ * process may have (RLIMIT_NOFILE): wait a moment; -ENOMEM, -EAGAIN of fork(2); -EPIPE the VM died.
  */
 int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
                     struct forkd_server **out, struct forkd_branch_result *result, struct forkd_error *err);
+
+struct forkd_reset_options {
+    const char *hostname;      /* as in forkd_child_options; NULL only with FORKD_NO_AGENT */
+    uint32_t ready_timeout_ms; /* likewise */
+    uint32_t reserved32;       /* zero */
+    uint64_t reserved[6];      /* zero */
+};
+
+/*
+ * Put a child back to the snapshot that it was forked from, in the same process: memory, vCPUs, clock,
+ * devices and private disks are those of a child that has just been forked, and what the guest wrote is gone.
+ * Open connections to the guest end. Kept are the process, the VM's handles and sockets (new clients wait
+ * there until it is ready), its console's log, its tap and limits. It is as after forkd_server_fork: in phase
+ * FORKD_VM_STARTING, also for those who have attached (of whom those are dropped who read none of what they
+ * are told over some tens of resets), and ready (forkd_vm_wait) when its agent has acknowledged a new
+ * identity; fork_us and ready_us of its status count from this call. It takes less than to fork: a tenth of a
+ * millisecond, and half a microsecond for each page that the guest wrote to, where KVM has two-dimensional
+ * paging and the kernel says so (Linux 6.11).
+ *
+ * Errors, after which the VM is as it was: -EAGAIN the guest is not ready yet; -ENOTSUP it was booted, not
+ * forked; it was forked from a branch that had its memory in no file yet; or the snapshot was made on a host
+ * that lacks an MSR that this one has; -EBUSY it has been snapshotted; or it has a FORKD_DISK_SHARED disk,
+ * which goes its own way; -ETIMEDOUT the host's storage does not answer what the
+ * guest wants of it; -EINVAL; -EPIPE it is gone. With any other error it has ended.
+ */
+int forkd_vm_reset(struct forkd_vm *vm, const struct forkd_reset_options *options, struct forkd_error *err);
 
 /*
  * Put a chain's memory together: base (a memory.bin) and the layers over it, the first of the chain first, as

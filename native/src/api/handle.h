@@ -61,6 +61,9 @@ int fd_list_open_disks(struct fd_list *list, const struct forkd_disk *disks, uin
 int fd_list_open_folder_of(struct fd_list *list, const char *path, struct forkd_error *err);
 /* Append a tap device, of the network namespace at a path (NULL: the caller's). */
 int fd_list_open_tap(struct fd_list *list, const char *name, const char *netns_path, struct forkd_error *err);
+/* Append what a cgroup is entered by, and before that its folder when a process is to be born in it; NULL:
+ * nothing to do. -EINVAL: it is no cgroup of version 2. */
+int fd_list_open_cgroup(struct fd_list *list, const char *path, bool with_folder, struct forkd_error *err);
 /* Make the listening socket of what is to be detached, and append its folder and it; NULL: nothing to do. */
 int fd_list_listen(struct fd_list *list, const char *path, struct forkd_error *err);
 void fd_list_close(struct fd_list *list);
@@ -75,6 +78,8 @@ int check_reserved(const uint64_t *reserved, size_t count, struct forkd_error *e
 /* How long a process has for what it is asked, in milliseconds: one that is stopped holds nobody up. */
 #define ATTACH_TIMEOUT_MS 1000
 #define REQUEST_TIMEOUT_MS 10000
+/* Of a child, when its starter names none. */
+#define DEFAULT_READY_TIMEOUT_MS 120000
 /* Shared disks are flushed first. */
 #define BRANCH_TIMEOUT_MS 60000
 /* Files are read and checked, with whatever they are on. */

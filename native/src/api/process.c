@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -18,6 +20,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,6 +137,23 @@ int fd_list_open_tap(struct fd_list *list, const char *name, const char *netns_p
         return tap;
     list->fds[list->count++] = tap;
     return 0;
+}
+
+int fd_list_open_cgroup(struct fd_list *list, const char *path, bool with_folder, struct forkd_error *err)
+{
+    char procs[PATH_MAX];
+    struct statfs info;
+    if (path == NULL)
+        return 0;
+    if (snprintf(procs, sizeof procs, "%s/cgroup.procs", path) >= (int)sizeof procs)
+        return error_set(err, ENAMETOOLONG, "open", "cgroup", NULL);
+    /* In any other folder that would be an ordinary file. */
+    if (statfs(path, &info) < 0)
+        return error_set(err, errno, "open", path, "the cgroup");
+    if (info.f_type != CGROUP2_SUPER_MAGIC)
+        return error_set(err, EINVAL, "check", path, "it is no cgroup of version 2");
+    int result = with_folder ? fd_list_open(list, path, O_PATH | O_DIRECTORY, "cgroup", err) : 0;
+    return result < 0 ? result : fd_list_open(list, procs, O_WRONLY, "cgroup", err);
 }
 
 int fd_list_listen(struct fd_list *list, const char *path, struct forkd_error *err)

@@ -15,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define DEFAULT_READY_TIMEOUT_MS 120000
 #define DEFAULT_IDLE_TIMEOUT_MS 60000
 
 /* A cache: where there is none it is done without. Its users cannot write to it. */
@@ -255,13 +254,14 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
     message->has_console = options->console_path != NULL;
     message->has_tap = options->tap_name != NULL && options->tap_name[0] != '\0';
     message->has_vsock = options->vsock_path != NULL && options->vsock_path[0] != '\0';
+    message->has_cgroup = options->cgroup_path != NULL;
     message->has_listener = options->control_path != NULL;
     if ((options->flags & ~FORKD_NO_AGENT) != 0)
         return error_set(err, EINVAL, "check", "options", "unknown flags");
     if ((options->flags & FORKD_NO_AGENT) == 0 && (options->hostname == NULL || options->hostname[0] == '\0'))
         return error_set(err, EINVAL, "check", "hostname", "it is not set");
     int result = 0;
-    if ((result = check_reserved(options->reserved, 8, err)) < 0 ||
+    if ((result = check_reserved(options->reserved, 7, err)) < 0 ||
         (result = copy_limits(&message->limits, &options->limits, err)) < 0 ||
         (result = copy_option(message->hostname, sizeof message->hostname, options->hostname, "hostname",
                               err)) < 0 ||
@@ -275,6 +275,8 @@ static int fill_fork_message(const struct forkd_child_options *options, struct c
         (result = fd_list_open_tap(list, options->tap_name, options->netns_path, err)) < 0)
         return result;
     if (message->has_vsock && (result = fd_list_open_folder_of(list, options->vsock_path, err)) < 0)
+        return result;
+    if ((result = fd_list_open_cgroup(list, options->cgroup_path, true, err)) < 0)
         return result;
     return fd_list_listen(list, options->control_path, err);
 }
@@ -345,7 +347,7 @@ API int forkd_server_fork(struct forkd_server *server, const struct forkd_child_
     if (result == 0) {
         memcpy(vm->vsock_path, message.vsock_path, sizeof vm->vsock_path);
         listener_note(vm->vsock_path, &vm->vsock_before);
-        result = fork_parked(server, vm, &message, &list);
+        result = message.has_cgroup ? -1 : fork_parked(server, vm, &message, &list);
         if (result < 0)
             result = fork_now(server, &message, &list, err);
     }

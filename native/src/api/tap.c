@@ -42,7 +42,9 @@ static int open_here(const char *name, struct forkd_error *err)
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
     if (ioctl(fd, TUNSETIFF, &request) < 0) {
         result = error_set(err, errno, "TUNSETIFF", name,
-                           errno == EBUSY ? "another VM has it; a tap serves one VM at a time" : NULL);
+                           errno == EBUSY
+                               ? "another VM has it: a tap serves one, unless each has a network of its own"
+                               : NULL);
         close(fd);
         return result;
     }

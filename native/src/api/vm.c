@@ -45,7 +45,7 @@ static int check_boot_options(const struct forkd_boot_options *options, struct f
     if (options->cpu_template > FORKD_CPU_BASELINE)
         return error_set(err, EINVAL, "check", "cpu_template", "there is no template %u",
                          options->cpu_template);
-    return check_reserved(options->reserved, 8, err);
+    return check_reserved(options->reserved, 7, err);
 }
 
 static int fill_boot_message(const struct forkd_boot_options *options, struct control_boot *message,
@@ -63,6 +63,7 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
     message->has_net = options->tap_name != NULL;
     message->has_tap = options->tap_name != NULL && options->tap_name[0] != '\0';
     message->has_vsock = options->vsock_path != NULL && options->vsock_path[0] != '\0';
+    message->has_cgroup = options->cgroup_path != NULL;
     memcpy(message->mac, memcmp(options->mac, no_mac, 6) == 0 ? default_mac : options->mac, 6);
     int result = 0;
     if ((result = copy_limits(&message->limits, &options->limits, err)) < 0 ||
@@ -81,7 +82,8 @@ static int fill_boot_message(const struct forkd_boot_options *options, struct co
         return result;
     if (message->has_tap && (result = fd_list_open_tap(list, options->tap_name, NULL, err)) < 0)
         return result;
-    if (message->has_vsock && (result = fd_list_open_folder_of(list, options->vsock_path, err)) < 0)
+    if ((message->has_vsock && (result = fd_list_open_folder_of(list, options->vsock_path, err)) < 0) ||
+        (result = fd_list_open_cgroup(list, options->cgroup_path, false, err)) < 0)
         return result;
     return fd_list_open_disks(list, options->disks, options->disk_count, message->disk_modes, NULL, err);
 }
@@ -183,9 +185,13 @@ static int wait_phase(struct forkd_vm *vm, uint32_t phase, int32_t timeout_ms, s
                       struct forkd_error *err)
 {
     int64_t deadline = timeout_ms < 0 ? 0 : clock_now_ms() + timeout_ms;
-    while (vm->status.phase < phase) {
-        if (receive_status(vm))
-            continue;
+    for (;;) {
+        /* All that was said, for the last counts: a VM that became ready and then ended has ended, and one
+         * that was reset is not ready. */
+        while (vm->status.phase != FORKD_VM_ENDED && receive_status(vm))
+            ;
+        if (vm->status.phase >= phase)
+            break;
         int64_t left = timeout_ms < 0 ? -1 : deadline - clock_now_ms();
         struct pollfd polled = {.fd = vm->channel, .events = POLLIN};
         if ((timeout_ms >= 0 && left <= 0) || poll(&polled, 1, (int)left) == 0) {
@@ -193,9 +199,6 @@ static int wait_phase(struct forkd_vm *vm, uint32_t phase, int32_t timeout_ms, s
                              phase == FORKD_VM_READY ? "ready" : "ended", timeout_ms);
         }
     }
-    /* Later news first: a VM that became ready and then ended has ended. */
-    while (vm->status.phase != FORKD_VM_ENDED && receive_status(vm))
-        ;
     tell_taken(vm);
     if (out != NULL)
         *out = vm->status;
@@ -212,7 +215,7 @@ API int forkd_vm_wait(struct forkd_vm *vm, int32_t timeout_ms, struct forkd_vm_s
 static uint32_t find_ready(struct forkd_vm *const *vms, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        while (vms[i]->status.phase < FORKD_VM_READY && receive_status(vms[i]))
+        while (vms[i]->status.phase != FORKD_VM_ENDED && receive_status(vms[i]))
             ;
         if (vms[i]->status.phase >= FORKD_VM_READY)
             return i;
@@ -286,12 +289,15 @@ static int fill_branch_message(const struct forkd_branch_options *options, struc
     message->header = (struct control_header){CONTROL_MAGIC, CONTROL_BRANCH};
     message->flags = options->flags;
     message->has_listener = options->control_path != NULL;
+    message->has_cgroup = options->cgroup_path != NULL;
     if ((options->flags & ~FORKD_BRANCH_LAYER) != 0 || options->reserved32 != 0)
         return error_set(err, EINVAL, "check", "options", "unknown flags");
-    int result = check_reserved(options->reserved, 8, err);
+    int result = check_reserved(options->reserved, 7, err);
     if (result == 0)
         result = fd_list_open(list, options->directory, O_RDONLY | O_DIRECTORY, "snapshot folder", err);
-    return result < 0 ? result : fd_list_listen(list, options->control_path, err);
+    if (result == 0)
+        result = fd_list_listen(list, options->control_path, err);
+    return result < 0 ? result : fd_list_open_cgroup(list, options->cgroup_path, false, err);
 }
 
 API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
@@ -314,7 +320,7 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
     code = fill_branch_message(options, &message, &list, err);
     if (code == 0)
         code = request(vm, BRANCH_TIMEOUT_MS, &message, sizeof message, &list, &branch, err);
-    if (code < 0 && list.count == 4)
+    if (code < 0 && message.has_listener && list.count >= 4)
         listener_unlink(list.fds[3]);
     fd_list_close(&list);
     if (code < 0) {
@@ -333,6 +339,23 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
     if (result != NULL)
         *result = branch;
     return 0;
+}
+
+API int forkd_vm_reset(struct forkd_vm *vm, const struct forkd_reset_options *options,
+                       struct forkd_error *err)
+{
+    struct control_reset message = {.header = {CONTROL_MAGIC, CONTROL_RESET},
+                                    .started_us = clock_now_us(),
+                                    .ready_timeout_ms = options->ready_timeout_ms == 0
+                                                            ? DEFAULT_READY_TIMEOUT_MS
+                                                            : options->ready_timeout_ms};
+    struct fd_list none = {0};
+    int result = check_reserved(options->reserved, 6, err);
+    if (result == 0 && options->reserved32 != 0)
+        result = error_set(err, EINVAL, "check", "options", "a reserved field is not zero");
+    if (result == 0)
+        result = copy_option(message.hostname, sizeof message.hostname, options->hostname, "hostname", err);
+    return result < 0 ? result : request(vm, REQUEST_TIMEOUT_MS, &message, sizeof message, &none, NULL, err);
 }
 
 static int receive_status_of(int channel, const char *path, struct forkd_vm_status *status,

@@ -26,25 +26,55 @@ int broker_fd(void)
     return broker;
 }
 
-int broker_join(struct forkd_error *err)
+static void close_all(const int *fds, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        close(fds[i]);
+}
+
+int broker_invite(int *channels, uint32_t count, struct forkd_error *err)
 {
     const struct broker_request request = {.operation = BROKER_JOIN};
-    int pair[2];
+    int theirs[BROKER_MAX_JOINING];
+    uint32_t made = 0;
+    int rc = 0;
+    for (uint32_t i = 0; i < count; i++)
+        channels[i] = -1;
     if (broker < 0)
         return 0;
-    int rc = channel_pair(pair, err);
-    if (rc < 0)
-        return rc;
-    /* Who asks is told by the kernel, also before the broker has said that it wants to know. */
-    rc = channel_ask_sender(pair[0], err);
+    while (made < count && rc == 0) {
+        int pair[2];
+        rc = channel_pair(pair, err);
+        if (rc < 0)
+            break;
+        channels[made] = pair[0];
+        theirs[made++] = pair[1];
+        /* Who asks is told by the kernel. */
+        rc = channel_ask_sender(pair[1], err);
+    }
     if (rc == 0)
-        rc = channel_send(broker, REPLY_TIMEOUT_MS, &request, sizeof request, &pair[1], 1, err);
-    /* Under the number that there was: not noted, since that would be a page of each child's own. */
-    if (rc == 0 && dup2(pair[0], broker) < 0)
-        rc = error_set(err, errno, "dup2", "broker", NULL);
-    close(pair[0]);
-    close(pair[1]);
+        rc = channel_send(broker, REPLY_TIMEOUT_MS, &request, sizeof request, theirs, count, err);
+    close_all(theirs, made);
+    if (rc < 0)
+        close_all(channels, made);
     return rc;
+}
+
+int broker_take(int channel, struct forkd_error *err)
+{
+    if (channel < 0)
+        return 0;
+    /* Under the number that there was: not noted, since that would be a page of each child's own. */
+    int rc = dup2(channel, broker) < 0 ? error_set(err, errno, "dup2", "broker", NULL) : 0;
+    close(channel);
+    return rc;
+}
+
+int broker_join(struct forkd_error *err)
+{
+    int channel;
+    int rc = broker_invite(&channel, 1, err);
+    return rc < 0 ? rc : broker_take(channel, err);
 }
 
 /* `fds`: behind the reply's. */

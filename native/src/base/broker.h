@@ -17,6 +17,12 @@
 
 #define BROKER_NAME_SIZE 108 /* sizeof sockaddr_un.sun_path */
 #define BROKER_MAX_PIDS 64
+#define BROKER_MAX_JOINING 8
+
+/* What -EPIPE of the calls below means. */
+#define BROKER_GONE                                                                                          \
+    "its broker was killed, or serves as many processes of this VM and its branches as the limit of open "   \
+    "files lets it; ulimit -n raises that"
 
 enum broker_operation {
     BROKER_OPEN = 1,
@@ -34,7 +40,7 @@ enum broker_operation {
 };
 
 /* Descriptors: where the reply goes; then the folder, if it needs one; to UNLISTEN, the listening socket. To
- * JOIN, which is not replied to, only the new channel. */
+ * JOIN, which is not replied to, only new channels, up to BROKER_MAX_JOINING. */
 struct broker_request {
     uint32_t operation;
     uint32_t flags; /* of open(2) */
@@ -55,9 +61,16 @@ void broker_use(int fd);
 int broker_fd(void);
 
 /*
- * To be called where a process begins that a guest may take over: from here on it asks on a channel of its
- * own, which nobody else has. What it does to that, and how much it asks, is its own affair.
+ * A process that a guest may take over asks on a channel of its own, which nobody else has: what it does to
+ * that, and how much it asks, is its own affair.
+ *
+ * Made by who is about to fork such processes, `count` of them, the descriptors are the caller's; -1 each
+ * where there is no broker.
  */
+int broker_invite(int *channels, uint32_t count, struct forkd_error *err);
+/* In the new process, where it begins: takes `channel`. Others of its kind are to be closed. */
+int broker_take(int channel, struct forkd_error *err);
+/* Both at once. */
 int broker_join(struct forkd_error *err);
 
 /* All return 0, or the descriptor, or a negative errno. openat(2), without following a link at the end; */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef IOV_MAX
@@ -96,6 +97,16 @@ int io_pwritev(int fd, struct iovec *iov, int count, uint64_t offset)
     return transfer(fd, iov, count, offset, true);
 }
 
+int io_preadv_at_once(int fd, const struct iovec *iov, int count, uint64_t bytes, uint64_t offset)
+{
+    if (count > IOV_MAX)
+        return -EAGAIN;
+    /* Of musl only the newest has it. */
+    ssize_t done = syscall(SYS_preadv2, fd, iov, (long)count, (long)offset, 0L, (long)RWF_NOWAIT);
+    /* Whatever else may be wrong shows when it is read in full. */
+    return done >= 0 && (uint64_t)done == bytes ? 0 : -EAGAIN;
+}
+
 int io_sync(int fd)
 {
     while (fdatasync(fd) < 0) {
@@ -119,21 +130,34 @@ int io_size(int fd, uint64_t *out)
     return ioctl(fd, BLKGETSIZE64, out) < 0 ? -errno : 0;
 }
 
+/* 0; 1: no holes here. */
+static int punch(int fd, uint64_t offset, uint64_t length)
+{
+    while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) < 0) {
+        if (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV)
+            return 1;
+        if (errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
+int io_punch(int fd, uint64_t offset, uint64_t length)
+{
+    int rc = length > 0 ? punch(fd, offset, length) : 0;
+    return rc > 0 ? 0 : rc;
+}
+
 int io_zero(int fd, uint64_t offset, uint64_t length)
 {
     static const uint8_t zeroes[64 * 1024];
-    while (length > 0) {
-        if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) == 0)
-            return 0;
-        if (errno != EINTR)
-            break;
-    }
-    if (length > 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != ENODEV)
-        return -errno;
-    /* No holes here: write them out. */
+    int rc = length > 0 ? punch(fd, offset, length) : 0;
+    if (rc <= 0)
+        return rc;
+    /* Write them out. */
     while (length > 0) {
         size_t some = length < sizeof zeroes ? (size_t)length : sizeof zeroes;
-        int rc = io_pwrite(fd, zeroes, some, offset);
+        rc = io_pwrite(fd, zeroes, some, offset);
         if (rc < 0)
             return rc;
         offset += some;

@@ -16,6 +16,8 @@ int io_pread(int fd, void *buffer, size_t length, uint64_t offset);
 int io_pwrite(int fd, const void *buffer, size_t length, uint64_t offset);
 /* `iov` is used up: the elements are changed while a transfer advances. Any count, IOV_MAX or not. */
 int io_preadv(int fd, struct iovec *iov, int count, uint64_t offset);
+/* Only what is in the host's memory, all `bytes` of it: -EAGAIN when that is not so, or not to be known. */
+int io_preadv_at_once(int fd, const struct iovec *iov, int count, uint64_t bytes, uint64_t offset);
 int io_pwritev(int fd, struct iovec *iov, int count, uint64_t offset);
 
 /* Make a file's data, and the size needed to read it, durable. */
@@ -27,6 +29,9 @@ int io_size(int fd, uint64_t *out);
 /* Make [offset, offset + length) read as zeroes, freeing its space where the file system can. The range must
  * lie within the file. */
 int io_zero(int fd, uint64_t offset, uint64_t length);
+
+/* Give back the space of a range whose content nobody needs; nothing where the file system cannot. */
+int io_punch(int fd, uint64_t offset, uint64_t length);
 
 /* Whether `length` bytes are all zero; fast on page-sized input. */
 bool io_is_zero(const void *data, size_t length);

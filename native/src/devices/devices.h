@@ -30,6 +30,10 @@ void net_hold(struct virtio_device *device, bool held);
 int rng_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi,
                struct forkd_error *err);
 
+/* balloon.c: virtio 1.2, 5.5, as far as the guest reports free pages. */
+int balloon_create(struct virtio_device **out, struct virtio_machine *machine, uint32_t gsi,
+                   struct forkd_error *err);
+
 /* vsock.c: virtio 1.2, 5.10. Guest CID 3, host CID 2. */
 #define VSOCK_GUEST_CID 3u
 #define VSOCK_HOST_CID 2u
@@ -58,6 +62,8 @@ void vsock_limit(struct virtio_device *device, uint32_t connections, uint32_t bu
  * the device's, and is closed when this fails.
  */
 int vsock_listen(struct virtio_device *device, int listen_fd, struct forkd_error *err);
+/* Held, new clients of that socket wait. */
+void vsock_hold(struct virtio_device *device, bool held);
 /* Connect a stream socket, which becomes the device's, to a port in the guest. A refusal closes it, and so
  * does a failure: -EAGAIN the guest's driver is not up (or broken), -ENOBUFS too many connections. */
 int vsock_connect(struct virtio_device *device, int stream_fd, uint32_t port, struct forkd_error *err);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A network device on a tap. The tap speaks the same header as virtio (IFF_VNET_HDR), so packets to the host
- * go from the driver's buffers straight into it, with their offloads. A packet from the host is read into a
- * buffer of ours first: its size is not known before, and the driver may have to spread it over many small
- * buffers.
+ * go from the driver's buffers straight into it, with their offloads, and packets from the host into as many
+ * of its buffers as the last one needed. One that is larger than that is put together in a buffer of ours
+ * first: a tap gives a packet once, and what there is no room for is lost.
  */
 #include "devices/devices.h"
 
@@ -35,18 +35,23 @@ _Static_assert(sizeof(struct virtio_net_hdr_v1) == 12, "virtio 1.2, 5.1.6");
 
 /* virtio 1.2, 5.1.6.3.1: the largest packet, with Ethernet header and VLAN tag, behind our header. */
 #define NET_PACKET_BYTES (NET_HEADER_BYTES + 18u + 65535u)
+/* The most buffers of the driver that are read into at once: those that Linux has for the largest packet. */
+#define NET_LANDING 48u
 /* Packets of one direction before others get their turn on the loop and the lock. */
 #define NET_BUDGET 64u
+/* More than the queue of a tap (TUN_READQ_SIZE of the kernel's, 500). */
+#define NET_DRAINED 1024u
 
 struct net {
     struct virtio_device device;
     struct loop_watch tap;
     int tap_fd; /* -1: the link is down */
     uint8_t mac[6];
-    bool link;        /* what the driver was told of the link */
-    bool held;        /* net_hold */
-    uint32_t pending; /* bytes of the packet that waits for buffers of the driver, with its header; or 0 */
-    uint8_t *packet;  /* NET_PACKET_BYTES, once there is a tap */
+    bool link;         /* what the driver was told of the link */
+    bool held;         /* net_hold */
+    uint32_t expected; /* bytes of the last packet */
+    uint32_t pending;  /* bytes of the packet that waits for buffers of the driver, with its header; or 0 */
+    uint8_t *packet;   /* NET_PACKET_BYTES, once there is a tap */
 };
 
 /* --- The tap --- */
@@ -129,22 +134,97 @@ static int deliver(struct net *net)
     return 1;
 }
 
-/* Have a packet pending. 1: there is one; 0: the tap has none. */
+/* Buffers of the driver, joined to one, that a packet is read into. */
+struct landing {
+    uint16_t count;
+    uint16_t heads[NET_LANDING];
+    uint32_t space[NET_LANDING]; /* of each */
+    uint32_t bytes;              /* of all */
+    struct virtqueue_chain joined;
+};
+
+/* Take as many as the packet is expected to need, at least one, of those that there are. 0, or -EPROTO. */
+static int collect(struct net *net, struct landing *landing)
+{
+    struct virtqueue *queue = &net->device.queues[NET_RX];
+    uint16_t most = virtio_has_feature(&net->device, VIRTIO_NET_F_MRG_RXBUF) ? NET_LANDING : 1;
+    landing->count = 0;
+    landing->bytes = 0;
+    landing->joined.readable_count = 0;
+    landing->joined.writable_count = 0;
+    while (landing->count < most && (landing->count == 0 || landing->bytes < net->expected)) {
+        struct virtqueue_chain chain;
+        int result = virtqueue_pop(queue, &chain);
+        if (result < 0)
+            return result;
+        if (result == 0)
+            break;
+        /* virtio 1.2, 5.1.6.3.1: room for the header at least. */
+        if (chain.readable_count != 0 || (landing->count == 0 && chain.writable_bytes < NET_HEADER_BYTES))
+            return -EPROTO;
+        struct virtqueue_chain *joined = &landing->joined;
+        if (joined->writable_count + chain.writable_count > VIRTQUEUE_MAX_SIZE - 1 ||
+            chain.writable_bytes > NET_PACKET_BYTES - landing->bytes) {
+            virtqueue_unpop(queue);
+            break;
+        }
+        memcpy(joined->iov + joined->writable_count, chain.iov, chain.writable_count * sizeof *chain.iov);
+        joined->writable_count += chain.writable_count;
+        landing->heads[landing->count] = chain.head;
+        landing->space[landing->count++] = chain.writable_bytes;
+        landing->bytes += chain.writable_bytes;
+    }
+    return 0;
+}
+
+/* Give it to the driver, `bytes` long, which fit. */
+static void land(struct net *net, const struct landing *landing, uint32_t bytes)
+{
+    struct virtqueue *queue = &net->device.queues[NET_RX];
+    uint16_t used = 0;
+    for (uint32_t left = bytes; left > 0 && used < landing->count; used++) {
+        uint32_t part = left < landing->space[used] ? left : landing->space[used];
+        virtqueue_stage(queue, used, landing->heads[used], part);
+        left -= part;
+    }
+    virtqueue_write(&landing->joined, offsetof(struct virtio_net_hdr_v1, num_buffers), &used, sizeof used);
+    virtqueue_publish(queue, used);
+    unpop(queue, landing->count - used);
+}
+
+/* Read a packet. Its bytes, if there was one: it is the driver's, or pending; 0: the tap has none; -EPROTO.
+ */
 static int fetch(struct net *net)
 {
-    const uint16_t one = 1;
+    struct landing landing;
+    int result = collect(net, &landing);
+    if (result < 0)
+        return result;
+    struct virtqueue_chain *joined = &landing.joined;
+    joined->iov[joined->writable_count] =
+        (struct iovec){.iov_base = net->packet + landing.bytes, .iov_len = NET_PACKET_BYTES - landing.bytes};
     ssize_t count;
     do {
-        count = read(net->tap_fd, net->packet, NET_PACKET_BYTES);
+        count = readv(net->tap_fd, joined->iov, joined->writable_count + 1);
     } while (count < 0 && errno == EINTR);
+    if (count >= (ssize_t)NET_HEADER_BYTES)
+        net->expected = (uint32_t)count;
+    if (count >= (ssize_t)NET_HEADER_BYTES && (uint32_t)count <= landing.bytes) {
+        land(net, &landing, (uint32_t)count);
+        return (int)count;
+    }
+    if (count > (ssize_t)landing.bytes && count >= (ssize_t)NET_HEADER_BYTES) {
+        /* The tap fills in the ten bytes of the older header and leaves these two. */
+        const uint16_t one = 1;
+        joined->readable_count = joined->writable_count;
+        virtqueue_read(joined, 0, net->packet, landing.bytes);
+        memcpy(net->packet + offsetof(struct virtio_net_hdr_v1, num_buffers), &one, sizeof one);
+        net->pending = (uint32_t)count;
+    }
+    unpop(&net->device.queues[NET_RX], landing.count);
     if (count < 0 && errno != EAGAIN)
         drop_tap(net);
-    if (count < (ssize_t)NET_HEADER_BYTES)
-        return 0;
-    /* The tap fills in the ten bytes of the older header and leaves these two. */
-    memcpy(net->packet + offsetof(struct virtio_net_hdr_v1, num_buffers), &one, sizeof one);
-    net->pending = (uint32_t)count;
-    return 1;
+    return net->pending > 0 ? (int)count : 0;
 }
 
 /* Move packets from the tap to the driver while it has buffers, and watch the tap only then. */
@@ -152,26 +232,32 @@ static void receive(struct net *net)
 {
     struct virtio_device *device = &net->device;
     struct virtqueue *queue = &device->queues[NET_RX];
-    uint32_t budget = NET_BUDGET;
+    struct virtio_turn turn = VIRTIO_TURN(NET_BUDGET);
     uint32_t events = 0;
     while (net->tap_fd >= 0 && !net->held && queue->ready && virtio_active(device)) {
         uint16_t available = virtqueue_available(queue);
         int result = 0;
         if (!throttle_admits(device->throttles[NET_RX]))
             break;
-        if (budget-- == 0) {
+        if (turn.chains-- == 0 || turn.bytes == 0) {
             virtio_kick(device, NET_RX);
             break;
         }
-        if (available > 0 && net->pending == 0 && !fetch(net)) {
-            events = EPOLLIN;
-            break;
-        }
         uint32_t bytes = net->pending;
-        if (available > 0)
+        if (available > 0 && bytes == 0) {
+            result = fetch(net);
+            if (result == 0) {
+                events = EPOLLIN;
+                break;
+            }
+            bytes = result > 0 ? (uint32_t)result : 0;
+        }
+        if (available > 0 && net->pending > 0)
             result = deliver(net);
-        if (result > 0)
+        if (result > 0) {
             throttle_charge(device->throttles[NET_RX], bytes, 0);
+            turn.bytes -= bytes < turn.bytes ? bytes : turn.bytes;
+        }
         if (result < 0)
             virtio_fail(device);
         /* Out of buffers: the driver's kick goes on from here. */
@@ -215,7 +301,7 @@ static void process(struct virtio_device *device, uint16_t index)
     if (index == NET_RX)
         receive(net);
     else
-        virtio_serve_queue(device, NET_TX, NET_BUDGET, transmit);
+        virtio_serve_queue(device, NET_TX, VIRTIO_TURN(NET_BUDGET), transmit);
 }
 
 static void activate(struct virtio_device *device)
@@ -257,6 +343,13 @@ static void save(const struct virtio_device *device, struct vmstate_writer *writ
     vmstate_put_u8(writer, net->link);
 }
 
+/* What came for the guest of before is not for the one that is put back; no more than a tap holds. */
+static void drain(struct net *net)
+{
+    for (uint32_t i = 0; i < NET_DRAINED && read(net->tap_fd, net->packet, NET_PACKET_BYTES) > 0; i++) {
+    }
+}
+
 static void restore(struct virtio_device *device, struct vmstate_section *section)
 {
     struct net *net = container_of(device, struct net, device);
@@ -266,6 +359,12 @@ static void restore(struct virtio_device *device, struct vmstate_section *sectio
     if (link > 1)
         vmstate_reject(section);
     net->link = link != 0;
+    if (net->tap_fd < 0) /* also: a fork server */
+        return;
+    if (apply_offloads(net, net->tap_fd) < 0)
+        drop_tap(net);
+    else
+        drain(net);
 }
 
 static void close_device(struct virtio_device *device)
@@ -358,7 +457,8 @@ void net_hold(struct virtio_device *device, bool held)
     const struct virtqueue *sent = &device->queues[NET_TX];
     /* What was sent while held is lost also when we have not come to it yet. */
     if (net->held && !held && sent->ready && virtio_active(device))
-        virtio_serve_queue(device, NET_TX, sent->size, transmit);
+        virtio_serve_queue(device, NET_TX, (struct virtio_turn){.chains = sent->size, .bytes = UINT64_MAX},
+                           transmit);
     net->held = held;
     if (!held)
         receive(net);

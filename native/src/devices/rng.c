@@ -50,7 +50,7 @@ static bool serve(struct virtio_device *device, struct virtqueue_chain *chain, u
 
 static void process(struct virtio_device *device, uint16_t index)
 {
-    virtio_serve_queue(device, index, RNG_QUEUE_SIZE, serve);
+    virtio_serve_queue(device, index, VIRTIO_TURN(RNG_QUEUE_SIZE), serve);
 }
 
 static void close_device(struct virtio_device *device)

@@ -202,6 +202,10 @@ int serial_restore(struct serial *serial, const struct vmstate_reader *reader, s
     int result = vmstate_open(reader, SERIAL_SECTION, 0, SECTION_VERSION, &section, err);
     if (result < 0)
         return result;
+    /* One that has been running lets go of its line, and has said what it said. */
+    serial_flush(serial);
+    serial->transmit_pending = false;
+    update_line(serial);
     serial->interrupt_enable = vmstate_get_u8(&section);
     serial->line_control = vmstate_get_u8(&section);
     serial->modem_control = vmstate_get_u8(&section);

@@ -133,7 +133,11 @@ static uint32_t read_register(struct virtio_device *device, uint32_t offset)
     case VIRTIO_MMIO_INTERRUPT_STATUS:
         return device->interrupt_status;
     case VIRTIO_MMIO_STATUS:
-        return device->status;
+        /* virtio 1.2, 2.1.1: 0 when a reset is complete, as a driver that waits for that sees. One that does
+         * not, as Linux, takes no notice of this bit. */
+        return device->status == 0 && device->ops->busy != NULL && device->ops->busy(device)
+                   ? VIRTIO_CONFIG_S_NEEDS_RESET
+                   : device->status;
     case VIRTIO_MMIO_SHM_LEN_LOW:
     case VIRTIO_MMIO_SHM_LEN_HIGH:
         /* virtio 1.2, 4.2.2.1: a length of -1 says that there is no such region. */
@@ -208,6 +212,9 @@ static void write_driver_features(struct virtio_device *device, uint32_t value)
 
 void virtio_kick(struct virtio_device *device, uint16_t queue)
 {
+    if (device->ops->begin != NULL && virtio_active(device) && device->queues[queue].ready &&
+        device->ops->begin(device, queue))
+        return;
     /* Release: orders the bit before the wake, whose receiver takes the bits. */
     __atomic_fetch_or(&device->kicked, 1u << queue, __ATOMIC_RELEASE);
     if (virtio_active(device))
@@ -309,7 +316,8 @@ void virtio_interrupt(struct virtio_device *device, uint16_t queue)
         set_interrupt_status(device, device->interrupt_status | VIRTIO_MMIO_INT_VRING);
 }
 
-bool virtio_serve_queue(struct virtio_device *device, uint16_t index, uint32_t budget, virtio_serve *serve)
+bool virtio_serve_queue(struct virtio_device *device, uint16_t index, struct virtio_turn turn,
+                        virtio_serve *serve)
 {
     struct virtqueue *queue = &device->queues[index];
     struct virtqueue_chain chain;
@@ -327,10 +335,12 @@ bool virtio_serve_queue(struct virtio_device *device, uint16_t index, uint32_t b
             return false;
         }
         virtqueue_push(queue, chain.head, written);
-        if (--budget == 0) {
+        uint64_t bytes = (uint64_t)chain.readable_bytes + written;
+        if (--turn.chains == 0 || bytes >= turn.bytes) {
             virtio_kick(device, index);
             break;
         }
+        turn.bytes -= bytes;
     }
     virtio_interrupt(device, index);
     if (result < 0)

@@ -6,7 +6,8 @@
  *
  * Threads: register accesses come from vCPU threads, everything else from the VM's event loop; both hold the
  * VM's lock. A write to QUEUE_NOTIFY only marks the queue and wakes the loop (virtio_machine.wake), which
- * then calls virtio_process. The lock is held there, too: an exit during a disk's I/O waits for it.
+ * then calls virtio_process, with the lock: so no device waits for anything there. One that has to, a disk,
+ * has threads of its own, which do that without the lock.
  */
 #ifndef FORKD_DEVICES_VIRTIO_H
 #define FORKD_DEVICES_VIRTIO_H
@@ -37,6 +38,16 @@ struct virtio_ops {
     void (*write_config)(struct virtio_device *device, uint32_t offset, const void *data, uint32_t length);
     /* The driver kicked queue `index`: process all of it. Also called for every queue after a restore. */
     void (*process)(struct virtio_device *device, uint16_t index);
+    /*
+     * Of a device with threads of its own, all or none. First at a kick, on any thread: get one of them to
+     * work; false: there is none, and `process` is to do it. Is there work under way? After a reset, that is
+     * of before it. Before a pause, on the loop: begin nothing more, and wait, with the lock released, until
+     * that is done; vCPUs run. 0, or a negative errno. Afterwards, also if that has failed: go on.
+     */
+    bool (*begin)(struct virtio_device *device, uint16_t index);
+    bool (*busy)(const struct virtio_device *device);
+    int (*settle)(struct virtio_device *device, struct forkd_error *err);
+    void (*release)(struct virtio_device *device);
     /* The device's own part of the state, after the transport's, into the same section. Optional. */
     void (*save)(const struct virtio_device *device, struct vmstate_writer *writer);
     void (*restore)(struct virtio_device *device, struct vmstate_section *section);
@@ -55,6 +66,8 @@ struct virtio_machine {
     void (*set_irq)(struct virtio_machine *machine, uint32_t gsi, bool level);
     /* Get the loop to call virtio_process on devices with kicked queues; from vCPU threads. */
     void (*wake)(struct virtio_machine *machine);
+    /* The VM cannot go on, and ends with this error; with the lock held. */
+    void (*fail)(struct virtio_machine *machine, const struct forkd_error *error);
 };
 
 struct virtio_device {
@@ -100,12 +113,19 @@ void virtio_kick(struct virtio_device *device, uint16_t queue);
 /* Carry out what one chain asks for; false: the driver broke the rules. *written, 0 at first: bytes that were
  * put into its writable part. */
 typedef bool virtio_serve(struct virtio_device *device, struct virtqueue_chain *chain, uint32_t *written);
+/* What is served before others get their turn on the loop and the lock. */
+struct virtio_turn {
+    uint32_t chains;
+    uint64_t bytes; /* the last may have more */
+};
+#define VIRTIO_TURN_BYTES (1ull << 20)
+#define VIRTIO_TURN(most) ((struct virtio_turn){.chains = (most), .bytes = VIRTIO_TURN_BYTES})
 /*
- * Serve the chains of a queue, at most `budget` of them before others get their turn on the loop and the
- * lock, and as many as its throttle lets through, and interrupt. False: the driver broke the rules, and the
- * device has failed.
+ * Serve the chains of a queue, a turn's worth of them, and as many as its throttle lets through, and
+ * interrupt. False: the driver broke the rules, and the device has failed.
  */
-bool virtio_serve_queue(struct virtio_device *device, uint16_t index, uint32_t budget, virtio_serve *serve);
+bool virtio_serve_queue(struct virtio_device *device, uint16_t index, struct virtio_turn turn,
+                        virtio_serve *serve);
 /* For ops->read_config: the part of a configuration structure that was asked for. */
 void virtio_copy_config(const void *config, size_t size, uint32_t offset, void *data, uint32_t length);
 /* The driver broke the rules: set NEEDS_RESET and tell it. Work stops until it resets. */

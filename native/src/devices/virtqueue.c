@@ -60,8 +60,10 @@ static bool layout_valid(const struct virtqueue *queue)
 
 void virtqueue_reset(struct virtqueue *queue)
 {
-    *queue =
-        (struct virtqueue){.memory = queue->memory, .max_size = queue->max_size, .size = queue->max_size};
+    *queue = (struct virtqueue){.memory = queue->memory,
+                                .max_size = queue->max_size,
+                                .size = queue->max_size,
+                                .epoch = queue->epoch + 1};
 }
 
 bool virtqueue_enable(struct virtqueue *queue)
@@ -71,6 +73,7 @@ bool virtqueue_enable(struct virtqueue *queue)
     queue->next_avail = 0;
     queue->next_used = 0;
     queue->signalled_used = 0;
+    queue->epoch++;
     queue->ready = true;
     return true;
 }
@@ -222,8 +225,9 @@ bool virtqueue_interrupt_due(struct virtqueue *queue)
 /* Have the driver kick when its index passes `index`. */
 static void ask_for_kick(struct virtqueue *queue, uint16_t index)
 {
-    /* Without EVENT_IDX the driver always kicks, because used->flags stays 0. */
-    if (queue->event_idx)
+    /* Without EVENT_IDX the driver always kicks, because used->flags stays 0. What is right is not written:
+     * in a child that would be a page of its own for each queue. */
+    if (queue->event_idx && __atomic_load_n(avail_event(queue), __ATOMIC_RELAXED) != index)
         __atomic_store_n(avail_event(queue), index, __ATOMIC_RELAXED);
     /* Orders our store of avail_event before the caller's load of avail->idx. The driver stores avail->idx
      * first and then loads avail_event, so either it kicks or we see its chain. */

@@ -30,6 +30,7 @@ struct virtqueue {
     uint16_t next_avail; /* free-running indices */
     uint16_t next_used;
     uint16_t signalled_used; /* next_used at the last interrupt, for EVENT_IDX */
+    uint64_t epoch;          /* another one since each reset and start: of chains that are returned later */
 };
 
 /* A descriptor chain, copied out: first everything the device reads, then everything it writes. */

@@ -71,7 +71,8 @@ static void process(struct virtio_device *device, uint16_t index)
 {
     struct vsock *vsock = container_of(device, struct vsock, device);
     vsock_listener_continue(vsock);
-    if (index == VSOCK_TX && !virtio_serve_queue(device, VSOCK_TX, VSOCK_BUDGET, vsock_guest_packet))
+    if (index == VSOCK_TX &&
+        !virtio_serve_queue(device, VSOCK_TX, VIRTIO_TURN(VSOCK_BUDGET), vsock_guest_packet))
         vsock_drop_all(vsock);
     else if (index == VSOCK_EVENT)
         process_event(vsock);

@@ -126,6 +126,7 @@ struct vsock {
     struct vsock_host *host;
     struct loop_watch listener; /* of listener_fd, by its edges while nothing can be accepted */
     int listener_fd;
+    bool listener_held;      /* clients wait in its backlog (vsock_hold) */
     bool event_due;          /* TRANSPORT_RESET has yet to go to the guest */
     bool hold;               /* no new connections before the guest has handled it */
     uint16_t event_left;     /* event buffers that were left when it went out */
@@ -136,6 +137,8 @@ struct vsock {
     struct connection *free;
     struct connection *first; /* turn order */
     struct connection *last;
+    struct connection
+        *settled;     /* from the first to this one they are watched for what they can use; or NULL */
     uint8_t *spare;   /* one ring buffer kept for the next that needs one */
     uint32_t buffers; /* ring buffers that there are */
     uint32_t buffers_most;

@@ -76,6 +76,8 @@ void connection_dequeue(struct connection *c)
     if (!c->queued)
         return;
     c->queued = false;
+    if (vsock->settled == c)
+        vsock->settled = c->previous;
     if (c->previous != NULL)
         c->previous->next = c->next;
     else
@@ -293,8 +295,9 @@ void connection_settle(struct connection *c)
             return;
         }
     }
-    /* While it is in the turn order its watch stays as it is; most often its turn leaves it so. */
-    if (c->control != 0 || (c->input == INPUT_READY && connection_wants_data(c)))
+    /* Until its turn its watch stays as it is; most often that leaves it so. If that is not soon, deliver
+     * sees to it. */
+    if (!c->queued && (c->control != 0 || (c->input == INPUT_READY && connection_wants_data(c))))
         connection_enqueue(c);
     else
         connection_update_watch(c);

@@ -107,14 +107,26 @@ void connection_ready(struct loop_watch *watch, uint32_t events)
 
 void vsock_listener_continue(struct vsock *vsock)
 {
-    if (vsock->listener_fd >= 0)
+    if (vsock->listener_fd >= 0 && !vsock->listener_held)
         loop_modify(vsock->device.machine->loop, &vsock->listener, EPOLLIN);
+}
+
+void vsock_hold(struct virtio_device *device, bool held)
+{
+    struct vsock *vsock = container_of(device, struct vsock, device);
+    vsock->listener_held = held;
+    if (held)
+        loop_modify(device->machine->loop, &vsock->listener, 0);
+    else
+        vsock_listener_continue(vsock);
 }
 
 static void listener_ready(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
     struct vsock *vsock = container_of(watch, struct vsock, listener);
+    if (vsock->listener_held)
+        return; /* since this was on its way */
     for (uint32_t i = 0; i < VSOCK_ACCEPT_BUDGET; i++) {
         bool full = vsock->free == NULL && vsock->pool_used == vsock->connections_most;
         int fd = full ? -1 : accept4(vsock->listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -227,11 +227,11 @@ static int send_data(struct connection *c)
 void vsock_deliver(struct vsock *vsock)
 {
     struct virtqueue *queue = &vsock->device.queues[VSOCK_RX];
-    uint32_t budget = VSOCK_BUDGET;
+    struct virtio_turn turn = VIRTIO_TURN(VSOCK_BUDGET);
     while (virtio_active(&vsock->device) && (vsock->reset_count > 0 || vsock->first != NULL)) {
         if (virtqueue_available(queue) == 0 && !virtqueue_wait_kick(queue))
             break;
-        if (budget-- == 0) {
+        if (turn.chains-- == 0 || turn.bytes == 0) {
             virtio_kick(&vsock->device, VSOCK_RX);
             break;
         }
@@ -241,19 +241,25 @@ void vsock_deliver(struct vsock *vsock)
             continue;
         }
         struct connection *c = vsock->first;
+        uint32_t before = c->sent;
         connection_dequeue(c);
         int result = 0;
         if (c->control != 0)
             result = send_control(c);
         else if (c->input == INPUT_READY && connection_wants_data(c))
             result = send_data(c);
+        uint32_t bytes = c->sent - before;
+        turn.bytes -= bytes < turn.bytes ? bytes : turn.bytes;
         if (result < 0)
             vsock_fail(vsock);
         else
             connection_settle(c);
     }
     virtio_interrupt(&vsock->device, VSOCK_RX);
-    /* Those that still wait do so for the driver, and need not hear of their sockets. */
-    for (struct connection *c = vsock->first; c != NULL; c = c->next)
+    /* Those that still wait do so for the driver, and need not hear of their sockets. The longer part of them
+     * was here already. */
+    struct connection *c = vsock->settled == NULL ? vsock->first : vsock->settled->next;
+    for (; c != NULL; c = c->next)
         connection_update_watch(c);
+    vsock->settled = vsock->last;
 }

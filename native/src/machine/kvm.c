@@ -10,6 +10,10 @@
 
 #define MAX_MSRS 1024
 
+#ifndef KVM_CAP_PRE_FAULT_MEMORY
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+#endif
+
 /* Every capability that a machine is built on; what is merely faster with is asked for where it is used. */
 static const struct {
     int number;
@@ -163,6 +167,8 @@ int kvm_host_open(struct kvm_host *host, bool with_cpuid, struct forkd_error *er
     int xsave2 = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
     host->xsave_size = xsave2 > (int)sizeof(struct kvm_xsave) ? (uint32_t)xsave2 : sizeof(struct kvm_xsave);
     host->tsc_fraction_bits = tsc_fraction_bits(host);
+    /* Only two-dimensional paging has that (Linux 6.11): an older kernel does not say which it has. */
+    host->has_shadow_pages = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_PRE_FAULT_MEMORY) <= 0;
     /* KVM_VCPU_TSC_CTRL has no capability of its own; it came with the host TSC in KVM_GET_CLOCK
      * (Linux 5.16). */
     host->has_tsc_offset =

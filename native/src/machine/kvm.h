@@ -24,6 +24,7 @@ struct kvm_host {
     enum host_flavour flavour;
     size_t run_size;            /* bytes of the kvm_run mapping of a vCPU */
     uint32_t xsave_size;        /* bytes of KVM_GET_XSAVE(2) */
+    bool has_shadow_pages;      /* KVM may keep page tables of its own in place of a guest's */
     bool has_tsc_offset;        /* KVM_VCPU_TSC_OFFSET can be set */
     uint32_t tsc_khz;           /* of the TSC that vCPUs are made with; 0: not known */
     uint32_t tsc_fraction_bits; /* of the ratio by which it scales a guest's TSC; 0: it cannot */

@@ -19,7 +19,7 @@
 #include <x86intrin.h>
 
 #define CONFIG_SECTION "machine"
-#define CONFIG_VERSION 1
+#define CONFIG_VERSION 2
 #define IRQCHIP_SECTION "irqchip"
 #define IRQCHIP_VERSION 1
 #define CLOCK_SECTION "clock"
@@ -55,6 +55,11 @@ static void bus_wake(struct virtio_machine *bus)
     (void)ignored; /* an eventfd takes a 1 at any time */
 }
 
+static void bus_fail(struct virtio_machine *bus, const struct forkd_error *error)
+{
+    machine_finish(container_of(bus, struct machine, bus), FORKD_END_ERROR, error);
+}
+
 static void on_wake(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
@@ -65,17 +70,13 @@ static void on_wake(struct loop_watch *watch, uint32_t events)
     machine->wake_pending = false;
     for (uint32_t i = 0; i < machine->device_count; i++)
         virtio_process(machine->devices[i]);
-    bool more = false;
-    for (uint32_t i = 0; i < machine->config.disk_count; i++)
-        more = disk_merge_step(machine->disks[i]) || more;
-    if (more)
-        machine->bus.wake(&machine->bus);
 }
 
 /* --- assembly ---------------------------------------------------------------------------------------------
  */
 
-/* The order of devices is the order of their slots, which the guest was told: disks, vsock, rng, net. */
+/* The order of devices is the order of their slots, which the guest was told: disks, vsock, rng, net,
+ * balloon. */
 static int create_devices(struct machine *machine, struct vsock_host *vsock_host, struct forkd_error *err)
 {
     struct virtio_device **device = machine->devices;
@@ -98,6 +99,12 @@ static int create_devices(struct machine *machine, struct vsock_host *vsock_host
             return result;
         machine->net = device[slot++];
     }
+    if (machine->config.has_balloon) {
+        result = balloon_create(&device[slot], &machine->bus, PLATFORM_GSI_VIRTIO(slot), err);
+        if (result < 0)
+            return result;
+        slot++;
+    }
     machine->device_count = slot;
     return 0;
 }
@@ -108,8 +115,11 @@ int machine_init(struct machine *machine, const struct machine_config *config, v
     memset(machine, 0, sizeof *machine);
     machine->config = *config;
     machine->memory = (struct guest_memory){.host = memory, .size = config->memory_bytes};
-    machine->bus = (struct virtio_machine){
-        .memory = &machine->memory, .loop = &machine->loop, .set_irq = bus_set_irq, .wake = bus_wake};
+    machine->bus = (struct virtio_machine){.memory = &machine->memory,
+                                           .loop = &machine->loop,
+                                           .set_irq = bus_set_irq,
+                                           .wake = bus_wake,
+                                           .fail = bus_fail};
     machine->vm_fd = -1;
     machine->wake_watch = (struct loop_watch){.fd = -1, .ready = on_wake};
     pthread_mutex_init(&machine->lock, NULL);
@@ -259,8 +269,22 @@ void machine_finish(struct machine *machine, enum forkd_vm_end end, const struct
     machine->ended(machine);
 }
 
+int machine_settle(struct machine *machine, struct forkd_error *err)
+{
+    int result = 0;
+    for (uint32_t i = 0; i < machine->device_count && result == 0; i++) {
+        struct virtio_device *device = machine->devices[i];
+        if (device->ops->settle != NULL)
+            result = device->ops->settle(device, err);
+    }
+    return result;
+}
+
 int machine_pause(struct machine *machine, struct forkd_error *err)
 {
+    int result = machine_settle(machine, err);
+    if (result < 0)
+        return result;
     machine->paused = true;
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
         vcpu_kick(&machine->vcpus[i]);
@@ -282,6 +306,10 @@ void machine_resume(struct machine *machine)
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
         machine->vcpus[i].run->immediate_exit = 0;
     pthread_cond_broadcast(&machine->unparked);
+    for (uint32_t i = 0; i < machine->device_count; i++) {
+        if (machine->devices[i]->ops->release != NULL)
+            machine->devices[i]->ops->release(machine->devices[i]);
+    }
 }
 
 /* --- saving -----------------------------------------------------------------------------------------------
@@ -298,6 +326,7 @@ static void save_config(const struct machine_config *config, struct vmstate_writ
     vmstate_put_u32(writer, config->disk_count);
     for (uint32_t i = 0; i < config->disk_count; i++)
         vmstate_put_u32(writer, config->disk_modes[i]);
+    vmstate_put_u8(writer, config->has_balloon ? 1 : 0);
     vmstate_end(writer);
 }
 
@@ -326,6 +355,13 @@ static int get_clock(const struct machine *machine, struct kvm_clock_data *clock
         return result;
     *host_tsc = (clock->flags & KVM_CLOCK_HOST_TSC) != 0 ? clock->host_tsc : __rdtsc();
     return 0;
+}
+
+static void save_devices(const struct machine *machine, struct vmstate_writer *writer)
+{
+    serial_save(&machine->serial, writer);
+    for (uint32_t i = 0; i < machine->device_count; i++)
+        virtio_save(machine->devices[i], i, writer);
 }
 
 int machine_save(struct machine *machine, struct vmstate_writer *writer, struct forkd_error *err)
@@ -359,9 +395,7 @@ int machine_save(struct machine *machine, struct vmstate_writer *writer, struct 
         if (result < 0)
             return result;
     }
-    serial_save(&machine->serial, writer);
-    for (uint32_t i = 0; i < machine->device_count; i++)
-        virtio_save(machine->devices[i], i, writer);
+    save_devices(machine, writer);
     return 0;
 }
 
@@ -388,6 +422,7 @@ int machine_load_config(struct machine_config *config, const struct vmstate_read
         vmstate_reject(&section);
     for (uint32_t i = 0; i < config->disk_count && i < FORKD_MAX_DISKS; i++)
         config->disk_modes[i] = vmstate_get_u32(&section);
+    config->has_balloon = section.version >= 2 && vmstate_get_u8(&section) != 0;
     return vmstate_close(&section, err);
 }
 
@@ -460,6 +495,23 @@ static int refuse_unknown(const struct machine *machine, const struct vmstate_re
     return 0;
 }
 
+static int load_devices(struct machine *machine, const struct vmstate_reader *reader, struct forkd_error *err)
+{
+    int result = serial_restore(&machine->serial, reader, err);
+    for (uint32_t i = 0; i < machine->device_count && result == 0; i++)
+        result = virtio_restore(machine->devices[i], i, reader, err);
+    return result;
+}
+
+/* A device has no other place for what it was loaded with than what it becomes. A few hundred bytes each,
+ * which children share. */
+static int keep_devices(struct machine *machine, struct forkd_error *err)
+{
+    vmstate_writer_init(&machine->state->devices);
+    save_devices(machine, &machine->state->devices);
+    return vmstate_writer_finish(&machine->state->devices, err);
+}
+
 int machine_load(struct machine *machine, const struct vmstate_reader *reader, struct forkd_error *err)
 {
     int unknown = refuse_unknown(machine, reader, err);
@@ -485,9 +537,9 @@ int machine_load(struct machine *machine, const struct vmstate_reader *reader, s
             result = vcpu_state_prepare(&state->vcpus[i], &machine->host, err);
     }
     if (result == 0)
-        result = serial_restore(&machine->serial, reader, err);
-    for (uint32_t i = 0; i < machine->device_count && result == 0; i++)
-        result = virtio_restore(machine->devices[i], i, reader, err);
+        result = load_devices(machine, reader, err);
+    if (result == 0)
+        result = keep_devices(machine, err);
     return result;
 }
 
@@ -528,14 +580,20 @@ static int restore_time(const struct machine *machine, struct forkd_error *err)
     return result;
 }
 
+static int set_irqchips(const struct machine *machine, struct forkd_error *err)
+{
+    int result = 0;
+    for (int i = 0; i < 3 && result >= 0; i++)
+        result = KVM_IOCTL(machine->vm_fd, KVM_SET_IRQCHIP, &machine->state->irqchips[i], err);
+    return result;
+}
+
 int machine_prepare(struct machine *machine, struct forkd_error *err)
 {
     const struct machine_state *state = machine->state;
-    int result = 0;
-    for (int i = 0; i < 3; i++) {
-        if ((result = KVM_IOCTL(machine->vm_fd, KVM_SET_IRQCHIP, &state->irqchips[i], err)) < 0)
-            return result;
-    }
+    int result = set_irqchips(machine, err);
+    if (result < 0)
+        return result;
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
         if ((result = vcpu_set_cpuid(&machine->vcpus[i], &machine->host, &state->vcpus[i], err)) < 0 ||
             (result = vcpu_set_state(&machine->vcpus[i], &state->vcpus[i], err)) < 0)
@@ -565,18 +623,92 @@ void machine_rehearse(struct machine *machine)
     touch(below + GUEST_PAGE_SIZE);
 }
 
-int machine_restore(struct machine *machine, struct forkd_error *err)
+/* Lock held. */
+static void resume_devices(struct machine *machine)
 {
-    int result = restore_time(machine, err);
-    if (result < 0)
-        return result;
-    pthread_mutex_lock(&machine->lock);
     serial_resume(&machine->serial);
     for (uint32_t i = 0; i < machine->device_count; i++)
         virtio_resume(machine->devices[i]);
     /* The event line is edge-triggered: a pulse. */
     set_line(machine, PLATFORM_GSI_EVENT, true);
     set_line(machine, PLATFORM_GSI_EVENT, false);
+}
+
+int machine_restore(struct machine *machine, struct forkd_error *err)
+{
+    int result = restore_time(machine, err);
+    if (result < 0)
+        return result;
+    pthread_mutex_lock(&machine->lock);
+    resume_devices(machine);
     pthread_mutex_unlock(&machine->lock);
+    return 0;
+}
+
+/* --- resetting --------------------------------------------------------------------------------------------
+ */
+
+int machine_check_reset(const struct machine *machine, struct forkd_error *err)
+{
+    int result = 0;
+    for (uint32_t i = 0; i < machine->config.vcpu_count && result == 0; i++)
+        result = vcpu_check_reset(&machine->vcpus[i], &machine->host, &machine->state->vcpus[i], err);
+    return result;
+}
+
+/*
+ * KVM drops what it knows of pages that are no longer mapped. But where it keeps page tables of its own in
+ * place of the guest's, it relies on hearing of each write to those, and of this it does not: they would lead
+ * to where the guest's led before. That a memslot is removed has it drop all of them, whatever that slot is
+ * of. Nothing runs meanwhile.
+ */
+static int drop_shadow_pages(const struct machine *machine, struct forkd_error *err)
+{
+    struct kvm_userspace_memory_region slot = {.slot = 2,
+                                               .guest_phys_addr = PLATFORM_SPARE,
+                                               .memory_size = GUEST_PAGE_SIZE,
+                                               .userspace_addr = (uintptr_t)machine->memory.host};
+    int result = KVM_IOCTL(machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot, err);
+    slot.memory_size = 0;
+    return result < 0 ? result : KVM_IOCTL(machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot, err);
+}
+
+static int reset_memory(const struct machine *machine, struct forkd_error *err)
+{
+    if (madvise(machine->memory.host, machine->memory.size, MADV_DONTNEED) < 0)
+        return error_set(err, errno, "madvise", "guest memory", NULL);
+    return machine->host.has_shadow_pages ? drop_shadow_pages(machine, err) : 0;
+}
+
+static int reset_vcpus(struct machine *machine, struct forkd_error *err)
+{
+    int result = 0;
+    for (uint32_t i = 0; i < machine->config.vcpu_count && result == 0; i++) {
+        struct vcpu *vcpu = &machine->vcpus[i];
+        if ((result = vcpu_reset(vcpu, err)) == 0)
+            result = vcpu_set_state(vcpu, &machine->state->vcpus[i], err);
+        vcpu->ran = false;
+    }
+    return result;
+}
+
+int machine_reset(struct machine *machine, struct forkd_error *err)
+{
+    struct vmstate_reader reader;
+    const struct vmstate_writer *devices = &machine->state->devices;
+    int result = vmstate_reader_init(&reader, devices->data, devices->length, err);
+    /* Devices first: they let go of their interrupt lines, whose levels are in no state. */
+    if (result < 0 || (result = load_devices(machine, &reader, err)) < 0)
+        return result;
+    for (uint32_t i = 0; i < machine->config.disk_count; i++)
+        disk_reset(machine->disks[i]);
+    machine->disk_quota.blocks = 0;
+    machine->disk_quota.reached = false;
+    machine->guest_ready = false;
+    if ((result = reset_memory(machine, err)) < 0 || (result = set_irqchips(machine, err)) < 0 ||
+        (result = reset_vcpus(machine, err)) < 0 || (result = new_generation_id(machine, err)) < 0 ||
+        (result = restore_time(machine, err)) < 0)
+        return result;
+    resume_devices(machine);
     return 0;
 }

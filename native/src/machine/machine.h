@@ -3,7 +3,8 @@
  * One machine: memory, devices, vCPUs. It comes into being in two ways.
  *   Boot: machine_init, machine_create_vm, machine_boot, machine_run, machine_run_first.
  *   Restore: machine_load in the fork server (everything that children share), then in each child after
- * fork(2): machine_create_vm, machine_prepare, machine_restore, machine_run.
+ * fork(2): machine_create_vm, machine_prepare, machine_restore, machine_run; and machine_reset, any number of
+ * times, to be as after machine_restore again.
  *
  * Threads: each vCPU has one; the thread that calls machine_loop runs the devices. `lock` guards everything
  * but guest memory; it is held in every callback of the loop and around every register access.
@@ -30,6 +31,7 @@ struct machine_config {
     uint32_t disk_modes[FORKD_MAX_DISKS];
     bool has_net;
     uint8_t mac[6];
+    bool has_balloon;    /* not in snapshots of before there was one */
     uint64_t generation; /* 0: booted; a child has one more than what it came from */
     bool baseline_cpu;   /* at boot only: what the guest was shown is in its vCPUs' state */
 };
@@ -40,6 +42,7 @@ struct machine_state {
     struct kvm_clock_data clock;
     uint64_t host_tsc; /* at the same instant as `clock` */
     struct vcpu_state vcpus[FORKD_MAX_VCPUS];
+    struct vmstate_writer devices; /* their sections, which machine_reset reads again */
 };
 
 struct machine {
@@ -107,16 +110,30 @@ void machine_rehearse(struct machine *machine);
 int machine_restore(struct machine *machine, struct forkd_error *err);
 
 /*
- * Start the threads of all vCPUs but the first, which belongs to the calling thread: that goes on to
- * machine_run_first. `parked`: the machine is paused from the start, until machine_resume.
+ * Start the threads of all vCPUs but the first, which belongs to the calling thread, the process's first:
+ * that goes on to machine_run_first. `parked`: the machine is paused from the start, until machine_resume.
  */
 int machine_run(struct machine *machine, bool parked, struct forkd_error *err);
 /* Run the first vCPU on this thread until the machine ends. */
 void machine_run_first(struct machine *machine);
 
-/* Stop all vCPUs with their last instruction completed; on the loop's thread, lock held. */
+/*
+ * To pause, on the loop's thread, lock held; machine_resume undoes it, also when it has failed. First, while
+ * the guest runs: whatever it wants of a disk is done or not begun. That is waited for, but for seconds only
+ * (-ETIMEDOUT). Then, which does the first as well: stop all vCPUs with their last instruction completed.
+ */
+int machine_settle(struct machine *machine, struct forkd_error *err);
 int machine_pause(struct machine *machine, struct forkd_error *err);
 void machine_resume(struct machine *machine);
+/* Whether machine_reset can be: -ENOTSUP with what is missing. */
+int machine_check_reset(const struct machine *machine, struct forkd_error *err);
+/*
+ * Put a paused machine back to what it was loaded with: memory, devices, disks, vCPUs, clock, in the same VM
+ * and with the same files, taps and sockets; then machine_resume. Its memory must be a private mapping of a
+ * file, none of whose pages were its own when it was loaded. After a failure it is neither the one nor the
+ * other, and must not run.
+ */
+int machine_reset(struct machine *machine, struct forkd_error *err);
 /* Write the whole state of a paused machine. */
 int machine_save(struct machine *machine, struct vmstate_writer *writer, struct forkd_error *err);
 

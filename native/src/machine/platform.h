@@ -21,9 +21,11 @@
 /* Devices, in the hole below 4 GiB. */
 #define PLATFORM_VIRTIO 0xd0000000ull
 #define PLATFORM_VIRTIO_STRIDE 0x1000u
-#define PLATFORM_MAX_VIRTIO 28 /* 25 disks, net, vsock, rng */
+#define PLATFORM_MAX_VIRTIO 29 /* 25 disks, vsock, rng, net, balloon */
 #define PLATFORM_IOAPIC 0xfec00000u
 #define PLATFORM_LAPIC 0xfee00000u
+/* A page where there is nothing, ever, that a guest sees (machine_reset). */
+#define PLATFORM_SPARE 0xfffb0000ull
 /* KVM's own pages for real mode on VMX without "unrestricted guest" (KVM API, 4.37 and 4.41). */
 #define PLATFORM_IDENTITY_MAP 0xfffbc000ull
 #define PLATFORM_TSS 0xfffbd000ull

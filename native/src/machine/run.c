@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define KICK_SIGNAL SIGURG
 #define STACK_SIZE (64u * 1024)
@@ -25,7 +27,11 @@ void vcpu_kick(struct vcpu *vcpu)
         return;
     /* The flag covers the moment before KVM_RUN is entered, the signal the time inside. */
     vcpu->run->immediate_exit = 1;
-    pthread_kill(vcpu->thread, KICK_SIGNAL);
+    if (vcpu ==
+        vcpu->machine->vcpus) /* of whose thread the C library may not know the number: proc/cgroup.h */
+        syscall(SYS_tkill, getpid(), KICK_SIGNAL);
+    else
+        pthread_kill(vcpu->thread, KICK_SIGNAL);
 }
 
 static uint8_t port_in(struct machine *machine, uint16_t port)
@@ -216,7 +222,6 @@ int machine_run(struct machine *machine, bool parked, struct forkd_error *err)
     static const struct sigaction action = {.sa_handler = on_kick};
     sigaction(KICK_SIGNAL, &action, NULL);
     machine->paused = parked;
-    machine->vcpus[0].thread = pthread_self();
     machine->vcpus[0].started = true;
     for (uint32_t i = 1; i < machine->config.vcpu_count; i++) {
         int result = start_thread(&machine->vcpus[i], err);

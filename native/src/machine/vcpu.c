@@ -3,6 +3,7 @@
 
 #include <asm/kvm_para.h>
 #include <errno.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,13 @@
 #define MSR_IA32_TSC_DEADLINE 0x6e0
 /* Intel SDM 3A, 12.5.4. 0: the timer stands, or goes by the TSC deadline. */
 #define LAPIC_INITIAL_COUNT 0x380
+
+/* MTRRs (SDM 3A, 12.11): pairs, and the default type. The fixed ones are those of `quiet`. */
+#define MSR_MTRR_PAIRS 0x200u
+#define MTRR_PAIRS 8u
+/* Banks of machine checks, four MSRs each (SDM 3B, 16.3.2): as many as KVM gives a vCPU. */
+#define MSR_IA32_MC0_CTL 0x400u
+#define MC_BANKS 32u
 
 #define MSR_IA32_FEATURE_CONTROL 0x3a
 #define MSR_IA32_XSS 0xda0
@@ -175,6 +183,87 @@ int vcpu_set_cpuid(const struct vcpu *vcpu, const struct kvm_host *host, const s
         (result = KVM_IOCTL_VALUE(vcpu->fd, KVM_SET_TSC_KHZ, state->tsc_khz, err)) < 0)
         return result;
     return KVM_IOCTL(vcpu->fd, KVM_SET_CPUID2, state->cpuid, err);
+}
+
+static bool has_msr(const struct kvm_msrs *msrs, uint32_t index)
+{
+    for (uint32_t i = 0; i < msrs->nmsrs; i++) {
+        if (msrs->entries[i].index == index)
+            return true;
+    }
+    return false;
+}
+
+/* struct kvm_msrs ends in an array of any length. */
+#define MSRS_BYTES(count) (sizeof(struct kvm_msrs) + (count) * sizeof(struct kvm_msr_entry))
+
+int vcpu_check_reset(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
+                     struct forkd_error *err)
+{
+    alignas(struct kvm_msrs) uint8_t buffer[MSRS_BYTES(1)] = {0};
+    struct kvm_msrs *one = (struct kvm_msrs *)buffer;
+    for (uint32_t i = 0; i < host->msrs->nmsrs; i++) {
+        one->nmsrs = 1;
+        one->entries[0] = (struct kvm_msr_entry){.index = host->msrs->indices[i]};
+        if (has_msr(state->msrs, one->entries[0].index) || ioctl(vcpu->fd, KVM_GET_MSRS, one) != 1)
+            continue;
+        char name[32];
+        snprintf(name, sizeof name, "MSR 0x%x", host->msrs->indices[i]);
+        return error_set(
+            err, ENOTSUP, "reset", name,
+            "the snapshot is of a host that has it not, so what it was at first is not known: take "
+            "a new child, or make the snapshot here");
+    }
+    return 0;
+}
+
+/* MSRs that no list of KVM's has, so that no snapshot has them and a new vCPU has zeroes there; and those
+ * whose value starts something that setting another does not end: a timer, and page faults under way. */
+static uint32_t fill_quiet(struct kvm_msr_entry *entries)
+{
+    static const uint32_t single[] = {MSR_IA32_TSC_DEADLINE,
+                                      MSR_KVM_ASYNC_PF_EN,
+                                      0x2ff, /* MTRR: the default type; the fixed ones */
+                                      0x250,
+                                      0x258,
+                                      0x259,
+                                      0x268,
+                                      0x269,
+                                      0x26a,
+                                      0x26b,
+                                      0x26c,
+                                      0x26d,
+                                      0x26e,
+                                      0x26f};
+    uint32_t count = 0;
+    for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
+        entries[count++].index = single[i];
+    for (uint32_t i = 0; i < 2 * MTRR_PAIRS; i++)
+        entries[count++].index = MSR_MTRR_PAIRS + i;
+    for (uint32_t i = 0; i < 4 * MC_BANKS; i++)
+        entries[count++].index = MSR_IA32_MC0_CTL + i;
+    return count;
+}
+
+int vcpu_reset(const struct vcpu *vcpu, struct forkd_error *err)
+{
+    alignas(struct kvm_msrs) uint8_t buffer[MSRS_BYTES(16 + 2 * MTRR_PAIRS + 4 * MC_BANKS)] = {0};
+    struct kvm_msrs *quiet = (struct kvm_msrs *)buffer;
+    /* An INIT or SIPI that is pending is acted on when this is read, and not afterwards. */
+    struct kvm_mp_state mp_state = {0};
+    int result = KVM_IOCTL(vcpu->fd, KVM_GET_MP_STATE, &mp_state, err);
+    if (result < 0)
+        return result;
+    uint32_t count = fill_quiet(quiet->entries);
+    for (uint32_t done = 0; done < count; done++) { /* past what it refuses, since it has that not */
+        quiet->nmsrs = count - done;
+        if ((result = KVM_IOCTL(vcpu->fd, KVM_SET_MSRS, quiet, err)) < 0)
+            return result;
+        done += (uint32_t)result;
+        memmove(quiet->entries, quiet->entries + result + 1,
+                (size_t)(done < count ? count - done - 1 : 0) * sizeof quiet->entries[0]);
+    }
+    return 0;
 }
 
 int vcpu_set_state(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err)

@@ -42,10 +42,10 @@ struct vcpu {
     uint32_t index;
     int fd;
     struct kvm_run *run;
-    pthread_t thread;
-    bool started; /* the thread exists */
-    bool ran;     /* the guest has run, so that there may be an exit to complete */
-    bool parked;  /* waits in machine_pause; guarded by the machine's lock */
+    pthread_t thread; /* the first has the process's first */
+    bool started;     /* the thread exists */
+    bool ran;         /* the guest has run, so that there may be an exit to complete */
+    bool parked;      /* waits in machine_pause; guarded by the machine's lock */
 };
 
 int vcpu_create(struct vcpu *vcpu, struct machine *machine, uint32_t index, int vm_fd,
@@ -60,6 +60,13 @@ int vcpu_set_cpuid(const struct vcpu *vcpu, const struct kvm_host *host, const s
                    struct forkd_error *err);
 /* Put in what does not depend on when that happens. */
 int vcpu_set_state(const struct vcpu *vcpu, const struct vcpu_state *state, struct forkd_error *err);
+/* Whether a vCPU that has run can be given this state as well as a new one: -ENOTSUP, with the name of an MSR
+ * that it has and that the state says nothing of. */
+int vcpu_check_reset(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
+                     struct forkd_error *err);
+/* Of a vCPU that has run, and stands: what no state replaces is as in a new one. Then comes vcpu_set_state.
+ */
+int vcpu_reset(const struct vcpu *vcpu, struct forkd_error *err);
 /* Put in the rest: TSC and timers. `tsc_offset` is the one for this host (see
  * machine_restore), used where the host can set it. */
 int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,

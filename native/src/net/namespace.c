@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define FOLDER "/run/netns"
@@ -24,6 +26,7 @@
 #define INSIDE "veth0"
 #define INSIDE_INDEX 100 /* free in a new namespace, and so known before the kernel says it */
 #define LOOPBACK_INDEX 1
+#define RESOLVER_END_MS 5000
 
 static int own_namespace = -1;
 
@@ -191,39 +194,55 @@ int namespace_within(const char *name, int (*action)(void *context, struct forkd
     return result;
 }
 
-static bool is_resolver(const char *pid)
+static bool is_resolver(const char *pid, const struct stat *wanted)
 {
     char path[64];
     char name[32] = "";
+    struct stat found;
     snprintf(path, sizeof path, "/proc/%.16s/comm", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     ssize_t count = read(fd, name, sizeof name - 1);
     close(fd);
-    return count > 0 && strcmp(name, "dnsmasq\n") == 0;
+    snprintf(path, sizeof path, "/proc/%.16s/ns/net", pid);
+    return count > 0 && strcmp(name, "dnsmasq\n") == 0 && stat(path, &found) == 0 &&
+           found.st_ino == wanted->st_ino && found.st_dev == wanted->st_dev;
+}
+
+/* Returns when it is gone: until then it has its sockets, and the next one cannot have them. */
+static int end_process(int pidfd, struct forkd_error *err)
+{
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+        return error_set(err, errno, "end", "dnsmasq", NULL);
+    int count = poll(&ended, 1, RESOLVER_END_MS);
+    return count > 0 ? 0 : error_set(err, count < 0 ? errno : ETIMEDOUT, "end", "dnsmasq", NULL);
 }
 
 static int end_resolvers(const char *namespace_file, struct forkd_error *err)
 {
-    char path[64];
     struct stat wanted;
     if (stat(namespace_file, &wanted) < 0)
         return errno == ENOENT ? 0 : error_set(err, errno, "look at", namespace_file, NULL);
     DIR *processes = opendir("/proc");
     if (processes == NULL)
         return error_set(err, errno, "list", "/proc", NULL);
+    int result = 0;
     struct dirent *entry;
-    while ((entry = readdir(processes)) != NULL) {
-        struct stat found;
-        if (!isdigit((unsigned char)entry->d_name[0]) || !is_resolver(entry->d_name))
+    while (result == 0 && (entry = readdir(processes)) != NULL) {
+        if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
-        snprintf(path, sizeof path, "/proc/%.16s/ns/net", entry->d_name);
-        if (stat(path, &found) == 0 && found.st_ino == wanted.st_ino && found.st_dev == wanted.st_dev)
-            kill((pid_t)strtol(entry->d_name, NULL, 10), SIGKILL);
+        /* Before it is looked at: the number may be another's by the time it is ended. */
+        int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)strtol(entry->d_name, NULL, 10), 0);
+        if (pidfd < 0)
+            continue;
+        if (is_resolver(entry->d_name, &wanted))
+            result = end_process(pidfd, err);
+        close(pidfd);
     }
     closedir(processes);
-    return 0;
+    return result;
 }
 
 int namespace_end_resolver(const char *name, struct forkd_error *err)

@@ -4,6 +4,7 @@
 
 #include "base/broker.h"
 #include "machine/limits.h"
+#include "proc/cgroup.h"
 #include "proc/confine.h"
 
 #include <errno.h>
@@ -25,7 +26,8 @@ static int check_memory(uint64_t bytes, struct forkd_error *err)
 static int boot(struct vm *vm, const struct control_boot *message, const int *fds, uint32_t fd_count,
                 struct forkd_error *err)
 {
-    uint32_t fixed = 2u + message->has_initrd + message->has_console + message->has_tap + message->has_vsock;
+    uint32_t fixed = 2u + message->has_initrd + message->has_console + message->has_tap + message->has_vsock +
+                     message->has_cgroup;
     if (fd_count < fixed || message->disk_count > FORKD_MAX_DISKS)
         return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
     uint32_t next = 2;
@@ -33,17 +35,22 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     vm->console_fd = message->has_console ? fds[next++] : -1;
     int tap = message->has_tap ? fds[next++] : -1;
     vm->vsock_directory = message->has_vsock ? fds[next++] : -1;
+    int cgroup = message->has_cgroup ? fds[next++] : -1;
     struct machine_config config = {.memory_bytes = message->memory_bytes,
                                     .vcpu_count = message->vcpu_count,
                                     .disk_count = message->disk_count,
                                     .has_net = message->has_net != 0,
+                                    .has_balloon = true,
                                     .baseline_cpu = message->cpu_template == FORKD_CPU_BASELINE};
     memcpy(config.disk_modes, message->disk_modes, sizeof config.disk_modes);
     memcpy(config.mac, message->mac, sizeof config.mac);
     struct disk *disks[FORKD_MAX_DISKS] = {0};
-    int result = check_memory(config.memory_bytes, err);
-    if (result < 0 || (result = vm_open_disks(disks, message->disk_count, message->disk_modes, NULL,
-                                              fds + next, fd_count - next, fds[1], err)) < 0)
+    int result = cgroup >= 0 ? cgroup_enter(cgroup, err) : 0;
+    if (cgroup >= 0)
+        close(cgroup);
+    if (result < 0 || (result = check_memory(config.memory_bytes, err)) < 0 ||
+        (result = vm_open_disks(disks, message->disk_count, message->disk_modes, NULL, fds + next,
+                                fd_count - next, fds[1], err)) < 0)
         return result;
     void *memory = mmap(NULL, config.memory_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

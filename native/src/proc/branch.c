@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A VM written down: as a snapshot, which ends it, or as a branch, which it does not notice. */
+/* A VM written down: as a snapshot, after which it stands still, or as a branch, which it does not notice. */
 #include "proc/vm_parts.h"
 
 #include "base/clock.h"
@@ -10,17 +10,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-/* Shared disks are not part of a snapshot; what the guest wrote to them is to be there when it says so. */
-static int flush_disks(struct vm *vm, struct forkd_error *err)
-{
-    for (uint32_t i = 0; i < vm->machine.config.disk_count; i++) {
-        int result = disk_flush(vm->machine.disks[i]);
-        if (result < 0)
-            return error_set(err, result, "flush", "shared disk", NULL);
-    }
-    return 0;
-}
 
 int vm_check_ready(const struct vm *vm, const char *operation, struct forkd_error *err)
 {
@@ -53,15 +42,15 @@ static int save_state(struct vm *vm, struct vmstate_writer *writer, struct forkd
     return result == 0 ? vmstate_writer_finish(writer, err) : result;
 }
 
-/* Lock held; the machine stands still for good afterwards. */
+/* Lock held. When all is written the machine stands still for good; otherwise it goes on. */
 static int write_snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
+    struct vmstate_writer writer = {0};
     int result = machine_pause(&vm->machine, err);
-    if (result < 0 || (result = flush_disks(vm, err)) < 0 ||
-        (result = check_full(vm, "snapshot", err)) < 0) /* what was under way may have filled it */
-        return result;
-    struct vmstate_writer writer;
-    result = save_state(vm, &writer, err);
+    if (result == 0)
+        result = check_full(vm, "snapshot", err); /* what was under way may have filled it */
+    if (result == 0)
+        result = save_state(vm, &writer, err);
     struct snapshot_source source = {.vmstate = writer.data,
                                      .vmstate_length = writer.length,
                                      .memory = vm->machine.memory.host,
@@ -72,6 +61,8 @@ static int write_snapshot(struct vm *vm, int directory, struct forkd_error *err)
     if (result == 0)
         result = snapshot_write(&source, directory, err);
     vmstate_writer_free(&writer);
+    if (result < 0 && vm->machine.end == FORKD_END_NONE)
+        machine_resume(&vm->machine);
     return result;
 }
 
@@ -156,8 +147,10 @@ static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_
                           struct forkd_error *err)
 {
     signal(SIGCHLD, SIG_IGN); /* twins are nobody's to wait for */
+    int rc = machine_settle(&vm->machine, err);
     uint64_t before = clock_now_us();
-    int rc = machine_pause(&vm->machine, err);
+    if (rc == 0)
+        rc = machine_pause(&vm->machine, err);
     pid_t pid = 0;
     if (rc == 0)
         rc = check_full(vm, "branch", err); /* what was under way may have filled it */
@@ -168,7 +161,6 @@ static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_
     result->pause_us = clock_now_us() - before;
     result->pid = pid;
     vmstate_writer_free(&twin->state);
-    vm->machine.bus.wake(&vm->machine.bus); /* there may be tops to merge */
     return rc;
 }
 
@@ -181,13 +173,12 @@ int vm_branch(struct vm *vm, const struct control_branch *message, const int *fd
                         .directory = fds[1],
                         .listener_directory = message->has_listener ? fds[2] : -1,
                         .listener = message->has_listener ? fds[3] : -1,
+                        .cgroup = message->has_cgroup ? fds[message->has_listener ? 4 : 2] : -1,
                         .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0};
     int rc = check_branch(vm, message, err);
     if (rc < 0 || (rc = snapshot_claim(disk_count, twin.directory, err)) < 0)
         return rc;
-    rc = flush_disks(vm, err);
-    if (rc == 0)
-        rc = pause_and_fork(vm, &twin, result, err);
+    rc = pause_and_fork(vm, &twin, result, err);
     if (rc < 0)
         snapshot_remove(disk_count, twin.directory);
     return rc;

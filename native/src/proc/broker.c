@@ -21,7 +21,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MAX_FDS 3
+#define MAX_FDS BROKER_MAX_JOINING
 
 /* Disks' tops where a file system has no nameless files: disk.c removes the name at once. */
 #define SCRATCH_PREFIX ".forkd-top-"
@@ -53,7 +53,7 @@ struct broker {
     struct client *clients;
 };
 
-/* A request as it came. `fds`: reply, folder, listener; -1 for what did not. */
+/* A request as it came. `fds`: reply, folder, listener, or to JOIN the channels; -1 for what did not. */
 struct asked {
     struct broker_request request;
     struct client *client;
@@ -64,7 +64,6 @@ struct asked {
 #define REPLY 0
 #define DIRECTORY 1
 #define LISTENER 2
-#define CHANNEL REPLY /* to JOIN */
 
 /* --- what may be asked for --------------------------------------------------------------------------------
  */
@@ -222,9 +221,7 @@ static bool watch(const struct broker *broker, struct client *client)
     struct epoll_event goes = {.events = EPOLLRDHUP, .data = {.ptr = client}};
     int type = 0;
     socklen_t length = sizeof type;
-    /* Who asks is told by the kernel. */
     return getsockopt(client->fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET &&
-           channel_ask_sender(client->fd, NULL) == 0 &&
            epoll_ctl(broker->asking, EPOLL_CTL_ADD, client->fd, &asks) == 0 &&
            epoll_ctl(broker->gone, EPOLL_CTL_ADD, client->fd, &goes) == 0;
 }
@@ -247,34 +244,39 @@ static void remove_client(struct broker *broker, struct client *client)
     free(client);
 }
 
-/* `fd` is the client's, or is closed. */
-static void add_client(struct broker *broker, int fd, struct family *family)
+/* `fd` is the client's, or is closed: then a family without others is gone, and it is false. */
+static bool add_client(struct broker *broker, int fd, struct family *family)
 {
     struct client *client = calloc(1, sizeof *client);
     if (client == NULL) {
         close(fd);
         if (family != NULL && family->members == 0)
             free(family);
-        return;
+        return false;
     }
     *client = (struct client){.fd = fd, .family = family, .directory = -1, .next = broker->clients};
     if (family != NULL)
         family->members++;
     broker->clients = client;
-    if (!watch(broker, client))
-        remove_client(broker, client);
+    if (watch(broker, client))
+        return true;
+    remove_client(broker, client);
+    return false;
 }
 
 /* Who is refused sees that the other end is closed. */
 static void join(struct broker *broker, struct asked *asked)
 {
-    struct family *family = asked->client->family;
-    if (family != NULL && family->members >= broker->most)
-        return;
-    if (family == NULL && (family = calloc(1, sizeof *family)) == NULL)
-        return;
-    add_client(broker, asked->fds[CHANNEL], family);
-    asked->fds[CHANNEL] = -1;
+    bool joined = true;
+    for (int i = 0; i < MAX_FDS && asked->fds[i] >= 0 && joined; i++) {
+        struct family *family = asked->client->family;
+        if (family != NULL && family->members >= broker->most)
+            return;
+        if (family == NULL && (family = calloc(1, sizeof *family)) == NULL)
+            return;
+        joined = add_client(broker, asked->fds[i], family);
+        asked->fds[i] = -1;
+    }
 }
 
 /* --- requests ---------------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@
 
 #include "base/clock.h"
 #include "machine/limits.h"
+#include "proc/cgroup.h"
 
 #include <sys/epoll.h>
+#include <unistd.h>
 
 static int detach(struct vm *vm, int listener, struct forkd_error *err)
 {
@@ -20,6 +22,10 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
     vm->console_fd = message->has_console ? fds[next++] : -1;
     int tap = message->has_tap ? fds[next++] : -1;
     vm->vsock_directory = message->has_vsock ? fds[next++] : -1;
+    if (message->has_cgroup) { /* it is there, and not to go elsewhere */
+        close(fds[next++]);
+        close(fds[next++]);
+    }
     vm->listener_directory = message->has_listener ? fds[next++] : -1;
     serial_log_to(&vm->machine.serial, vm->console_fd);
     if (vm->status.error.code != 0) { /* of vm_prepare */
@@ -50,16 +56,19 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
 static int prepare(struct vm *vm, struct forkd_error *err)
 {
     int result = machine_create_vm(&vm->machine, err);
+    guest_memory_divide(&vm->machine.memory);
     if (result < 0 || (result = machine_prepare(&vm->machine, err)) < 0 ||
         (result = machine_run(&vm->machine, true, err)) < 0 || (result = vm_make_deadline(vm, err)) < 0)
         return result;
     return vm_start_loop(vm, err);
 }
 
-void vm_prepare(struct vm *vm)
+void vm_prepare(struct vm *vm, int cgroup)
 {
     vm_set_name("forkd-child");
     vm_init(vm);
+    if (cgroup >= 0 && cgroup_enter(cgroup, &vm->status.error) < 0)
+        return;
     if (prepare(vm, &vm->status.error) == 0)
         vm->status.error.code = 0;
 }

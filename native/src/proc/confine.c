@@ -130,7 +130,12 @@ static bool enter_namespaces(struct confine_layer *layer)
     return layer->in_force || not_in_force(layer, "unshare");
 }
 
-/* The root becomes an empty folder, which nobody can write to, and the old one is let go. */
+/*
+ * The root becomes an empty folder, which nobody can write to, and the old one is let go. Another is mounted
+ * over it, so that ours is not the topmost: the kernel takes that for chroot(2), in which nobody can make a
+ * user namespace, and without that no other. A filter cannot keep anybody from it, as what clone3(2) is asked
+ * for is in memory.
+ */
 static bool empty_root(struct confine_layer *layer)
 {
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -143,7 +148,8 @@ static bool empty_root(struct confine_layer *layer)
     } else if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0) { /* the root is an initramfs */
         return not_in_force(layer, "chroot");
     }
-    if (chdir("/") < 0 || mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0)
+    if (chdir("/") < 0 || mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0 ||
+        mount("forkd", "/", "tmpfs", flags | MS_RDONLY, "size=4k,nr_inodes=1,mode=0555") < 0)
         return not_in_force(layer, "remount");
     layer->in_force = true;
     return true;
@@ -207,6 +213,8 @@ static int start_broker(int proc, struct forkd_error *err)
     int result = channel_pair(pair, err);
     if (result < 0)
         return result;
+    /* Who asks is told by the kernel. */
+    channel_ask_sender(pair[1], NULL);
     pid_t pid = fork();
     if (pid == 0) {
         close(pair[0]);

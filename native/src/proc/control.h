@@ -10,7 +10,7 @@
  * afterwards with TAKEN. A detached server keeps its parked children to itself, and passes FORK on to them. A
  * server says SERVER_STATUS when it is asked with the same, to who attaches, and when its files are written.
  * A VM process says STATUS when its phase changes, to who attaches, and when it is asked with the same; it
- * takes SNAPSHOT, BRANCH and CONNECT, each answered by a REPLY, in order.
+ * takes SNAPSHOT, BRANCH, RESET and CONNECT, each answered by a REPLY, in order.
  *
  * A process whose owner's end is closed ends; unless it is detached, with a listening socket at which it
  * takes any number of further channels.
@@ -42,6 +42,7 @@ enum control_type {
     CONTROL_TAKEN,
     CONTROL_BRANCH,
     CONTROL_SERVER_STATUS,
+    CONTROL_RESET,
 };
 
 struct control_header {
@@ -54,8 +55,10 @@ struct control_header {
  * that it is in.
  */
 
-/* Descriptors: kernel, scratch folder, then as said: initrd, console, tap, the folder of vsock_path; then one
- * for each disk. */
+/* A cgroup comes as its cgroup.procs, open for writing; and to be born in, as its folder before that. */
+
+/* Descriptors: kernel, scratch folder, then as said: initrd, console, tap, the folder of vsock_path, cgroup;
+ * then one for each disk. */
 struct control_boot {
     struct control_header header;
     uint64_t memory_bytes;
@@ -70,6 +73,7 @@ struct control_boot {
     uint8_t has_net;
     uint8_t has_tap;
     uint8_t has_vsock;
+    uint8_t has_cgroup;
     uint8_t mac[6];
     char vsock_path[CONTROL_PATH_SIZE];
     char command_line[CONTROL_COMMAND_LINE_SIZE];
@@ -88,9 +92,10 @@ struct control_serve {
     uint32_t disk_layer_counts[FORKD_MAX_DISKS];
 };
 
-/* Descriptors: to the server, the child's channel; then as said: console, tap, the folder of vsock_path,
- * the folder of a listening socket and that socket. */
-#define CONTROL_FORK_MAX_FDS 6
+/* Descriptors: to the server, the child's channel; then as said: console, tap, the folder of vsock_path, both
+ * of a cgroup, the folder of a listening socket and that socket. One with a cgroup is not for a parked child,
+ * which was born elsewhere. */
+#define CONTROL_FORK_MAX_FDS 8
 struct control_fork {
     struct control_header header;
     uint64_t started_us; /* CLOCK_MONOTONIC of the caller, microseconds */
@@ -100,6 +105,7 @@ struct control_fork {
     uint8_t has_console;
     uint8_t has_tap;
     uint8_t has_vsock;
+    uint8_t has_cgroup;
     uint8_t has_listener;
     char hostname[CONTROL_HOSTNAME_SIZE];
     char vsock_path[CONTROL_PATH_SIZE];
@@ -124,11 +130,19 @@ struct control_snapshot {
 };
 
 /* Descriptors: the branch's channel, the folder to write to; as said, the folder of a listening socket and
- * that socket. */
+ * that socket, and a cgroup. */
 struct control_branch {
     struct control_header header;
     uint32_t flags; /* FORKD_BRANCH_LAYER */
     uint8_t has_listener;
+    uint8_t has_cgroup;
+};
+
+struct control_reset {
+    struct control_header header;
+    uint64_t started_us; /* as in control_fork, as are the next two */
+    uint32_t ready_timeout_ms;
+    char hostname[CONTROL_HOSTNAME_SIZE];
 };
 
 /* Descriptor: a connected stream socket. */
@@ -166,6 +180,7 @@ union control_message {
     struct control_branch branch;
     struct control_server_status server_status;
     struct control_connect connect;
+    struct control_reset reset;
     struct control_status status;
     struct control_reply reply;
 };

@@ -112,7 +112,6 @@ static const struct filter_value other_names[] = {
     NAME(mount),
     NAME(unshare),
     NAME(setns),
-    NAME(clone3),
     NAME(vfork),
     NAME(execve),
     NAME(execveat),

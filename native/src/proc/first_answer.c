@@ -4,13 +4,7 @@
 
 #include "snapshot/working_set.h"
 
-#include <unistd.h>
-
-static void done_with_working_set(struct vm *vm)
-{
-    close(vm->working_set_fd);
-    vm->working_set_fd = -1;
-}
+#include <stdlib.h>
 
 /*
  * Somebody is going to ask the guest something: now, not when it was forked, a child gets the pages that it
@@ -20,8 +14,9 @@ static void done_with_working_set(struct vm *vm)
 void first_answer_opening(struct vsock_host *host)
 {
     struct vm *vm = container_of(host, struct vm, vsock_host);
-    if (vm->status.phase != FORKD_VM_READY || vm->working_set_fd < 0 || vm->touched_before != NULL)
+    if (vm->status.phase != FORKD_VM_READY || vm->working_set_fd < 0 || vm->was_asked)
         return;
+    vm->was_asked = true;
     const struct guest_memory *memory = &vm->machine.memory;
     struct working_set set;
     if (working_set_read(vm->working_set_fd, memory->size, &set) == 0) {
@@ -30,8 +25,6 @@ void first_answer_opening(struct vsock_host *host)
     } else {
         vm->touched_before = working_set_begin(vm->working_set_fd, memory->host, memory->size);
     }
-    if (vm->touched_before == NULL)
-        done_with_working_set(vm);
 }
 
 /* Before the client has the answer: it may well end the child at once. */
@@ -43,5 +36,12 @@ void first_answer_given(struct vsock_host *host)
     working_set_learn(vm->working_set_fd, vm->touched_before, vm->machine.memory.host,
                       vm->machine.memory.size);
     vm->touched_before = NULL;
-    done_with_working_set(vm);
+}
+
+/* Of a child that is reset: it is going to be asked for the first time again. */
+void first_answer_forget(struct vm *vm)
+{
+    free(vm->touched_before);
+    vm->touched_before = NULL;
+    vm->was_asked = false;
 }

@@ -80,6 +80,7 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
         result = kvm_host_open(&host, true, err);
     if (result == 0)
         result = vm_load_state(vm, &reader, &config, memory, fds[0], disks, &host, err);
+    vm->of_files = true;
     if (result == 0 && message->has_working_set)
         vm->working_set_fd = fds[fixed - 1];
     munmap(bytes, (size_t)info.st_size);

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_REQUEST_FDS 4
+#define MAX_REQUEST_FDS 5
 
 /* The lock is held: who does not read is dropped, not waited for. That, too, is noticed on the peer's watch.
  */
@@ -86,12 +86,15 @@ static void serve_request(struct vm *vm, const union control_message *message, s
     if (length == sizeof message->snapshot && message->header.type == CONTROL_SNAPSHOT && fd_count == 1) {
         result = vm_snapshot(vm, fds[0], err);
     } else if (length == sizeof message->branch && message->header.type == CONTROL_BRANCH &&
-               fd_count == 2u + 2u * (message->branch.has_listener != 0)) {
+               fd_count ==
+                   2u + 2u * (message->branch.has_listener != 0) + (message->branch.has_cgroup != 0)) {
         result = vm_branch(vm, &message->branch, fds, &reply->branch, err);
     } else if (length == sizeof message->connect && message->header.type == CONTROL_CONNECT &&
                fd_count == 1) {
         result = serve_connect(vm, fds[0], message->connect.port, err);
         fds[0] = -1; /* the device's now, or closed */
+    } else if (length == sizeof message->reset && message->header.type == CONTROL_RESET && fd_count == 0) {
+        result = vm_reset(vm, &message->reset, err);
     } else {
         result = error_set(err, EPROTO, "receive", "control channel", "unexpected message");
     }

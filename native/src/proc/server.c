@@ -6,6 +6,7 @@
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/listener.h"
+#include "proc/cgroup.h"
 #include "proc/confine.h"
 #include "snapshot/files.h"
 #include "snapshot/working_set.h"
@@ -60,10 +61,13 @@ struct server {
     size_t child_count;
     uint64_t child_capacity;
     uint32_t parked_wanted;
-    uint32_t parked; /* how many of the children are */
+    uint32_t parked;  /* how many of the children are */
+    bool cannot_park; /* as the last that was tried has shown; until a child is asked for */
     struct writer writer;
     enum forkd_write_state write_state;
     struct forkd_error write_error;
+    int channels[BROKER_MAX_JOINING]; /* to the broker, of processes to come */
+    uint32_t channel_count;
     struct pollfd *polled;         /* room for all descriptors: */
     struct pollfd few[POLLED_FEW]; /* here as long as they are few, with what else each fork(2) has to copy */
 };
@@ -99,8 +103,8 @@ static bool valid_fork(const struct control_fork *message, size_t length, uint32
 {
     return length == sizeof *message && message->header.magic == CONTROL_MAGIC &&
            message->header.type == CONTROL_FORK &&
-           fd_count ==
-               0u + message->has_console + message->has_tap + message->has_vsock + 2u * message->has_listener;
+           fd_count == 0u + message->has_console + message->has_tap + message->has_vsock +
+                           2u * message->has_cgroup + 2u * message->has_listener;
 }
 
 static void close_if(int fd)
@@ -109,8 +113,36 @@ static void close_if(int fd)
         close(fd);
 }
 
-/* The first steps of whatever is forked here. It does not outlive its server; nor may it start when the
- * server died before this line. What is the server's is closed: a channel ends only when nobody has it. */
+/* A process that has the next one is there, or none is to have it. */
+static void give_channel(struct server *server)
+{
+    close_if(server->channels[--server->channel_count]);
+}
+
+/* Whether the broker has hung up: when these were made there were as many as there may be. */
+static bool is_refused(int channel)
+{
+    struct pollfd polled = {.fd = channel};
+    return poll(&polled, 1, 0) == 1;
+}
+
+/* Has one more process know the broker before it is there: 0 or a negative errno. */
+static int reserve_channel(struct server *server, struct forkd_error *err)
+{
+    while (server->channel_count > 0 && is_refused(server->channels[server->channel_count - 1]))
+        give_channel(server);
+    if (server->channel_count > 0)
+        return 0;
+    int rc = broker_invite(server->channels, BROKER_MAX_JOINING, err);
+    if (rc < 0)
+        return rc;
+    server->channel_count = BROKER_MAX_JOINING;
+    return 0;
+}
+
+/* The first steps of whatever is forked here, which has a channel reserved. It does not outlive its server;
+ * nor may it start when the server died before this line. What is the server's is closed: a channel ends only
+ * when nobody has it. */
 static void leave_server(struct server *server, pid_t server_pid)
 {
     /* Another user first: that undoes the next. */
@@ -133,21 +165,25 @@ static void leave_server(struct server *server, pid_t server_pid)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* What is shared with siblings is shared with their guests. */
-    if (broker_join(NULL) < 0)
+    uint32_t own = server->channel_count - 1;
+    for (uint32_t i = 0; i < own; i++)
+        close_if(server->channels[i]);
+    if (broker_take(server->channels[own], NULL) < 0)
         _exit(1);
 }
 
 /* A parked child waits here for the request that it will serve: from the owner, or from the server, which
- * then sends the channel to the new owner along. */
+ * then sends the channel to the new owner along. One that lacked something does not wait: there may be enough
+ * of it by then. */
 static _Noreturn void wait_parked(struct server *server, int channel)
 {
     vm_rehearse(server->vm);
+    int timeout_ms = server->vm->status.error.code == 0 ? CHANNEL_FOREVER : CHANNEL_NOW;
     struct control_fork message;
     size_t length = 0;
     int fds[CONTROL_FORK_MAX_FDS];
     uint32_t fd_count = CONTROL_FORK_MAX_FDS;
-    if (channel_receive(channel, CHANNEL_FOREVER, &message, sizeof message, &length, fds, &fd_count, NULL) <=
-        0)
+    if (channel_receive(channel, timeout_ms, &message, sizeof message, &length, fds, &fd_count, NULL) <= 0)
         _exit(0);
     if (valid_fork(&message, length, fd_count))
         vm_process_child(server->vm, channel, &message, fds);
@@ -157,47 +193,54 @@ static _Noreturn void wait_parked(struct server *server, int channel)
     vm_process_child(server->vm, fds[0], &message, fds + 1);
 }
 
-/* fork(2), and note the child. In the parent: its entry in the table, or NULL and *err. In the child: returns
- * with *is_child set. */
-static struct child *fork_child(struct server *server, bool *is_child, struct forkd_error *err)
+/*
+ * fork(2), and note the child. In the parent: its entry in the table, or NULL and *err. In the child: returns
+ * with *is_child set. `cgroup`: folder and cgroup.procs of the one that it is to be in, or NULL. A twin has
+ * its source's user, who may not write there, as the library may that has opened the file: so its children
+ * enter it.
+ */
+static struct child *fork_child(struct server *server, const int *cgroup, bool *is_child,
+                                struct forkd_error *err)
 {
-    if (reserve_child(server, err) < 0)
+    if (reserve_child(server, err) < 0 || reserve_channel(server, err) < 0)
         return NULL;
     pid_t server_pid = getpid();
-    pid_t pid = fork();
+    bool enters = cgroup != NULL && server->is_twin;
+    pid_t pid = cgroup == NULL || enters ? fork() : cgroup_fork(cgroup[0]);
     *is_child = pid == 0;
     if (pid < 0) {
-        error_set(err, errno, "fork", "fork server", NULL);
+        error_set(err, errno, "fork", cgroup == NULL ? "fork server" : "fork server, into a cgroup", NULL);
         return NULL;
     }
     if (pid == 0) {
         leave_server(server, server_pid);
-        vm_prepare(server->vm);
+        vm_prepare(server->vm, enters ? cgroup[1] : -1);
         return NULL;
     }
+    give_channel(server);
     struct child *child = &server->children[server->child_count++];
     *child = (struct child){.pid = pid, .channel = -1};
     return child;
 }
 
 /* Fork one child in advance. Its channel goes to the owner; a detached server, which serves many, keeps it.
- * What fails here fails again, and is then reported, when a child is asked for. */
+ * What fails here may fail again, and is then reported, when a child is asked for. */
 static void park_child(struct server *server)
 {
     int pair[2];
     if (channel_pair(pair, NULL) < 0) {
-        server->parked_wanted = 0;
+        server->cannot_park = true;
         return;
     }
     bool is_child = false;
-    struct child *child = fork_child(server, &is_child, NULL);
+    struct child *child = fork_child(server, NULL, &is_child, NULL);
     if (is_child) {
         close(pair[0]);
         wait_parked(server, pair[1]);
     }
     close(pair[1]);
     if (child == NULL) {
-        server->parked_wanted = 0;
+        server->cannot_park = true;
         close(pair[0]);
         return;
     }
@@ -214,6 +257,7 @@ static void park_child(struct server *server)
 
 static void note_request(struct server *server, struct child *child)
 {
+    server->cannot_park = false;
     if (child->parked)
         server->parked--;
     child->parked = false;
@@ -258,9 +302,11 @@ static void serve_fork(struct server *server, const struct control_fork *message
         return;
     }
     bool is_child = false;
-    struct child *child = give_to_parked(server, message, fds, fd_count);
+    const int *cgroup =
+        message->has_cgroup ? fds + 1 + message->has_console + message->has_tap + message->has_vsock : NULL;
+    struct child *child = cgroup != NULL ? NULL : give_to_parked(server, message, fds, fd_count);
     if (child == NULL)
-        child = fork_child(server, &is_child, &error);
+        child = fork_child(server, cgroup, &is_child, &error);
     if (is_child)
         vm_process_child(server->vm, fds[0], message, fds + 1);
     if (child == NULL) {
@@ -283,6 +329,7 @@ static struct child *find_child(struct server *server, pid_t pid)
 static void note_taken(struct server *server, const struct control_taken *message)
 {
     struct child *child = find_child(server, message->pid);
+    server->cannot_park = false;
     if (child == NULL || !child->parked) /* none: it was taken, ended and reaped before this came */
         return;
     child->detached = message->detached != 0;
@@ -291,8 +338,10 @@ static void note_taken(struct server *server, const struct control_taken *messag
 
 static void remove_child(struct server *server, struct child *child)
 {
-    if (child->parked)
+    if (child->parked) { /* it lacked something, or somebody ends them: another would fare no better */
         server->parked--;
+        server->cannot_park = true;
+    }
     close_if(child->channel);
     *child = server->children[--server->child_count];
 }
@@ -417,11 +466,13 @@ static void end_writing(struct server *server, enum forkd_write_state state, con
 /* In a process of its own, which inherits everything as it is, while this one serves. */
 static void start_writing(struct server *server, const struct twin *twin)
 {
-    int pair[2];
+    int pair[2] = {-1, -1};
     struct forkd_error error;
     server->write_state = FORKD_WRITING;
     server->writer = (struct writer){.channel = -1, .directory = twin->directory};
-    int result = channel_pair(pair, &error);
+    int result = reserve_channel(server, &error);
+    if (result == 0)
+        result = channel_pair(pair, &error);
     if (result < 0) {
         end_writing(server, FORKD_WRITE_FAILED, &error);
         return;
@@ -438,6 +489,8 @@ static void start_writing(struct server *server, const struct twin *twin)
     close(pair[1]);
     server->writer.channel = pair[0];
     server->writer.pid = pid;
+    if (pid > 0)
+        give_channel(server);
     if (pid < 0) {
         error_set(&error, code, "fork", "writer of the branch", NULL);
         end_writing(server, FORKD_WRITE_FAILED, &error);
@@ -610,7 +663,7 @@ static _Noreturn void run(struct server *server)
         /* Requests first. With nothing to do, one child at a time is parked; but not at once after a request,
          * whose child needs the processors. */
         int timeout_ms = check_idle(server);
-        bool parking = server->parked < server->parked_wanted;
+        bool parking = server->parked < server->parked_wanted && !server->cannot_park;
         fill_polled(server);
         int ready =
             poll(server->polled, POLLED_FIXED + server->attached_count, parking ? pause_ms : timeout_ms);

@@ -6,6 +6,7 @@
 #include "base/channel.h"
 
 #include "machine/limits.h"
+#include "proc/cgroup.h"
 #include "proc/server.h"
 #include "proc/vm.h"
 
@@ -122,13 +123,16 @@ _Noreturn void twin_process(const struct vm *source, const struct twin *twin)
     if (vm == NULL)
         _exit(1);
     signal(SIGCHLD, SIG_DFL);
+    /* After the fork(2), which has threads to mind: what it takes from here on is not its source's. */
+    struct forkd_error error;
+    int result = twin->cgroup >= 0 ? cgroup_enter(twin->cgroup, &error) : 0;
     let_go(source, twin);
     introduce(twin->channel);
     if (broker_join(NULL) < 0)
         _exit(1);
     if (twin->listener >= 0)
         vm_detach_process();
-    struct forkd_error error;
-    int result = load(vm, source, twin, &error);
+    if (result == 0)
+        result = load(vm, source, twin, &error);
     server_process_twin(vm, twin, result, &error);
 }

@@ -14,6 +14,7 @@ struct twin {
     int directory;               /* where to write it */
     int listener_directory;      /* -1: not detached */
     int listener;                /* -1 likewise */
+    int cgroup;                  /* -1: it stays in its source's */
     bool over_base;              /* write layers */
     struct vmstate_writer state; /* the paused machine's */
 };

@@ -54,9 +54,13 @@ static int listen_vsock(struct vm *vm, struct forkd_error *err)
 {
     if (vm->vsock_directory < 0)
         return 0;
+    if (vm->has_vsock_name) { /* it was reset */
+        vsock_hold(vm->machine.vsock, false);
+        return 0;
+    }
     int fd = broker_listen(vm->vsock_directory, vm_vsock_name(vm));
     if (fd < 0)
-        return error_set(err, fd, "bind", vm->vsock_path, NULL);
+        return error_set(err, fd, "bind", vm->vsock_path, fd == -EPIPE ? BROKER_GONE : NULL);
     vm->has_vsock_name = true;
     return vsock_listen(vm->machine.vsock, fd, err);
 }

@@ -47,7 +47,7 @@ struct vm {
     struct machine machine;
     struct vsock_host vsock_host;     /* guest-initiated connections */
     int memory_fd;                    /* what guest memory is a private mapping of; -1: booted, of no file */
-    int working_set_fd;               /* a child's; -1: none, or done with */
+    int working_set_fd;               /* a child's; -1: none */
     uint8_t *touched_before;          /* what memory has while that is learnt there; NULL: it is not */
     struct vm_peer owner;             /* who asked for this VM */
     struct vm_peer *peers;            /* the owner, while it is there, and who has attached */
@@ -58,6 +58,8 @@ struct vm {
     int console_fd;
     int vsock_directory;    /* where the socket at vsock_path is; -1: there is none */
     bool has_vsock_name;    /* it has its name, from when the guest is ready */
+    bool of_files;          /* a child of a server that was started from files, so that it can be reset */
+    bool was_asked;         /* it has its working set, or there is none to have */
     int listener_directory; /* where the control socket is; -1 likewise */
     char vsock_path[CONTROL_PATH_SIZE];
     struct exchange exchange;      /* hello of a booted machine, identity of a child */
@@ -92,8 +94,9 @@ void vm_detach_process(void);
  * A child, straight after fork(2), with a loaded vm. vm_prepare does what does not depend on whom the child
  * is for: its KVM VM and its threads. A failure is kept for vm_process_child to report, which does not
  * return.
+ * `cgroup`: the cgroup.procs of one to move to first; -1: none.
  */
-void vm_prepare(struct vm *vm);
+void vm_prepare(struct vm *vm, int cgroup);
 /* What else can be done while the child waits to be asked for. */
 void vm_rehearse(struct vm *vm);
 /* `fds`: as control.h says, without the channel. */

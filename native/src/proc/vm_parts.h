@@ -43,6 +43,10 @@ int agent_start_identity(struct vm *vm, const char *hostname, struct forkd_error
 /* first_answer.c, for vsock_host */
 void first_answer_opening(struct vsock_host *host);
 void first_answer_given(struct vsock_host *host);
+void first_answer_forget(struct vm *vm);
+
+/* reset.c */
+int vm_reset(struct vm *vm, const struct control_reset *message, struct forkd_error *err);
 
 /* branch.c; `fds` as control.h says, closed by the caller. */
 int vm_check_ready(const struct vm *vm, const char *operation, struct forkd_error *err);

@@ -145,8 +145,7 @@ static int open_base(struct disk *disk, struct forkd_error *err)
 
 static int make_owner_map(struct disk *disk, struct forkd_error *err)
 {
-    uint64_t regions = disk->blocks / REGION_BLOCKS + 1;
-    disk->regions = calloc(regions / 64 + 1, sizeof *disk->regions);
+    disk->regions = calloc(disk_region_words(disk), sizeof *disk->regions);
     if (disk->regions == NULL)
         return error_set(err, ENOMEM, "open disk", disk->name, NULL);
     size_t length = disk->blocks * sizeof *disk->owner;
@@ -170,6 +169,8 @@ static void release(struct disk *disk)
     }
     if (disk->owner != NULL)
         munmap(disk->owner, disk->blocks * sizeof *disk->owner);
+    pthread_cond_destroy(&disk->changed);
+    pthread_mutex_destroy(&disk->lock);
     free(disk->regions);
     free(disk->stages);
     free(disk->layers.extents);
@@ -192,6 +193,8 @@ int disk_open(struct disk **out, const char *name, uint32_t mode, int base_fd, c
     disk->scratch_fd = scratch_fd;
     disk->top = NO_STAGE;
     disk->merge.target = NO_STAGE;
+    pthread_mutex_init(&disk->lock, NULL);
+    pthread_cond_init(&disk->changed, NULL);
     disk->file_count = 1 + layer_count;
     disk->name = strdup(name);
     disk->files = calloc((size_t)1 + layer_count, sizeof *disk->files);
@@ -260,13 +263,14 @@ void disk_set_quota(struct disk *disk, struct disk_quota *quota)
 
 bool disk_host_full(const struct disk *disk)
 {
-    return disk->host_full;
+    return __atomic_load_n(&disk->host_full, __ATOMIC_RELAXED);
 }
 
 /* The result of writing to the host, passed through. */
 static int noted(struct disk *disk, int result)
 {
-    disk->host_full = disk->host_full || result == -ENOSPC || result == -EDQUOT;
+    if (result == -ENOSPC || result == -EDQUOT)
+        __atomic_store_n(&disk->host_full, true, __ATOMIC_RELAXED);
     return result;
 }
 
@@ -277,7 +281,7 @@ struct run {
     uint64_t count;
     uint64_t file_block; /* ZERO: reads as zeroes */
     int fd;
-    uint16_t owner; /* 0: base or layers */
+    uint32_t stage; /* NO_STAGE: base or layers, or none */
 };
 
 /* The layers' extent that has `block`, or else the next after it; layers.count when there is none. */
@@ -296,32 +300,56 @@ static uint64_t find_extent(const struct disk *disk, uint64_t block)
     return low;
 }
 
-/* The run that starts at `block`, of at most `limit` blocks. */
+/* The run that starts at `block`, of at most `limit` blocks; with the lock. */
 static struct run find_run(const struct disk *disk, uint64_t block, uint64_t limit)
 {
-    struct run run = {.owner = disk_owner_of(disk, block)};
-    uint64_t end = disk_owner_run_end(disk, block, block + limit, run.owner);
-    run.file_block = block;
-    if (run.owner != 0) {
-        run.fd = disk->stages[run.owner - 1].fd;
-        run.count = end - block;
-        return run;
-    }
-    run.fd = disk->files[0];
-    uint64_t index = find_extent(disk, block);
-    if (index < disk->layers.count) {
-        const struct extent *extent = &disk->layers.extents[index];
-        uint64_t extent_end = extent->first + extent->count;
-        if (extent->first > block) {
-            end = extent->first < end ? extent->first : end;
-        } else {
-            end = extent_end < end ? extent_end : end;
-            run.fd = disk->files[extent->source];
-            run.file_block = extent->file_block == ZERO ? ZERO : extent->file_block + (block - extent->first);
+    struct run run = {.file_block = block, .fd = disk->files[0], .stage = NO_STAGE};
+    uint16_t owner = disk_owner_of(disk, block);
+    uint64_t end = disk_owner_run_end(disk, block, block + limit, owner);
+    if (owner == HOLE) {
+        run.file_block = ZERO;
+    } else if (owner != 0) {
+        run.stage = owner - 1u;
+        run.fd = disk->stages[run.stage].fd;
+    } else {
+        uint64_t index = find_extent(disk, block);
+        if (index < disk->layers.count) {
+            const struct extent *extent = &disk->layers.extents[index];
+            uint64_t extent_end = extent->first + extent->count;
+            if (extent->first > block) {
+                end = extent->first < end ? extent->first : end;
+            } else {
+                end = extent_end < end ? extent_end : end;
+                run.fd = disk->files[extent->source];
+                run.file_block =
+                    extent->file_block == ZERO ? ZERO : extent->file_block + (block - extent->first);
+            }
         }
     }
     run.count = end - block;
     return run;
+}
+
+/* The same for who is going to read from it, until leave_run. */
+static struct run enter_run(struct disk *disk, uint64_t block, uint64_t limit)
+{
+    if (disk->owner == NULL) /* no map that could change */
+        return find_run(disk, block, limit);
+    pthread_mutex_lock(&disk->lock);
+    struct run run = find_run(disk, block, limit);
+    if (run.stage != NO_STAGE)
+        disk->stages[run.stage].users++;
+    pthread_mutex_unlock(&disk->lock);
+    return run;
+}
+
+static void leave_run(struct disk *disk, const struct run *run)
+{
+    if (run->stage == NO_STAGE)
+        return;
+    pthread_mutex_lock(&disk->lock);
+    disk_leave_stage(disk, run->stage);
+    pthread_mutex_unlock(&disk->lock);
 }
 
 /* Guest buffers, taken piece by piece. */
@@ -354,13 +382,15 @@ static uint64_t cut(struct cursor *cursor, uint64_t length, struct iovec pieces[
     return total;
 }
 
-static int read_bytes(int fd, struct cursor *cursor, uint64_t length, uint64_t offset)
+/* `at_once`: -EAGAIN rather than wait. */
+static int read_bytes(int fd, struct cursor *cursor, uint64_t length, uint64_t offset, bool at_once)
 {
     while (length > 0) {
         struct iovec pieces[IOV_BATCH];
         int count;
         uint64_t bytes = cut(cursor, length, pieces, &count);
-        int rc = io_preadv(fd, pieces, count, offset);
+        int rc = at_once ? io_preadv_at_once(fd, pieces, count, bytes, offset)
+                         : io_preadv(fd, pieces, count, offset);
         if (rc < 0)
             return rc == -ENODATA ? -EIO : rc; /* the file became shorter under us */
         offset += bytes;
@@ -414,7 +444,7 @@ static uint64_t request_length(const struct disk *disk, const struct iovec *iov,
     return in_range(disk, offset, length) ? length : UINT64_MAX;
 }
 
-int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset)
+static int read_runs(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset, bool at_once)
 {
     struct cursor cursor = {.iov = iov, .left = iov_count};
     uint64_t length = request_length(disk, iov, iov_count, offset);
@@ -424,14 +454,15 @@ int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_
         uint64_t block = offset / DISK_BLOCK_SIZE;
         uint64_t inside = offset % DISK_BLOCK_SIZE;
         uint64_t touched = (inside + length + DISK_BLOCK_SIZE - 1) / DISK_BLOCK_SIZE;
-        struct run run = find_run(disk, block, touched);
+        struct run run = enter_run(disk, block, touched);
         uint64_t bytes = run.count * DISK_BLOCK_SIZE - inside;
         bytes = bytes < length ? bytes : length;
         int rc = 0;
         if (run.file_block == ZERO)
             zero_bytes(&cursor, bytes);
         else
-            rc = read_bytes(run.fd, &cursor, bytes, run.file_block * DISK_BLOCK_SIZE + inside);
+            rc = read_bytes(run.fd, &cursor, bytes, run.file_block * DISK_BLOCK_SIZE + inside, at_once);
+        leave_run(disk, &run);
         if (rc < 0)
             return rc;
         offset += bytes;
@@ -440,16 +471,30 @@ int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_
     return 0;
 }
 
-/* Writing. */
-
-static int top_fd(const struct disk *disk)
+int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset)
 {
-    return disk->stages[disk->top].fd;
+    return read_runs(disk, iov, iov_count, offset, false);
 }
 
-static uint16_t top_owner(const struct disk *disk)
+int disk_read_at_once(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset)
 {
-    return (uint16_t)(disk->top + 1);
+    return read_runs(disk, iov, iov_count, offset, true);
+}
+
+/* Writing. */
+
+/* The top, while something is written to it: nobody freezes it meanwhile. */
+struct top {
+    uint32_t number;
+    int fd;
+};
+
+static bool is_in_top(struct disk *disk, const struct top *top, uint64_t block)
+{
+    pthread_mutex_lock(&disk->lock);
+    bool there = disk_owner_of(disk, block) == top->number + 1;
+    pthread_mutex_unlock(&disk->lock);
+    return there;
 }
 
 /* Where the bytes of a block end: the disk's last block may be short. */
@@ -460,12 +505,12 @@ static uint64_t block_end(const struct disk *disk, uint64_t block)
 }
 
 /* Copy the old bytes [from, to), within one block, to the top. */
-static int copy_up(struct disk *disk, uint64_t from, uint64_t to)
+static int copy_up(struct disk *disk, const struct top *top, uint64_t from, uint64_t to)
 {
     uint8_t buffer[DISK_BLOCK_SIZE];
     struct iovec iov = {.iov_base = buffer, .iov_len = (size_t)(to - from)};
     int rc = disk_read(disk, &iov, 1, from);
-    return rc < 0 ? rc : io_pwrite(top_fd(disk), buffer, (size_t)(to - from), from);
+    return rc < 0 ? rc : io_pwrite(top->fd, buffer, (size_t)(to - from), from);
 }
 
 /*
@@ -473,15 +518,15 @@ static int copy_up(struct disk *disk, uint64_t from, uint64_t to)
  * the write itself this counts only when all of it has worked and the blocks are owned: a failure in between
  * leaves bytes in the file that nobody looks at.
  */
-static int copy_up_edges(struct disk *disk, uint64_t offset, uint64_t end)
+static int copy_up_edges(struct disk *disk, const struct top *top, uint64_t offset, uint64_t end)
 {
     uint64_t head = offset / DISK_BLOCK_SIZE;
     uint64_t tail = (end - 1) / DISK_BLOCK_SIZE;
     int rc = 0;
-    if (offset % DISK_BLOCK_SIZE != 0 && disk_owner_of(disk, head) != top_owner(disk))
-        rc = copy_up(disk, head * DISK_BLOCK_SIZE, offset);
-    if (rc == 0 && end != block_end(disk, tail) && disk_owner_of(disk, tail) != top_owner(disk))
-        rc = copy_up(disk, end, block_end(disk, tail));
+    if (offset % DISK_BLOCK_SIZE != 0 && !is_in_top(disk, top, head))
+        rc = copy_up(disk, top, head * DISK_BLOCK_SIZE, offset);
+    if (rc == 0 && end != block_end(disk, tail) && !is_in_top(disk, top, tail))
+        rc = copy_up(disk, top, end, block_end(disk, tail));
     return rc;
 }
 
@@ -490,39 +535,60 @@ static int copy_up_edges(struct disk *disk, uint64_t offset, uint64_t end)
  * so that a full scratch directory is not filled with bytes that nobody reads. Best effort: they do no other
  * harm.
  */
-static void forget(struct disk *disk, uint64_t block, uint64_t end)
+static void forget(struct disk *disk, const struct top *top, uint64_t block, uint64_t end)
 {
     while (block < end) {
+        pthread_mutex_lock(&disk->lock);
         uint16_t owner = disk_owner_of(disk, block);
         uint64_t run_end = disk_owner_run_end(disk, block, end, owner);
-        if (owner != top_owner(disk))
-            (void)fallocate(top_fd(disk), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+        pthread_mutex_unlock(&disk->lock);
+        if (owner != top->number + 1)
+            (void)fallocate(top->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                             (off_t)(block * DISK_BLOCK_SIZE), (off_t)((run_end - block) * DISK_BLOCK_SIZE));
         block = run_end;
     }
 }
 
-/* Write to a private disk: `cursor` NULL means zeroes. */
-static int write_top(struct disk *disk, struct cursor *cursor, uint64_t length, uint64_t offset)
+/* Write to the top of a private disk blocks that a change is under way of: `cursor` NULL means zeroes. */
+static int fill_top(struct disk *disk, struct cursor *cursor, uint64_t length, uint64_t offset)
 {
     uint64_t end = offset + length;
     uint64_t first_block = offset / DISK_BLOCK_SIZE;
     uint64_t end_block = (end - 1) / DISK_BLOCK_SIZE + 1;
-    if (!disk_has_room(disk, first_block, end_block))
-        return -ENOSPC;
-    int rc = disk->top == NO_STAGE ? disk_make_stage(disk, &disk->top) : 0;
+    struct top top;
+    int rc = disk_take_top(disk, &top.number, &top.fd);
     if (rc < 0)
-        return noted(disk, rc);
-    rc = copy_up_edges(disk, offset, end);
+        return rc;
+    rc = copy_up_edges(disk, &top, offset, end);
     if (rc == 0 && cursor != NULL)
-        rc = write_bytes(top_fd(disk), cursor, length, offset);
+        rc = write_bytes(top.fd, cursor, length, offset);
     else if (rc == 0)
-        rc = io_zero(top_fd(disk), offset, length);
-    if (rc < 0)
-        forget(disk, first_block, end_block);
-    else
-        disk_give(disk, first_block, end_block, disk->top);
-    return noted(disk, rc);
+        rc = io_zero(top.fd, offset, length);
+    if (rc < 0) {
+        forget(disk, &top, first_block, end_block);
+        return rc;
+    }
+    pthread_mutex_lock(&disk->lock);
+    disk_give(disk, first_block, end_block, top.number);
+    pthread_mutex_unlock(&disk->lock);
+    return 0;
+}
+
+/* The same when that has been looked at: whether there is room. */
+static int write_top(struct disk *disk, struct cursor *cursor, uint64_t length, uint64_t offset)
+{
+    struct change change;
+    uint64_t taken;
+    uint64_t first_block = offset / DISK_BLOCK_SIZE;
+    uint64_t end_block = (offset + length - 1) / DISK_BLOCK_SIZE + 1;
+    disk_begin_change(disk, &change, first_block, end_block);
+    int rc = -ENOSPC;
+    if (disk_reserve(disk, first_block, end_block, &taken)) {
+        rc = noted(disk, fill_top(disk, cursor, length, offset));
+        disk_give_back(disk, taken);
+    }
+    disk_end_change(disk, &change);
+    return rc;
 }
 
 int disk_write(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset)
@@ -556,41 +622,50 @@ struct span {
  * holes of the base and of tops, files that nobody else writes. A guest that trims its free space asks for
  * large parts of the disk to be zero, most of which never were anything else.
  */
-static struct span find_span(const struct disk *disk, uint64_t block, uint64_t limit)
+static struct span look_at_span(const struct run *run)
 {
-    struct run run = find_run(disk, block, limit);
-    struct span span = {.count = run.count, .zero = run.file_block == ZERO};
+    struct span span = {.count = run->count, .zero = run->file_block == ZERO};
     if (span.zero)
         return span;
-    uint64_t start = run.file_block * DISK_BLOCK_SIZE;
-    off_t data = lseek(run.fd, (off_t)start, SEEK_DATA);
+    uint64_t start = run->file_block * DISK_BLOCK_SIZE;
+    off_t data = lseek(run->fd, (off_t)start, SEEK_DATA);
     if (data < 0 && errno == ENXIO)
-        return (struct span){.count = run.count, .zero = true};
+        return (struct span){.count = run->count, .zero = true};
     if (data < 0)
         return span;
     uint64_t hole_blocks = ((uint64_t)data - start) / DISK_BLOCK_SIZE;
     if (hole_blocks > 0)
-        return (struct span){.count = hole_blocks < run.count ? hole_blocks : run.count, .zero = true};
-    off_t hole = lseek(run.fd, data, SEEK_HOLE);
+        return (struct span){.count = hole_blocks < run->count ? hole_blocks : run->count, .zero = true};
+    off_t hole = lseek(run->fd, data, SEEK_HOLE);
     if (hole > data) {
         uint64_t data_blocks = ((uint64_t)hole - start + DISK_BLOCK_SIZE - 1) / DISK_BLOCK_SIZE;
-        span.count = data_blocks < run.count ? data_blocks : run.count;
+        span.count = data_blocks < run->count ? data_blocks : run->count;
     }
     return span;
 }
 
 /* Make whole blocks zero, passing over those that are. */
-static int zero_blocks(struct disk *disk, uint64_t block, uint64_t end)
+static void zero_blocks(struct disk *disk, uint64_t block, uint64_t end)
 {
-    int rc = 0;
-    while (block < end && rc == 0) {
-        struct span span = find_span(disk, block, end - block);
-        uint64_t offset = block * DISK_BLOCK_SIZE;
-        block += span.count;
+    struct change change;
+    disk_begin_change(disk, &change, block, end);
+    while (block < end) {
+        struct run run = enter_run(disk, block, end - block);
+        struct span span = look_at_span(&run);
+        leave_run(disk, &run);
         if (!span.zero)
-            rc = write_top(disk, NULL, block_end(disk, block - 1) - offset, offset);
+            disk_make_hole(disk, block, block + span.count);
+        block += span.count;
     }
-    return rc;
+    disk_end_change(disk, &change);
+}
+
+/* The whole blocks of a range. */
+static void whole_blocks(const struct disk *disk, uint64_t offset, uint64_t end, uint64_t *first,
+                         uint64_t *last)
+{
+    *first = (offset + DISK_BLOCK_SIZE - 1) / DISK_BLOCK_SIZE;
+    *last = end == disk->size ? disk->blocks : end / DISK_BLOCK_SIZE;
 }
 
 int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
@@ -604,18 +679,37 @@ int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
     if (disk->mode == FORKD_DISK_SHARED)
         return noted(disk, io_zero(disk->files[0], offset, length));
     uint64_t end = offset + length;
-    uint64_t first = (offset + DISK_BLOCK_SIZE - 1) / DISK_BLOCK_SIZE;
-    uint64_t last = end == disk->size ? disk->blocks : end / DISK_BLOCK_SIZE;
+    uint64_t first;
+    uint64_t last;
+    whole_blocks(disk, offset, end, &first, &last);
     if (first >= last)
         return write_top(disk, NULL, length, offset);
     int rc = 0;
     if (offset < first * DISK_BLOCK_SIZE)
         rc = write_top(disk, NULL, first * DISK_BLOCK_SIZE - offset, offset);
     if (rc == 0)
-        rc = zero_blocks(disk, first, last);
+        zero_blocks(disk, first, last);
     if (rc == 0 && last < disk->blocks && end > last * DISK_BLOCK_SIZE)
         rc = write_top(disk, NULL, end - last * DISK_BLOCK_SIZE, last * DISK_BLOCK_SIZE);
     return rc;
+}
+
+int disk_discard(struct disk *disk, uint64_t offset, uint64_t length)
+{
+    if (!in_range(disk, offset, length))
+        return -EINVAL;
+    if (disk->mode == FORKD_DISK_READ_ONLY)
+        return -EROFS;
+    if (length == 0)
+        return 0;
+    if (disk->mode == FORKD_DISK_SHARED)
+        return io_punch(disk->files[0], offset, length);
+    uint64_t first;
+    uint64_t last;
+    whole_blocks(disk, offset, offset + length, &first, &last);
+    if (first < last)
+        zero_blocks(disk, first, last);
+    return 0;
 }
 
 /* Saving. */
@@ -663,8 +757,9 @@ static int read_pages(void *context, uint64_t first, uint64_t pages, void *buffe
     return rc < 0 ? error_set(err, rc, "read disk", disk->name, NULL) : 0;
 }
 
-void disk_each_fd(const struct disk *disk, void (*visit)(void *context, int fd), void *context)
+void disk_each_fd(struct disk *disk, void (*visit)(void *context, int fd), void *context)
 {
+    pthread_mutex_lock(&disk->lock);
     visit(context, disk->scratch_fd);
     for (uint32_t i = 0; i < disk->file_count; i++)
         visit(context, disk->files[i]);
@@ -672,6 +767,7 @@ void disk_each_fd(const struct disk *disk, void (*visit)(void *context, int fd),
         if (disk->stages[i].fd >= 0)
             visit(context, disk->stages[i].fd);
     }
+    pthread_mutex_unlock(&disk->lock);
 }
 
 int disk_save_layer(struct disk *disk, int out_fd, bool over_layers, bool *written, struct forkd_error *err)

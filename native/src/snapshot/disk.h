@@ -8,7 +8,9 @@
  * of which makes a top of its own; when it was frozen, one of them calls disk_inherit first. With a top, only
  * one side may go on; and with a shared disk, which has none.
  *
- * Not thread-safe: one disk is used by one thread at a time.
+ * Threads: any number may be in what reads, writes, zeroes, discards, flushes and merges; all the rest,
+ * fork(2) as well, is for when none is. Of two that touch the same sectors at once neither is first; sectors
+ * of one block are as good as apart.
  */
 #ifndef FORKD_SNAPSHOT_DISK_H
 #define FORKD_SNAPSHOT_DISK_H
@@ -44,7 +46,7 @@ int disk_open(struct disk **out, const char *name, uint32_t mode, int base_fd, c
 int disk_verify_layers(const struct disk *disk, struct forkd_error *err);
 void disk_close(struct disk *disk);
 
-/* What several disks may take of the host, all together. */
+/* What several disks may take of the host, all together; atomic. */
 struct disk_quota {
     uint64_t blocks; /* of DISK_BLOCK_SIZE that they have */
     uint64_t most;
@@ -65,12 +67,17 @@ bool disk_host_full(const struct disk *disk);
  * a negative errno of the host file. */
 int disk_read(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset);
 int disk_write(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset);
+/* The same if nothing has to be waited for, -EAGAIN if it may have: of what is in the host's memory. */
+int disk_read_at_once(struct disk *disk, const struct iovec *iov, int iov_count, uint64_t offset);
 /* Make writes durable: only a shared disk has anything to do, since a private top does not outlive its
  * process. */
 int disk_flush(struct disk *disk);
 /* The range, of whole sectors, reads as zeroes from now on. Costs neither memory nor space where it did
  * before. */
 int disk_write_zeroes(struct disk *disk, uint64_t offset, uint64_t length);
+/* Nobody needs what is there: whole blocks of a private disk read as zeroes from now on, and what its top had
+ * for them goes back to the host and the quota. */
+int disk_discard(struct disk *disk, uint64_t offset, uint64_t length);
 
 /*
  * Turn the top into one more read-only layer, for branching: call it, then fork(2), and disk_inherit on the
@@ -85,8 +92,16 @@ int disk_freeze_top(struct disk *disk, struct forkd_error *err);
  * changed. */
 void disk_inherit(struct disk *disk);
 /*
+ * Forget all that was written since the disk was opened: tops, what was frozen of them, and that a write has
+ * failed. What was forked meanwhile keeps what it has. No thread may be at it. Its part of a quota is the
+ * caller's to give back.
+ */
+void disk_reset(struct disk *disk);
+/* Whether the next has something to do. */
+bool disk_merge_due(struct disk *disk);
+/*
  * Put frozen tops together where there are many, or much of what they hold has been overwritten since: a part
- * of it, which takes well below a millisecond. True when there may be more to do. Changes nothing that
+ * of it, of a quarter of a MiB; one thread at a time. True when there may be more to do. Changes nothing that
  * anybody reads; a failure, as of a host without room, leaves the rest as it is until the next freeze.
  */
 bool disk_merge_step(struct disk *disk);
@@ -100,6 +115,6 @@ bool disk_merge_step(struct disk *disk);
 int disk_save_layer(struct disk *disk, int out_fd, bool over_layers, bool *written, struct forkd_error *err);
 
 /* Call `visit` with each descriptor that the disk uses, the scratch directory's among them. */
-void disk_each_fd(const struct disk *disk, void (*visit)(void *context, int fd), void *context);
+void disk_each_fd(struct disk *disk, void (*visit)(void *context, int fd), void *context);
 
 #endif

@@ -5,8 +5,12 @@
 
 #include "snapshot/disk.h"
 
+#include <pthread.h>
+
 #define ZERO UINT64_MAX
 #define NO_STAGE UINT32_MAX
+/* An owner that is no stage: the block is zero, and in no file. */
+#define HOLE UINT16_MAX
 /* Owner entries to one bit of `regions`: one page of the owner map, which covers 8 MiB of disk. */
 #define REGION_BLOCKS 2048u
 
@@ -31,6 +35,14 @@ struct stage {
     bool own;        /* made by this process: what is in it is of nobody else's account */
     uint64_t blocks; /* whose newest content it has */
     uint64_t filled; /* that it has any content of: the rest of these is waste */
+    uint32_t users;  /* threads that read from it just now: it stays open for them */
+};
+
+/* Blocks that a thread is about to change, on its stack: others that would change them wait. */
+struct change {
+    uint64_t first;
+    uint64_t end;
+    struct change *next;
 };
 
 /* Stages that are being put together; see stages.c. */
@@ -51,14 +63,19 @@ struct disk {
     int *files; /* the base, then the layers, bottom first */
     uint32_t file_count;
     struct extent_list layers;
-    bool host_full;
+    bool host_full;           /* atomic */
     struct disk_quota *quota; /* NULL: none */
 
+    pthread_mutex_t lock;   /* guards all of the below, and is not held while a file is waited for */
+    pthread_cond_t changed; /* a change has ended, or a top is made */
+    struct change *changes; /* under way */
+    bool making_top;        /* by some thread */
+
     /*
-     * owner[block] is 0 or 1 + the stage that has the block: so a read finds it in one step however often the
-     * disk was frozen, and freezing is forgetting which one is the top. The map is anonymous memory that is
-     * not there until it is written. A bit of `regions` says that a page of it may be, so that blocks that
-     * nobody wrote cost a child nothing, not even a page table.
+     * owner[block] is 0, 1 + the stage that has the block, or HOLE: so a read finds it in one step however
+     * often the disk was frozen, and freezing is forgetting which one is the top. The map is anonymous memory
+     * that is not there until it is written. A bit of `regions` says that a page of it may be, so that blocks
+     * that nobody wrote cost a child nothing, not even a page table.
      */
     struct stage *stages;
     uint32_t stage_count; /* numbers in use, and below those */
@@ -70,15 +87,36 @@ struct disk {
     struct merge merge;
 };
 
-/* 0, or 1 + the stage that has it. */
+static inline size_t disk_region_words(const struct disk *disk)
+{
+    return (size_t)((disk->blocks / REGION_BLOCKS + 1) / 64 + 1);
+}
+
+/* With the lock: */
+
+/* 0, or 1 + the stage that has it, or HOLE. */
 uint16_t disk_owner_of(const struct disk *disk, uint64_t block);
 /* The first block in [block, end) whose owner is another than `owner`, else end. */
 uint64_t disk_owner_run_end(const struct disk *disk, uint64_t block, uint64_t end, uint16_t owner);
-/* A new stage, of the disk's size and without content. 0, or a negative errno. */
-int disk_make_stage(struct disk *disk, uint32_t *number);
-/* Whether the quota has room for these blocks, in a stage of our own. */
-bool disk_has_room(struct disk *disk, uint64_t block, uint64_t end);
 /* The newest content of blocks [block, end) is in this stage from now on. */
 void disk_give(struct disk *disk, uint64_t block, uint64_t end, uint32_t number);
+/* Nobody reads from a stage for us any more. */
+void disk_leave_stage(struct disk *disk, uint32_t number);
+
+/* Without it: */
+
+/* Wait until nobody else changes blocks [first, end), and keep others from it. */
+void disk_begin_change(struct disk *disk, struct change *change, uint64_t first, uint64_t end);
+void disk_end_change(struct disk *disk, struct change *change);
+/* The top, of the disk's size, made if there is none. 0, or a negative errno. */
+int disk_take_top(struct disk *disk, uint32_t *number, int *fd);
+/*
+ * Take room for blocks [block, end), which a change is under way of, from the quota; false: there is not so
+ * much. What was taken is given back with disk_give_back, however that ends: disk_give counts by itself.
+ */
+bool disk_reserve(struct disk *disk, uint64_t block, uint64_t end, uint64_t *taken);
+void disk_give_back(struct disk *disk, uint64_t taken);
+/* Blocks [block, end), which a change is under way of, are zero from now on, and in no file. */
+void disk_make_hole(struct disk *disk, uint64_t block, uint64_t end);
 
 #endif

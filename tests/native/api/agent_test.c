@@ -2,6 +2,7 @@
 /* Children with an agent, that of guests/agent: they take their identity, and answer as long as they live. */
 #include "snapshot.h"
 
+#include <pthread.h>
 #include <sys/wait.h>
 
 #define AGENT_PORT 8888u
@@ -108,6 +109,36 @@ static void child_has_its_identity_and_its_own_memory(void **state)
     assert_answer(two, "{\"action\":\"eval\",\"code\":\"count\"}\n", "{\"result\":\"1\",\"exit_code\":0}\n");
     forkd_vm_free(one);
     forkd_vm_free(two);
+    forkd_server_free(server);
+}
+
+/* A folder on a file system of 16 KiB, which the state alone is more than. */
+static void child_goes_on_after_a_snapshot_that_failed(void **state)
+{
+    struct fixture *fixture = *state;
+    char mount[128];
+    char other[128];
+    char command[512];
+    folder_file(&fixture->folder, "small", mount, sizeof mount);
+    folder_file(&fixture->folder, "other", other, sizeof other);
+    snprintf(command, sizeof command, "mkdir '%s' '%s' && mount -t tmpfs -o size=16k none '%s'", mount, other,
+             mount);
+    if (system(command) != 0)
+        fail_msg("cannot mount a tmpfs: run the native tests as root");
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "child");
+    struct forkd_error error = {0};
+    await_ready(child);
+    assert_answer(child, "{\"action\":\"eval\",\"code\":\"count\"}\n",
+                  "{\"result\":\"1\",\"exit_code\":0}\n");
+    int result = forkd_vm_snapshot(child, mount, &error);
+    snprintf(command, sizeof command, "umount '%s'", mount);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(result, -ENOSPC);
+    assert_answer(child, "{\"action\":\"eval\",\"code\":\"count\"}\n",
+                  "{\"result\":\"2\",\"exit_code\":0}\n");
+    OK(forkd_vm_snapshot(child, other, &error));
+    forkd_vm_free(child);
     forkd_server_free(server);
 }
 
@@ -266,6 +297,166 @@ static void branch_of_a_busy_guest_answers(void **state)
     forkd_server_free(server);
 }
 
+static struct forkd_reset_options as(const char *hostname)
+{
+    return (struct forkd_reset_options){.hostname = hostname};
+}
+
+/* With nothing of the life before: neither its name, nor what it counted, nor what it was asked. */
+static void reset_child_has_a_new_identity(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_vm_status before;
+    struct forkd_vm_status after;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "first");
+    await_ready(child);
+    OK(forkd_vm_wait(child, 0, &before, &error));
+    for (int round = 0; round < 20; round++) {
+        int endless = open_request(child, "{\"action\":\"exec\",\"args\":[\"sleep\",\"60\"]}\n");
+        assert_answer(child, "{\"action\":\"eval\",\"code\":\"count\"}\n",
+                      "{\"result\":\"1\",\"exit_code\":0}\n");
+        assert_answer(child, "{\"action\":\"eval\",\"code\":\"count\"}\n",
+                      "{\"result\":\"2\",\"exit_code\":0}\n");
+        const struct forkd_reset_options options = as(round % 2 == 0 ? "second" : "third");
+        OK(forkd_vm_reset(child, &options, &error));
+        char reply[64];
+        assert_int_equal(read_all(endless, reply, sizeof reply), 0);
+        await_ready(child);
+        assert_answer(child, "{\"action\":\"eval\",\"code\":\"hostname\"}\n",
+                      round % 2 == 0 ? "{\"result\":\"'second'\",\"exit_code\":0}\n"
+                                     : "{\"result\":\"'third'\",\"exit_code\":0}\n");
+    }
+    OK(forkd_vm_wait(child, 0, &after, &error));
+    assert_int_equal(after.pid, before.pid);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+struct second_reset {
+    struct forkd_vm *vm;
+    int result;
+};
+
+static void *reset_again(void *argument)
+{
+    struct second_reset *second = argument;
+    const struct forkd_reset_options options = as("again");
+    second->result = forkd_vm_reset(second->vm, &options, NULL);
+    return NULL;
+}
+
+static void *continue_later(void *argument)
+{
+    sleep(2);
+    kill(*(int *)argument, SIGCONT);
+    return NULL;
+}
+
+/* Two ask while it is stopped: it hears both before its guest has answered to the first. */
+static void child_that_is_not_ready_is_not_reset(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_vm_status status;
+    const char *control = FILE_IN(fixture->folder, "control");
+    struct forkd_server *server = start(fixture);
+    const struct forkd_child_options child_options = {.hostname = "child", .control_path = control};
+    struct forkd_vm *child = NULL;
+    OK(forkd_server_fork(server, &child_options, &child, &error));
+    await_ready(child);
+    struct second_reset second = {0};
+    OK(forkd_vm_attach(&second.vm, control, &error));
+    OK(forkd_vm_wait(child, 0, &status, &error));
+    const struct forkd_reset_options nameless = {0};
+    assert_int_equal(forkd_vm_reset(child, &nameless, &error), -EINVAL);
+    assert_answer(child, "{\"action\":\"eval\",\"code\":\"hostname\"}\n",
+                  "{\"result\":\"'child'\",\"exit_code\":0}\n");
+    pthread_t threads[2];
+    assert_int_equal(kill(status.pid, SIGSTOP), 0);
+    assert_int_equal(pthread_create(&threads[0], NULL, continue_later, &status.pid), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, reset_again, &second), 0);
+    const struct forkd_reset_options options = as("again");
+    int first = forkd_vm_reset(child, &options, &error);
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
+    assert_int_equal(first + second.result, -EAGAIN);
+    await_ready(child);
+    assert_answer(child, "{\"action\":\"eval\",\"code\":\"hostname\"}\n",
+                  "{\"result\":\"'again'\",\"exit_code\":0}\n");
+    forkd_vm_kill(child);
+    forkd_vm_free(child);
+    forkd_vm_free(second.vm);
+    forkd_server_free(server);
+}
+
+static void connect_line(int fd)
+{
+    char line[] = "CONNECT 8888\n{\"action\":\"eval\",\"code\":\"hostname\"}\n";
+    assert_int_equal(write(fd, line, strlen(line)), strlen(line));
+}
+
+/* The socket stays; who comes while the guest is put back is answered by the new one. */
+static void clients_wait_until_the_reset_child_is_ready(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_server *server = start(fixture);
+    const char *path = FILE_IN(fixture->folder, "vsock");
+    struct forkd_vm *child = NULL;
+    const struct forkd_child_options child_options = {.hostname = "before", .vsock_path = path};
+    OK(forkd_server_fork(server, &child_options, &child, &error));
+    await_ready(child);
+    struct stat socket_before;
+    struct stat socket_after;
+    assert_int_equal(stat(path, &socket_before), 0);
+    for (int round = 0; round < 10; round++) {
+        const struct forkd_reset_options options = as("after");
+        OK(forkd_vm_reset(child, &options, &error));
+        struct sockaddr_un address = socket_address(path);
+        int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof address), 0);
+        connect_line(client);
+        char line[128] = "";
+        for (size_t length = 0; strstr(line, "}\n") == NULL; length++) {
+            struct pollfd polled = {.fd = client, .events = POLLIN};
+            assert_true(length < sizeof line - 1 && poll(&polled, 1, 60000) == 1);
+            assert_int_equal(read(client, line + length, 1), 1);
+        }
+        assert_non_null(strstr(line, "{\"result\":\"'after'\",\"exit_code\":0}\n"));
+        close(client);
+        await_ready(child);
+    }
+    assert_int_equal(stat(path, &socket_after), 0);
+    assert_int_equal(socket_after.st_ino, socket_before.st_ino);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
+/* As a child that does not take its identity, one that was reset and does not is ended. */
+static void reset_child_that_does_not_acknowledge_is_ended(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_vm_status status;
+    struct forkd_server *server = start(fixture);
+    struct forkd_vm *child = fork_child(server, "child");
+    await_ready(child);
+    const struct forkd_reset_options options = {.hostname = "child", .ready_timeout_ms = 1};
+    OK(forkd_vm_wait(child, 0, &status, &error));
+    int result = 0;
+    for (int i = 0; i < 200 && result == 0; i++) { /* one that is faster than that is there again */
+        OK(forkd_vm_reset(child, &options, &error));
+        OK(forkd_vm_wait(child, 20000, &status, &error));
+        result = status.phase == FORKD_VM_ENDED ? status.error.code : 0;
+    }
+    assert_int_equal(result, -ETIMEDOUT);
+    assert_gone(status.pid);
+    forkd_vm_free(child);
+    forkd_server_free(server);
+}
+
 static void guest_that_is_told_to_powers_off_behind_its_answer(void **state)
 {
     struct fixture *fixture = *state;
@@ -330,12 +521,17 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(child_has_its_identity_and_its_own_memory),
+        cmocka_unit_test(child_goes_on_after_a_snapshot_that_failed),
         cmocka_unit_test(file_that_was_written_is_read_back),
         cmocka_unit_test(commands_answer_in_both_forms),
         cmocka_unit_test(long_output_arrives_whole),
         cmocka_unit_test(long_input_comes_back),
         cmocka_unit_test(many_connections_are_open_at_once),
         cmocka_unit_test(branch_of_a_busy_guest_answers),
+        cmocka_unit_test(reset_child_has_a_new_identity),
+        cmocka_unit_test(child_that_is_not_ready_is_not_reset),
+        cmocka_unit_test(clients_wait_until_the_reset_child_is_ready),
+        cmocka_unit_test(reset_child_that_does_not_acknowledge_is_ended),
         cmocka_unit_test(guest_that_is_told_to_powers_off_behind_its_answer),
         cmocka_unit_test(idle_children_cost_no_processor_time),
     };

@@ -146,6 +146,13 @@ static void disk_limit_holds_and_is_the_guests_alone(void **state)
     await_printed(other_console, '.', printed(other_console, '.') + 2);
     assert_int_equal(printed(other_console, 'E'), 0);
     assert_int_equal(status_of(sibling).disk_full, 0);
+    /* Put back, it has its room again, and none of the files that were full. */
+    const struct forkd_reset_options reset = {0};
+    OK(forkd_vm_reset(child, &reset, &error));
+    OK(forkd_vm_wait(child, WAIT_MS, NULL, &error));
+    assert_int_equal(status_of(child).disk_full, 0);
+    await_disk_full(child);
+    assert_in_range(nameless_space(status_of(child).pid), (1 << 20) - 65536, (1 << 20) + 65536);
     forkd_vm_free(child);
     forkd_vm_free(sibling);
     remove_snapshot_of(&made);

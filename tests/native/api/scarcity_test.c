@@ -161,6 +161,18 @@ static gid_t group_of(int pid)
     return group;
 }
 
+/* Inherited: no child can map anything more. Of the server's group: root alone has not the right everywhere.
+ */
+static void limit_memory(int pid, rlim_t size)
+{
+    struct rlimit limit = {size, RLIM_INFINITY};
+    gid_t group = group_of(pid);
+    assert_int_equal(setresgid(group, group, 0), 0);
+    int result = prlimit(pid, RLIMIT_AS, &limit, NULL);
+    assert_int_equal(setresgid(0, 0, 0), 0);
+    assert_int_equal(result, 0);
+}
+
 static void children_without_memory_say_so(void **state)
 {
     struct fixture *fixture = *state;
@@ -169,14 +181,7 @@ static void children_without_memory_say_so(void **state)
     struct brood brood;
     ask(fixture, server, &brood, 0, SOME);
     assert_int_equal(wait_all(&brood, 0, SOME), SOME);
-    /* Inherited: no child can map anything more. Of the server's group: root alone has not the right
-     * everywhere. */
-    struct rlimit limit = {1 << 20, RLIM_INFINITY};
-    gid_t group = group_of(pid);
-    assert_int_equal(setresgid(group, group, 0), 0);
-    int result = prlimit(pid, RLIMIT_AS, &limit, NULL);
-    assert_int_equal(setresgid(0, 0, 0), 0);
-    assert_int_equal(result, 0);
+    limit_memory(pid, 1 << 20);
     ask(fixture, server, &brood, SOME, CHILDREN);
     assert_int_equal(wait_all(&brood, SOME, CHILDREN), 0);
     for (int i = SOME; i < CHILDREN; i++)
@@ -186,6 +191,34 @@ static void children_without_memory_say_so(void **state)
     wait_for_children(pid, 0);
     assert_no_sockets(fixture);
     forkd_server_free(server);
+}
+
+/* Nobody is given one of these when there is plenty again. */
+static void children_are_not_parked_without_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_server_options options = fixture->options;
+    options.parked_count = 2;
+    struct forkd_server *server = NULL;
+    OK(forkd_server_start(&server, &options, &error));
+    int pid = forkd_server_pid(server);
+    wait_for_children(pid, 2);
+    limit_memory(pid, 1 << 20);
+    struct brood brood;
+    ask(fixture, server, &brood, 0, SOME);
+    int ready = wait_all(&brood, 0, SOME);
+    assert_in_range(ready, 1, 2); /* those that were there */
+    wait_for_children(pid, 2);
+    usleep(50000); /* for it to try again */
+    wait_for_children(pid, 2);
+    limit_memory(pid, RLIM_INFINITY);
+    ask(fixture, server, &brood, SOME, CHILDREN);
+    assert_int_equal(wait_all(&brood, SOME, CHILDREN), CHILDREN - SOME);
+    wait_for_children(pid, ready + CHILDREN - SOME + 2);
+    free_all(&brood);
+    forkd_server_free(server);
+    assert_no_sockets(fixture);
 }
 
 static void server_killed_while_children_start_takes_all_along(void **state)
@@ -214,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(server_killed_while_children_start_takes_all_along),
         cmocka_unit_test(children_without_memory_say_so),
+        cmocka_unit_test(children_are_not_parked_without_memory),
         cmocka_unit_test(children_beyond_the_limit_of_processes_say_so),
     };
     return cmocka_run_group_tests(tests, make_snapshot, remove_snapshot);

@@ -10,6 +10,7 @@
 
 #define CHILDREN 20
 #define PARKED 4
+#define CHANNELS 8 /* which a server has made for processes to come, at most: BROKER_MAX_JOINING */
 #define WARM_UP_ROUNDS 20
 #define SERVER_ROUNDS 32 /* then it is ended, with its children, and another is started */
 #ifdef __SANITIZE_ADDRESS__
@@ -155,7 +156,7 @@ static void nothing_grows(void **state)
         before.server_kib, after.server_kib, before.machine_kib, after.machine_kib, before.kernel_kib,
         after.kernel_kib);
     assert_int_equal(after.descriptors, before.descriptors);
-    assert_int_equal(after.server_descriptors, before.server_descriptors);
+    assert_true(after.server_descriptors <= before.server_descriptors + CHANNELS);
     assert_int_equal(after.files, before.files);
     assert_true(after.kib <= before.kib + MAY_GROW_KIB);
     assert_true(after.server_kib <= before.server_kib + MAY_GROW_KIB);

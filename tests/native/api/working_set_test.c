@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A child that answers for that purpose teaches all others what to have ready. */
 #include "snapshot.h"
+#include "usage.h"
 
 #include <sys/stat.h>
 
@@ -23,21 +24,6 @@ static unsigned long guest_faults(int pid)
     assert_int_equal(fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %lu", &faults), 1);
     fclose(file);
     return faults;
-}
-
-/* Memory of its own, in pages. */
-static unsigned long own_pages(int pid)
-{
-    char path[64];
-    char line[256];
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    unsigned long kib = 0;
-    while (fgets(line, sizeof line, file) != NULL && sscanf(line, "Anonymous: %lu", &kib) != 1) {
-    }
-    fclose(file);
-    return kib / 4;
 }
 
 /* The faults of a fresh child's first answer. */
@@ -84,6 +70,32 @@ static void child_takes_few_faults_for_its_first_answer(void **state)
     forkd_server_free(with);
     forkd_server_free(learning);
     forkd_server_free(without);
+}
+
+static void reset_child_takes_few_faults_for_its_first_answer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    const char *path = FILE_IN(fixture->folder, "reset");
+    struct forkd_server *learning = start_learning(fixture, path);
+    faults_of_first_answer(learning);
+    struct forkd_server *with = start_with_working_set(fixture, path, 0);
+    struct forkd_vm_status status;
+    struct forkd_vm *child = fork_ready(with, NULL, &status);
+    for (int i = 0; i < 3; i++) {
+        ask_child(child);
+        const struct forkd_reset_options options = {0};
+        OK(forkd_vm_reset(child, &options, &error));
+        OK(forkd_vm_wait(child, 20000, &status, &error));
+        assert_int_equal(status.phase, FORKD_VM_READY);
+        assert_true(own_guest_memory(status.pid) / 4096 < PAGES / 2); /* not before it is asked */
+        unsigned long before = guest_faults(status.pid);
+        ask_child(child);
+        assert_true(guest_faults(status.pid) - before < 50);
+    }
+    forkd_vm_free(child);
+    forkd_server_free(with);
+    forkd_server_free(learning);
 }
 
 /* A file to learn to is there, but not for them: whatever runs in a child could put there what it liked. */
@@ -134,12 +146,12 @@ static void child_that_is_not_asked_is_not_prepared(void **state)
     (void)faults_of_first_answer(server);
     struct forkd_vm_status status;
     struct forkd_vm *child = fork_ready(server, NULL, &status);
-    unsigned long idle = own_pages(status.pid);
+    unsigned long idle = own_guest_memory(status.pid) / 4096;
     struct forkd_error error = {0};
     int fd = -1;
     OK(forkd_vm_connect(child, ANSWER_PORT, &fd, &error));
     /* Connected, and not asked anything yet: all that it is going to write has come just now. */
-    assert_true(own_pages(status.pid) >= idle + PAGES / 2);
+    assert_true(own_guest_memory(status.pid) / 4096 >= idle + PAGES / 2);
     close(fd);
     forkd_vm_free(child);
     forkd_server_free(server);
@@ -193,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(child_takes_few_faults_for_its_first_answer),
+        cmocka_unit_test(reset_child_takes_few_faults_for_its_first_answer),
         cmocka_unit_test(other_children_learn_nothing_and_cannot_write),
         cmocka_unit_test(ping_teaches_nothing),
         cmocka_unit_test(child_that_is_not_asked_is_not_prepared),

@@ -9,6 +9,11 @@
 
 #include "base/guest_memory.h"
 
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 /* Nothing is dereferenced: any address will do for the host side. */
 static uint8_t *const host = (uint8_t *)0x100000000000;
 static const struct guest_memory small = {.host = (uint8_t *)0x100000000000, .size = 64ull << 20};
@@ -53,9 +58,61 @@ static void empty_and_wrapping_ranges_are_refused(void **state)
     assert_null(guest_memory_at(&large, GUEST_HOLE_END, UINT64_MAX));
 }
 
+/* How many mappings there are from `memory` on, and how many of these have a private page. */
+static void count_mappings(const struct guest_memory *memory, int *all, int *written)
+{
+    char line[256];
+    bool within = false;
+    FILE *file = fopen("/proc/self/smaps", "re");
+    assert_non_null(file);
+    *all = *written = 0;
+    while (fgets(line, sizeof line, file) != NULL) {
+        unsigned long start;
+        unsigned long end;
+        unsigned long kib;
+        if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
+            within = start >= (uintptr_t)memory->host && start < (uintptr_t)memory->host + memory->size;
+            *all += within;
+        } else if (within && sscanf(line, "Anonymous: %lu kB", &kib) == 1) {
+            *written += kib > 0;
+        }
+    }
+    fclose(file);
+}
+
+static void assert_parts(uint64_t size, int expected)
+{
+    int fd = memfd_create("memory", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    struct guest_memory memory = {
+        .host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0), .size = size};
+    assert_true(memory.host != MAP_FAILED);
+    int all;
+    int written;
+    guest_memory_divide(&memory);
+    memory.host[size - 1] = 1;
+    count_mappings(&memory, &all, &written);
+    assert_int_equal(all, expected);
+    assert_int_equal(written, 1);
+    munmap(memory.host, size);
+    close(fd);
+}
+
+static void memory_is_divided_into_mappings(void **state)
+{
+    (void)state;
+    assert_parts(64ull << 20, 1);
+    assert_parts(128ull << 20, 1);
+    assert_parts((128ull << 20) + 4096, 2);
+    assert_parts(512ull << 20, 4);
+    assert_parts(3ull << 30, 24);
+    assert_parts(64ull << 30, 32);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_is_divided_into_mappings),
         cmocka_unit_test(addresses_below_the_end_are_mapped),
         cmocka_unit_test(memory_above_the_hole_follows_that_below),
         cmocka_unit_test(ranges_that_leave_memory_are_refused),

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_mmio.h>
 #include <setjmp.h>
@@ -13,6 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 /* After what it needs. */
 #include <cmocka.h>
@@ -250,7 +255,7 @@ static void requests_of_odd_length_fail(void **state)
 static void unknown_requests_are_unsupported(void **state)
 {
     struct fixture *f = *state;
-    const uint32_t types[] = {2, 3, 5, 10, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_SECURE_ERASE, UINT32_MAX};
+    const uint32_t types[] = {2, 3, 5, 10, VIRTIO_BLK_T_SECURE_ERASE, UINT32_MAX};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         assert_int_equal(transfer(f, types[i], 0, 512, false), VIRTIO_BLK_S_UNSUPP);
 }
@@ -264,11 +269,37 @@ static void id_is_given(void **state)
     assert_int_equal(transfer(f, VIRTIO_BLK_T_GET_ID, 0, VIRTIO_BLK_ID_BYTES - 1, true), VIRTIO_BLK_S_IOERR);
 }
 
-static uint8_t zero(struct fixture *f, uint64_t sector, uint32_t sectors, uint32_t flags)
+static uint8_t range(struct fixture *f, uint32_t type, uint64_t sector, uint32_t sectors, uint32_t flags)
 {
     struct virtio_blk_discard_write_zeroes range = {.sector = sector, .num_sectors = sectors, .flags = flags};
     memcpy(driver_at(&f->driver, f->data), &range, sizeof range);
-    return transfer(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, sizeof range, false);
+    return transfer(f, type, 0, sizeof range, false);
+}
+
+static uint8_t zero(struct fixture *f, uint64_t sector, uint32_t sectors, uint32_t flags)
+{
+    return range(f, VIRTIO_BLK_T_WRITE_ZEROES, sector, sectors, flags);
+}
+
+static uint8_t discard(struct fixture *f, uint64_t sector, uint32_t sectors, uint32_t flags)
+{
+    return range(f, VIRTIO_BLK_T_DISCARD, sector, sectors, flags);
+}
+
+static void what_is_discarded_reads_as_zeroes(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(virtio_has_feature(f->device, VIRTIO_BLK_F_DISCARD));
+    memset(driver_at(&f->driver, f->data), 0xaa, 4096);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 8, 4096, false), VIRTIO_BLK_S_OK);
+    assert_int_equal(discard(f, 8, 16, 0), VIRTIO_BLK_S_OK);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 0, 32 * 512, true), VIRTIO_BLK_S_OK);
+    const uint8_t *data = driver_at(&f->driver, f->data);
+    for (uint32_t i = 0; i < 32 * 512; i++)
+        assert_int_equal(data[i], i / 512 >= 8 && i / 512 < 24 ? 0 : image_byte(i));
+    assert_int_equal(discard(f, 0, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP), VIRTIO_BLK_S_UNSUPP);
+    assert_int_equal(discard(f, SECTORS - 1, 2, 0), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(discard(f, 0, UINT32_MAX, 0), VIRTIO_BLK_S_IOERR);
 }
 
 static void zeroed_range_reads_as_zeroes(void **state)
@@ -451,6 +482,39 @@ static void a_write_past_the_quota_fails(void **state)
     assert_int_equal(transfer(f, VIRTIO_BLK_T_OUT, 8, 4096, false), VIRTIO_BLK_S_OK);
 }
 
+static bool forbid_threads(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static void without_a_thread_the_loop_does_it(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *data = driver_at(&f->driver, f->data);
+    pid_t pid = fork();
+    if (pid == 0) {
+        bool right = forbid_threads();
+        memset(data, 0xaa, 8192);
+        right = right && transfer(f, VIRTIO_BLK_T_OUT, 8, 8192, false) == VIRTIO_BLK_S_OK;
+        memset(data, 0, 8192);
+        right = right && transfer(f, VIRTIO_BLK_T_IN, 8, 8192, true) == VIRTIO_BLK_S_OK && data[0] == 0xaa &&
+                data[8191] == 0xaa && transfer(f, VIRTIO_BLK_T_FLUSH, 0, 0, false) == VIRTIO_BLK_S_OK;
+        _exit(right ? 0 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -468,6 +532,7 @@ int main(void)
         TEST(id_is_given),
         TEST(zeroed_range_reads_as_zeroes),
         TEST(bad_zero_requests_fail),
+        TEST(what_is_discarded_reads_as_zeroes),
         TEST(request_without_a_status_byte_fails_the_device),
         TEST(request_with_a_short_header_fails_the_device),
         TEST(many_requests_get_one_interrupt),
@@ -478,6 +543,7 @@ int main(void)
         TEST(a_request_larger_than_the_rate_gets_through),
         TEST(waiting_requests_are_not_begun),
         TEST(a_write_past_the_quota_fails),
+        TEST(without_a_thread_the_loop_does_it),
     };
     return cmocka_run_group_tests_name("block", tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static void require_at(bool condition, const char *what, int line)
 {
@@ -32,6 +33,12 @@ static void wake(struct virtio_machine *machine)
     container_of(machine, struct driver, machine)->woken = true;
 }
 
+static void fail(struct virtio_machine *machine, const struct forkd_error *error)
+{
+    (void)machine;
+    require_at(false, error->text, __LINE__);
+}
+
 void driver_open(struct driver *driver, uint64_t memory_bytes)
 {
     memset(driver, 0, sizeof *driver);
@@ -39,9 +46,10 @@ void driver_open(struct driver *driver, uint64_t memory_bytes)
         mmap(NULL, memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     require(host != MAP_FAILED);
     driver->memory = (struct guest_memory){.host = host, .size = memory_bytes};
-    require(loop_init(&driver->loop, NULL, NULL) == 0);
+    pthread_mutex_init(&driver->lock, NULL);
+    require(loop_init(&driver->loop, &driver->lock, NULL) == 0);
     driver->machine = (struct virtio_machine){
-        .memory = &driver->memory, .loop = &driver->loop, .set_irq = set_irq, .wake = wake};
+        .memory = &driver->memory, .loop = &driver->loop, .set_irq = set_irq, .wake = wake, .fail = fail};
     driver->allocated = GUEST_PAGE_SIZE; /* address 0 stays free: a mistake shows */
 }
 
@@ -69,13 +77,17 @@ void *driver_at(const struct driver *driver, uint64_t address)
 uint32_t driver_read(struct driver *driver, uint32_t offset)
 {
     uint32_t value = 0xdeadbeef;
+    pthread_mutex_lock(&driver->lock);
     virtio_mmio_read(driver->device, offset, &value, sizeof value);
+    pthread_mutex_unlock(&driver->lock);
     return value;
 }
 
 void driver_write(struct driver *driver, uint32_t offset, uint32_t value)
 {
+    pthread_mutex_lock(&driver->lock);
     virtio_mmio_write(driver->device, offset, &value, sizeof value);
+    pthread_mutex_unlock(&driver->lock);
 }
 
 void driver_negotiate(struct driver *driver, struct virtio_device *device, uint64_t features)
@@ -222,12 +234,21 @@ uint16_t driver_avail_event(const struct driver *driver, uint16_t index)
 
 void driver_run(struct driver *driver, int timeout_ms)
 {
+    const struct virtio_device *device = driver->device;
+    pthread_mutex_lock(&driver->lock);
     if (driver->woken)
         timeout_ms = 0;
-    while (driver->woken) {
+    while (driver->woken || (device->ops->busy != NULL && device->ops->busy(device))) {
+        bool woken = driver->woken;
         driver->woken = false;
-        virtio_process(driver->device);
+        if (woken)
+            virtio_process(driver->device);
+        pthread_mutex_unlock(&driver->lock);
+        if (!woken)
+            usleep(100);
+        pthread_mutex_lock(&driver->lock);
     }
+    pthread_mutex_unlock(&driver->lock);
     require(loop_once(&driver->loop, timeout_ms, NULL) == 0);
 }
 

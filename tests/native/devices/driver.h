@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The other side of a virtio device, for tests: a piece of guest memory, a driver that goes through the real
- * registers, and a machine that notes what the device asks of it. One thread; what a VM's event loop does on
- * a wake is done by driver_run.
+ * registers, and a machine that notes what the device asks of it. One thread, beside those of a device; what
+ * a VM's event loop does on a wake is done by driver_run.
  */
 #ifndef FORKD_TESTS_DRIVER_H
 #define FORKD_TESTS_DRIVER_H
@@ -34,6 +34,7 @@ struct driver_queue {
 
 struct driver {
     struct guest_memory memory;
+    pthread_mutex_t lock; /* the VM's */
     struct loop loop;
     struct virtio_machine machine;
     struct virtio_device *device;
@@ -81,7 +82,8 @@ struct driver_buffer driver_buffer_of(const struct driver *driver, uint16_t queu
                                       uint16_t position);
 /* The index that the device asked to hear of (EVENT_IDX). */
 uint16_t driver_avail_event(const struct driver *driver, uint16_t queue);
-/* Let the device work: what it was woken for, and what is due in the loop, waiting at most timeout_ms. */
+/* Let the device work: what it was woken for, all that its own threads have to do, and what is due in the
+ * loop, waiting at most timeout_ms. */
 void driver_run(struct driver *driver, int timeout_ms);
 
 /* The device's state as a vmstate file; free with vmstate_writer_free. */

@@ -28,6 +28,8 @@
     X(MOUNT, "mount")                                                                                        \
     X(UNSHARE, "unshare")                                                                                    \
     X(CLONE_NEW_USER, "clone")                                                                               \
+    X(CLONE3_NEW_USER, "clone3")                                                                             \
+    X(CLONE3_NEW_NET, "clone3")                                                                              \
     X(SETNS, "setns")                                                                                        \
     X(EXECVE, "execve")                                                                                      \
     X(MAP_CODE, "mmap")                                                                                      \
@@ -65,7 +67,7 @@ enum escape_attempt {
     /* What is no escape, and must be nobody's harm but its own: */
     HARM_READ_ERRORS = ESCAPE_COUNT,
     HARM_EMPTY_REQUEST,  /* to the broker: a message of no bytes; */
-    HARM_SHUTDOWN,       /* the end of the channel to it; */
+    HARM_SHUTDOWN,       /* the end of all sockets that it has; */
     HARM_KEPT_REPLY,     /* a socket for a reply that it goes on to hold, and to write to; */
     HARM_MANY_LISTENERS, /* a listener for each process that it forks: how many more than one there are; */
     HARM_MANY_CHANNELS,  /* and channels without end */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -102,6 +103,12 @@ static int old_abi(void)
     long result = 20; /* getpid there */
     __asm__ volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
     return (int)result;
+}
+
+static int clone_into(uint64_t namespaces)
+{
+    const struct clone_args arguments = {.flags = namespaces, .exit_signal = SIGCHLD};
+    return of_call(syscall(SYS_clone3, &arguments, sizeof arguments));
 }
 
 static int of_map(const void *map)
@@ -212,6 +219,16 @@ static int join_without_end(void)
     return 0;
 }
 
+/* All that it has, but what it answers on: a channel that is to be another's is not to be among them. */
+static int shut_down_all(int channel)
+{
+    for (int fd = 0; fd < MANY_DESCRIPTORS; fd++) {
+        if (fd != channel)
+            shutdown(fd, SHUT_RDWR);
+    }
+    return 0;
+}
+
 static void lie(int channel, const struct escape_request *request)
 {
     struct control_status message = {
@@ -225,7 +242,7 @@ static void lie(int channel, const struct escape_request *request)
     send(channel, &message, sizeof message, MSG_NOSIGNAL);
 }
 
-static int attempt(const struct escape_request *request)
+static int attempt(const struct escape_request *request, int channel)
 {
     char byte = 0;
     pid_t sibling = request->sibling;
@@ -256,6 +273,10 @@ static int attempt(const struct escape_request *request)
         return of_call(unshare(CLONE_NEWUSER | CLONE_NEWNS));
     case ESCAPE_CLONE_NEW_USER:
         return of_call(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL));
+    case ESCAPE_CLONE3_NEW_USER:
+        return clone_into(CLONE_NEWUSER);
+    case ESCAPE_CLONE3_NEW_NET:
+        return clone_into(CLONE_NEWNET);
     case ESCAPE_SETNS:
         return of_call(setns(held_folder(), 0));
     case ESCAPE_EXECVE:
@@ -315,7 +336,7 @@ static int attempt(const struct escape_request *request)
     case HARM_EMPTY_REQUEST:
         return of_call(send(broker_fd(), "", 0, MSG_NOSIGNAL));
     case HARM_SHUTDOWN:
-        return of_call(shutdown(broker_fd(), SHUT_RDWR));
+        return shut_down_all(channel);
     case HARM_KEPT_REPLY:
         return keep_reply();
     case HARM_MANY_LISTENERS:
@@ -356,7 +377,7 @@ int __wrap_channel_receive(int channel, int timeout_ms, void *message, size_t le
     if (request.attempt == HARM_LIE || request.attempt == HARM_LIE_OF_PHASE)
         lie(channel, &request);
     else
-        answer(channel, request.by == ESCAPE_BY_ITSELF   ? attempt(&request)
+        answer(channel, request.by == ESCAPE_BY_ITSELF   ? attempt(&request, channel)
                         : request.by == ESCAPE_BY_BROKER ? broker_find(held_folder(), name)
                                                          : 0);
     return -EAGAIN;
@@ -370,7 +391,7 @@ int __wrap_snapshot_write(const struct snapshot_source *source, int directory, s
 {
     if (for_writer.attempt == ESCAPE_COUNT)
         return __real_snapshot_write(source, directory, err);
-    int result = attempt(&for_writer);
+    int result = attempt(&for_writer, -1);
     return error_set(err, result < 0 ? EACCES : EEXIST, "escape", result < 0 ? "refused" : "escaped", "%d",
                      result);
 }
@@ -384,5 +405,5 @@ bool __wrap_snapshot_is_file(const char *name)
     if (strncmp(name, ESCAPE_FILE, sizeof ESCAPE_FILE - 1) != 0 || name[sizeof ESCAPE_FILE - 1] > '9')
         return __real_snapshot_is_file(name);
     const struct escape_request request = {.attempt = (uint32_t)atoi(name + sizeof ESCAPE_FILE - 1)};
-    return attempt(&request) >= 0; /* then it looks for the file, which is not there */
+    return attempt(&request, -1) >= 0; /* then it looks for the file, which is not there */
 }

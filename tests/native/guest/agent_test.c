@@ -376,7 +376,7 @@ static void what_is_in_the_pipe_at_the_end_comes_at_the_pace_of_the_client(void 
             "\"stream\":true}\n");
     clock_sleep_ms(1000); /* nobody reads */
     struct line line;
-    line_init(&line, fd);
+    line_init(&line, fd, LINE_MAX_LENGTH);
     ssize_t total = 0;
     while (line_read(&line) > 0 && strstr(line.data, "\"stream\"")) {
         char *data = strstr(line.data, "data_base64\":\"") + strlen("data_base64\":\"");
@@ -505,7 +505,7 @@ static void a_stream_is_whole_and_binary(void **state)
              "{\"action\":\"exec\",\"args\":[\"seq\",\"1\",\"%d\"],\"timeout\":100,\"stream\":true}\n",
              BIG_LAST);
     struct line line;
-    line_init(&line, client_connect(served));
+    line_init(&line, client_connect(served), LINE_MAX_LENGTH);
     client_send(line.fd, request);
     static const char head[] = "{\"stream\":\"stdout\",\"data_base64\":\"";
     uint64_t hash = 0xcbf29ce484222325u;
@@ -534,7 +534,7 @@ static void a_stream_is_whole_and_binary(void **state)
 static pid_t first_pid(int fd)
 {
     struct line line;
-    line_init(&line, fd);
+    line_init(&line, fd, LINE_MAX_LENGTH);
     assert_int_equal(line_read(&line), 1);
     char *data = strstr(line.data, "\"data_base64\":\"");
     assert_non_null(data);

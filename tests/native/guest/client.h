@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An agent in this process, on a port of the loopback device, and a client of its protocol. */
+/* An agent in this process, on ports of the loopback device, and a client of its line-JSON protocol. */
 #ifndef FORKD_TEST_CLIENT_H
 #define FORKD_TEST_CLIENT_H
 
@@ -23,7 +23,9 @@ struct served {
     struct agent agent;
     int listener;
     uint16_t port;
-    int status; /* of the warm-up */
+    int streams_listener;
+    uint16_t streams_port; /* see frames.h */
+    int status;            /* of the warm-up */
     struct forkd_error err;
 };
 
@@ -40,7 +42,29 @@ static inline int opened(int fd)
 static inline void *served_run(void *argument)
 {
     struct served *served = argument;
-    agent_serve(&served->agent, served->listener);
+    agent_serve(&served->agent.lines, served->listener);
+}
+
+static inline void *served_run_streams(void *argument)
+{
+    struct served *served = argument;
+    agent_serve(&served->agent.streams, served->streams_listener);
+}
+
+static inline uint16_t served_listen(int *listener)
+{
+    struct sockaddr_in name = {0};
+    socklen_t length = sizeof name;
+    *listener = opened(agent_listen_tcp(INADDR_LOOPBACK, 0));
+    getsockname(*listener, (struct sockaddr *)&name, &length);
+    return ntohs(name.sin_port);
+}
+
+static inline void served_start(void *(*run)(void *), struct served *served)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run, served), 0);
+    pthread_detach(thread);
 }
 
 /* Lives as long as the test: an agent has no end. */
@@ -53,20 +77,18 @@ static inline struct served *serve(const struct agent_options *options)
         given.pythons = none;
     agent_init(&served->agent, &given);
     served->status = agent_warm_up(&served->agent, &served->err);
-    served->listener = opened(agent_listen_tcp(INADDR_LOOPBACK, 0));
-    struct sockaddr_in name = {0};
-    socklen_t length = sizeof name;
-    getsockname(served->listener, (struct sockaddr *)&name, &length);
-    served->port = ntohs(name.sin_port);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, served_run, served), 0);
-    pthread_detach(thread);
+    served->port = served_listen(&served->listener);
+    served->streams_port = served_listen(&served->streams_listener);
+    /* No more is on its way than between a guest and its host. */
+    setsockopt(served->streams_listener, SOL_SOCKET, SO_SNDBUF, &(int){128 << 10}, sizeof(int));
+    served_start(served_run, served);
+    served_start(served_run_streams, served);
     return served;
 }
 
-static inline int client_connect(const struct served *served)
+static inline int connect_port(uint16_t port)
 {
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(served->port)};
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(port)};
     name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = opened(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     assert_int_equal(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
@@ -74,6 +96,11 @@ static inline int client_connect(const struct served *served)
     struct timeval patience = {.tv_sec = 60};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     return fd;
+}
+
+static inline int client_connect(const struct served *served)
+{
+    return connect_port(served->port);
 }
 
 static inline void client_send(int fd, const char *text)

@@ -146,6 +146,19 @@ static void volumes_of_the_command_line(void **state)
     assert_int_equal(cmdline_next_mount(&list, &mount, &err), 0);
 }
 
+/* Without one the agent does not listen on TCP, and with one it answers that address alone. */
+static void the_host_is_at_the_other_end_of_the_cable(void **state)
+{
+    (void)state;
+    struct in_addr host = {0};
+    assert_true(cmdline_host("console=ttyS0 ip=10.42.0.2::10.42.0.1:255.255.255.0::eth0:off quiet", &host));
+    assert_int_equal(ntohl(host.s_addr), 0x0a2a0001);
+    assert_false(cmdline_host("console=ttyS0 quiet", &host));
+    assert_false(cmdline_host("ip=10.42.0.2", &host));
+    assert_false(cmdline_host("ip=dhcp", &host));
+    assert_false(cmdline_host("", &host));
+}
+
 static void network_of_the_command_line(void **state)
 {
     (void)state;
@@ -219,6 +232,7 @@ int main(void)
         cmocka_unit_test(words_of_the_command_line),
         cmocka_unit_test(volumes_of_the_command_line),
         cmocka_unit_test(network_of_the_command_line),
+        cmocka_unit_test(the_host_is_at_the_other_end_of_the_cable),
         cmocka_unit_test(values_of_a_recipe),
         cmocka_unit_test(command_lines_are_split_as_by_a_shell),
     };

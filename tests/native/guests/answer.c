@@ -2,7 +2,8 @@
 /*
  * A guest for tests that ask something: a virtio-vsock driver that accepts every connection and answers every
  * packet with one byte; not before it has written to one page in two from 16 MiB up and read the others,
- * unless the packet begins with 'p', for a ping. It says "ready" when it can be snapshotted, and once more in
+ * unless the packet begins with 'p', for a ping. With 'm' it makes a mess of the machine as well: of
+ * registers, interrupt controllers and devices. It says "ready" when it can be snapshotted, and once more in
  * every child. It halts until the device interrupts it, so that a thousand of them can be alive.
  */
 #include "guest.h"
@@ -69,6 +70,47 @@ static void work(void)
     }
 }
 
+static void set_msr(uint32_t index, uint64_t value)
+{
+    __asm__ volatile("wrmsr" : : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+}
+
+/* Something else in all that a snapshot has, and in what none has. */
+static void make_a_mess(void)
+{
+    static const struct {
+        uint32_t index;
+        uint64_t value;
+    } msrs[] = {{0x174, 8}, /* SYSENTER_CS, _ESP, _EIP */
+                {0x175, 0x123456},
+                {0x176, 0x654321},
+                {0x277, 0x0606060606060606}, /* PAT */
+                {0x200, 0x40000006},         /* MTRRs: a pair, a fixed one, the default type */
+                {0x201, 0xc0000800},
+                {0x250, 0x0606060606060606},
+                {0x2ff, 0x0c06},
+                {0x17a, 1}, /* machine checks: their state */
+                {0xc0000081, 0x0023001000000000},
+                {0xc0000082, 0x1000}};
+    for (uint32_t i = 0; i < sizeof msrs / sizeof msrs[0]; i++)
+        set_msr(msrs[i].index, msrs[i].value);
+    __asm__ volatile("mov %0, %%cr2\n mov %0, %%dr0\n mov %0, %%dr3" : : "r"(0x1234));
+    *at(LAPIC + 0x080) = 0x20;     /* task priority */
+    *at(LAPIC + 0x320) = 1u << 16; /* a timer that counts, and is masked */
+    *at(LAPIC + 0x380) = 0xfffffff0u;
+    *at(LAPIC + 0x0d0) = 0x2000000; /* logical destination */
+    for (uint32_t line = 4; line < 24; line++) {
+        *at(IOAPIC) = IOAPIC_ENTRY(line);
+        *at(IOAPIC + IOAPIC_DATA) = 1u << 16 | 1u << 15 | 0x80 | line;
+    }
+    out8(CONSOLE_PORT + 7, 0x5a);
+    out8(CONSOLE_PORT + 3, 0x1b);
+    out8(CONSOLE_PORT + 1, 0x02); /* its interrupt comes at once */
+    out8(CONSOLE_PORT, 'm');
+    *at(DEVICES + 0x70) = 1 | 2; /* the first device, a disk, has a driver */
+    *at(DEVICES + 0x30) = 7;
+}
+
 static void serve(void)
 {
     static uint16_t seen;
@@ -79,8 +121,11 @@ static void serve(void)
     } else if (packet->header.op == SHUTDOWN) {
         reply(packet, RESET, 0);
     } else if (packet->header.op == DATA) {
-        if (packet->data[0] != 'p')
+        char question = (char)packet->data[0];
+        if (question != 'p')
             work();
+        if (question == 'm')
+            make_a_mess();
         reply(packet, DATA, 1);
     }
     offer(RX, index);

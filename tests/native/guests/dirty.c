@@ -5,7 +5,8 @@
  * change of its VM generation id and its second "ready". Then it halts; or, with a letter after the number:
  *   b  goes on writing to the same pages, and prints a line a round;
  *   c  waits for the next generation, in which it writes to the pages after those; from the fourth on it only
- *      says that it is ready.
+ *      says that it is ready;
+ *   p  and a second number: before it writes it reads a word of each page of that many MiB.
  *
  * Flat 32-bit protected mode, no interrupts.
  */
@@ -31,6 +32,20 @@ static void write_again(uint32_t mib, uint32_t value)
         *at(address) = value;
 }
 
+static void read_pages(uint32_t mib)
+{
+    for (uint32_t address = FIRST; address < FIRST + (mib << 20); address += PAGE)
+        (void)*at(address);
+}
+
+static uint32_t number(const char **text)
+{
+    uint32_t value = 0;
+    for (; **text >= '0' && **text <= '9'; ++*text)
+        value = value * 10 + (uint32_t)(**text - '0');
+    return value;
+}
+
 static void wait_for_generation(void)
 {
     static uint32_t known;
@@ -42,14 +57,15 @@ static void wait_for_generation(void)
 void run(uint32_t start_info)
 {
     const char *text = (const char *)(uintptr_t)*at(start_info + COMMAND_LINE);
-    uint32_t mib = 0;
-    for (; *text >= '0' && *text <= '9'; text++)
-        mib = mib * 10 + (uint32_t)(*text - '0');
+    uint32_t mib = number(&text);
+    const char *more = text + 1;
+    uint32_t present = *text == 'p' ? number(&more) : 0;
     uint32_t links = *text == 'c' ? 3 : 1;
     wait_for_generation();
     out8(READY_PORT, 0);
     for (uint32_t link = 0; link < links; link++) {
         wait_for_generation();
+        read_pages(present);
         write_pages(FIRST + link * (mib << 20), mib);
         out8(READY_PORT, 0);
     }

@@ -29,6 +29,9 @@
 #define DESC_NEXT 1u
 #define DESC_WRITE 2u
 
+#ifndef FEATURES
+#define FEATURES 0u /* of the first 32 */
+#endif
 #ifndef QUEUE_SIZE
 #define QUEUE_SIZE 8u
 #endif
@@ -90,6 +93,8 @@ static inline void find_device(uint32_t id)
     *at(device + STATUS) = 1 | 2;
     *at(device + DRIVER_FEATURES_SEL) = 1;
     *at(device + DRIVER_FEATURES) = 1; /* VIRTIO_F_VERSION_1 */
+    *at(device + DRIVER_FEATURES_SEL) = 0;
+    *at(device + DRIVER_FEATURES) = FEATURES;
     *at(device + STATUS) = 1 | 2 | 8;
 }
 

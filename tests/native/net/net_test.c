@@ -216,6 +216,22 @@ static void a_resolver_that_does_not_start_is_an_error(void **state)
     remove_it();
 }
 
+/* The one before it must have let go of its sockets. */
+static void a_resolver_takes_anothers_place(void **state)
+{
+    (void)state;
+    FILE *file = fopen("/run/resolver.conf", "w");
+    assert_non_null(file);
+    fputs("port=53\nlisten-address=10.42.0.1\nbind-interfaces\nno-resolv\nno-hosts\npid-file=\n", file);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(ask(MAKE, ""), 0);
+    for (int i = 0; i < 30; i++)
+        assert_int_equal(ask("resolver " NAME " /usr/sbin/dnsmasq /run/resolver.conf", NULL), 0);
+    assert_int_equal(ask("quiet " NAME, NULL), 0);
+    assert_int_equal(unlink("/run/resolver.conf"), 0);
+    remove_it();
+}
+
 static void nonsense_is_refused(void **state)
 {
     (void)state;
@@ -253,6 +269,7 @@ int main(void)
         cmocka_unit_test(a_tap_is_made_again_and_removed),
         cmocka_unit_test(a_namespace_whose_tap_somebody_has_is_not_forgotten),
         cmocka_unit_test(a_resolver_that_does_not_start_is_an_error),
+        cmocka_unit_test(a_resolver_takes_anothers_place),
         cmocka_unit_test(nonsense_is_refused),
     };
     return cmocka_run_group_tests(tests, enter_throwaway, leave);

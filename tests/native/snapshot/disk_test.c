@@ -12,6 +12,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -245,8 +246,8 @@ static void random_step(struct disk *disk, uint8_t *model, uint8_t *buffer)
     }
 }
 
-/* Random steps over a random stack; then the whole is saved as a layer, opened again over the base, and
- * equal. */
+/* Random steps over a random stack, which are all undone twice; then the whole is saved as a layer, opened
+ * again over the base, and equal. */
 static void run_against_model(uint64_t size, uint32_t layer_count, int steps)
 {
     uint8_t *model = malloc(size);
@@ -263,8 +264,18 @@ static void run_against_model(uint64_t size, uint32_t layer_count, int steps)
     struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, layers, layer_count);
     assert_int_equal(disk_size(disk), size);
     assert_reads(disk, model, 0, size);
-    for (int i = 0; i < steps; i++)
+    uint8_t *first = malloc(size);
+    assert_non_null(first);
+    memcpy(first, model, size);
+    for (int i = 0; i < 3 * steps; i++) {
+        if (i == steps || i == 2 * steps) {
+            disk_reset(disk);
+            memcpy(model, first, size);
+            assert_reads(disk, model, 0, size);
+        }
         random_step(disk, model, buffer);
+    }
+    free(first);
     assert_reads(disk, model, 0, size);
 
     int saved = make_file(0);
@@ -298,6 +309,22 @@ static void small_and_odd_sizes_behave_like_plain_memory(void **state)
     const uint64_t sizes[] = {SECTOR, 7 * SECTOR, BLOCK, BLOCK + SECTOR, 33 * BLOCK - SECTOR, 8 * MIB};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         run_against_model(sizes[i], 2, 200);
+}
+
+/* Holes are in no file: a disk may have nothing else. */
+static void reset_forgets_holes(void **state)
+{
+    (void)state;
+    uint8_t model[4 * BLOCK];
+    fill_random(model, sizeof model);
+    int base = make_file(sizeof model);
+    assert_int_equal(io_pwrite(base, model, sizeof model, 0), 0);
+    struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    assert_int_equal(disk_discard(disk, BLOCK, 2 * BLOCK), 0);
+    disk_reset(disk);
+    assert_reads(disk, model, 0, sizeof model);
+    disk_close(disk);
+    close(base);
 }
 
 static void writes_of_part_of_a_block_keep_the_rest(void **state)
@@ -526,7 +553,7 @@ static void add_file(void *context, int fd)
 }
 
 /* The base and the scratch folder among them. */
-static struct files files_of(const struct disk *disk)
+static struct files files_of(struct disk *disk)
 {
     struct files files = {0};
     disk_each_fd(disk, add_file, &files);
@@ -702,6 +729,152 @@ static void writes_past_the_quota_fail_and_others_do_not(void **state)
     assert_int_equal(write_block(disks[1], 63, 4), -ENOSPC);
     for (int i = 0; i < 2; i++)
         disk_close(disks[i]);
+    close(base);
+}
+
+/* Also when a branch was made in between, of what is below and of what was on top. */
+static void what_is_discarded_is_gone_and_goes_back(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 2048 };
+    struct forkd_error err;
+    struct disk_quota quota = {.most = BLOCKS};
+    uint8_t *model = calloc(BLOCKS, BLOCK);
+    assert_non_null(model);
+    int base = make_file(BLOCKS * BLOCK);
+    fill_random(model, BLOCKS * BLOCK);
+    assert_int_equal(io_pwrite(base, model, BLOCKS * BLOCK, 0), 0);
+    struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    disk_set_quota(disk, &quota);
+    uint64_t without = files_of(disk).space;
+    for (uint64_t block = 0; block < BLOCKS; block++)
+        assert_int_equal(write_block(disk, block, value_of(block, 0)), 0);
+    assert_int_equal(quota.blocks, BLOCKS);
+    assert_true(files_of(disk).space >= without + BLOCKS * BLOCK);
+    /* Whole blocks only. */
+    assert_int_equal(disk_discard(disk, 10 * BLOCK + SECTOR, BLOCK), 0);
+    assert_true(block_is(disk, 10, value_of(10, 0)) && block_is(disk, 11, value_of(11, 0)));
+    assert_int_equal(disk_discard(disk, 0, BLOCKS / 2 * BLOCK), 0);
+    assert_int_equal(quota.blocks, BLOCKS / 2);
+    assert_true(files_of(disk).space <= without + BLOCKS * BLOCK * 5 / 8);
+    for (uint64_t block = 0; block < BLOCKS / 2; block++)
+        assert_true(block_is(disk, block, 0));
+    assert_int_equal(disk_freeze_top(disk, &err), 0);
+    assert_int_equal(disk_discard(disk, BLOCKS / 2 * BLOCK, BLOCKS / 2 * BLOCK), 0);
+    assert_int_equal(quota.blocks, 0);
+    for (uint64_t block = 0; block < BLOCKS; block++)
+        assert_true(block_is(disk, block, 0));
+    /* A frozen file that is the newest of nothing is closed. */
+    assert_true(files_of(disk).space <= without + BLOCKS * BLOCK / 8);
+    disk_inherit(disk);
+    for (uint64_t block = 0; block < BLOCKS; block++)
+        assert_true(block_is(disk, block, 0));
+    /* A write over a part of it finds zeroes around. */
+    assert_int_equal(write_at(disk, model, SECTOR, 3 * BLOCK + SECTOR), 0);
+    uint8_t bytes[BLOCK];
+    uint8_t expected[BLOCK] = {0};
+    memcpy(expected + SECTOR, model, SECTOR);
+    assert_int_equal(read_at(disk, bytes, BLOCK, 3 * BLOCK), 0);
+    assert_memory_equal(bytes, expected, BLOCK);
+    int file = make_file(0);
+    bool written = false;
+    assert_int_equal(disk_save_layer(disk, file, false, &written, &err), 0);
+    assert_true(written);
+    disk_close(disk);
+    disk = open_disk(FORKD_DISK_PRIVATE, base, &file, 1);
+    for (uint64_t block = 0; block < BLOCKS; block++)
+        assert_true(block == 3 || block_is(disk, block, 0));
+    disk_close(disk);
+    close(file);
+    close(base);
+    free(model);
+}
+
+static void a_reset_forgets_what_was_only_discarded(void **state)
+{
+    (void)state;
+    int base = make_file(64 * BLOCK);
+    struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    uint8_t bytes[BLOCK];
+    memset(bytes, 7, sizeof bytes);
+    assert_int_equal(io_pwrite(base, bytes, sizeof bytes, 5 * BLOCK), 0);
+    assert_int_equal(disk_discard(disk, 0, 64 * BLOCK), 0);
+    assert_true(block_is(disk, 5, 0));
+    disk_reset(disk);
+    assert_true(block_is(disk, 5, 7));
+    disk_close(disk);
+    close(base);
+}
+
+/* Threads that each have every fourth sector of all blocks, so that most writes are to blocks that others
+ * write to at the same time. */
+enum { WRITERS = 4, SHARED_BLOCKS = 256, WRITES = 3000 };
+
+struct writer {
+    struct disk *disk;
+    uint64_t number;
+    uint64_t state;
+    uint8_t sectors[SHARED_BLOCKS * DISK_BLOCK_SIZE / DISK_SECTOR_SIZE]; /* what is in them */
+    bool failed;
+};
+
+static void *write_and_check(void *argument)
+{
+    struct writer *writer = argument;
+    uint8_t bytes[DISK_SECTOR_SIZE];
+    uint8_t expected[DISK_SECTOR_SIZE];
+    for (int i = 0; i < WRITES && !writer->failed; i++) {
+        writer->state = writer->state * 6364136223846793005ull + 1442695040888963407ull;
+        uint64_t sector =
+            (writer->state >> 33) % (sizeof writer->sectors / WRITERS) * WRITERS + writer->number;
+        memset(expected, writer->sectors[sector], sizeof expected);
+        writer->failed =
+            read_at(writer->disk, bytes, SECTOR, sector * SECTOR) < 0 || memcmp(bytes, expected, SECTOR) != 0;
+        uint8_t value = (uint8_t)(writer->state >> 20);
+        memset(bytes, value, sizeof bytes);
+        int rc = value < 32 ? disk_write_zeroes(writer->disk, sector * SECTOR, SECTOR)
+                            : write_at(writer->disk, bytes, SECTOR, sector * SECTOR);
+        writer->sectors[sector] = value < 32 ? 0 : value;
+        writer->failed = writer->failed || rc < 0;
+    }
+    return NULL;
+}
+
+static void *merge_in_between(void *argument)
+{
+    for (int i = 0; i < 200; i++)
+        disk_merge_step(argument);
+    return NULL;
+}
+
+static void threads_find_what_they_wrote(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 40 };
+    static struct writer writers[WRITERS];
+    struct forkd_error err;
+    struct disk_quota quota = {.most = SHARED_BLOCKS};
+    int base = make_file(SHARED_BLOCKS * BLOCK);
+    struct disk *disk = open_disk(FORKD_DISK_PRIVATE, base, NULL, 0);
+    disk_set_quota(disk, &quota);
+    for (uint64_t i = 0; i < WRITERS; i++)
+        writers[i] = (struct writer){.disk = disk, .number = i, .state = i};
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_t threads[WRITERS];
+        pthread_t merger;
+        for (int i = 0; i < WRITERS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, write_and_check, &writers[i]), 0);
+        assert_int_equal(pthread_create(&merger, NULL, merge_in_between, disk), 0);
+        for (int i = 0; i < WRITERS; i++) {
+            pthread_join(threads[i], NULL);
+            assert_false(writers[i].failed);
+        }
+        pthread_join(merger, NULL);
+        assert_int_equal(quota.blocks, SHARED_BLOCKS);
+        assert_int_equal(disk_freeze_top(disk, &err), 0);
+    }
+    assert_in_range(files_of(disk).count, 1, 25);
+    disk_close(disk);
     close(base);
 }
 
@@ -1006,6 +1179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(behaves_like_plain_memory),
         cmocka_unit_test(small_and_odd_sizes_behave_like_plain_memory),
+        cmocka_unit_test(reset_forgets_holes),
         cmocka_unit_test(writes_of_part_of_a_block_keep_the_rest),
         cmocka_unit_test(nothing_written_saves_nothing),
         cmocka_unit_test(last_short_block_is_filled_up_with_zeroes),
@@ -1018,6 +1192,9 @@ int main(void)
         cmocka_unit_test(what_was_overwritten_gives_its_space_back),
         cmocka_unit_test(a_fork_while_tops_are_merged_is_of_one_instant),
         cmocka_unit_test(writes_past_the_quota_fail_and_others_do_not),
+        cmocka_unit_test(what_is_discarded_is_gone_and_goes_back),
+        cmocka_unit_test(a_reset_forgets_what_was_only_discarded),
+        cmocka_unit_test(threads_find_what_they_wrote),
         cmocka_unit_test(closing_leaves_no_descriptor_and_no_file),
         cmocka_unit_test(refuses_ranges_outside_or_not_of_sectors),
         cmocka_unit_test(read_only_disk_refuses_writes),

@@ -2,6 +2,8 @@ package io.forkd.agent;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import java.io.IOException;
+import java.nio.channels.SocketChannel;
 import java.nio.file.Path;
 
 /** How to reach the agent of a guest. */
@@ -23,6 +25,23 @@ public sealed interface AgentAddress {
         public String toString() {
             return "unix:" + socket;
         }
+    }
+
+    /** Over whatever somebody else has made, who connects to the port of the streams and to no other. */
+    record Dialled(String name, Dial dial) implements AgentAddress {
+        @Override
+        public String toString() {
+            return name;
+        }
+    }
+
+    /** Who makes connections. */
+    interface Dial {
+        /** Waits for it; the channel is the caller's. */
+        SocketChannel connect() throws IOException;
+
+        /** Whether the VM is there. */
+        boolean isThere();
     }
 
     /** {@code HOST:PORT} or {@code unix:PATH}. */

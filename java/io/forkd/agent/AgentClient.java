@@ -118,12 +118,9 @@ public final class AgentClient implements Agent {
         Optional<String> error = text(reply, "error");
         if (error.isPresent()) {
             int status = status(reply);
-            throw new CommandFailed(
-                    status == CommandFailed.TIMED_OUT
-                            ? "the command took longer than "
-                                    + command.timeout().orElse(Duration.ZERO).toSeconds() + " s, and was ended"
-                            : "the guest could not run the command: " + error.get(),
-                    status);
+            throw status == CommandFailed.TIMED_OUT
+                    ? CommandFailed.late(command.timeout())
+                    : new CommandFailed("the guest could not run the command: " + error.get(), status);
         }
         JsonNode code = reply.path("exit_code");
         if (!isWithin(code, -MAX_SIGNAL, 255)) {
@@ -256,7 +253,7 @@ public final class AgentClient implements Agent {
 
     private ObjectNode reply(AgentConnection connection) throws IOException {
         byte[] line = connection
-                .readLine()
+                .readLine(AgentConnection.MAX_LINE)
                 .orElseThrow(() -> new ForkdException(
                         Kind.FAILED, "the agent at " + address + " closed the connection without an answer"));
         try {

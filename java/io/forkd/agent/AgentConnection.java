@@ -3,6 +3,7 @@ package io.forkd.agent;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import java.io.ByteArrayOutputStream;
+import java.io.Closeable;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.InetSocketAddress;
@@ -11,6 +12,7 @@ import java.net.StandardProtocolFamily;
 import java.net.StandardSocketOptions;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
+import java.nio.channels.AsynchronousCloseException;
 import java.nio.channels.CancelledKeyException;
 import java.nio.channels.ClosedSelectorException;
 import java.nio.channels.SelectionKey;
@@ -22,8 +24,8 @@ import java.util.Optional;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * One connection to an agent, which carries one request. Every wait is bounded by the current deadline, and ends when the
- * thread is interrupted.
+ * One connection to an agent, which carries one request. Every wait is bounded by the deadline of its direction, and ends
+ * when the thread is interrupted. One thread may read while another writes, and any may close it.
  */
 final class AgentConnection implements AutoCloseable {
     /** The longest line that is taken. A chunk of a stream has 64 KiB; what comes whole, a value for example, has more. */
@@ -37,37 +39,43 @@ final class AgentConnection implements AutoCloseable {
 
     private static final int CHUNK_LINE = 128 * 1024;
 
+    private static final int MAX_CONNECT_ANSWER = 64;
+
     private static final AtomicLong LONG_LINES = new AtomicLong();
 
     private final AgentAddress address;
     private final SocketChannel channel;
-    private final Selector selector;
-    private final SelectionKey key;
+    private final Direction reading = new Direction();
+    private final Direction writing = new Direction();
     private final ByteBuffer input = ByteBuffer.allocate(64 * 1024).limit(0);
-    private boolean connected;
+    private volatile boolean connected;
+    private boolean closed;
     private long counted;
-    private Optional<Duration> allowed = Optional.empty();
-    private long deadline;
 
-    private AgentConnection(AgentAddress address, SocketChannel channel, Selector selector, SelectionKey key) {
+    private AgentConnection(AgentAddress address, SocketChannel channel) {
         this.address = address;
         this.channel = channel;
-        this.selector = selector;
-        this.key = key;
     }
 
-    /** Connects, which the guest must have taken within {@code time}. */
+    /** Connects to the port of the line-JSON protocol, which the guest must have taken within {@code time}. */
     static AgentConnection open(AgentAddress address, Duration time) {
+        return open(address, AgentAddress.PORT, new byte[0], time);
+    }
+
+    /**
+     * Connects to a port of the guest (on TCP the address has it), which it must have taken within {@code time}.
+     *
+     * @param first what is sent at once, so that it need not wait for the answer to CONNECT
+     * @throws GuestException.Absent when nothing listens there in the guest
+     */
+    static AgentConnection open(AgentAddress address, int port, byte[] first, Duration time) {
         try {
-            Selector selector = Selector.open();
-            SocketChannel channel = address instanceof AgentAddress.Vsock
-                    ? SocketChannel.open(StandardProtocolFamily.UNIX)
-                    : SocketChannel.open();
-            channel.configureBlocking(false);
-            AgentConnection connection = new AgentConnection(address, channel, selector, channel.register(selector, 0));
+            SocketChannel channel = channel(address);
+            AgentConnection connection = new AgentConnection(address, channel);
             try {
+                channel.configureBlocking(false);
                 connection.allow(Optional.of(time));
-                connection.connect();
+                connection.connect(port, first);
                 return connection;
             } catch (IOException | RuntimeException e) {
                 connection.close();
@@ -78,10 +86,26 @@ final class AgentConnection implements AutoCloseable {
         }
     }
 
-    private void connect() throws IOException {
+    private static SocketChannel channel(AgentAddress address) throws IOException {
+        if (address instanceof AgentAddress.Dialled dialled) {
+            return dialled.dial().connect();
+        }
+        return address instanceof AgentAddress.Vsock
+                ? SocketChannel.open(StandardProtocolFamily.UNIX)
+                : SocketChannel.open();
+    }
+
+    private void connect(int port, byte[] first) throws IOException {
+        if (address instanceof AgentAddress.Dialled) {
+            write(ByteBuffer.wrap(first));
+            connected = true;
+            return;
+        }
         SocketAddress socket;
+        String prefix = "";
         if (address instanceof AgentAddress.Vsock vsock) {
             socket = UnixDomainSocketAddress.of(vsock.socket());
+            prefix = "CONNECT " + port + "\n";
         } else if (address instanceof AgentAddress.Tcp tcp) {
             InetSocketAddress resolved = new InetSocketAddress(tcp.host(), tcp.port());
             if (resolved.isUnresolved()) {
@@ -93,16 +117,21 @@ final class AgentConnection implements AutoCloseable {
         }
         if (!channel.connect(socket)) {
             do {
-                await(SelectionKey.OP_CONNECT);
+                writing.await(SelectionKey.OP_CONNECT);
             } while (!channel.finishConnect());
         }
-        if (address instanceof AgentAddress.Vsock) {
-            send("CONNECT " + AgentAddress.PORT + "\n");
-            String answer = readLine()
-                    .map(line -> new String(line, StandardCharsets.UTF_8))
+        byte[] line = prefix.getBytes(StandardCharsets.UTF_8);
+        write(ByteBuffer.allocate(line.length + first.length)
+                .put(line)
+                .put(first)
+                .flip());
+        if (!prefix.isEmpty()) {
+            String answer = readLine(MAX_CONNECT_ANSWER)
+                    .map(taken -> new String(taken, StandardCharsets.UTF_8))
                     .orElse("");
             if (!answer.startsWith("OK ")) {
-                throw unreachable(address, "nothing listens there in the guest");
+                throw new GuestException.Absent(
+                        "cannot reach the agent at " + address + ": nothing listens there in the guest");
             }
         }
         connected = true;
@@ -110,8 +139,18 @@ final class AgentConnection implements AutoCloseable {
 
     /** From now on everything must be done within {@code time}; without one there is no limit. */
     void allow(Optional<Duration> time) {
-        allowed = time;
-        deadline = System.nanoTime() + time.orElse(Duration.ZERO).toNanos();
+        allowReading(time);
+        allowWriting(time);
+    }
+
+    /** The same, of what is read. */
+    void allowReading(Optional<Duration> time) {
+        reading.allow(time);
+    }
+
+    /** The same, of what is written. */
+    void allowWriting(Optional<Duration> time) {
+        writing.allow(time);
     }
 
     /** Sends one line and closes our side, as every agent of this protocol understands. */
@@ -121,12 +160,13 @@ final class AgentConnection implements AutoCloseable {
     }
 
     private void sendLine(byte[] line) throws IOException {
-        send(ByteBuffer.allocate(line.length + 1).put(line).put((byte) '\n').flip());
+        write(ByteBuffer.allocate(line.length + 1).put(line).put((byte) '\n').flip());
     }
 
     /** Sends one line, and then, while answers are read, all of {@code more}; then closes our side. */
     void request(byte[] line, InputStream more) throws IOException {
         sendLine(line);
+        allowWriting(Optional.empty());
         Thread pump = new Thread(() -> pump(more), "stdin");
         pump.setDaemon(true); // nobody can end a read of stdin
         pump.start();
@@ -135,71 +175,84 @@ final class AgentConnection implements AutoCloseable {
     /** Ends with the connection: whatever is wrong with that, its reader finds out. */
     private void pump(InputStream more) {
         byte[] chunk = new byte[64 * 1024];
-        try (Selector writable = Selector.open()) {
-            channel.register(writable, SelectionKey.OP_WRITE);
+        try {
             for (int count = more.read(chunk); count >= 0; count = more.read(chunk)) {
-                ByteBuffer bytes = ByteBuffer.wrap(chunk, 0, count);
-                while (bytes.hasRemaining()) {
-                    if (channel.write(bytes) == 0) {
-                        writable.select();
-                    }
-                }
+                write(ByteBuffer.wrap(chunk, 0, count));
             }
             channel.shutdownOutput();
-        } catch (IOException | ClosedSelectorException | CancelledKeyException e) {
+        } catch (IOException e) {
             // The command does not want more, or it has ended.
         }
     }
 
-    private void send(String text) throws IOException {
-        send(ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8)));
-    }
-
-    private void send(ByteBuffer bytes) throws IOException {
-        while (bytes.hasRemaining()) {
+    /** Sends all of them, one after the other. Only one thread at a time may do so. */
+    void write(ByteBuffer... bytes) throws IOException {
+        while (bytes[bytes.length - 1].hasRemaining()) {
             if (channel.write(bytes) == 0) {
-                await(SelectionKey.OP_WRITE);
+                writing.await(SelectionKey.OP_WRITE);
             }
         }
     }
 
+    /** What has come; who takes of it moves its position. */
+    ByteBuffer input() {
+        return input;
+    }
+
+    /** Waits for more input, for which there must be room; false when nothing more comes. */
+    boolean fill() throws IOException {
+        int count = fillNow();
+        while (count == 0) {
+            reading.await(SelectionKey.OP_READ);
+            count = fillNow();
+        }
+        return count > 0;
+    }
+
+    /** The same without waiting: how much has come; negative when nothing more comes. */
+    int fillNow() throws IOException {
+        input.compact();
+        try {
+            return channel.read(input);
+        } finally {
+            input.flip();
+        }
+    }
+
     /** The next line without its end; empty when there is none any more. */
-    Optional<byte[]> readLine() throws IOException {
+    Optional<byte[]> readLine(int most) throws IOException {
         ByteArrayOutputStream line = new ByteArrayOutputStream();
-        count(0);
+        count(0, most);
         while (true) {
             int start = input.position();
             int end = start;
             while (end < input.limit() && input.get(end) != '\n') {
                 end++;
             }
-            count(line.size() + end - start);
+            count(line.size() + end - start, most);
             line.write(input.array(), start, end - start);
+            input.position(Math.min(end + 1, input.limit()));
             if (end < input.limit()) {
-                input.position(end + 1);
                 return Optional.of(line.toByteArray());
             }
-            input.clear();
-            int count = channel.read(input);
-            input.flip();
-            if (count < 0) {
+            if (!fill()) {
                 return line.size() == 0 ? Optional.empty() : Optional.of(line.toByteArray());
-            }
-            if (count == 0) {
-                await(SelectionKey.OP_READ);
             }
         }
     }
 
     /** Takes so many bytes for the line, up to the next one, if they can be had. */
-    private void count(int length) {
+    private void count(int length, int most) {
         long wanted = length > CHUNK_LINE ? length : 0;
-        long all = LONG_LINES.addAndGet(wanted - counted);
-        counted = wanted;
-        if (length > MAX_LINE) {
-            throw new ForkdException(
-                    Kind.FAILED,
-                    "the agent at " + address + " answered with a line of more than " + (MAX_LINE >> 20) + " MiB");
+        long all;
+        synchronized (this) {
+            wanted = closed ? 0 : wanted;
+            all = LONG_LINES.addAndGet(wanted - counted);
+            counted = wanted;
+        }
+        if (length > most) {
+            throw new GuestException.Broken("the agent at " + address + " answered with a line of more than "
+                    + (most < 1 << 20 ? most + " bytes" : (most >> 20) + " MiB"));
         }
         if (wanted > 0 && all > MAX_LONG_LINES) {
             throw new ForkdException(
@@ -209,32 +262,77 @@ final class AgentConnection implements AutoCloseable {
         }
     }
 
-    private void await(int operation) throws IOException {
-        long left = allowed.isPresent() ? deadline - System.nanoTime() : Long.MAX_VALUE;
-        if (Thread.currentThread().isInterrupted()) {
-            throw new ForkdException(Kind.FAILED, "interrupted while talking to the agent at " + address);
+    /** One of the two, with a selector of its own, so that each may have its thread. */
+    private final class Direction {
+        private volatile Optional<Duration> allowed = Optional.empty();
+        private volatile long deadline;
+        private Optional<Selector> selector = Optional.empty();
+
+        void allow(Optional<Duration> time) {
+            deadline = System.nanoTime() + time.orElse(Duration.ZERO).toNanos();
+            allowed = time;
         }
-        if (left <= 0) {
-            String late = " within " + allowed.orElse(Duration.ZERO).toSeconds() + " s";
-            throw connected
-                    ? new ForkdException(Kind.FAILED, "the agent at " + address + " did not answer" + late)
-                    : unreachable(address, "its guest did not take the connection" + late);
+
+        void await(int operation) throws IOException {
+            long left = allowed.isPresent() ? deadline - System.nanoTime() : Long.MAX_VALUE;
+            if (Thread.currentThread().isInterrupted()) {
+                throw new ForkdException(Kind.FAILED, "interrupted while talking to the agent at " + address);
+            }
+            if (left <= 0) {
+                throw late();
+            }
+            try {
+                Selector ours = selector();
+                Optional.ofNullable(channel.keyFor(ours)).orElseThrow().interestOps(operation);
+                ours.select(left / 1_000_000 + 1);
+                ours.selectedKeys().clear();
+            } catch (ClosedSelectorException | CancelledKeyException e) {
+                throw new AsynchronousCloseException();
+            }
         }
-        key.interestOps(operation);
-        selector.select(left / 1_000_000 + 1);
-        selector.selectedKeys().clear();
+
+        private GuestException late() {
+            String seconds = " within " + allowed.orElse(Duration.ZERO).toSeconds() + " s";
+            return new GuestException.Late(
+                    connected
+                            ? "the agent at " + address + " did not answer" + seconds
+                            : "cannot reach the agent at " + address + ": its guest did not take the connection"
+                                    + seconds);
+        }
+
+        private Selector selector() throws IOException {
+            synchronized (AgentConnection.this) {
+                if (closed) {
+                    throw new AsynchronousCloseException();
+                }
+                if (selector.isEmpty()) {
+                    Selector made = Selector.open();
+                    selector = Optional.of(made); // from here on closed with the connection
+                    channel.register(made, 0);
+                }
+                return selector.get();
+            }
+        }
     }
 
     private static ForkdException unreachable(AgentAddress address, String why) {
         return new ForkdException(Kind.FAILED, "cannot reach the agent at " + address + ": " + why);
     }
 
+    /** Any thread may do so: those that read or write then get an {@link AsynchronousCloseException}, or another. */
     @Override
     public void close() {
-        count(0);
-        try (selector;
+        synchronized (this) {
+            if (closed) {
+                return;
+            }
+            closed = true;
+            LONG_LINES.addAndGet(-counted);
+            counted = 0;
+        }
+        try (Closeable first = reading.selector.<Closeable>map(one -> one).orElse(() -> {});
+                Closeable second = writing.selector.<Closeable>map(one -> one).orElse(() -> {});
                 channel) {
-            input.limit(0);
             if (address instanceof AgentAddress.Tcp) {
                 // By a reset: the agent cannot tell a mere end from that of the request, and is to end what it does for
                 // us.

@@ -21,7 +21,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalLong;
 
 /** Measures a snapshot. Each round begins with a new fork server, and its children end with it. */
 public final class Runner {
@@ -193,15 +192,7 @@ public final class Runner {
     private Fork start(int count, boolean prepare) {
         return engine.fork(
                 new ForkRequest(
-                        tag,
-                        count,
-                        NetworkRequest.OF_HOST,
-                        OptionalLong.empty(),
-                        Limits.NONE,
-                        VolumeConflict.PRIVATE,
-                        false,
-                        prepare,
-                        false),
+                        tag, count, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.PRIVATE, false, prepare, false),
                 call);
     }
 

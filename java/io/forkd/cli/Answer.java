@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
 
 /** An object that a daemon answered with, whose fields are not believed to be there, or of their types. */
 record Answer(JsonNode node) {
@@ -47,6 +48,12 @@ record Answer(JsonNode node) {
         return value.isIntegralNumber() && value.canConvertToLong()
                 ? OptionalLong.of(value.longValue())
                 : OptionalLong.empty();
+    }
+
+    /** One without fields when there is no such object. */
+    Answer object(String field) {
+        JsonNode value = node.path(field);
+        return new Answer(value.isObject() ? value : JsonNodeFactory.instance.objectNode());
     }
 
     boolean flag(String field) {

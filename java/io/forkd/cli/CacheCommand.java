@@ -44,14 +44,20 @@ final class CacheCommand implements Runnable {
         Optional<Path> cache = Optional.empty();
 
         RootfsCache open(Shell shell) {
-            return new RootfsCache(
-                    cache.filter(path -> !path.toString().isEmpty())
-                            .orElseGet(() -> RootfsCache.defaultDirectory(shell.environment())),
-                    shell.engine().mkfsBinary(),
-                    shell.engine().mktreeBinary(),
-                    shell.engine().guestBinary(),
-                    shell.environment(),
-                    new WorkDisplay(shell));
+            return shell.engine().images(directory(shell), shell.environment(), new WorkDisplay(shell));
+        }
+
+        /** Whether the command line itself names one. */
+        boolean onCommandLine(Shell shell) {
+            return cache.map(Path::toString)
+                    .filter(path ->
+                            !path.isEmpty() && !path.equals(shell.environment().get("FORKD_RUN_CACHE")))
+                    .isPresent();
+        }
+
+        Path directory(Shell shell) {
+            return cache.filter(path -> !path.toString().isEmpty())
+                    .orElseGet(() -> shell.engine().imageCache());
         }
     }
 

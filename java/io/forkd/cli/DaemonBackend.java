@@ -2,9 +2,13 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
 import io.forkd.Limits;
 import io.forkd.agent.Agent;
+import io.forkd.agent.AgentAddress;
 import io.forkd.agent.GuestCommand;
+import io.forkd.agent.GuestMetrics;
+import io.forkd.agent.GuestStreams;
 import io.forkd.cli.DaemonClient.Refused;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.DiffRequest;
@@ -12,12 +16,21 @@ import io.forkd.engine.NetworkRequest;
 import io.forkd.engine.Parallel;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
+import io.forkd.image.Work;
 import io.forkd.network.NetworkPolicy;
+import io.forkd.sandbox.Figures;
+import io.forkd.sandbox.Lifetime;
 import io.forkd.snapshot.SnapshotTag;
+import java.io.OutputStream;
+import java.nio.channels.SocketChannel;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Stream;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
@@ -33,6 +46,9 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
 
     /** Until a guest of another make answers; ours are made when they do. */
     private static final Duration READY = Duration.ofSeconds(30);
+
+    /** How often one is looked at that is to end. */
+    private static final Duration LOOK = Duration.ofMillis(500);
 
     private static final Duration LEAST_PAUSE = Duration.ofMillis(100);
     private static final Duration MOST_PAUSE = Duration.ofSeconds(2);
@@ -63,9 +79,20 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
                 .put("live_fork", false)
                 .put("hugepages", false);
         request.network().policy().ifPresent(policy -> body.set("network", policy.toJson()));
-        request.memoryLimitMib().ifPresent(mib -> body.put("memory_limit_mib", mib));
         request.limits().put(body);
+        request.lifetime().put(body);
+        request.naming().put(body);
         return Answer.all(daemon.post(SANDBOXES, body, Optional.of(SPAWN))).stream()
+                .map(SandboxView::of)
+                .toList();
+    }
+
+    @Override
+    public List<SandboxView> fork(String id, SpawnRequest like) {
+        ObjectNode body = Shell.json().put("n", like.count());
+        like.lifetime().put(body);
+        like.naming().put(body);
+        return Answer.all(daemon.post(sandbox(id) + "/fork", body, Optional.of(SPAWN))).stream()
                 .map(SandboxView::of)
                 .toList();
     }
@@ -79,8 +106,28 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
     }
 
     @Override
+    public GuestStreams streams(String id) {
+        return new GuestStreams(new AgentAddress.Dialled(id + " of " + daemon.url(), new AgentAddress.Dial() {
+            @Override
+            public SocketChannel connect() {
+                return daemon.handOver(sandbox(id) + "/guest", GuestStreams.PROTOCOL);
+            }
+
+            @Override
+            public boolean isThere() {
+                try {
+                    daemon.get(sandbox(id), LIST);
+                    return true;
+                } catch (Refused e) {
+                    return e.status() != 404;
+                }
+            }
+        }));
+    }
+
+    @Override
     public Agent agent(String id) {
-        return new DaemonAgent(daemon, id);
+        return new DaemonAgent(daemon, id, streams(id));
     }
 
     @Override
@@ -98,6 +145,104 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
     }
 
     @Override
+    public void pause(String id) {
+        daemon.post(sandbox(id) + "/pause", Shell.json(), Optional.empty());
+    }
+
+    @Override
+    public void resume(String id) {
+        daemon.post(sandbox(id) + "/resume", Shell.json(), Optional.of(SPAWN));
+    }
+
+    @Override
+    public void reset(String id) {
+        daemon.post(sandbox(id) + "/reset", Shell.json(), Optional.of(SPAWN));
+    }
+
+    @Override
+    public SandboxView rename(String id, Optional<String> name) {
+        ObjectNode body = Shell.json();
+        name.ifPresentOrElse(text -> body.put("name", text), () -> body.putNull("name"));
+        return SandboxView.of(new Answer(daemon.put(sandbox(id) + "/name", body, KILL)));
+    }
+
+    @Override
+    public SandboxView label(String id, Map<String, Optional<String>> changes) {
+        ObjectNode body = Shell.json();
+        ObjectNode labels = body.putObject("labels");
+        changes.forEach(
+                (key, value) -> value.ifPresentOrElse(text -> labels.put(key, text), () -> labels.putNull(key)));
+        return SandboxView.of(new Answer(daemon.put(sandbox(id) + "/labels", body, KILL)));
+    }
+
+    @Override
+    public void await(String id) {
+        // By its id, as its name may be another's by then.
+        String path = sandbox(new Answer(daemon.get(sandbox(id), LIST)).text("id"));
+        while (true) {
+            try {
+                daemon.get(path, LIST);
+            } catch (Refused e) {
+                if (e.status() == 404) {
+                    return;
+                }
+                throw e;
+            }
+            daemon.sleep(LOOK);
+        }
+    }
+
+    @Override
+    public void logs(String id, OptionalLong tail, boolean follow, OutputStream out) {
+        daemon.copy(
+                sandbox(id) + "/logs?follow=" + follow + (tail.isPresent() ? "&tail=" + tail.getAsLong() : ""), out);
+    }
+
+    @Override
+    public Optional<Figures> figures(String id) {
+        try {
+            Answer answer = new Answer(daemon.get(sandbox(id) + "/metrics", LIST));
+            return answer.optionalNumber("cpu_usec").isPresent()
+                    ? Optional.of(new Figures(
+                            answer.number("cpu_usec"),
+                            answer.number("own_bytes"),
+                            answer.number("resident_bytes"),
+                            (int) answer.number("threads")))
+                    : Optional.empty();
+        } catch (Refused e) {
+            if (e.status() == 404) {
+                return Optional.empty(); // It has ended since it was listed.
+            }
+            throw e;
+        }
+    }
+
+    @Override
+    public Optional<GuestMetrics> guestFigures(String id) {
+        try {
+            Answer answer = new Answer(
+                    daemon.get(sandbox(id) + "/metrics?guest=true", LIST).path("guest"));
+            return Optional.of(new GuestMetrics(
+                    answer.number("cpus"),
+                    answer.number("cpu_usec"),
+                    answer.number("memory_bytes"),
+                    answer.number("memory_used_bytes"),
+                    answer.number("memory_cache_bytes"),
+                    answer.number("disk_bytes"),
+                    answer.number("disk_used_bytes"),
+                    answer.number("processes"),
+                    answer.number("uptime_ms")));
+        } catch (Refused e) {
+            return Optional.empty();
+        }
+    }
+
+    @Override
+    public void setLifetime(String id, Lifetime lifetime) {
+        daemon.put(sandbox(id) + "/timeout", lifetime.put(Shell.json()), KILL);
+    }
+
+    @Override
     public NetworkPolicy setNetwork(String id, NetworkPolicy policy) {
         ObjectNode body = Shell.json();
         body.set("network", policy.toJson());
@@ -112,6 +257,43 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
     private static Optional<NetworkPolicy> policy(JsonNode sandbox) {
         JsonNode policy = sandbox.path("network");
         return policy.isMissingNode() || policy.isNull() ? Optional.empty() : Optional.of(NetworkPolicy.of(policy));
+    }
+
+    @Override
+    public ImageView snapshot(ImageOrder order, Work work) {
+        ObjectNode body = Shell.json()
+                .put("tag", order.tag().value())
+                .put("image", order.reference())
+                .put("force", order.force());
+        order.image().put(body);
+        order.machine().put(body);
+        List<Answer> last = new ArrayList<>();
+        AtomicLong done = new AtomicLong();
+        daemon.lines(SNAPSHOTS + "?progress=true", body, line -> {
+            Answer told = new Answer(Json.parse(line.getBytes(StandardCharsets.UTF_8)));
+            last.clear();
+            last.add(told);
+            show(told, work, done);
+        });
+        Answer made = last.stream()
+                .findFirst()
+                .orElseThrow(() -> new ForkdException(Kind.FAILED, "the daemon's answer was cut off"));
+        made.optionalText("error").ifPresent(error -> {
+            throw daemon.refused((int) made.optionalNumber("status").orElse(500), error);
+        });
+        return ImageView.of(made);
+    }
+
+    /** @param done how many bytes of the step were told of */
+    private void show(Answer told, Work work, AtomicLong done) {
+        OptionalLong total = told.optionalNumber("bytes_total");
+        told.optionalText("step").ifPresent(step -> {
+            done.set(0);
+            total.ifPresentOrElse(bytes -> work.begin(step, bytes), () -> daemon.step(step));
+        });
+        told.optionalNumber("bytes_done").ifPresent(bytes -> work.advance(bytes - done.getAndSet(bytes)));
+        told.optionalText("note").ifPresent(work::say);
+        told.optionalText("warning").ifPresent(daemon::warn);
     }
 
     @Override
@@ -147,13 +329,7 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
     @Override
     public BranchView diff(DiffRequest request) {
         requireNot(request.replace(), "--force");
-        String id = spawn(new SpawnRequest(
-                        request.from(),
-                        1,
-                        NetworkRequest.OF_HOST,
-                        OptionalLong.empty(),
-                        Limits.NONE,
-                        VolumeConflict.FAIL))
+        String id = spawn(new SpawnRequest(request.from(), 1, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL))
                 .get(0)
                 .id();
         try {

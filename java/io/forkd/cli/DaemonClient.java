@@ -30,6 +30,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
 import javax.net.ssl.SSLHandshakeException;
 import javax.net.ssl.SSLParameters;
 import javax.net.ssl.SSLSocket;
@@ -49,6 +50,11 @@ final class DaemonClient {
 
     private static final String UNIX = "unix:";
     private static final int MOST_HEADERS = 64 << 10;
+
+    /** The answer that hands a connection over, and how long a guest may take for its part. */
+    private static final int SWITCHED = 101;
+
+    private static final Duration HAND_OVER = Duration.ofMinutes(1);
 
     /** Two streams of 8 MiB, each byte of which may take six in JSON. */
     private static final int MOST_BODY = 100 << 20;
@@ -176,9 +182,45 @@ final class DaemonClient {
         return request("DELETE", path, Optional.empty(), Optional.of(limit));
     }
 
+    /** What is done with an answer as it comes. */
+    private interface Taker {
+        void take(InputStream answer) throws IOException;
+    }
+
+    /** Hands over each line of an answer as it comes, until it ends. */
+    void lines(String path, Consumer<String> each) {
+        request("GET", path, Optional.empty(), Optional.empty(), Optional.of(answer -> eachLine(answer, each)));
+    }
+
+    /** The same of what is done. */
+    void lines(String path, ObjectNode body, Consumer<String> each) {
+        request("POST", path, Optional.of(body), Optional.empty(), Optional.of(answer -> eachLine(answer, each)));
+    }
+
+    /** As if it had answered with that status. */
+    Refused refused(int status, String said) {
+        return new Refused(url, status, said);
+    }
+
+    private void eachLine(InputStream answer, Consumer<String> each) throws IOException {
+        for (Optional<String> line = next(answer); line.isPresent(); line = next(answer)) {
+            call.check();
+            each.accept(line.get());
+        }
+    }
+
+    /** Copies an answer as it comes, until it ends. */
+    void copy(String path, OutputStream out) {
+        request("GET", path, Optional.empty(), Optional.empty(), Optional.of(answer -> answer.transferTo(out)));
+    }
+
     /** A name as a part of a path. */
     static String part(String name) {
         return URLEncoder.encode(name, StandardCharsets.UTF_8).replace("+", "%20");
+    }
+
+    void step(String what) {
+        call.step(what);
     }
 
     void warn(String what) {
@@ -198,12 +240,15 @@ final class DaemonClient {
     }
 
     private JsonNode request(String method, String path, Optional<ObjectNode> body, Optional<Duration> limit) {
+        return request(method, path, body, limit, Optional.empty());
+    }
+
+    private JsonNode request(
+            String method, String path, Optional<ObjectNode> body, Optional<Duration> limit, Optional<Taker> taker) {
         byte[] content = body.map(Json::bytes).orElse(new byte[0]);
         return call.interruptibly(() -> {
             AtomicBoolean late = new AtomicBoolean();
-            try (SocketChannel channel = endpoint instanceof Endpoint.Unix
-                    ? SocketChannel.open(StandardProtocolFamily.UNIX)
-                    : SocketChannel.open()) {
+            try (SocketChannel channel = open()) {
                 Optional<Future<?>> clock = limit.map(time -> CLOCK.schedule(
                         () -> {
                             late.set(true);
@@ -212,31 +257,31 @@ final class DaemonClient {
                         time.toMillis(),
                         TimeUnit.MILLISECONDS));
                 try {
-                    return exchange(channel, method, path, content);
+                    return exchange(channel, method, path, content, taker);
                 } finally {
                     clock.ifPresent(timer -> timer.cancel(false));
                 }
-            } catch (SSLHandshakeException e) {
-                call.check();
-                if (e.getCause() instanceof CertificateException) {
-                    // Somebody is there, and may be anybody: no reason to do without the daemon that was named.
-                    throw new ForkdException(
-                            Kind.FAILED,
-                            "the daemon at " + url + " could not show that it is that: " + e.getMessage(),
-                            "Name the file with the certificate of its authority, SSL_CERT_FILE=FILE, and it by a name"
-                                    + " that its certificate has.");
-                }
-                throw new Unreachable(url, ForkdException.reason(e));
             } catch (IOException e) {
                 call.check(); // An interrupt closes the channel, too.
-                throw new Unreachable(
-                        url,
+                throw lost(
+                        e,
                         late.get()
                                 ? "it did not answer within "
                                         + limit.orElse(Duration.ZERO).toSeconds() + " s"
                                 : ForkdException.reason(e));
             }
         });
+    }
+
+    private ForkdException lost(IOException e, String why) {
+        return e instanceof SSLHandshakeException && e.getCause() instanceof CertificateException
+                // Somebody is there, and may be anybody: no reason to do without the daemon that was named.
+                ? new ForkdException(
+                        Kind.FAILED,
+                        "the daemon at " + url + " could not show that it is that: " + e.getMessage(),
+                        "Name the file with the certificate of its authority, SSL_CERT_FILE=FILE, and it by a name"
+                                + " that its certificate has.")
+                : new Unreachable(url, why);
     }
 
     private static void close(SocketChannel channel) {
@@ -247,20 +292,84 @@ final class DaemonClient {
         }
     }
 
-    private JsonNode exchange(SocketChannel channel, String method, String path, byte[] content) throws IOException {
+    private JsonNode exchange(SocketChannel channel, String method, String path, byte[] content, Optional<Taker> taker)
+            throws IOException {
         channel.connect(address());
         if (endpoint instanceof Endpoint.Tcp tcp && tcp.tls()) {
-            SSLSocketFactory factory = authorities.isPresent()
-                    ? authorities.get().sockets()
-                    : (SSLSocketFactory) SSLSocketFactory.getDefault();
-            try (SSLSocket socket = (SSLSocket) factory.createSocket(channel.socket(), tcp.host(), tcp.port(), true)) {
-                SSLParameters parameters = socket.getSSLParameters();
-                parameters.setEndpointIdentificationAlgorithm("HTTPS");
-                socket.setSSLParameters(parameters);
-                return exchange(socket.getInputStream(), socket.getOutputStream(), method, path, content);
+            try (SSLSocket socket = secured(channel, tcp)) {
+                return exchange(socket.getInputStream(), socket.getOutputStream(), method, path, content, taker);
             }
         }
-        return exchange(Channels.newInputStream(channel), Channels.newOutputStream(channel), method, path, content);
+        return exchange(
+                Channels.newInputStream(channel), Channels.newOutputStream(channel), method, path, content, taker);
+    }
+
+    /**
+     * Has the daemon hand a connection over to another protocol.
+     *
+     * @param protocol as the field Upgrade has it
+     * @return what carries that from now on; the caller's
+     */
+    SocketChannel handOver(String path, String protocol) {
+        // Also when nothing else is wanted any more: a program is ended by a stream of its own.
+        try {
+            return handedOver(path, protocol);
+        } catch (IOException e) {
+            throw lost(e, ForkdException.reason(e));
+        }
+    }
+
+    private SocketChannel handedOver(String path, String protocol) throws IOException {
+        SocketChannel channel = open();
+        Future<?> clock = CLOCK.schedule(() -> close(channel), HAND_OVER.toMillis(), TimeUnit.MILLISECONDS);
+        boolean done = false;
+        try {
+            channel.connect(address());
+            SocketChannel carrier = channel;
+            if (endpoint instanceof Endpoint.Tcp tcp && tcp.tls()) {
+                SSLSocket socket = secured(channel, tcp);
+                handOver(socket.getInputStream(), socket.getOutputStream(), path, protocol);
+                carrier = Piped.over(socket);
+            } else {
+                handOver(Channels.newInputStream(channel), Channels.newOutputStream(channel), path, protocol);
+            }
+            done = true;
+            return carrier;
+        } finally {
+            clock.cancel(false);
+            if (!done) {
+                close(channel);
+            }
+        }
+    }
+
+    private SocketChannel open() throws IOException {
+        return endpoint instanceof Endpoint.Unix
+                ? SocketChannel.open(StandardProtocolFamily.UNIX)
+                : SocketChannel.open();
+    }
+
+    private void handOver(InputStream in, OutputStream to, String path, String protocol) throws IOException {
+        String more = "Connection: Upgrade\r\nUpgrade: " + protocol + "\r\n";
+        to.write(head("GET", path, "HTTP/1.1", more).getBytes(StandardCharsets.US_ASCII));
+        to.flush();
+        // Byte by byte, as what is behind the head is the other protocol's.
+        Head head = head(in);
+        if (head.status() != SWITCHED) {
+            answer(head.status(), in.readNBytes((int) Math.max(0, Math.min(head.length(), MOST_HEADERS))));
+            throw new IOException("it does not hand its connections over to " + protocol);
+        }
+    }
+
+    private SSLSocket secured(SocketChannel channel, Endpoint.Tcp tcp) throws IOException {
+        SSLSocketFactory factory = authorities.isPresent()
+                ? authorities.get().sockets()
+                : (SSLSocketFactory) SSLSocketFactory.getDefault();
+        SSLSocket socket = (SSLSocket) factory.createSocket(channel.socket(), tcp.host(), tcp.port(), true);
+        SSLParameters parameters = socket.getSSLParameters();
+        parameters.setEndpointIdentificationAlgorithm("HTTPS");
+        socket.setSSLParameters(parameters);
+        return socket;
     }
 
     private SocketAddress address() throws IOException {
@@ -275,44 +384,57 @@ final class DaemonClient {
         return address;
     }
 
-    private JsonNode exchange(InputStream from, OutputStream to, String method, String path, byte[] content)
+    private JsonNode exchange(
+            InputStream from, OutputStream to, String method, String path, byte[] content, Optional<Taker> taker)
             throws IOException {
-        to.write(head(method, path, content.length).getBytes(StandardCharsets.US_ASCII));
+        String more = "Content-Type: application/json\r\nContent-Length: " + content.length + "\r\n";
+        to.write(head(method, path, "HTTP/1.0", more).getBytes(StandardCharsets.US_ASCII));
         to.write(content);
         to.flush();
         InputStream in = new BufferedInputStream(from);
+        Head head = head(in);
+        if (taker.isPresent() && head.status() < 300) {
+            taker.get().take(in);
+            return Shell.json();
+        }
+        byte[] body = in.readNBytes(MOST_BODY);
+        if (body.length == MOST_BODY) {
+            throw new IOException("its answer has more than " + (MOST_BODY >> 20) + " MiB");
+        }
+        if (head.length() >= 0 && body.length < head.length()) {
+            throw new IOException("its answer was cut off");
+        }
+        return answer(head.status(), body);
+    }
+
+    /** @param length of the body; -1 when that is not said */
+    private record Head(int status, long length) {}
+
+    private static Head head(InputStream in) throws IOException {
         String statusLine = line(in);
         if (!statusLine.matches("HTTP/1\\.[01] [1-5][0-9][0-9]( .*)?")) {
             throw new IOException("what answers there does not speak HTTP");
         }
-        int status = Integer.parseInt(statusLine.substring(9, 12));
         long length = -1;
         for (String header = line(in); !header.isEmpty(); header = line(in)) {
             if (header.toLowerCase(Locale.ROOT).startsWith("content-length:")) {
                 length = length(header.substring("content-length:".length()).strip());
             }
         }
-        byte[] body = in.readNBytes(MOST_BODY);
-        if (body.length == MOST_BODY) {
-            throw new IOException("its answer has more than " + (MOST_BODY >> 20) + " MiB");
-        }
-        if (length >= 0 && body.length < length) {
-            throw new IOException("its answer was cut off");
-        }
-        return answer(status, body);
+        return new Head(Integer.parseInt(statusLine.substring(9, 12)), length);
     }
 
-    private String head(String method, String path, int length) {
+    private String head(String method, String path, String version, String more) {
         String host = "localhost";
         String prefix = "";
         if (endpoint instanceof Endpoint.Tcp tcp) {
             host = (tcp.host().contains(":") ? "[" + tcp.host() + "]" : tcp.host()) + ":" + tcp.port();
             prefix = tcp.prefix();
         }
-        return method + " " + prefix + path + " HTTP/1.0\r\nHost: " + host + "\r\n"
+        return method + " " + prefix + path + " " + version + "\r\nHost: " + host + "\r\n"
                 + token.map(secret -> "Authorization: Bearer " + secret + "\r\n")
                         .orElse("")
-                + "Content-Type: application/json\r\nContent-Length: " + length + "\r\n\r\n";
+                + more + "\r\n";
     }
 
     private static long length(String text) throws IOException {
@@ -321,6 +443,16 @@ final class DaemonClient {
         } catch (NumberFormatException e) {
             throw new IOException("it says Content-Length: " + printable(text), e);
         }
+    }
+
+    /** A line of an answer; empty at its end. */
+    private static Optional<String> next(InputStream in) throws IOException {
+        in.mark(1);
+        if (in.read() < 0) {
+            return Optional.empty();
+        }
+        in.reset();
+        return Optional.of(line(in));
     }
 
     private static String line(InputStream in) throws IOException {

@@ -9,9 +9,11 @@ import io.forkd.http.HttpOptions;
 import io.forkd.http.Limits;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.Semaphore;
+import java.util.regex.Pattern;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -25,6 +27,8 @@ import picocli.CommandLine.Option;
 final class DaemonCommand implements Callable<Integer> {
     private static final Path OF_ROOT = Path.of("/var/lib/forkd/state.json");
     private static final Path AUDIT_OF_ROOT = Path.of("/var/log/forkd/audit.log");
+
+    private static final Pattern DOMAIN = Pattern.compile("[A-Za-z0-9-]{1,63}(\\.[A-Za-z0-9-]{1,63}){0,8}");
 
     private final Shell shell;
 
@@ -78,12 +82,38 @@ final class DaemonCommand implements Callable<Integer> {
     Optional<Path> key = Optional.empty();
 
     @Option(
+            names = "--proxy-domain",
+            paramLabel = "DOMAIN",
+            defaultValue = "${env:FORKD_PROXY_DOMAIN:-localhost}",
+            description = "The host PORT-ID.DOMAIN is that port of that sandbox. Also FORKD_PROXY_DOMAIN. Default:"
+                    + " localhost.")
+    String proxyDomain = "";
+
+    @Option(
             names = "--branch-concurrency",
             paramLabel = "N",
             defaultValue = "${env:FORKD_BRANCH_CONCURRENCY:-4}",
             description = "How many branches may be made at a time; more are refused. Also FORKD_BRANCH_CONCURRENCY."
                     + " Default: 4.")
     int branchConcurrency;
+
+    @Option(
+            names = "--user-registry",
+            paramLabel = "HOST",
+            split = ",",
+            defaultValue = "${env:FORKD_USER_REGISTRIES:-docker.io,ghcr.io,quay.io}",
+            description = "Where images of users come from, without credentials: this host speaks to no other for them."
+                    + " Repeatable. Also FORKD_USER_REGISTRIES. Default: docker.io, ghcr.io, quay.io.")
+    List<String> userRegistries = List.of();
+
+    @Option(
+            names = "--user-images-mib",
+            paramLabel = "MIB",
+            defaultValue = "${env:FORKD_USER_IMAGES_MIB:-20480}",
+            description =
+                    "How much of the disk the images of one user may take, with all that was pulled for them. Those"
+                            + " that no snapshot uses go when there is no room. Also FORKD_USER_IMAGES_MIB. Default: 20480.")
+    int userImagesMib;
 
     @Option(
             names = "--snapshot-root",
@@ -105,6 +135,13 @@ final class DaemonCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         MachineOptions.requireRange("--branch-concurrency", branchConcurrency, 1, 1000);
+        MachineOptions.requireRange("--user-images-mib", userImagesMib, 1, Integer.MAX_VALUE);
+        if (!DOMAIN.matcher(proxyDomain).matches()) {
+            throw new ForkdException(
+                    Kind.USAGE,
+                    "--proxy-domain " + proxyDomain + " is no domain",
+                    "Give one as in sandboxes.example.org.");
+        }
         Diagnostics.configure(shell.environment());
         HttpOptions http = new HttpOptions(
                 Optional.of(HttpOptions.address(bind)),
@@ -113,8 +150,13 @@ final class DaemonCommand implements Callable<Integer> {
                 given(tokenFile),
                 Optional.of(given(auditLog).orElseGet(() -> ofUser(AUDIT_OF_ROOT, "audit.log"))),
                 Limits.STANDARD);
-        DaemonOptions options =
-                new DaemonOptions(http, given(state).orElseGet(() -> ofUser(OF_ROOT, "state.json")), branchConcurrency);
+        DaemonOptions options = new DaemonOptions(
+                http,
+                given(state).orElseGet(() -> ofUser(OF_ROOT, "state.json")),
+                proxyDomain,
+                branchConcurrency,
+                userRegistries,
+                (long) userImagesMib << 20);
         Shell at = snapshotRoot
                 .map(root -> shell.withEnvironment("FORKD_SNAPSHOT_ROOT", root.toString()))
                 .orElse(shell);

@@ -6,11 +6,15 @@ import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Evaluation;
 import io.forkd.agent.CommandFailed;
+import io.forkd.agent.GuestAddress;
 import io.forkd.agent.GuestCommand;
+import io.forkd.agent.GuestStreams;
+import io.forkd.agent.PortForward;
 import io.forkd.engine.Fork;
 import io.forkd.engine.ForkRequest;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -28,8 +32,9 @@ import tools.jackson.databind.node.ObjectNode;
 
 @Command(
         name = "fork",
-        description = "Forks children of a snapshot and lets them run: for --settle-secs, or until COMMAND or --eval is"
-                + " done in each. They end with this command.",
+        description =
+                "Forks children of a snapshot and lets them run: for --settle-secs, or until COMMAND or --eval is"
+                        + " done in each. They end with this command. forkd fork ID forks sandboxes of one that runs: forkd fork ID --help.",
         sortOptions = false)
 final class ForkCommand implements Callable<Integer> {
     /**
@@ -60,6 +65,9 @@ final class ForkCommand implements Callable<Integer> {
     @Mixin
     NetworkOptions network = new NetworkOptions();
 
+    @Mixin
+    PublishOptions publish = new PublishOptions();
+
     @Option(
             names = "--all-or-nothing",
             description = "When a child does not come up, end all. Otherwise the others are used, and the exit status"
@@ -69,7 +77,7 @@ final class ForkCommand implements Callable<Integer> {
     @Option(
             names = "--no-keep",
             description = "Use a fork server of its own, and end it with this command. Otherwise one that runs is used,"
-                    + " and a new one stays for FORKD_SERVER_IDLE_SECS (60), with FORKD_SERVER_PARKED (0) children"
+                    + " and a new one stays for FORKD_SERVER_IDLE_SECS (60), with FORKD_SERVER_PARKED (4) children"
                     + " forked in advance.")
     boolean noKeep;
 
@@ -93,6 +101,9 @@ final class ForkCommand implements Callable<Integer> {
                     + " --eval. What they write comes as they write it, each line with the name of its child.")
     List<String> command = List.of();
 
+    private final List<PortForward> forwards = new ArrayList<>();
+    private List<PublishedPort> ports = List.of();
+
     ForkCommand(Shell shell) {
         this.shell = shell;
     }
@@ -110,7 +121,6 @@ final class ForkCommand implements Callable<Integer> {
                 options.tag,
                 count,
                 network.request(shell),
-                options.memoryLimit(),
                 options.limits.limits(),
                 options.volumeConflict,
                 !noKeep,
@@ -123,6 +133,7 @@ final class ForkCommand implements Callable<Integer> {
             fork.awaitReady(
                     child -> {
                         report(child, fork.elapsed());
+                        publish(child);
                         if (work) {
                             results.submit(() -> work(child, limit));
                             working.incrementAndGet();
@@ -136,17 +147,42 @@ final class ForkCommand implements Callable<Integer> {
             }
             fork.settle(Duration.ofSeconds(settleSecs.orElse(work ? 0L : 2L)));
             int alive = fork.alive();
+            if (alive < count) {
+                fork.whyKilled().ifPresent(shell::warn);
+            }
             reportEnd(alive);
             return success && alive == count ? 0 : 1;
         } catch (Shell.OutputLost e) {
             return e.report(shell);
         } finally {
             workers.shutdownNow();
+            forwards.forEach(PortForward::close);
         }
+    }
+
+    private void publish(Fork.Child child) {
+        GuestStreams guest = new GuestStreams(child.socket());
+        for (PublishedPort port : ports) {
+            PortForward forward = new PortForward(guest, port.local(), new GuestAddress.Port(port.guest()));
+            forwards.add(forward);
+            String host = forward.local().getAddress().getHostAddress();
+            if (options.json) {
+                shell.print(Shell.json()
+                        .put("event", "port")
+                        .put("name", child.name())
+                        .put("host", host)
+                        .put("port", forward.local().getPort())
+                        .put("guest_port", port.guest()));
+            } else {
+                shell.print(child.name() + "  " + host + ":" + forward.local().getPort() + "->" + port.guest());
+            }
+        }
+        shell.out().flush();
     }
 
     private void check() {
         options.check(count);
+        ports = publish.check(count);
         settleSecs.ifPresent(secs -> MachineOptions.requireRange("--settle-secs", secs, 0, 1_000_000_000));
         if (eval.isPresent() && !command.isEmpty()) {
             throw new ForkdException(Kind.USAGE, "--eval and a command exclude each other");

@@ -4,8 +4,6 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.snapshot.SnapshotTag;
-import java.util.Optional;
-import java.util.OptionalLong;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
@@ -20,9 +18,6 @@ final class ForkOptions {
             converter = TagConverter.class,
             description = "The snapshot.")
     SnapshotTag tag = new SnapshotTag("_");
-
-    @Option(names = "--memory-limit-mib", paramLabel = "M", description = "Memory limit of each (cgroup).")
-    Optional<Long> memoryLimitMib = Optional.empty();
 
     @Mixin
     LimitOptions limits = new LimitOptions();
@@ -47,13 +42,8 @@ final class ForkOptions {
 
     void check(int count) {
         MachineOptions.requireRange("-n", count, 1, MAX_CHILDREN);
-        memoryLimitMib.ifPresent(mib -> MachineOptions.requireRange("--memory-limit-mib", mib, 1, 1L << 40));
         if (hugepages && !liveFork) {
             throw new ForkdException(Kind.USAGE, "--hugepages is for --live-fork");
         }
-    }
-
-    OptionalLong memoryLimit() {
-        return memoryLimitMib.map(OptionalLong::of).orElse(OptionalLong.empty());
     }
 }

@@ -2,17 +2,7 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
-import io.forkd.engine.SnapshotRequest;
-import io.forkd.engine.SnapshotResult;
-import io.forkd.engine.VolumeConflict;
-import io.forkd.network.Networks;
-import io.forkd.rootfs.Rootfs;
-import io.forkd.rootfs.RootfsCache;
-import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.snapshot.SnapshotTag;
-import java.nio.file.Path;
-import java.time.Duration;
-import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -55,6 +45,9 @@ final class FromImageCommand implements Callable<Integer> {
     @Option(names = "--json", description = "Print the result as JSON.")
     boolean json;
 
+    @Mixin
+    RemoteOptions remote = new RemoteOptions();
+
     FromImageCommand(Shell shell) {
         this.shell = shell;
     }
@@ -62,69 +55,30 @@ final class FromImageCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         SnapshotTag name = tag.orElseThrow(() -> new ForkdException(Kind.USAGE, "missing: --tag TAG"));
-        Request request = image.request(reference);
-        // What would fail after the pull had better fail before it.
-        snapshotOf(name, Path.of("rootfs.ext4"));
-        if (!force) {
-            shell.engine().store().requireFree(name);
+        if (remote.named(shell).isPresent()) {
+            DaemonBackend.requireNot(image.place.onCommandLine(shell), "--cache");
         }
-
-        // In use until the snapshot says that it needs the disk image.
-        try (RootfsCache cache = image.cache(shell)) {
-            make(name, cache, request);
-        }
-        return 0;
-    }
-
-    /** The usual tap, where none was named and it is there, or may be made. */
-    private void chooseTap() {
-        if (machine.tap.isPresent()) {
-            return;
-        }
-        try {
-            shell.engine().networks().requireTap();
-            machine.tap = Optional.of(Networks.TAP);
-        } catch (ForkdException e) {
-            shell.note("The guest gets no network, which would be on " + Networks.TAP + ": " + e.sentence());
-        }
-    }
-
-    private void make(SnapshotTag name, RootfsCache cache, Request request) {
-        long start = System.nanoTime();
-        Rootfs rootfs = cache.get(request);
-        Duration built = Duration.ofNanos(System.nanoTime() - start);
-        shell.note(
-                rootfs.cached()
-                        ? "Rootfs: cached, " + rootfs.file()
-                        : "Rootfs: built in " + built.toMillis() + " ms, " + Format.size(rootfs.usedBytes()) + ", "
-                                + rootfs.file());
-        if (!shell.terminal()) {
-            shell.note("Booting the guest and writing the snapshot");
-        }
-        chooseTap();
-        SnapshotResult result = shell.engine().snapshot(snapshotOf(name, rootfs.file()), shell.call());
+        ImageView made = remote.backend(shell)
+                .snapshot(new ImageOrder(name, reference, image, machine, force), new WorkDisplay(shell));
         shell.clear();
         if (json) {
             shell.print(Shell.json()
                     .put("tag", name.value())
-                    .put("dir", result.directory().toString())
-                    .put("rootfs", rootfs.file().toString())
-                    .put("image", rootfs.image().toString())
-                    .put("cached", rootfs.cached())
-                    .put("rootfs_ms", Format.inMillis(built))
-                    .put("boot_ms", Format.inMillis(result.boot()))
-                    .put("snapshot_ms", Format.inMillis(result.write())));
+                    .put("dir", made.directory())
+                    .put("rootfs", made.rootfs())
+                    .put("image", made.image())
+                    .put("cached", made.cached())
+                    .put("rootfs_ms", Format.inMillis(made.build()))
+                    .put("boot_ms", Format.inMillis(made.boot()))
+                    .put("snapshot_ms", Format.inMillis(made.write())));
         } else {
             shell.print("tag:      " + name);
-            shell.print("dir:      " + result.directory());
-            shell.print("rootfs:   " + rootfs.file());
-            shell.print("boot:     " + result.boot().toMillis() + " ms");
-            shell.print("snapshot: " + result.write().toMillis() + " ms");
+            shell.print("dir:      " + made.directory());
+            shell.print("rootfs:   " + made.rootfs());
+            shell.print("boot:     " + made.boot().toMillis() + " ms");
+            shell.print("snapshot: " + made.write().toMillis() + " ms");
             shell.note("Next: forkd fork --tag " + name + " -n 10");
         }
-    }
-
-    private SnapshotRequest snapshotOf(SnapshotTag name, Path rootfs) {
-        return machine.request(shell, name, rootfs, true, List.of(), VolumeConflict.FAIL, force);
+        return 0;
     }
 }

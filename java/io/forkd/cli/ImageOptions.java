@@ -1,6 +1,7 @@
 package io.forkd.cli;
 
 import io.forkd.image.Platform;
+import io.forkd.image.Reach;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.rootfs.RootfsOptions;
@@ -8,6 +9,7 @@ import java.util.List;
 import java.util.Optional;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import tools.jackson.databind.node.ObjectNode;
 
 /** What to make of a container image; shared by the verbs that take one. */
 final class ImageOptions {
@@ -40,12 +42,29 @@ final class ImageOptions {
     CacheCommand.Place place = new CacheCommand.Place();
 
     Request request(String image) {
-        return new Request(image, platform.map(Platform::parse).orElseGet(Platform::host), insecureRegistry, options());
+        return new Request(
+                image,
+                platform.map(Platform::parse).orElseGet(Platform::host),
+                new Reach(insecureRegistry, Optional.empty()),
+                options());
     }
 
     private RootfsOptions options() {
         MachineOptions.requireRange("--size-mib", sizeMib, RootfsOptions.LEAST_MIB, RootfsOptions.MOST_MIB);
         return new RootfsOptions(sizeMib, extra);
+    }
+
+    /** As a daemon is asked for it, which has its own cache. */
+    void put(ObjectNode body) {
+        options(); // What is wrong is wrong here already.
+        body.put("size_mib", sizeMib);
+        platform.ifPresent(text -> body.put("platform", text));
+        if (insecureRegistry) {
+            body.put("insecure_registry", true);
+        }
+        if (!extra.isEmpty()) {
+            extra.forEach(body.putArray("packages")::add);
+        }
     }
 
     RootfsCache cache(Shell shell) {

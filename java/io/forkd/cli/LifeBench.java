@@ -18,7 +18,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.function.Supplier;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
@@ -67,13 +66,7 @@ final class LifeBench {
 
     private List<String> spawn(SnapshotTag of, int number) {
         return backend
-                .spawn(new SpawnRequest(
-                        of,
-                        number,
-                        NetworkRequest.own(ownNetworks),
-                        OptionalLong.empty(),
-                        Limits.NONE,
-                        VolumeConflict.FAIL))
+                .spawn(new SpawnRequest(of, number, NetworkRequest.own(ownNetworks), Limits.NONE, VolumeConflict.FAIL))
                 .stream()
                 .map(SandboxView::id)
                 .toList();

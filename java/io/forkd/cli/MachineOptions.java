@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Optional;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import tools.jackson.databind.node.ObjectNode;
 
 /** How a parent is booted; shared by the verbs that boot one. */
 final class MachineOptions {
@@ -85,9 +86,7 @@ final class MachineOptions {
             List<Volume> volumes,
             VolumeConflict volumeConflict,
             boolean replace) {
-        requireRange("--boot-wait-secs", bootWaitSecs, 1, 86_400);
-        requireRange("--mem-size-mib", memSizeMib, 64, 16 * 1024 * 1024);
-        requireRange("--vcpus", vcpus, 1, 32);
+        requireRanges();
         return new SnapshotRequest(
                 tag,
                 GuestKernel.find(
@@ -106,6 +105,24 @@ final class MachineOptions {
                 Duration.ofSeconds(bootWaitSecs),
                 replace,
                 keepWorkdir);
+    }
+
+    private void requireRanges() {
+        requireRange("--boot-wait-secs", bootWaitSecs, 1, 86_400);
+        requireRange("--mem-size-mib", memSizeMib, 64, 16 * 1024 * 1024);
+        requireRange("--vcpus", vcpus, 1, 32);
+    }
+
+    /** As a daemon is asked for it: files and devices are those of its host. */
+    void put(ObjectNode body) {
+        requireRanges();
+        DaemonBackend.requireNot(keepWorkdir, "--keep-workdir");
+        kernel.filter(path -> !path.toString().isEmpty()).ifPresent(path -> body.put("kernel", path.toString()));
+        initrd.ifPresent(path -> body.put("initrd", path.toString()));
+        tap.filter(name -> !name.isEmpty()).ifPresent(name -> body.put("tap", name));
+        warm.ifPresent(code -> body.put("warm", code));
+        limits.limits().put(body);
+        body.put("boot_wait_secs", bootWaitSecs).put("memory_mib", memSizeMib).put("vcpus", vcpus);
     }
 
     static void requireRange(String option, long value, long least, long most) {

@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.Engine;
 import java.io.PrintWriter;
+import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.InvalidPathException;
 import java.util.ArrayDeque;
@@ -35,7 +36,20 @@ public final class Main {
             "spawn",
             "ls",
             "kill",
+            "pause",
+            "resume",
+            "reset",
+            "timeout",
+            "rename",
+            "label",
+            "wait",
+            "logs",
+            "events",
+            "top",
             "exec",
+            "attach",
+            "cp",
+            "port-forward",
             "eval",
             "ping",
             "run",
@@ -69,7 +83,20 @@ public final class Main {
             case "spawn" -> new SpawnCommand(shell);
             case "ls" -> new LsCommand(shell);
             case "kill" -> new KillCommand(shell);
+            case "pause" -> new PauseCommand(shell);
+            case "resume" -> new ResumeCommand(shell);
+            case "reset" -> new ResetCommand(shell);
+            case "timeout" -> new TimeoutCommand(shell);
+            case "rename" -> new RenameCommand(shell);
+            case "label" -> new LabelCommand(shell);
+            case "wait" -> new WaitCommand(shell);
+            case "logs" -> new LogsCommand(shell);
+            case "events" -> new EventsCommand(shell);
+            case "top" -> new TopCommand(shell);
             case "exec" -> new ExecCommand(shell);
+            case "attach" -> new AttachCommand(shell);
+            case "cp" -> new CopyCommand(shell);
+            case "port-forward" -> new PortForwardCommand(shell);
             case "eval" -> new EvalCommand(shell);
             case "ping" -> new PingCommand(shell);
             case "run" -> new RunCommand(shell);
@@ -185,7 +212,8 @@ public final class Main {
             spec.mixinStandardHelpOptions(true).version("forkd " + Engine.VERSION);
         }
         for (String name : one ? List.of(arguments[0]) : VERBS) {
-            root.addSubcommand(name, verb(name, shell));
+            boolean ofSandbox = name.equals("fork") && arguments.length > 1 && !arguments[1].startsWith("-");
+            root.addSubcommand(name, ofSandbox ? new LiveForkCommand(shell) : verb(name, shell));
         }
         Deque<CommandLine> all = new ArrayDeque<>(root.getSubcommands().values());
         while (!all.isEmpty()) {
@@ -197,6 +225,7 @@ public final class Main {
                             .build());
             all.addAll(command.getSubcommands().values());
         }
+        root.registerConverter(BigDecimal.class, new NumberConverter());
         Failures failures = new Failures(shell, asksForJson(arguments));
         return root.setOut(new PrintWriter(shell.out(), true, StandardCharsets.UTF_8))
                 .setErr(new PrintWriter(shell.err(), true, StandardCharsets.UTF_8))

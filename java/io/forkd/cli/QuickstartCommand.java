@@ -76,7 +76,13 @@ final class QuickstartCommand implements Callable<Integer> {
         MachineOptions.requireRange("-n", count, 1, ForkOptions.MAX_CHILDREN);
         // Progress is no result here.
         Shell aside = new Shell(
-                shell.err(), shell.err(), shell.terminal(), shell.environment(), shell.call(), shell.engine());
+                shell.err(),
+                shell.err(),
+                shell.terminal(),
+                shell.terminal(),
+                shell.environment(),
+                shell.call(),
+                shell.engine());
         requireMachine(aside);
         if (!machine.isKernelNamed() && !setUp(aside)) {
             return Kind.FAILED.exitStatus();

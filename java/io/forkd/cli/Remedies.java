@@ -104,6 +104,11 @@ final class Remedies implements Remedy.Cases<Remedies.Words> {
     }
 
     @Override
+    public Words resumeSandbox(Remedy.ResumeSandbox remedy) {
+        return line("forkd resume " + remedy.id() + " lets it go on.");
+    }
+
+    @Override
     public Words endSandboxes(Remedy.EndSandboxes remedy) {
         return line("forkd kill " + String.join(" ", remedy.ids()) + " ends them."
                 + (remedy.orForce() ? " Or give --force: they keep running." : ""));

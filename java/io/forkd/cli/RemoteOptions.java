@@ -2,6 +2,8 @@ package io.forkd.cli;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.Optional;
 import picocli.CommandLine.Option;
 
@@ -36,6 +38,14 @@ final class RemoteOptions {
         return place.isPresent() || secret.isPresent()
                 ? Optional.of(new DaemonClient(place.orElse(DaemonClient.DEFAULT_URL), secret, shell))
                 : Optional.empty();
+    }
+
+    /** What has another process ask the same. */
+    Map<String, String> variables() {
+        Map<String, String> variables = new HashMap<>();
+        url.ifPresent(value -> variables.put(URL, value));
+        token.ifPresent(value -> variables.put(TOKEN, value));
+        return variables;
     }
 
     /** The one that was named, else this user's own, if it runs. */

@@ -21,7 +21,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -113,7 +112,6 @@ final class RunCommand implements Callable<Integer> {
                 tag(image),
                 1,
                 NetworkRequest.OF_HOST,
-                OptionalLong.empty(),
                 Limits.NONE,
                 VolumeConflict.FAIL,
                 false,

@@ -10,6 +10,7 @@ import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.nio.ByteBuffer;
 import java.nio.channels.Channels;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -28,10 +29,17 @@ import tools.jackson.databind.node.ObjectNode;
  *
  * @param out results; flushed by whoever completes one
  * @param err progress, warnings and errors
+ * @param shown whether {@code out} is a terminal
  * @param terminal whether {@code err} is read by a person now
  */
 record Shell(
-        PrintStream out, PrintStream err, boolean terminal, Map<String, String> environment, Call call, Engine engine) {
+        PrintStream out,
+        PrintStream err,
+        boolean shown,
+        boolean terminal,
+        Map<String, String> environment,
+        Call call,
+        Engine engine) {
 
     static Shell ofProcess() {
         return of(
@@ -43,7 +51,8 @@ record Shell(
                         false,
                         StandardCharsets.UTF_8),
                 stderr(),
-                isTerminal(),
+                isTerminal(1),
+                isTerminal(2),
                 Locales.environment());
     }
 
@@ -51,20 +60,27 @@ record Shell(
         return new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8);
     }
 
+    /** Where nobody looks on, but perhaps at {@code err}. */
     static Shell of(PrintStream out, PrintStream err, boolean terminal, Map<String, String> environment) {
+        return of(out, err, false, terminal, environment);
+    }
+
+    static Shell of(
+            PrintStream out, PrintStream err, boolean shown, boolean terminal, Map<String, String> environment) {
         Call call = new Call(new Screen(err, terminal), Optional.empty());
-        return new Shell(out, err, terminal, environment, call, Engine.of(environment));
+        return new Shell(out, err, shown, terminal, environment, call, Engine.of(environment));
     }
 
     /** The same, with another value of a variable that the engine looks at. */
     Shell withEnvironment(String name, String value) {
         Map<String, String> changed = new HashMap<>(environment);
         changed.put(name, value);
-        return new Shell(out, err, terminal, changed, call, Engine.of(changed));
+        return new Shell(out, err, shown, terminal, changed, call, Engine.of(changed));
     }
 
-    private static boolean isTerminal() {
-        String target = descriptor(2);
+    /** Whether a descriptor of this process is a terminal. */
+    static boolean isTerminal(int number) {
+        String target = descriptor(number);
         return target.startsWith("/dev/pts/") || target.startsWith("/dev/tty") || target.equals("/dev/console");
     }
 
@@ -99,7 +115,12 @@ record Shell(
      * @throws OutputLost when nobody takes it
      */
     void write(PrintStream to, byte[] bytes) {
-        to.write(bytes, 0, bytes.length);
+        write(to, ByteBuffer.wrap(bytes));
+    }
+
+    /** The same of the bytes that a buffer has. */
+    void write(PrintStream to, ByteBuffer bytes) {
+        to.write(bytes.array(), bytes.arrayOffset() + bytes.position(), bytes.remaining());
         if (to.checkError()) { // flushes
             throw new OutputLost();
         }
@@ -134,14 +155,14 @@ record Shell(
         return lost;
     }
 
-    /** A line of the result. */
+    /** A line of the result. What guests and clients gave names to is in it: for a terminal it is only text. */
     void print(String line) {
-        out.println(line);
+        out.println(shown ? Screen.shown(line) : line);
     }
 
     /** A line of the result for programs. */
     void print(ObjectNode json) {
-        out.println(Json.text(json));
+        print(Json.text(json));
         out.flush();
     }
 
@@ -171,10 +192,10 @@ record Shell(
             to.println(Json.text(json().set("error", error(e))));
             return;
         }
-        to.println("Error: " + Remedies.sentence(e));
+        to.println("Error: " + Screen.shown(Remedies.sentence(e)));
         String remedy = Remedies.remedy(e);
         if (!remedy.isEmpty()) {
-            to.println(remedy);
+            to.println(Screen.shown(remedy));
         }
     }
 

@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.agent.Agent;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.agent.GuestStreams;
 import io.forkd.engine.NamespaceAgent;
 import io.forkd.sandbox.Room;
 import io.forkd.sandbox.Sandbox;
@@ -29,8 +30,9 @@ final class TargetOptions {
         @Option(
                 names = "--child",
                 paramLabel = "NAME",
-                description = "A running child by its name, which forkd fork prints, a sandbox by its id, or a network"
-                        + " namespace by its name in /var/run/netns: its guest is asked over TCP, which needs root.")
+                description =
+                        "A running child by its name, which forkd fork prints, a sandbox by its id or name, or a network"
+                                + " namespace by its name in /var/run/netns: its guest is asked over TCP, which needs root.")
         Optional<String> child = Optional.empty();
     }
 
@@ -45,6 +47,19 @@ final class TargetOptions {
         return isRemote(shell) ? remote.backend(shell).agent(name) : here(shell, name);
     }
 
+    /** The programs, files and ports of a guest, which are not reached over its network. */
+    GuestStreams streams(Shell shell) {
+        if (choice.child.isPresent()) {
+            String name = choice.child.get();
+            return isRemote(shell) ? remote.backend(shell).streams(name) : new FolderBackend(shell).streams(name);
+        }
+        if (address() instanceof AgentAddress.Vsock vsock) {
+            return new GuestStreams(vsock.socket());
+        }
+        throw new ForkdException(
+                Kind.USAGE, "this is not done over a guest's network: it needs --child NAME or --target unix:PATH");
+    }
+
     /** Whoever is called so, else who has the usual address in the network namespace of that name. */
     private Agent here(Shell shell, String name) {
         try {
@@ -53,17 +68,20 @@ final class TargetOptions {
             if (e.kind() != Kind.NOT_FOUND) {
                 throw e;
             }
+            if (remote.named(shell).isPresent()) {
+                return remote.backend(shell).agent(name);
+            }
             return NamespaceAgent.in(name, new AgentClient(address())).orElseThrow(() -> e);
         }
     }
 
     /** Sandboxes are a daemon's; children of a fork, and what has an address, are asked by whoever has reach of them. */
     private boolean isRemote(Shell shell) {
-        boolean sandbox = choice.child.isPresent() && choice.child.get().startsWith(Sandbox.PREFIX);
-        if (remote.onCommandLine() && !sandbox) {
+        if (remote.onCommandLine() && choice.child.isEmpty()) {
             throw new ForkdException(Kind.USAGE, "--daemon-url is for sandboxes: --child ID");
         }
-        return sandbox && remote.named(shell).isPresent();
+        boolean sandbox = choice.child.isPresent() && choice.child.get().startsWith(Sandbox.PREFIX);
+        return remote.onCommandLine() || (sandbox && remote.named(shell).isPresent());
     }
 
     private AgentAddress address() {
@@ -90,7 +108,8 @@ final class TargetOptions {
                         ? shell.engine().sandboxes().idAt(vsock.socket())
                         : Optional.empty()));
         id.flatMap(one -> noRoom(shell.engine().sandboxes().room(one), one)
-                        .map(what -> what + " 'forkd kill " + one + "' ends it, and its snapshot gives others."))
+                        .map(what -> what + " 'forkd kill " + one + "' ends it, and its snapshot gives others.")
+                        .or(() -> shell.engine().sandboxes().killed(one).map(killed -> one + ": " + killed.reason())))
                 .ifPresent(shell::warn);
     }
 

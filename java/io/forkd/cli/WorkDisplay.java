@@ -64,6 +64,11 @@ final class WorkDisplay implements Work {
     }
 
     @Override
+    public void onEnd(Runnable end) {
+        shell.call().onCancel(end);
+    }
+
+    @Override
     public void check() {
         if (shell.call().isCancelled()) {
             throw new ForkdException(Kind.FAILED, "interrupted");

@@ -8,6 +8,7 @@ import io.forkd.engine.BranchResult;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.http.Body;
+import io.forkd.http.Caller;
 import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
@@ -56,7 +57,7 @@ final class BranchRoute {
     }
 
     private Response branch(HttpCall http) {
-        String id = http.parameter("id");
+        String id = SandboxLookup.id(engine, http.caller(), http.parameter("id"));
         Body body = http.body();
         Optional<String> named = body.optionalText("tag");
         Optional<String> mode = body.optionalChoice("mode", List.of("full", "diff", "live"));
@@ -67,7 +68,7 @@ final class BranchRoute {
         Optional<String> parent = body.optionalText("parent_tag");
         SnapshotTag tag =
                 named.map(given -> Failures.newTag(http.caller(), given)).orElseGet(() -> defaultTag(id));
-        try (Branching.Slot slot = branching.take(tag)) {
+        try (Branching.Slot slot = branching.take(http.caller(), tag)) {
             Mode chosen = mode(mode, diff, live, measure);
             if (!wait && chosen != Mode.LIVE) {
                 throw new HttpFailure(400, "wait:false is for the mode live");
@@ -78,7 +79,7 @@ final class BranchRoute {
                     || (Files.exists(directory) && !Owners.has(engine, http.caller(), tag))) {
                 throw new HttpFailure(409, "snapshot " + tag + " exists");
             }
-            Sandbox sandbox = SandboxLookup.running(engine, http.caller(), id);
+            Sandbox sandbox = SandboxLookup.usable(engine, http.caller(), id);
             String source = sandbox.snapshot().tag();
             if (parent.isPresent() && !parent.get().equals(source)) {
                 throw new HttpFailure(
@@ -91,8 +92,10 @@ final class BranchRoute {
             BranchRequest request = new BranchRequest(id, Optional.of(tag), chosen == Mode.DIFF, false, wait);
             long start = System.nanoTime();
             BranchResult made = quota.snapshot(http.caller(), tag, call, () -> {
-                Optional<Difference> measured = measure ? Optional.of(measure(id, slot, call)) : Optional.empty();
-                BranchResult branch = slot.branch(request, call);
+                Optional<Difference> measured =
+                        measure ? Optional.of(measure(http.caller(), id, slot, call)) : Optional.empty();
+                BranchResult branch =
+                        SandboxLookup.whileThere(engine, http.caller(), id, () -> slot.branch(request, call));
                 (chosen == Mode.DIFF ? Optional.of(difference(branch, start)) : measured)
                         .ifPresent(difference -> infos.note(branch, difference));
                 return branch;
@@ -114,11 +117,12 @@ final class BranchRoute {
     }
 
     /** What a branch that keeps differences only would have been, which is made and removed. */
-    private Difference measure(String id, Branching.Slot slot, Call call) {
+    private Difference measure(Caller caller, String id, Branching.Slot slot, Call call) {
         SnapshotTag tag = new SnapshotTag(MEASURED + random() + random() + random() + random());
         BranchRequest request = new BranchRequest(id, Optional.of(tag), true, false, true).uncounted();
         long start = System.nanoTime();
-        Difference difference = difference(slot.branch(request, call), start);
+        BranchResult made = SandboxLookup.whileThere(engine, caller, id, () -> slot.branch(request, call));
+        Difference difference = difference(made, start);
         Failures.internal(() -> {
             engine.snapshots().remove(tag, false);
             return true;

@@ -5,14 +5,17 @@ import io.forkd.engine.BranchRequest;
 import io.forkd.engine.BranchResult;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
+import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Metrics;
 import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
@@ -22,8 +25,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 final class Branching {
     private final Engine engine;
     private final int most;
-    private final Semaphore branches;
-    private final Semaphore builds;
+    private final Places branches;
+    private final Places builds;
     private final Set<SnapshotTag> tags = ConcurrentHashMap.newKeySet();
     private final Set<Slot> unawaited = ConcurrentHashMap.newKeySet();
     private final Metrics.Timing pauses;
@@ -31,29 +34,64 @@ final class Branching {
     Branching(Engine engine, int most, Metrics metrics) {
         this.engine = engine;
         this.most = most;
-        this.branches = new Semaphore(most);
-        this.builds = new Semaphore(most);
+        this.branches = new Places("branches are under way");
+        this.builds = new Places("snapshots are being made");
         this.pauses = metrics.timing("forkd_branch_pause_seconds", "How long sandboxes stand still for a branch.");
         metrics.gauge("forkd_branches_in_flight", "Branches under way.", () -> {
             releaseWritten();
-            return (long) most - branches.availablePermits();
+            return (long) branches.count();
         });
         metrics.gauge("forkd_branch_concurrency_cap", "How many there may be at a time.", () -> most);
+    }
+
+    /** Half of them can be one user's, and three quarters users': how long theirs take is for them and their guests to say. */
+    private final class Places {
+        private final String what;
+        private final List<Optional<String>> held = new ArrayList<>();
+
+        private Places(String what) {
+            this.what = what;
+        }
+
+        synchronized void take(Optional<String> user) {
+            requireFewer(held.size(), most, "");
+            if (user.isPresent()) {
+                requireFewer(Collections.frequency(held, user), most / 2, " for " + user.get());
+                requireFewer(held.stream().filter(Optional::isPresent).count(), most * 3L / 4, " for users");
+            }
+            held.add(user);
+        }
+
+        private void requireFewer(long count, long than, String whose) {
+            if (count >= Math.max(1, than)) {
+                throw new HttpFailure(503, count + " " + what + whose + ", and no more may be; try again");
+            }
+        }
+
+        synchronized void leave(Optional<String> user) {
+            held.remove(user);
+        }
+
+        synchronized int count() {
+            return held.size();
+        }
     }
 
     /** The place of one snapshot. */
     final class Slot implements AutoCloseable {
         private final SnapshotTag tag;
-        private final Semaphore permits;
+        private final Places places;
+        private final Optional<String> user;
         private final AtomicBoolean held = new AtomicBoolean(true);
 
-        private Slot(SnapshotTag tag, Semaphore permits) {
+        private Slot(SnapshotTag tag, Places places, Optional<String> user) {
             this.tag = tag;
-            this.permits = permits;
+            this.places = places;
+            this.user = user;
         }
 
         BranchResult branch(BranchRequest request, Call call) {
-            BranchResult made = Failures.internal(() -> engine.branch(request, call));
+            BranchResult made = engine.branch(request, call);
             if (!request.untilWritten()) {
                 unawaited.add(this);
             }
@@ -72,31 +110,29 @@ final class Branching {
         private void release() {
             if (held.compareAndSet(true, false)) {
                 tags.remove(tag);
-                permits.release();
+                places.leave(user);
             }
         }
     }
 
     /** @throws HttpFailure 503 when there are as many branches as may be, 409 when something of that tag is made */
-    Slot take(SnapshotTag tag) {
-        return take(tag, branches, "branches are under way");
+    Slot take(Caller caller, SnapshotTag tag) {
+        return take(tag, branches, caller.owner());
     }
 
     /** As {@link #take}, for a snapshot that is no branch. */
-    Slot takeBuild(SnapshotTag tag) {
-        return take(tag, builds, "snapshots are being made");
+    Slot takeBuild(Caller caller, SnapshotTag tag) {
+        return take(tag, builds, caller.owner());
     }
 
-    private Slot take(SnapshotTag tag, Semaphore permits, String what) {
+    private Slot take(SnapshotTag tag, Places places, Optional<String> user) {
         releaseWritten();
-        if (!permits.tryAcquire()) {
-            throw new HttpFailure(503, most + " " + what + ", and no more may be; try again");
-        }
+        places.take(user);
         if (!tags.add(tag)) {
-            permits.release();
+            places.leave(user);
             throw new HttpFailure(409, "snapshot " + tag + " is being made by another call");
         }
-        return new Slot(tag, permits);
+        return new Slot(tag, places, user);
     }
 
     /** There are never more than a few. */

@@ -30,7 +30,12 @@ final class Calls {
 
     /** One that ends when its client goes away. */
     static Call of(HttpCall http, Optional<Duration> limit) {
-        Call call = new Call(QUIET, limit);
+        return of(http, limit, QUIET);
+    }
+
+    /** The same, of which somebody hears how it goes on. */
+    static Call of(HttpCall http, Optional<Duration> limit, Progress progress) {
+        Call call = new Call(progress, limit);
         call.setOwner(http.caller().owner());
         http.onCancel(call::cancel);
         return call;

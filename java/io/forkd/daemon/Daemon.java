@@ -19,10 +19,15 @@ import java.util.Optional;
  * sandboxes go on, and the next one finds them.
  */
 public final class Daemon implements AutoCloseable {
+    /** Of streams with guests, each of which holds a thread beside those of calls: shared out as these are. */
+    private static final int STREAMS = 256;
+
+    private final Engine engine;
     private final HttpServer server;
     private final Deque<AutoCloseable> held;
 
-    private Daemon(HttpServer server, Deque<AutoCloseable> held) {
+    private Daemon(Engine engine, HttpServer server, Deque<AutoCloseable> held) {
+        this.engine = engine;
         this.server = server;
         this.held = held;
     }
@@ -43,9 +48,15 @@ public final class Daemon implements AutoCloseable {
             Branching branching = new Branching(engine, options.branchConcurrency(), metrics);
             Quota quota = new Quota(engine);
             GuestCalls guests = new GuestCalls(options.http().limits().callsAtOnce());
-            Routes routes =
-                    routes(engine, branching, quota, guests, new Workspaces(engine, branching, quota, state), metrics);
-            return new Daemon(HttpServer.start(options.http(), routes, metrics, Failures::answer), held);
+            Routes routes = routes(
+                    engine,
+                    branching,
+                    quota,
+                    guests,
+                    new Workspaces(engine, branching, quota, state),
+                    options,
+                    metrics);
+            return new Daemon(engine, HttpServer.start(options.http(), routes, metrics, Failures::answer), held);
         } catch (RuntimeException e) {
             release(held);
             throw e;
@@ -58,6 +69,7 @@ public final class Daemon implements AutoCloseable {
             Quota quota,
             GuestCalls guests,
             Workspaces workspaces,
+            DaemonOptions options,
             Metrics metrics) {
         SnapshotInfos infos = new SnapshotInfos(engine);
         Routes routes = new Routes();
@@ -68,9 +80,20 @@ public final class Daemon implements AutoCloseable {
         routes.get("/metrics", call -> metrics.response()); // Of all that there is, so not for users.
         routes.get("/openapi.json", forUsers(call -> OpenApi.response()));
         new SnapshotRoutes(engine, infos, branching, quota, metrics).addTo(routes);
-        new SandboxRoutes(engine, quota, guests, metrics).addTo(routes);
+        new BootRoute(engine, infos, branching, quota, options).addTo(routes);
+        GuestCalls open = new GuestCalls(STREAMS);
+        Guests streams = new Guests(engine, guests, open);
+        ProcessRoutes processes = new ProcessRoutes(streams);
+        new SandboxRoutes(engine, quota, guests, streams, processes, metrics).addTo(routes);
+        processes.addTo(routes);
+        new ExecSocket(streams).addTo(routes);
+        new FileRoutes(streams).addTo(routes);
+        new WireRoute(streams).addTo(routes);
+        new PortRoutes(streams, options.proxyDomain()).addTo(routes);
+        new LogsRoute(engine, open).addTo(routes);
         new BranchRoute(engine, infos, branching, quota).addTo(routes);
         new WorkspaceRoutes(workspaces).addTo(routes);
+        new EventsRoute(engine.events()).addTo(routes);
         return routes;
     }
 
@@ -87,6 +110,7 @@ public final class Daemon implements AutoCloseable {
     /** Stops listening, lets calls that are under way end, and leaves every sandbox as it is. */
     @Override
     public void close() {
+        engine.events().close(); // Who listens would hold this up.
         server.stop();
         release(held);
     }

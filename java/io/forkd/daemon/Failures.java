@@ -2,11 +2,14 @@ package io.forkd.daemon;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.agent.GuestException;
 import io.forkd.engine.Engine;
 import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
+import io.forkd.rootfs.NoRoomException;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
+import java.util.Optional;
 import java.util.function.Supplier;
 
 /** How failures of the engine are answered. */
@@ -15,6 +18,9 @@ final class Failures {
 
     /** Without another rule. */
     static HttpFailure answer(ForkdException e) {
+        if (e instanceof NoRoomException full) {
+            return new HttpFailure(full.isPassing() ? 503 : 403, e.sentence());
+        }
         return new HttpFailure(
                 switch (e.kind()) {
                     case USAGE -> 400;
@@ -23,6 +29,35 @@ final class Failures {
                     case DAMAGED, FAILED, UNSUPPORTED -> 500;
                 },
                 e.sentence());
+    }
+
+    /** Of what a guest was asked over its streams. */
+    static HttpFailure ofGuest(ForkdException e) {
+        if (e instanceof GuestException.Refused refused) {
+            return new HttpFailure(status(refused.code()), e.sentence(), Optional.of(refused.code()));
+        }
+        return new HttpFailure(
+                e instanceof GuestException.Broken || e instanceof GuestException.Lost
+                        ? 502
+                        : e instanceof GuestException.Late
+                                ? 504
+                                : e instanceof GuestException.Absent ? 501 : e.kind() == Kind.USAGE ? 400 : 500,
+                e.sentence());
+    }
+
+    private static int status(String errno) {
+        return switch (errno) {
+            case "ENOENT", "ESRCH", "ESTALE" -> 404;
+            case "EEXIST", "ENOTEMPTY", "EBUSY" -> 409;
+            case "EACCES", "EPERM", "EROFS" -> 403;
+            case "EINVAL", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "E2BIG", "EXDEV", "ENOTTY", "ENOEXEC" -> 400;
+            case "EFBIG" -> 413;
+            case "ENOSPC", "EDQUOT" -> 507;
+            case "EAGAIN", "ENOMEM", "EMFILE", "ENFILE" -> 503;
+            case "ENOSYS" -> 501;
+            case "ETIMEDOUT" -> 504;
+            default -> 502;
+        };
     }
 
     /** What was there when it was looked at and cannot be used is the server's failure, not a wrong request. */

@@ -56,7 +56,15 @@ final class Quota {
         if (!isBounded(caller)) {
             return job.get();
         }
-        long each = mib(engine.store().read(of).manifest());
+        return sandboxes(caller, engine.store().read(of).manifest(), count, call, job);
+    }
+
+    /** As {@link #sandboxes(Caller, SnapshotTag, int, Call, Supplier)}, of what has that manifest. */
+    <T> T sandboxes(Caller caller, Manifest of, int count, Call call, Supplier<T> job) {
+        if (!isBounded(caller)) {
+            return job.get();
+        }
+        long each = mib(of);
         return within(caller, new Use(caller.owner(), count, count * each, 0), () -> sandboxesOf(caller), call, job);
     }
 
@@ -70,6 +78,23 @@ final class Quota {
             return job.get();
         }
         return within(caller, new Use(caller.owner(), 0, 0, 1), () -> snapshotsOf(caller, tag), call, job);
+    }
+
+    /**
+     * Boots a guest with that much memory, which is a sandbox as long as it is there, and makes a snapshot of it.
+     *
+     * @throws HttpFailure 403 when one of these would be too much for the caller
+     */
+    <T> T booted(Caller caller, SnapshotTag tag, long memoryMib, Call call, Supplier<T> job) {
+        if (!isBounded(caller)) {
+            return job.get();
+        }
+        return within(
+                caller,
+                new Use(caller.owner(), 1, memoryMib, 1),
+                () -> sandboxesOf(caller).and(snapshotsOf(caller, tag)),
+                call,
+                job);
     }
 
     private static boolean isBounded(Caller caller) {

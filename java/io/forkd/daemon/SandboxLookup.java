@@ -6,6 +6,7 @@ import io.forkd.engine.Engine;
 import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
 import io.forkd.sandbox.Found;
+import io.forkd.sandbox.Found.Paused;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Sandbox;
 import java.util.List;
@@ -14,6 +15,11 @@ import java.util.function.Supplier;
 /** Sandboxes by the ids that clients send. */
 final class SandboxLookup {
     private SandboxLookup() {}
+
+    /** The id that is meant, where a name that the caller has given stands for one. */
+    static String id(Engine engine, Caller caller, String idOrName) {
+        return engine.sandboxes().id(caller.owner(), idOrName);
+    }
 
     /** Whatever state it is in; 404 when it does not live, or the caller does not know of it. */
     static Found find(Engine engine, Caller caller, String id) {
@@ -39,13 +45,35 @@ final class SandboxLookup {
                 throw Failures.answer(e);
             }
         }
-        throw new HttpFailure(404, "sandbox " + id + " not found");
+        throw new HttpFailure(404, "sandbox " + id + " not found" + whyKilled(engine, caller, id));
     }
 
-    /** One that can be asked something; 500 when it does not answer. */
+    /** What a sentence about it ends with when the kernel has killed it, and the caller knew of it. */
+    static String whyKilled(Engine engine, Caller caller, String id) {
+        return engine.sandboxes()
+                .killed(id)
+                .filter(killed -> caller.owner().isEmpty() || caller.owner().equals(killed.owner()))
+                .map(killed -> ": " + killed.reason())
+                .orElse("");
+    }
+
+    /** One that can be asked something, perhaps when it was resumed for that; 409 when it is paused and stays so. */
+    static Sandbox usable(Engine engine, Caller caller, String id) {
+        return find(engine, caller, id) instanceof Paused paused
+                        && paused.sandbox().lifetime().wake()
+                ? paused.sandbox()
+                : running(engine, caller, id);
+    }
+
+    /** One that runs; 409 when it is paused, 500 when it does not answer. */
     static Sandbox running(Engine engine, Caller caller, String id) {
-        if (find(engine, caller, id) instanceof Running running) {
+        Found found = find(engine, caller, id);
+        if (found instanceof Running running) {
             return running.sandbox();
+        }
+        if (found instanceof Paused) {
+            throw new HttpFailure(
+                    409, "sandbox " + id + " is paused: POST /v1/sandboxes/" + id + "/resume lets it go on");
         }
         throw new HttpFailure(500, "sandbox " + id + " does not answer");
     }
@@ -57,5 +85,17 @@ final class SandboxLookup {
                 .forEach(failed -> failed.ifPresent(e -> {
                     throw e;
                 }));
+    }
+
+    /** Does what the sandbox has to be there for, which it was: 404 when it has ended meanwhile. */
+    static <T> T whileThere(Engine engine, Caller caller, String id, Supplier<T> job) {
+        try {
+            return job.get();
+        } catch (ForkdException e) {
+            if (e.kind() == Kind.NOT_FOUND) {
+                find(engine, caller, id);
+            }
+            throw Failures.internal(e);
+        }
     }
 }

@@ -4,38 +4,24 @@ import static io.forkd.http.Handler.forUsers;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
-import io.forkd.Limits;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
-import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.Snapshots.Removal;
-import io.forkd.engine.VolumeConflict;
-import io.forkd.http.Body;
 import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Metrics;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
-import io.forkd.kernel.GuestKernel;
-import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
 import java.nio.file.LinkOption;
-import java.nio.file.Path;
-import java.time.Duration;
 import java.util.List;
-import java.util.Locale;
 import java.util.Optional;
 import java.util.stream.Stream;
 
-/** {@code /v1/snapshots}: taken, listed, told of, made flat and removed. */
+/** {@code /v1/snapshots}: listed, told of, made flat and removed. */
 final class SnapshotRoutes {
-    private static final long MOST_BOOT_SECONDS = 60;
-    private static final int MEMORY_MIB = 512;
-    private static final int VCPUS = 2;
-
     private final Engine engine;
     private final SnapshotInfos infos;
     private final Branching branching;
@@ -51,62 +37,9 @@ final class SnapshotRoutes {
 
     void addTo(Routes routes) {
         routes.get("/v1/snapshots", forUsers(call -> Response.json(200, infos.list(call.caller()))));
-        // It reads files of this host by their names, so it is not for users.
-        routes.postJson("/v1/snapshots", this::create);
         routes.delete("/v1/snapshots/:tag", forUsers(this::delete));
         routes.get("/v1/snapshots/:tag/info", forUsers(this::info));
         routes.postJson("/v1/snapshots/:tag/compact", forUsers(this::compact));
-    }
-
-    private Response create(HttpCall http) {
-        Body body = http.body();
-        String name = body.text("tag");
-        String kernelText = body.text("kernel");
-        String rootfsText = body.text("rootfs");
-        boolean readWrite = body.flag("rw", false);
-        Optional<String> tap = body.optionalText("tap");
-        long seconds = body.optionalNumber("boot_wait_secs", 0, Long.MAX_VALUE).orElse(10);
-        Limits limits = SandboxRoutes.limits(body);
-        SnapshotTag tag = Failures.tag(name);
-        Path kernel = existing("kernel", kernelText);
-        Path rootfs = existing("rootfs", rootfsText);
-        if (seconds > MOST_BOOT_SECONDS) {
-            throw new HttpFailure(400, "boot_wait_secs is at most " + MOST_BOOT_SECONDS);
-        }
-        if (Files.exists(engine.store().directory(tag).resolve(Snapshot.VMSTATE))) {
-            throw new HttpFailure(400, "snapshot " + tag + " exists");
-        }
-        SnapshotRequest request = new SnapshotRequest(
-                tag,
-                GuestKernel.find(Optional.of(kernel), Optional.empty(), engine.dataDirectory()),
-                rootfs,
-                readWrite || rootfsText.toLowerCase(Locale.ROOT).endsWith(".ext4"),
-                tap,
-                MEMORY_MIB,
-                VCPUS,
-                limits,
-                List.of(),
-                VolumeConflict.FAIL,
-                Optional.empty(),
-                Duration.ofSeconds(Math.max(1, seconds)),
-                false,
-                false);
-        try (Branching.Slot slot = branching.takeBuild(tag)) {
-            Failures.internal(() -> engine.snapshot(request, Calls.of(http, Optional.empty())));
-            return Response.json(201, infos.info(tag));
-        }
-    }
-
-    private static Path existing(String field, String text) {
-        try {
-            Path path = Path.of(text);
-            if (Files.isRegularFile(path)) {
-                return path.toAbsolutePath();
-            }
-        } catch (InvalidPathException e) {
-            // No file has such a name.
-        }
-        throw new HttpFailure(400, "the " + field + " " + text + " does not exist, or is no file");
     }
 
     private Response delete(HttpCall http) {
@@ -191,7 +124,7 @@ final class SnapshotRoutes {
             throw new HttpFailure(409, "snapshot " + to + " exists");
         }
         requireThere(http, from);
-        try (Branching.Slot slot = branching.takeBuild(to)) {
+        try (Branching.Slot slot = branching.takeBuild(http.caller(), to)) {
             Call call = Calls.of(http, Optional.empty());
             Failures.of(
                     engine,

@@ -13,7 +13,7 @@ final class Widening {
     static void require(Caller caller, NetworkPolicy present, NetworkPolicy wanted) {
         if (caller.owner().isPresent() && !present.contains(wanted)) {
             throw new HttpFailure(
-                    403, "only administrators let a sandbox reach more than the network policy " + present);
+                    403, "only administrators let a sandbox reach more than the network policy " + present.brief());
         }
     }
 

@@ -1,10 +1,13 @@
 package io.forkd.daemon;
 
+import io.forkd.Limit;
+import io.forkd.Limits;
 import io.forkd.http.TokenFile;
 import io.forkd.snapshot.SnapshotTag;
 import java.time.Instant;
 import java.util.Arrays;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import tools.jackson.databind.JsonNode;
@@ -60,6 +63,11 @@ record Workspace(
                 Optional.empty(),
                 ownNetworks,
                 memoryLimitMib);
+    }
+
+    /** Beside those of its snapshot. */
+    Limits limits() {
+        return memoryLimitMib.isPresent() ? new Limits(Map.of(Limit.MEMORY, memoryLimitMib.getAsLong())) : Limits.NONE;
     }
 
     boolean is(Status asked) {

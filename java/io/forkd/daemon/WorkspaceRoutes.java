@@ -3,6 +3,7 @@ package io.forkd.daemon;
 import static io.forkd.http.Handler.forUsers;
 
 import io.forkd.ForkdException;
+import io.forkd.Limit;
 import io.forkd.daemon.Workspace.Status;
 import io.forkd.http.Body;
 import io.forkd.http.HttpCall;
@@ -62,8 +63,7 @@ final class WorkspaceRoutes {
         String name = body.text("name");
         String tag = body.text("snapshot_tag");
         boolean ownNetworks = body.flag("per_child_netns", false);
-        OptionalLong memory = body.optionalNumber("memory_limit_mib", 0, Long.MAX_VALUE);
-        SandboxRoutes.requireMemoryLimit(memory);
+        OptionalLong memory = SandboxRoutes.limit(body, Limit.MEMORY);
         return Response.json(
                 201,
                 info(workspaces.create(

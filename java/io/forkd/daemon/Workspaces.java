@@ -179,23 +179,20 @@ final class Workspaces {
             }
             Failures.requireThere(engine, caller, source);
             String owner = Owners.owner(engine, source).or(caller::owner).orElse(TokenFile.ADMIN);
-            return Failures.of(
-                    engine,
-                    caller,
-                    source,
-                    () -> wake(caller, Workspace.of(owner, name, source, ownNetworks, memory), source, call));
+            return Failures.of(engine, caller, source, () -> {
+                Workspace workspace = Workspace.of(owner, name, source, ownNetworks, memory);
+                Limits present =
+                        engine.store().read(source).manifest().machine().limits();
+                Widening.require(caller, present, workspace.limits());
+                return wake(caller, workspace, source, call);
+            });
         });
     }
 
     /** Makes its sandbox, which tells whose it is from before it lives: it is found whenever this ends. */
     private Workspace wake(Caller caller, Workspace workspace, SnapshotTag tag, Call call) {
         SpawnRequest request = new SpawnRequest(
-                        tag,
-                        1,
-                        NetworkRequest.own(workspace.ownNetworks()),
-                        workspace.memoryLimitMib(),
-                        Limits.NONE,
-                        VolumeConflict.FAIL)
+                        tag, 1, NetworkRequest.own(workspace.ownNetworks()), workspace.limits(), VolumeConflict.FAIL)
                 .ownedBy(Json.text(Wire.object().set(OWNER, workspace.toJson())));
         call.setOwner(Optional.of(workspace.owner()));
         String sandbox = quota.sandboxes(caller, tag, 1, call, () -> engine.spawn(request, call))
@@ -223,13 +220,13 @@ final class Workspaces {
             }
             String sandbox = workspace.sandbox().get();
             SnapshotTag tag = stateTag(name);
-            try (Branching.Slot slot = branching.take(tag)) {
+            try (Branching.Slot slot = branching.take(caller, tag)) {
                 if (live(workspace).isEmpty()) {
                     throw new HttpFailure(404, "sandbox " + sandbox + " not found");
                 }
                 requireOwn(workspace, tag, sandbox);
                 BranchRequest request = new BranchRequest(sandbox, Optional.of(tag), false, true, true);
-                quota.snapshot(caller, tag, call, () -> slot.branch(request, call));
+                quota.snapshot(caller, tag, call, () -> Failures.internal(() -> slot.branch(request, call)));
             }
             return endSandbox(put(workspace.suspendedAs(tag)));
         });

@@ -23,6 +23,11 @@ public record BranchRequest(
         this(sandbox, tag, layer, replace, untilWritten, true);
     }
 
+    /** Of another sandbox. */
+    public BranchRequest of(String id) {
+        return new BranchRequest(id, tag, layer, replace, untilWritten, counted);
+    }
+
     public BranchRequest uncounted() {
         return new BranchRequest(sandbox, tag, layer, replace, untilWritten, false);
     }

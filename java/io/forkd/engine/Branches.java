@@ -2,9 +2,11 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Limits;
 import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.cgroup.Cgroups;
 import io.forkd.engine.Leases.Source;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
@@ -12,6 +14,7 @@ import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Manifest;
+import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Manifest.Parent;
 import io.forkd.snapshot.Provenance;
@@ -49,6 +52,7 @@ final class Branches {
     private final Leases leases;
     private final Chains chains;
     private final WorkingSets workingSets;
+    private final Cgroups cgroups;
 
     Branches(
             Vmm vmm,
@@ -58,7 +62,8 @@ final class Branches {
             Servers servers,
             Leases leases,
             Chains chains,
-            WorkingSets workingSets) {
+            WorkingSets workingSets,
+            Cgroups cgroups) {
         this.vmm = vmm;
         this.store = store;
         this.runtime = runtime;
@@ -67,6 +72,7 @@ final class Branches {
         this.leases = leases;
         this.chains = chains;
         this.workingSets = workingSets;
+        this.cgroups = cgroups;
     }
 
     BranchResult branch(BranchRequest request, Call call) {
@@ -84,7 +90,7 @@ final class Branches {
                         sandbox,
                         source,
                         volumes -> make(
-                                vm,
+                                new Living(vm, sandbox.cgroup()),
                                 tag,
                                 Optional.of(sandbox.id()),
                                 source,
@@ -194,9 +200,13 @@ final class Branches {
         }
         Snapshot from = store.open(request.from());
         Under parent = under(request.tag(), from, call);
+        Machine machine = from.manifest().machine();
         try (OwnedDirectory run = runtime.open("fork");
-                Source source = leases.lease(from, 1, false, true, VolumeConflict.FAIL, call);
-                Children children = new Children(vmm, Optional.empty(), call)) {
+                Groups groups = Groups.of(cgroups, machine.limits(), machine.vcpus());
+                Source source = leases.lease(from, 1, false, true, groups, VolumeConflict.FAIL, call);
+                Children children = new Children(vmm, call)) {
+            Optional<Path> cgroup =
+                    groups.make(Cgroups.name(String.valueOf(run.path().getFileName()), "diff"));
             Path socket = RuntimeDirectory.socket(run.path(), "diff");
             Path console = run.path().resolve("console.log");
             children.fork(
@@ -207,8 +217,9 @@ final class Branches {
                             Optional.empty(),
                             Optional.of(console),
                             Optional.empty(),
-                            from.manifest().machine().limits()),
-                    from.manifest().machine().tap(),
+                            machine.limits(),
+                            cgroup),
+                    machine.tap(),
                     source::check);
             children.awaitReady(child -> {}, Fork::failAll);
             call.step("running " + String.join(" ", request.command()));
@@ -217,7 +228,7 @@ final class Branches {
             Set<Integer> unmounted = WrittenVolumes.unmount(
                     agent, from.manifest().volumes(), from.manifest().disks(), source.written(), call);
             try (Made made = make(
-                    children.first(),
+                    new Living(children.first(), cgroup),
                     request.tag(),
                     Optional.empty(),
                     from.manifest(),
@@ -254,6 +265,12 @@ final class Branches {
     /** The snapshot whose files the sandbox's memory is mapped from, if it is still that one. */
     private Snapshot base(Sandbox sandbox) {
         Origin base = sandbox.base();
+        if (base.tag().equals(sandbox.id())) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the sandbox '" + sandbox.id() + "' was paused, and since then it differs from no snapshot",
+                    Remedy.Action.BRANCH_WHOLE);
+        }
         SnapshotTag tag = new SnapshotTag(base.tag());
         Optional<Snapshot> found = found(tag);
         return found.filter(snapshot -> Servers.origin(snapshot).equals(base))
@@ -299,8 +316,28 @@ final class Branches {
         }
     }
 
+    /** What is branched, and the cgroup that it is in. */
+    private record Living(Vm vm, Optional<Path> cgroup) {}
+
+    /** In a group of its own, with the same limits: it is neither ended with its source nor its source with it. */
+    private Branch branch(Living source, Limits limits, BranchOptions options, Path control) {
+        if (source.cgroup().isEmpty()) {
+            return source.vm().branch(options);
+        }
+        String owner = String.valueOf(control.resolveSibling("").getFileName());
+        Path cgroup = source.cgroup().get();
+        try (Groups groups = Groups.ofBranch(cgroups, limits)) {
+            Optional<Path> own = groups.make(Cgroups.name(owner, String.valueOf(cgroup.getFileName())));
+            Cgroups.allowBranches(cgroup, limits);
+            Branch made =
+                    source.vm().branch(new BranchOptions(options.directory(), options.control(), options.layer(), own));
+            groups.release();
+            return made;
+        }
+    }
+
     private Made make(
-            Vm vm,
+            Living living,
             SnapshotTag tag,
             Optional<String> from,
             Manifest source,
@@ -341,7 +378,12 @@ final class Branches {
                 branch = servers.branch(
                         snapshot,
                         base,
-                        control -> vm.branch(new BranchOptions(directory, Optional.of(control), parent.isPresent())),
+                        control -> branch(
+                                living,
+                                source.machine().limits(),
+                                new BranchOptions(
+                                        directory, Optional.of(control), parent.isPresent(), Optional.empty()),
+                                control),
                         call);
             } catch (RuntimeException e) {
                 try {
@@ -364,7 +406,7 @@ final class Branches {
     }
 
     /** What will be written of them is not known yet. */
-    private static List<ManifestDisk> disks(Manifest source, Set<Integer> unmounted) {
+    static List<ManifestDisk> disks(Manifest source, Set<Integer> unmounted) {
         List<ManifestDisk> disks = new ArrayList<>();
         for (ManifestDisk disk : source.disks()) {
             disks.add(new ManifestDisk(

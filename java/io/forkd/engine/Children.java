@@ -37,18 +37,17 @@ final class Children implements AutoCloseable {
     private static final Duration SLICE = Duration.ofMillis(20);
 
     private final Vmm vmm;
-    private final Optional<MemoryLimit> limit;
     private final Call call;
     private final Deque<Asked> asked = new ArrayDeque<>();
     private final List<Vm> all = new ArrayList<>();
+    private final List<Place> places = new ArrayList<>();
 
     private boolean kept;
 
     private record Asked(ForkServer server, Place place, Optional<String> tap, Runnable meanwhile) {}
 
-    Children(Vmm vmm, Optional<MemoryLimit> limit, Call call) {
+    Children(Vmm vmm, Call call) {
         this.vmm = vmm;
-        this.limit = limit;
         this.call = call;
     }
 
@@ -59,6 +58,7 @@ final class Children implements AutoCloseable {
      */
     void fork(ForkServer server, Place place, Optional<String> tap, Runnable meanwhile) {
         asked.add(new Asked(server, place, tap, meanwhile));
+        places.add(place);
     }
 
     /** Forks those that were asked for, and hands each over as soon as it is ready or has failed. */
@@ -90,7 +90,9 @@ final class Children implements AutoCloseable {
         if (status.phase() == Phase.READY) {
             onReady.accept(ready(place, status));
         } else {
-            onFailure.accept(new Failure(place.name(), status.reason()));
+            onFailure.accept(new Failure(
+                    place.name(),
+                    Groups.whyKilled(place.cgroup(), place.limits()).orElseGet(status::reason)));
         }
     }
 
@@ -111,7 +113,8 @@ final class Children implements AutoCloseable {
                             child.tap(),
                             place.netns().map(Place::namespace),
                             place.control(),
-                            place.limits()));
+                            place.limits(),
+                            place.cgroup()));
             all.add(vm);
             starting.put(vm, place);
         } catch (VmmException e) {
@@ -122,7 +125,6 @@ final class Children implements AutoCloseable {
     }
 
     private Child ready(Place place, VmStatus status) {
-        limit.ifPresent(memory -> memory.place(place.name(), status.pid()));
         return new Child(place.name(), status.pid(), status.startTime(), place.socket(), place.netns(), status.ready());
     }
 
@@ -138,6 +140,14 @@ final class Children implements AutoCloseable {
 
     boolean anyAlive() {
         return all.stream().anyMatch(Children::isAlive);
+    }
+
+    /** Why the first was ended by the kernel that was. */
+    Optional<String> whyKilled() {
+        return places.stream()
+                .flatMap(place ->
+                        Groups.whyKilled(place.cgroup(), place.limits()).map(why -> place.name() + ": " + why).stream())
+                .findFirst();
     }
 
     /** The least that one of them has. */

@@ -1,13 +1,19 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
+import io.forkd.cgroup.Cgroups;
+import io.forkd.engine.ImageRequest.ParentNetwork;
+import io.forkd.image.Work;
 import io.forkd.network.Networks;
+import io.forkd.rootfs.Rootfs;
+import io.forkd.rootfs.RootfsCache;
 import io.forkd.sandbox.Found;
+import io.forkd.sandbox.Lifetime;
+import io.forkd.sandbox.Naming;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.DataDirectory;
 import io.forkd.snapshot.Manifest;
-import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
@@ -17,18 +23,21 @@ import io.forkd.vmm.Vmm;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Supplier;
 
 /**
  * The jobs that forkd does, for whoever asks. Safe for use by several threads, and beside other processes on the same
@@ -43,20 +52,33 @@ public final class Engine {
     /** How often a process that has many operations looks for what is left of others. */
     private static final Duration SWEEP = Duration.ofMinutes(5);
 
+    /** How late the end of a sandbox's time is noticed by a service. */
+    private static final Duration TICK = Duration.ofMillis(500);
+
     /** How long a service keeps a channel to a fork server that nobody uses. */
     private static final Duration CHANNELS_KEPT = Duration.ofSeconds(5);
 
+    /** How often is looked for what moves meanwhile. */
+    private static final int LOOKS = 10;
+
+    /** Where the private disks of VMs are, as forkd.h has it. */
+    private static final Path SCRATCH = Path.of("/var/tmp");
+
     private final Vmm vmm;
+    private final Map<String, String> environment;
     private final Path dataDirectory;
     private final SnapshotStore store;
     private final RuntimeDirectory runtime;
     private final Servers servers;
+    private final PausedSandboxes paused;
+    private final SnapshotStore forks;
     private final Sandboxes sandboxes;
     private final Chains chains;
     private final Holders holders;
     private final WorkingSets workingSets;
     private final Leases leases;
     private final Networks networks;
+    private final Cgroups cgroups;
     private final AtomicLong swept = new AtomicLong(Long.MIN_VALUE);
     private volatile Optional<ScheduledExecutorService> following = Optional.empty();
 
@@ -66,16 +88,20 @@ public final class Engine {
 
     Engine(Vmm vmm, Map<String, String> environment, Networks networks) {
         this.vmm = vmm;
+        this.environment = Map.copyOf(environment);
         this.networks = networks;
         this.dataDirectory = DataDirectory.of(environment);
         this.runtime = RuntimeDirectory.of(environment);
+        this.cgroups = new Cgroups(runtime.groupName(), List.of(SCRATCH, dataDirectory));
         this.servers = new Servers(vmm, runtime, environment);
         this.store = new SnapshotStore(DataDirectory.snapshots(environment), servers);
-        this.sandboxes = new Sandboxes(vmm, runtime, networks);
+        this.forks = new SnapshotStore(dataDirectory.resolve("forks"), servers);
+        this.paused = new PausedSandboxes(dataDirectory.resolve("paused"), runtime);
+        this.sandboxes = new Sandboxes(vmm, runtime, networks, cgroups, paused);
         this.chains = new Chains(vmm, store);
         this.holders = new Holders(sandboxes, servers, store);
         this.leases = new Leases(servers, new Launches(store, chains), holders);
-        this.workingSets = new WorkingSets(vmm, store);
+        this.workingSets = new WorkingSets(vmm, store, cgroups);
     }
 
     /** The engine on libforkd. */
@@ -106,6 +132,20 @@ public final class Engine {
     /** Networks of children, as an administrator sees them. */
     public Networks networks() {
         return networks;
+    }
+
+    /** What happens to sandboxes and snapshots, by this engine, or seen by it. */
+    public Events events() {
+        return sandboxes.events();
+    }
+
+    private void snapshotMade(SnapshotTag tag) {
+        sandboxes.events().happened(Events.Kind.SNAPSHOT_MADE, tag.value(), Snapshots.owner(store, tag), "");
+    }
+
+    /** What the kernel keeps VMs to. */
+    public Cgroups cgroups() {
+        return cgroups;
     }
 
     /** The fork servers that run on their own. */
@@ -139,23 +179,27 @@ public final class Engine {
         return NativeFiles.installed().mkfs();
     }
 
-    /** The program that makes a folder in place of an image, unpacked from the jar. */
-    public Path mktreeBinary() {
-        return NativeFiles.installed().mktree();
-    }
-
     /** The disk images that snapshots and sandboxes of this user need. One that cannot be read stops this. */
     public Set<Path> diskImagesInUse() {
-        Set<Path> used = new HashSet<>();
-        for (SnapshotStore.Entry entry : store.list()) {
-            for (ManifestDisk disk :
-                    store.read(new SnapshotTag(entry.tag())).manifest().disks()) {
-                used.add(disk.image());
+        Set<Path> used = new HashSet<>(store.diskImages());
+        for (int attempt = 1; ; attempt++) {
+            try {
+                used.addAll(diskImagesOfSandboxes());
+                return used;
+            } catch (ForkdException e) {
+                if (e.kind() != ForkdException.Kind.NOT_FOUND || attempt == LOOKS) {
+                    throw e;
+                }
+                // One has ended in this moment, or is elsewhere now, as it was paused or resumed.
             }
         }
+    }
+
+    private Set<Path> diskImagesOfSandboxes() {
+        Set<Path> used = new HashSet<>();
         for (Found found : sandboxes.list()) {
             Path manifest = Sandbox.manifest(found.directory());
-            if (Files.exists(manifest)) {
+            if (Files.exists(manifest) || !Files.exists(found.directory())) {
                 Manifest.read(manifest).disks().forEach(disk -> used.add(disk.image()));
             }
         }
@@ -165,23 +209,96 @@ public final class Engine {
     /** Boots a parent, waits until its guest is ready, and writes it down. The parent ends. */
     public SnapshotResult snapshot(SnapshotRequest request, Call call) {
         sweepNowAndThen();
-        return new Parents(vmm, store, runtime, holders, workingSets).snapshot(request, call);
+        SnapshotResult made = new Parents(vmm, store, runtime, holders, workingSets, cgroups).snapshot(request, call);
+        snapshotMade(request.tag());
+        return made;
+    }
+
+    /** Pulls a container image and makes a disk of it, unless that is there; boots that, and writes it down. */
+    public ImageSnapshot snapshot(ImageRequest request, Work work, Call call) {
+        if (!request.parent().replace()) {
+            store.requireFree(request.parent().tag()); // Before a pull, which takes long.
+        }
+        // In use until the snapshot says that it needs the disk.
+        Optional<RootfsCache.Bound> bound =
+                request.most().map(bytes -> new RootfsCache.Bound(bytes, this::diskImagesInUse));
+        try (RootfsCache cache = images(request.cache(), request.environment(), work, bound)) {
+            long start = System.nanoTime();
+            Rootfs rootfs = cache.get(request.image());
+            Duration build = Duration.ofNanos(System.nanoTime() - start);
+            work.say(
+                    rootfs.cached()
+                            ? "Rootfs: cached, " + rootfs.file()
+                            : "Rootfs: built in " + build.toMillis() + " ms, " + (rootfs.usedBytes() >> 20) + " MiB, "
+                                    + rootfs.file());
+            Optional<String> tap = tap(request, work);
+            work.begin("Booting the guest and writing the snapshot", 0);
+            return new ImageSnapshot(rootfs, build, snapshot(request.parent().on(rootfs.file(), tap), call));
+        }
+    }
+
+    private Optional<String> tap(ImageRequest request, Work work) {
+        if (request.parent().tap().isPresent()) {
+            return request.parent().tap();
+        }
+        try {
+            networks.requireTap();
+            if (request.network() == ParentNetwork.OWN) {
+                networks.requireOwnTap();
+            }
+            return Optional.of(Networks.TAP);
+        } catch (ForkdException e) {
+            work.say("The guest gets no network, which would be on " + Networks.TAP + ": " + e.sentence());
+            return Optional.empty();
+        }
+    }
+
+    public Map<String, String> environment() {
+        return environment;
+    }
+
+    /** Where disk images that were made of container images are, if nobody says otherwise. */
+    public Path imageCache() {
+        return Optional.ofNullable(environment.get("FORKD_RUN_CACHE"))
+                .filter(given -> !given.isEmpty())
+                .map(Path::of)
+                .orElseGet(() -> RootfsCache.defaultDirectory(environment));
+    }
+
+    /**
+     * Disk images that are kept in a folder.
+     *
+     * @param registries says where credentials of registries and proxies are
+     */
+    public RootfsCache images(Path directory, Map<String, String> registries, Work work) {
+        return images(directory, registries, work, Optional.empty());
+    }
+
+    private static RootfsCache images(
+            Path directory, Map<String, String> registries, Work work, Optional<RootfsCache.Bound> bound) {
+        NativeFiles files = NativeFiles.installed();
+        return new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), registries, work, bound);
     }
 
     /** Asks the fork server of a snapshot for children; they become ready while the caller looks on. */
     public Fork fork(ForkRequest request, Call call) {
         sweepNowAndThen();
-        return Fork.start(request, store.read(request.tag()), leases, runtime, new ChildNetworks(networks), vmm, call);
+        return Fork.start(
+                request, store.read(request.tag()), leases, runtime, new ChildNetworks(networks), cgroups, vmm, call);
     }
 
     /** Makes sandboxes of a snapshot, all or none. */
     public List<Sandbox> spawn(SpawnRequest request, Call call) {
+        return spawn(request, store.read(request.tag(), call.owner()), call);
+    }
+
+    /** The same for who has read the snapshot, as one that the caller may use. */
+    public List<Sandbox> spawn(SpawnRequest request, Snapshot snapshot, Call call) {
         sweepNowAndThen();
-        Snapshot snapshot = store.read(request.tag(), call.owner());
-        List<Sandbox> made = store.with(
-                List.of(snapshot),
-                () -> new Spawn(vmm, runtime, sandboxes, leases, new ChildNetworks(networks))
-                        .run(request, snapshot, call));
+        List<Sandbox> made = store.with(List.of(snapshot), () -> spawner().run(request, snapshot, call));
+        Optional<String> owner = snapshot.manifest().ownedBy(call.owner()).owner();
+        made.forEach(sandbox -> events().happened(
+                        Events.Kind.CREATED, sandbox.id(), owner, snapshot.tag().value()));
         if (made.stream().anyMatch(sandbox -> sandbox.network().isPresent())) {
             // So that the next one finds them ready.
             following.ifPresent(sweeper -> sweeper.execute(this::tryFillNetworks));
@@ -189,20 +306,162 @@ public final class Engine {
         return made;
     }
 
+    private Spawn spawner() {
+        return new Spawn(vmm, runtime, sandboxes, leases, new ChildNetworks(networks), cgroups);
+    }
+
+    /**
+     * Pauses a sandbox: it stands still, is written down where it outlasts this machine's next start, and has no process
+     * any more. Returns when all that is on the disk.
+     */
+    public Found pause(String id, Call call) {
+        sweepNowAndThen();
+        return pauses().pause(id, call);
+    }
+
+    /** Lets a sandbox that is paused go on, as what it was; one that runs is left as it is. */
+    public Sandbox resume(String id, Call call) {
+        sweepNowAndThen();
+        return pauses().resume(id, call);
+    }
+
+    /**
+     * Puts a sandbox back to the snapshot that it was forked from: the same id, process, sockets, network, limits, time and
+     * names, and of what its guest did nothing. What is open to its guest ends.
+     *
+     * @throws ForkdException when it cannot be, and then it is as it was; or it has ended
+     */
+    public Sandbox reset(String id, Call call) {
+        sweepNowAndThen();
+        try (Use used = use(id, call)) {
+            Sandbox reset = new Resets(vmm, sandboxes, paused).reset(id, call);
+            events().happened(
+                            Events.Kind.RESET,
+                            id,
+                            Sandboxes.owner(used.sandbox().directory()),
+                            reset.snapshot().tag());
+            return reset;
+        }
+    }
+
+    /**
+     * Has a sandbox be used: one that is paused is resumed, if that was wanted of it. Until this is closed it is not idle.
+     *
+     * @throws ForkdException when it is not there, or does not answer, or is paused and stays so
+     */
+    public Use use(String id, Call call) {
+        Lifetimes.Use used = lifetimes().use(id, call);
+        return new Use(used.sandbox(), used::close);
+    }
+
+    /** A sandbox that is used until this is closed. */
+    public record Use(Sandbox sandbox, Runnable end) implements AutoCloseable {
+        @Override
+        public void close() {
+            end.run();
+        }
+    }
+
+    /** Has its time begin anew, and be another. */
+    public Sandbox setLifetime(String id, Lifetime lifetime) {
+        return sandboxes.change(id, sandbox -> sandbox.withLifetime(lifetime.begun(Instant.now())));
+    }
+
+    /** Has a sandbox be called otherwise. */
+    public Sandbox rename(String id, Optional<String> name) {
+        Optional<String> owner = Sandboxes.owner(sandboxes.findAny(id).directory());
+        List<Sandbox> before = new ArrayList<>();
+        Naming wanted = Naming.NONE.named(name);
+        Supplier<Sandbox> change = () -> sandboxes.change(id, sandbox -> {
+            before.add(sandbox);
+            return sandbox.withNaming(sandbox.naming().named(wanted.name()));
+        });
+        Sandbox renamed = name.isPresent() ? sandboxes.names().take(owner, name.get(), id, change) : change.get();
+        before.stream()
+                .flatMap(sandbox -> sandbox.naming().name().stream())
+                .filter(old -> !name.equals(Optional.of(old)))
+                .forEach(old -> sandboxes.names().release(owner, old, id));
+        return renamed;
+    }
+
+    /** Gives a sandbox labels; those without a value it has no more. The others stay. */
+    public Sandbox label(String id, Map<String, Optional<String>> changes) {
+        return sandboxes.change(id, sandbox -> {
+            Map<String, String> labels = new TreeMap<>(sandbox.naming().labels());
+            changes.forEach(
+                    (key, value) -> value.ifPresentOrElse(text -> labels.put(key, text), () -> labels.remove(key)));
+            return sandbox.withNaming(sandbox.naming().labelled(labels));
+        });
+    }
+
+    private Lifetimes lifetimes() {
+        return new Lifetimes(sandboxes, pauses());
+    }
+
+    private Pauses pauses() {
+        SnapshotStore asleep = paused.store();
+        return new Pauses(
+                vmm,
+                sandboxes,
+                paused,
+                workingSets,
+                new Leases(servers, new Launches(asleep, new Chains(vmm, asleep)), holders),
+                spawner());
+    }
+
     /** Makes a snapshot of a running sandbox, which goes on. */
     public BranchResult branch(BranchRequest request, Call call) {
         sweepNowAndThen();
-        return branches().branch(request, call);
+        try (Use used = use(request.sandbox(), call)) {
+            BranchResult made = branches().branch(request, call);
+            events().happened(
+                            Events.Kind.BRANCHED,
+                            request.sandbox(),
+                            Sandboxes.owner(used.sandbox().directory()),
+                            made.tag().value());
+            snapshotMade(made.tag());
+            return made;
+        }
     }
 
     /** Makes a snapshot of what a command changes in a child of another. */
     public BranchResult diff(DiffRequest request, Call call) {
         sweepNowAndThen();
-        return branches().diff(request, call);
+        BranchResult made = branches().diff(request, call);
+        snapshotMade(made.tag());
+        return made;
     }
 
     private Branches branches() {
-        return new Branches(vmm, store, runtime, sandboxes, servers, leases, chains, workingSets);
+        return new Branches(vmm, store, runtime, sandboxes, servers, leases, chains, workingSets, cgroups);
+    }
+
+    /**
+     * Makes sandboxes of one that runs, as it is now, all or none; it goes on.
+     *
+     * @param like how many, and what they are to be like; of its tag and its limits nothing
+     */
+    public List<Sandbox> fork(String id, SpawnRequest like, Call call) {
+        sweepNowAndThen();
+        try (Use used = use(id, call)) {
+            List<Sandbox> made = liveForks().fork(used.sandbox(), like, call);
+            made.forEach(sandbox -> events().happened(
+                            Events.Kind.CREATED,
+                            sandbox.id(),
+                            Sandboxes.owner(sandbox.directory()),
+                            sandbox.snapshot().tag()));
+            return made;
+        }
+    }
+
+    private LiveForks liveForks() {
+        Chains ofForks = new Chains(vmm, forks);
+        Leases fromForks = new Leases(servers, new Launches(forks, ofForks), holders);
+        return new LiveForks(
+                forks,
+                new Branches(vmm, forks, runtime, sandboxes, servers, fromForks, ofForks, workingSets, cgroups),
+                fromForks,
+                spawner());
     }
 
     /**
@@ -217,7 +476,9 @@ public final class Engine {
     AutoCloseable follow(Duration kept) {
         AutoCloseable known = sandboxes.follow();
         Channels channels = servers.keepChannels(kept);
-        sweep();
+        Deadlines deadlines = new Deadlines(lifetimes(), sandboxes);
+        sandboxes.watchTimes(Optional.of(deadlines));
+        sweepLeft();
         ScheduledExecutorService sweeper = new ScheduledThreadPoolExecutor(
                 1,
                 task -> {
@@ -231,14 +492,27 @@ public final class Engine {
                 channels::closeUnused, kept.toMillis() / 5, kept.toMillis() / 5, TimeUnit.MILLISECONDS);
         Future<?> unusedSweep =
                 sweeper.scheduleWithFixedDelay(this::trySweep, SWEEP.toSeconds(), SWEEP.toSeconds(), TimeUnit.SECONDS);
+        Future<?> unusedTick = sweeper.scheduleWithFixedDelay(
+                () -> tryTick(deadlines), TICK.toMillis(), TICK.toMillis(), TimeUnit.MILLISECONDS);
         following = Optional.of(sweeper);
         sweeper.execute(this::tryFillNetworks);
         return () -> {
             following = Optional.empty();
             sweeper.shutdownNow();
+            sandboxes.watchTimes(Optional.empty());
+            deadlines.close();
             channels.close();
             known.close();
         };
+    }
+
+    private void tryTick(Deadlines deadlines) {
+        try {
+            sandboxes.noteTimes(deadlines);
+            deadlines.tick();
+        } catch (ForkdException e) {
+            // The next one may be able to.
+        }
     }
 
     private void tryFillNetworks() {
@@ -251,7 +525,7 @@ public final class Engine {
 
     private void trySweep() {
         try {
-            sweep();
+            sweepLeft();
         } catch (ForkdException e) {
             // The next one may be able to.
         }
@@ -272,11 +546,24 @@ public final class Engine {
         }
     }
 
-    /** Sets right what is left of what has ended, as far as that is possible. */
+    /** Sets right what is left of what has ended, as far as that is possible, and ends those whose time is over. */
     public void sweep() {
+        sweepLeft();
+        lifetimes().expireAll();
+    }
+
+    /** The same, for a service: that looks at each in its time, and waits for none. */
+    private void sweepLeft() {
         swept.set(System.nanoTime());
         ofStore().forEach(Leftover::tryToRemove);
-        sandboxes.sweep();
         servers.leftovers().forEach(Leftover::tryToRemove);
+        sandboxes.sweep();
+        liveForks().sweep();
+    }
+
+    /** As {@link Sandboxes#sweep}, when those have been ended or paused whose time is over. */
+    public List<Found> sandboxesInTime() {
+        lifetimes().expireAll();
+        return sandboxes.sweep();
     }
 }

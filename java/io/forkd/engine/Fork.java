@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Limits;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.cgroup.Cgroups;
 import io.forkd.engine.Leases.Source;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.Room;
@@ -49,11 +50,7 @@ public final class Fork implements AutoCloseable {
         this.run = run;
         this.networks = networks;
         this.call = call;
-        Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
-                ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
-                : Optional.empty();
-        limit.ifPresent(held::push);
-        this.children = new Children(vmm, limit, call);
+        this.children = new Children(vmm, call);
         held.push(children);
     }
 
@@ -63,11 +60,12 @@ public final class Fork implements AutoCloseable {
             Leases leases,
             RuntimeDirectory runtime,
             ChildNetworks networks,
+            Cgroups cgroups,
             Vmm vmm,
             Call call) {
         Fork fork = new Fork(request, runtime.open("fork"), networks, vmm, call);
         try {
-            fork.start(snapshot, leases);
+            fork.start(snapshot, leases, cgroups);
             return fork;
         } catch (RuntimeException | Error e) {
             fork.close();
@@ -75,12 +73,23 @@ public final class Fork implements AutoCloseable {
         }
     }
 
-    private void start(Snapshot snapshot, Leases leases) {
+    private void start(Snapshot snapshot, Leases leases, Cgroups cgroups) {
+        Limits limits = request.limits().over(snapshot.manifest().machine().limits());
+        Groups groups = Groups.of(cgroups, limits, snapshot.manifest().machine().vcpus());
+        held.remove(children);
+        held.push(groups); // They go after all that is in them.
+        held.push(children);
         NetworkRequest network = request.network().of(snapshot, call.owner());
         Optional<String> tap = networks.tap(snapshot, network, request.count(), call);
         List<Optional<String>> namespaces = networks.numbered(network, run.path(), request.count());
         Source source = leases.lease(
-                snapshot, request.count(), request.keepServer(), request.prepare(), request.volumeConflict(), call);
+                snapshot,
+                request.count(),
+                request.keepServer(),
+                request.prepare(),
+                groups,
+                request.volumeConflict(),
+                call);
         held.push(source);
         // The children go before the server: a kept one does not take them along.
         held.remove(children);
@@ -88,10 +97,11 @@ public final class Fork implements AutoCloseable {
         held.push(() -> flush(source.written()));
         serverUp = elapsed();
 
-        Limits limits = request.limits().over(snapshot.manifest().machine().limits());
         call.step("forking " + request.count() + " children");
         for (int i = 1; i <= request.count(); i++) {
-            children.fork(source.lease().server(), place(i, namespaces.get(i - 1), limits), tap, source::check);
+            Optional<Path> cgroup =
+                    groups.make(Cgroups.name(String.valueOf(run.path().getFileName()), "" + i));
+            children.fork(source.lease().server(), place(i, namespaces.get(i - 1), limits, cgroup), tap, source::check);
         }
     }
 
@@ -106,7 +116,7 @@ public final class Fork implements AutoCloseable {
         return RuntimeDirectory.socket(run.path(), name(i));
     }
 
-    private Place place(int i, Optional<String> netns, Limits limits) {
+    private Place place(int i, Optional<String> netns, Limits limits, Optional<Path> cgroup) {
         String name = name(i);
         return new Place(
                 name,
@@ -114,7 +124,8 @@ public final class Fork implements AutoCloseable {
                 Optional.empty(),
                 request.keepWork() ? Optional.of(run.path().resolve(name + ".console.log")) : Optional.empty(),
                 netns,
-                limits);
+                limits,
+                cgroup);
     }
 
     /** Waits until all are ready; {@code onReady} gets each as soon as it is. One that fails, fails all. */
@@ -138,6 +149,11 @@ public final class Fork implements AutoCloseable {
     /** Whether there was room for what they wrote to their disks. */
     public Room room() {
         return children.room();
+    }
+
+    /** Why one of them was ended by the kernel, if one was. */
+    public Optional<String> whyKilled() {
+        return children.whyKilled();
     }
 
     /** How many have not ended. */

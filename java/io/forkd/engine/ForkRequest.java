@@ -2,12 +2,10 @@ package io.forkd.engine;
 
 import io.forkd.Limits;
 import io.forkd.snapshot.SnapshotTag;
-import java.util.OptionalLong;
 
 /**
  * Children to make of a snapshot.
  *
- * @param memoryLimitMib of each child's cgroup
  * @param limits where they say nothing, the snapshot's count
  * @param keepServer whether a fork server that runs already may be used, and a new one is kept for others
  * @param prepare whether the children get the snapshot's working set, or learn it: of no use to an only child
@@ -16,7 +14,6 @@ public record ForkRequest(
         SnapshotTag tag,
         int count,
         NetworkRequest network,
-        OptionalLong memoryLimitMib,
         Limits limits,
         VolumeConflict volumeConflict,
         boolean keepServer,

@@ -75,19 +75,28 @@ final class Leases {
      * @param count how many children are to come of it
      * @param keep whether it may be one that others use, too
      * @param prepare whether children get the snapshot's working set; what is kept gives it always
+     * @param groups that the children are to be in
      */
-    Source lease(Snapshot snapshot, int count, boolean keep, boolean prepare, VolumeConflict conflict, Call call) {
+    Source lease(
+            Snapshot snapshot,
+            int count,
+            boolean keep,
+            boolean prepare,
+            Groups groups,
+            VolumeConflict conflict,
+            Call call) {
         // One that only has a view of a volume would keep its next writer out for as long as it is kept.
         boolean kept = keep
                 && !servers.idle().isZero()
                 && snapshot.manifest().volumes().stream().allMatch(Volume::readOnly);
-        Optional<Lease> connected = kept && snapshot.isComplete() ? servers.connected(snapshot) : Optional.empty();
+        Optional<Lease> connected =
+                kept && snapshot.isComplete() ? suitable(servers.connected(snapshot), groups) : Optional.empty();
         if (connected.isPresent()) {
             return new Source(snapshot, Optional.empty(), connected.get(), List.of(), false);
         }
         Optional<FileLock> use = snapshot.use();
         try {
-            return used(snapshot, use, count, kept, prepare, conflict, call);
+            return used(snapshot, use, count, kept, prepare, groups, conflict, call);
         } catch (RuntimeException | Error e) {
             use.ifPresent(FileLock::close);
             throw e;
@@ -100,6 +109,7 @@ final class Leases {
             int count,
             boolean kept,
             boolean prepare,
+            Groups groups,
             VolumeConflict conflict,
             Call call) {
         snapshot.requireImages();
@@ -109,6 +119,10 @@ final class Leases {
         // A branch that is being written has nobody but its twin, whatever is asked for.
         if (kept || !snapshot.isComplete()) {
             Optional<Lease> running = servers.running(snapshot);
+            if (running.isPresent() && snapshot.isComplete()) {
+                running = suitable(running, groups);
+                kept = running.isPresent();
+            }
             if (running.isPresent()) {
                 return unchanged(snapshot, use, List.of(snapshot), running.get(), List.of());
             }
@@ -122,6 +136,22 @@ final class Leases {
             launches.requireUnchanged(launch.chain());
             throw holders.explain(e, launch.disks());
         }
+    }
+
+    /** One that was started outside of what was delegated to us has no children in there. */
+    private static Optional<Lease> suitable(Optional<Lease> lease, Groups groups) {
+        if (lease.isEmpty() || !groups.areNeeded()) {
+            return lease;
+        }
+        try {
+            if (groups.areReachedBy(lease.get().server().status().pid())) {
+                return lease;
+            }
+        } catch (VmmException e) {
+            // It has just ended.
+        }
+        lease.get().close();
+        return Optional.empty();
     }
 
     /** What was started while one of them was replaced, by us or by somebody else, may have opened files of both. */

@@ -84,6 +84,11 @@ final class Live implements AutoCloseable {
         return forgotten.stream().findFirst();
     }
 
+    /** Whether it is known, without a look at its file. */
+    boolean has(Path directory) {
+        return !closed && entries.containsKey(directory);
+    }
+
     /** As its file says now; empty when it is not known to live. */
     Optional<Sandbox> find(Path directory) {
         Entry known = entries.get(directory);

@@ -39,14 +39,9 @@ public record NetworkRequest(boolean own, Optional<NetworkPolicy> policy) {
             throw new ForkdException(
                     Kind.CONFLICT,
                     "the snapshot '" + snapshot.tag() + "' was branched from a sandbox with the network policy "
-                            + brief(inherited.get()) + ", and its children cannot be made with a wider one",
+                            + inherited.get().brief() + ", and its children cannot be made with a wider one",
                     "Make them as they are, and then give each another policy.");
         }
         return new NetworkRequest(true, policy.or(() -> inherited));
-    }
-
-    private static String brief(NetworkPolicy policy) {
-        String text = policy.toString();
-        return text.length() > 100 ? text.substring(0, 100) + "..." : text;
     }
 }

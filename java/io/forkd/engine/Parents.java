@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.cgroup.Cgroups;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Manifest;
@@ -43,13 +44,21 @@ final class Parents {
     private final RuntimeDirectory runtime;
     private final Holders holders;
     private final WorkingSets workingSets;
+    private final Cgroups cgroups;
 
-    Parents(Vmm vmm, SnapshotStore store, RuntimeDirectory runtime, Holders holders, WorkingSets workingSets) {
+    Parents(
+            Vmm vmm,
+            SnapshotStore store,
+            RuntimeDirectory runtime,
+            Holders holders,
+            WorkingSets workingSets,
+            Cgroups cgroups) {
         this.vmm = vmm;
         this.store = store;
         this.runtime = runtime;
         this.holders = holders;
         this.workingSets = workingSets;
+        this.cgroups = cgroups;
     }
 
     /** Boots a parent, waits until its guest is ready, and writes it down. The parent ends. */
@@ -76,8 +85,9 @@ final class Parents {
                 request.warm());
 
         try (OwnedDirectory run = runtime.open("snapshot")) {
-            try {
-                SnapshotResult made = snapshot(request, images, commandLine, run.path(), call);
+            try (Groups groups = Groups.of(cgroups, request.limits(), request.vcpus())) {
+                Optional<Path> cgroup = groups.make(String.valueOf(run.path().getFileName()));
+                SnapshotResult made = snapshot(request, images, commandLine, run.path(), cgroup, call);
                 workingSets.learn(made.tag(), run.path(), call);
                 return made;
             } finally {
@@ -89,7 +99,12 @@ final class Parents {
     }
 
     private SnapshotResult snapshot(
-            SnapshotRequest request, List<ManifestDisk> images, String commandLine, Path run, Call call) {
+            SnapshotRequest request,
+            List<ManifestDisk> images,
+            String commandLine,
+            Path run,
+            Optional<Path> cgroup,
+            Call call) {
         long memoryBytes = request.memoryMib() * 1024L * 1024;
         Path console = run.resolve("console.log");
         Path socket = RuntimeDirectory.socket(
@@ -106,12 +121,13 @@ final class Parents {
                 request.tap(),
                 console,
                 socket,
-                request.limits());
+                request.limits(),
+                cgroup);
 
         call.step("booting " + request.kernel().vmlinux());
         long start = System.nanoTime();
         try (Vm vm = boot(options)) {
-            VmStatus ready = awaitReady(vm, request.bootWait(), console, call);
+            VmStatus ready = awaitReady(vm, options, request.bootWait(), call);
             long up = System.nanoTime();
 
             Set<Integer> unmounted = shared
@@ -128,24 +144,25 @@ final class Parents {
                 call.blockedBy(ready.pid(), () -> vm.snapshot(staged.path()));
                 Path directory = store.directory(request.tag());
                 Manifest manifest = new Manifest(
-                        directory.resolve(Snapshot.VMSTATE),
-                        directory.resolve(Snapshot.MEMORY),
-                        memoryBytes,
-                        request.volumes(),
-                        images.get(0).image(),
-                        Optional.empty(),
-                        written(images, shared, unmounted, staged.path()),
-                        new Machine(
-                                request.vcpus(),
-                                request.kernel().vmlinux(),
-                                request.kernel().initrd(),
-                                commandLine,
-                                request.tap(),
-                                request.limits(),
-                                Engine.VERSION),
-                        Optional.empty(),
-                        Instant.now(),
-                        JsonNodeFactory.instance.objectNode());
+                                directory.resolve(Snapshot.VMSTATE),
+                                directory.resolve(Snapshot.MEMORY),
+                                memoryBytes,
+                                request.volumes(),
+                                images.get(0).image(),
+                                Optional.empty(),
+                                written(images, shared, unmounted, staged.path()),
+                                new Machine(
+                                        request.vcpus(),
+                                        request.kernel().vmlinux(),
+                                        request.kernel().initrd(),
+                                        commandLine,
+                                        request.tap(),
+                                        request.limits(),
+                                        Engine.VERSION),
+                                Optional.empty(),
+                                Instant.now(),
+                                JsonNodeFactory.instance.objectNode())
+                        .ownedBy(call.owner());
                 store.install(staged, request.tag(), manifest, request.replace());
                 return new SnapshotResult(
                         request.tag(),
@@ -166,7 +183,8 @@ final class Parents {
         }
     }
 
-    private static VmStatus awaitReady(Vm vm, Duration limit, Path console, Call call) {
+    private static VmStatus awaitReady(Vm vm, BootOptions options, Duration limit, Call call) {
+        Path console = options.console();
         long deadline = System.nanoTime() + limit.toNanos();
         while (true) {
             call.check();
@@ -176,7 +194,11 @@ final class Parents {
             }
             if (status != null) {
                 throw new ForkdException(
-                        Kind.FAILED, "the guest did not come up: " + status.reason(), WorkDirectory.lastLines(console));
+                        Kind.FAILED,
+                        "the guest did not come up: "
+                                + Groups.whyKilled(options.cgroup(), options.limits())
+                                        .orElseGet(status::reason),
+                        WorkDirectory.lastLines(console));
             }
             if (System.nanoTime() >= deadline) {
                 throw new ForkdException(

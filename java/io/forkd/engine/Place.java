@@ -10,6 +10,7 @@ import java.util.Optional;
  * @param control there when the child is to outlive this command
  * @param netns the network namespace that its tap device is in
  * @param limits that are said: its own, and where it has none its snapshot's
+ * @param cgroup made for it, when one of them needs it
  */
 record Place(
         String name,
@@ -17,7 +18,8 @@ record Place(
         Optional<Path> control,
         Optional<Path> console,
         Optional<String> netns,
-        Limits limits) {
+        Limits limits,
+        Optional<Path> cgroup) {
     private static final Path NAMESPACES = Path.of("/var/run/netns");
 
     static Path namespace(String name) {

@@ -54,6 +54,15 @@ final class SandboxVolumes {
         }
     }
 
+    /** As {@link #giveBack}, after something else went wrong, which is told instead. */
+    void tryGiveBack() {
+        try {
+            giveBack();
+        } catch (ForkdException e) {
+            // forkd ls goes on saying so.
+        }
+    }
+
     /** Does what a forkd left undone that was killed; nothing while one that lives has them away, or it does not work. */
     void giveBackIfLeft() {
         if (!areAway(sandbox.directory())) {

@@ -5,62 +5,143 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.cgroup.Cgroups;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
 import io.forkd.network.NetworkPolicy;
 import io.forkd.network.Networks;
+import io.forkd.sandbox.ConsoleLog;
+import io.forkd.sandbox.Figures;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.BeingMade;
 import io.forkd.sandbox.Found.Damaged;
 import io.forkd.sandbox.Found.Ended;
 import io.forkd.sandbox.Found.Known;
 import io.forkd.sandbox.Found.OtherVersion;
+import io.forkd.sandbox.Found.Paused;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Found.Stopped;
+import io.forkd.sandbox.Lifetime;
 import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.ProcessId;
 import io.forkd.sandbox.Room;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Manifest;
+import io.forkd.snapshot.Snapshot;
 import io.forkd.vmm.NativeError;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.Vmm;
 import io.forkd.vmm.VmmException;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Function;
 import java.util.function.Predicate;
+import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
 /** The VMs that outlive their commands: listed, found, ended, and what is left of the dead removed. */
 public final class Sandboxes {
+    /** Is written anew when one of them has been changed. */
+    private static final String CHANGED = ".changed";
+
+    private static final FileTime NEVER = FileTime.fromMillis(0);
+
+    /** How often one is looked at that is to end. */
+    private static final long LOOK_MS = 100;
+
+    /** How often what is moved between two places is looked for. */
+    private static final int LOOKS = 3;
+
     private final Vmm vmm;
     private final RuntimeDirectory runtime;
     private final Networks networks;
-    private volatile Optional<Live> live = Optional.empty();
+    private final Cgroups cgroups;
+    private final PausedSandboxes paused;
+    private final Names names;
+    private final Events events = new Events();
 
-    Sandboxes(Vmm vmm, RuntimeDirectory runtime, Networks networks) {
+    /** Processes that somebody here has ended or paused, which the kernel will tell of. */
+    private final Set<ProcessId> announced = ConcurrentHashMap.newKeySet();
+
+    private volatile Optional<Live> live = Optional.empty();
+    private volatile FileTime lastMade = NEVER;
+    private volatile FileTime lastChanged = NEVER;
+    private volatile Optional<Deadlines> deadlines = Optional.empty();
+
+    Sandboxes(Vmm vmm, RuntimeDirectory runtime, Networks networks, Cgroups cgroups, PausedSandboxes paused) {
         this.vmm = vmm;
         this.runtime = runtime;
         this.networks = networks;
+        this.cgroups = cgroups;
+        this.paused = paused;
+        this.names = new Names(paused.store().root().resolveSibling("names"), this::mayHave);
+    }
+
+    private boolean mayHave(String id, String name) {
+        Optional<Found> found = there(id, this::look);
+        if (found.isPresent()) {
+            return !(found.get() instanceof Known known)
+                    || known.sandbox().naming().name().equals(Optional.of(name));
+        }
+        Path directory = root().resolve(id);
+        try {
+            return Files.exists(directory) && unlisted(directory) instanceof BeingMade;
+        } catch (ForkdException e) {
+            return false; // It has gone meanwhile.
+        }
+    }
+
+    /** The id of the sandbox that is called so: by its id, or by the name that its owner has given it. */
+    public String id(Optional<String> owner, String idOrName) {
+        return Sandbox.isId(idOrName) ? idOrName : names.find(owner, idOrName).orElse(idOrName);
+    }
+
+    Names names() {
+        return names;
+    }
+
+    /** The user whose it is. */
+    static Optional<String> owner(Path directory) {
+        try {
+            return Manifest.read(Sandbox.manifest(directory)).owner();
+        } catch (ForkdException e) {
+            return Optional.empty();
+        }
+    }
+
+    private void releaseName(Sandbox sandbox) {
+        sandbox.naming().name().ifPresent(name -> names.release(owner(sandbox.directory()), name, sandbox.id()));
     }
 
     /** From now on each is looked at once, and what is left of it removed when it has ended; until this is closed. */
     AutoCloseable follow() {
         Live following = new Live(vmm.watch(), sandbox -> {
+            Optional<String> owner = owner(sandbox.directory());
             leftover(sandbox.directory()).tryToRemove();
-            MemoryLimit.remove(sandbox.pid());
-            releaseNetworks(List.of(sandbox));
+            if (sandbox.process().filter(announced::remove).isEmpty()) {
+                tellEnd(sandbox, owner);
+            }
+            // Who has paused it does that, and may resume it at this moment.
+            if (!paused.has(sandbox.id())) {
+                releaseNetworks(List.of(sandbox));
+            }
         });
         live = Optional.of(following);
         return () -> {
@@ -69,14 +150,72 @@ public final class Sandboxes {
         };
     }
 
+    Events events() {
+        return events;
+    }
+
+    /** Of one that ended without a word from here, or was paused by another process. */
+    private void tellEnd(Sandbox sandbox, Optional<String> owner) {
+        if (runs(sandbox.id()).isPresent()) {
+            return; // It has been resumed since.
+        }
+        if (isPaused(sandbox.id())) {
+            events.happened(
+                    Events.Kind.PAUSED, sandbox.id(), owner(paused.directory(sandbox.id())), "by another process");
+        } else {
+            events.happened(
+                    Events.Kind.ENDED,
+                    sandbox.id(),
+                    owner,
+                    killed(sandbox.id()).map(Obituary::reason).orElse("its process ended"));
+        }
+    }
+
+    /** To be said before that process ends: whoever follows hears of it from here alone. */
+    void announce(Sandbox sandbox) {
+        if (live.filter(all -> all.has(sandbox.directory())).isPresent()
+                && sandbox.startTime().isPresent()) {
+            sandbox.process().ifPresent(announced::add);
+        }
+    }
+
     /** One that answers. */
     void answered(Sandbox sandbox) {
         live.ifPresent(known -> known.add(sandbox));
+        if (sandbox.lifetime().isTimed()) {
+            deadlines.ifPresent(all -> all.note(sandbox));
+        }
     }
 
-    /** Those that live, by age, whatever state they are in. */
+    /** From now on the time of those that are seen is watched, until there are none again. */
+    void watchTimes(Optional<Deadlines> watching) {
+        deadlines = watching;
+    }
+
+    /** Those that live or are paused, by age, whatever state they are in. */
     public List<Found> list() {
-        return living(survey());
+        return withPaused(() -> living(survey()), directory -> true);
+    }
+
+    /**
+     * By age. One is paused although its process, which stands still, has not been ended yet; and one that is paused or
+     * resumed meanwhile is seen once.
+     */
+    private List<Found> withPaused(Supplier<List<Found>> look, Predicate<Path> wanted) {
+        List<Found> before = paused.list();
+        List<Found> living = look.get();
+        List<Found> after = paused.list();
+        if (before.isEmpty() && after.isEmpty()) {
+            return living;
+        }
+        Map<String, Found> all = new LinkedHashMap<>();
+        living.forEach(found -> all.put(found.id(), found));
+        after.stream().filter(found -> wanted.test(found.directory())).forEach(found -> all.put(found.id(), found));
+        before.stream()
+                .filter(found -> wanted.test(found.directory()) && !all.containsKey(found.id()))
+                .flatMap(found -> there(found.id(), this::look).stream())
+                .forEach(found -> all.put(found.id(), found));
+        return byAge(List.copyOf(all.values()));
     }
 
     /** How many processes of sandboxes there are. Nobody is asked, so that none of them can hold this up. */
@@ -101,38 +240,121 @@ public final class Sandboxes {
 
     /** As {@link #list}; what is left of the others is removed on the way. */
     public List<Found> sweep() {
-        return swept(survey());
+        return withPaused(() -> swept(survey()), directory -> true);
     }
 
     /** As {@link #sweep}, and each is asked how it is, also one that is followed. */
     public List<Found> ask() {
-        return swept(ask(directories()));
+        return withPaused(() -> swept(ask(directories())), directory -> true);
     }
 
     /** Asks those alone whose folder is wanted, and leaves all others as they are. */
     public List<Found> ask(Predicate<Path> wanted) {
-        return living(ask(directories().stream().filter(wanted).toList())).stream()
-                .map(Sandboxes::withVolumes)
-                .toList();
+        return withPaused(
+                () -> living(ask(directories().stream().filter(wanted).toList())).stream()
+                        .map(Sandboxes::withVolumes)
+                        .toList(),
+                wanted);
     }
 
     private List<Found> ask(List<Path> directories) {
         return Parallel.map(directories, directory -> isWhole(directory) ? ask(directory) : unlisted(directory));
     }
 
-    /** Where the sandbox of that id would be, without looking whether it is there. */
+    /** Where the sandbox of that id would be, without looking whether it lives. */
     public Optional<Path> directory(String id) {
-        return Sandbox.isId(id) ? Optional.of(root().resolve(id)) : Optional.empty();
+        if (!Sandbox.isId(id)) {
+            return Optional.empty();
+        }
+        return Optional.of(paused.find(id).map(Found::directory).orElseGet(() -> root().resolve(id)));
     }
 
     private List<Found> swept(List<Found> all) {
         all.stream()
                 .filter(Ended.class::isInstance)
                 .forEach(found -> leftover(found.directory()).tryToRemove());
-        MemoryLimit.sweep();
         sweepBatches();
         sweepNetworks();
+        sweepCgroups(all);
+        sweepPaused();
+        names.sweep();
         return living(all).stream().map(Sandboxes::withVolumes).toList();
+    }
+
+    /** What is left of pauses that were not finished, and of those that have been resumed. */
+    private void sweepPaused() {
+        for (Found asleep : paused.list()) {
+            // Its process stands still: who paused it was killed before it could end that.
+            if (asleep instanceof Paused && isLeft(root().resolve(asleep.id()))) {
+                ifNobodyIsAtIt(asleep.id(), () -> {
+                    if (paused.find(asleep.id()).isPresent()) {
+                        clear(asleep.id());
+                    }
+                });
+            }
+        }
+        for (String id : paused.unused()) {
+            ifNobodyIsAtIt(id, () -> {
+                // One that lives may be writing it, and is not asked.
+                boolean resumed = Files.exists(paused.directory(id).resolve(Snapshot.VMSTATE));
+                if (paused.unused().contains(id) && (resumed || isGone(root().resolve(id)))) {
+                    paused.discard(id);
+                }
+            });
+        }
+        paused.store().sweep();
+    }
+
+    /** How long one takes to be paused is up to its limits, and others are not to wait for that. */
+    private void ifNobodyIsAtIt(String id, Runnable job) {
+        try (PausedSandboxes.Alone alone = paused.tryLock(id).orElse(null)) {
+            if (alone != null) {
+                job.run();
+            }
+        } catch (ForkdException e) {
+            // The next sweep tries again.
+        }
+    }
+
+    /** What is told of the killed is kept for a while; what is left of branches that have ended is not. */
+    private void sweepCgroups(List<Found> all) {
+        cgroups.sweep(runtime::has);
+        all.stream()
+                .filter(Known.class::isInstance)
+                .map(found -> ((Known) found).sandbox())
+                .forEach(sandbox ->
+                        sandbox.cgroup().ifPresent(group -> Cgroups.settleBranches(group, sandbox.limits())));
+        Obituary.sweep(root());
+    }
+
+    private static boolean isLeft(Path directory) {
+        try {
+            return Files.exists(directory) && !OwnedDirectory.isAlive(directory);
+        } catch (IOException e) {
+            return false;
+        }
+    }
+
+    /** Those that were killed by the kernel in the last day, and why. */
+    public List<Obituary> killed() {
+        return Obituary.all(root());
+    }
+
+    /** Why the kernel has killed it, if it has. */
+    public Optional<Obituary> killed(String id) {
+        return Sandbox.isId(id)
+                ? Obituary.read(root(), id)
+                        .or(() -> readable(root().resolve(id)).flatMap(Obituary::of))
+                        .or(() -> Obituary.read(root(), id)) // It may have been written down just now.
+                : Optional.empty();
+    }
+
+    private static Optional<Sandbox> readable(Path directory) {
+        try {
+            return Sandbox.read(directory);
+        } catch (ForkdException e) {
+            return Optional.empty();
+        }
     }
 
     private void sweepBatches() {
@@ -161,8 +383,13 @@ public final class Sandboxes {
     }
 
     private static List<Found> living(List<Found> all) {
-        return all.stream()
+        return byAge(all.stream()
                 .filter(found -> !(found instanceof Ended || found instanceof BeingMade))
+                .toList());
+    }
+
+    private static List<Found> byAge(List<Found> all) {
+        return all.stream()
                 .sorted(Comparator.comparing(
                         found -> found instanceof Known known ? known.sandbox().createdAt() : Instant.EPOCH))
                 .toList();
@@ -170,15 +397,182 @@ public final class Sandboxes {
 
     /** The sandbox with that id, which lives and answers. */
     public Sandbox find(String id) {
-        Found found = findAny(id);
+        return running(findAny(id));
+    }
+
+    /** Notes the times of those that others have made or changed, if there are any since the last look. */
+    void noteTimes(Deadlines all) {
+        FileTime made = modified(root());
+        if (!made.equals(lastMade)) {
+            lastMade = made;
+            // Those that answer are noted.
+            directories().stream()
+                    .filter(directory ->
+                            live.filter(known -> known.has(directory)).isEmpty())
+                    .forEach(this::look);
+        }
+        FileTime changed = modified(root().resolve(CHANGED));
+        if (!changed.equals(lastChanged)) {
+            lastChanged = changed;
+            living(survey()).stream()
+                    .filter(Known.class::isInstance)
+                    .map(found -> ((Known) found).sandbox())
+                    .forEach(all::note);
+        }
+    }
+
+    private static FileTime modified(Path file) {
+        try {
+            return Files.getLastModifiedTime(file);
+        } catch (IOException e) {
+            return NEVER; // Nothing was ever made.
+        }
+    }
+
+    /** What was found, if it lives and answers. */
+    Sandbox running(Found found) {
+        String id = found.id();
         if (found instanceof Running running) {
             return running.sandbox();
+        }
+        if (found instanceof Paused) {
+            throw pausedFailure(id);
         }
         throw new ForkdException(
                 Kind.FAILED, "the sandbox '" + id + "' cannot be used: " + problem(found), new Remedy.EndSandbox(id));
     }
 
-    /** The sandbox with that id, which lives, whatever state it is in. */
+    /** What it takes of the host; empty when it has no process. */
+    public Optional<Figures> figures(String id) {
+        return runs(id).flatMap(Sandbox::process).flatMap(Figures::of);
+    }
+
+    /**
+     * What its guest has written to its console since it was forked or resumed.
+     *
+     * @throws ForkdException when it does not run
+     */
+    public ConsoleLog console(String id) {
+        Sandbox sandbox = runs(id).orElseGet(() -> find(id));
+        return ConsoleLog.open(id, Sandbox.console(sandbox.directory()));
+    }
+
+    /** Copies a console's log on as it grows, until the sandbox has ended, or is paused. */
+    public void follow(String id, ConsoleLog log, OutputStream out, Call call) throws IOException {
+        Optional<ProcessId> process = runs(id).flatMap(Sandbox::process);
+        boolean lives;
+        do {
+            lives = process.isPresent()
+                    && ProcessId.of(process.get().pid()).equals(process)
+                    && Files.exists(root().resolve(id));
+            if (lives) {
+                pause(call);
+            }
+            if (!log.copyTo(out) && !lives) {
+                log.copyTo(out);
+            }
+        } while (lives);
+    }
+
+    /** Waits until the sandbox has ended; one that is paused has not. */
+    public void awaitEnd(String id, Call call) {
+        Optional<Found> found = Optional.of(findAny(id));
+        while (found.isPresent()) {
+            Optional<ProcessId> process = found.get() instanceof Known known && !(found.get() instanceof Paused)
+                    ? known.sandbox().process()
+                    : Optional.empty();
+            // Nobody is asked as long as its process is there.
+            do {
+                pause(call);
+            } while (process.isPresent()
+                    && ProcessId.of(process.get().pid()).equals(process)
+                    && Files.exists(root().resolve(id)));
+            found = there(id, this::look);
+        }
+    }
+
+    private static void pause(Call call) {
+        call.interruptibly(() -> {
+            try {
+                Thread.sleep(LOOK_MS);
+            } catch (InterruptedException e) {
+                call.check();
+            }
+            return true;
+        });
+    }
+
+    /** The sandbox with that id, if it runs. */
+    Optional<Sandbox> runs(String id) {
+        return there(id, this::look)
+                .filter(found -> found instanceof Known && !(found instanceof Paused))
+                .map(found -> ((Known) found).sandbox());
+    }
+
+    /** Whether it is still the one that it was: it has neither ended nor been paused since. */
+    boolean isThere(Sandbox sandbox) {
+        return runs(sandbox.id())
+                .filter(now -> now.pid() == sandbox.pid() && now.startTime().equals(sandbox.startTime()))
+                .isPresent();
+    }
+
+    private static ForkdException pausedFailure(String id) {
+        return new ForkdException(Kind.CONFLICT, "the sandbox '" + id + "' is paused", new Remedy.ResumeSandbox(id));
+    }
+
+    /**
+     * What the folder of that sandbox tells of how long it goes on, without a look at whether it does: so that nobody is
+     * asked of one that has no end and is not paused. Endless when there is none.
+     */
+    public Lifetime lifetime(String id) {
+        return Sandbox.isId(id)
+                ? paused.find(id)
+                        .flatMap(found ->
+                                found instanceof Paused one ? Optional.of(one.sandbox()) : Optional.<Sandbox>empty())
+                        .or(() -> readable(root().resolve(id)))
+                        .map(Sandbox::lifetime)
+                        .orElse(Lifetime.ENDLESS)
+                : Lifetime.ENDLESS;
+    }
+
+    public boolean isPaused(String id) {
+        return Sandbox.isId(id) && paused.find(id).isPresent();
+    }
+
+    /** Has what is written down of a sandbox be something else, whether it runs or is paused. */
+    Sandbox change(String id, UnaryOperator<Sandbox> change) {
+        findAny(id);
+        try (PausedSandboxes.Alone alone = paused.lockSoon(id)) {
+            Found found = findAny(id);
+            if (!(found instanceof Known known)) {
+                throw new ForkdException(
+                        Kind.FAILED,
+                        "the sandbox '" + id + "' cannot be changed: " + problem(found),
+                        new Remedy.EndSandbox(id));
+            }
+            try (FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
+                Sandbox present = Sandbox.read(known.directory()).orElse(known.sandbox());
+                Sandbox changed = change.apply(present);
+                changed.write();
+                if (found instanceof Paused) {
+                    Trees.sync(Sandbox.file(changed.directory()));
+                    Trees.sync(changed.directory());
+                    return changed;
+                }
+            }
+            // A service beside us looks again at what changed.
+            Files.write(root().resolve(CHANGED), new byte[0]);
+            return runs(id).map(now -> {
+                        deadlines.ifPresent(all -> all.note(now));
+                        return now;
+                    })
+                    .orElseGet(known::sandbox);
+        } catch (IOException e) {
+            throw ForkdException.of("change what is in " + root(), e);
+        }
+    }
+
+    /** The sandbox with that id, which lives or is paused, whatever state it is in. */
     public Found findAny(String id) {
         return find(id, this::look);
     }
@@ -189,13 +583,29 @@ public final class Sandboxes {
     }
 
     private Found find(String id, Function<Path, Found> look) {
-        Optional<Found> found = Sandbox.isId(id) ? runtime.find("sandboxes", id).map(look) : Optional.empty();
-        boolean ended = found.isPresent() && found.get() instanceof Ended;
-        return found.filter(there -> !ended && !(there instanceof BeingMade))
+        return there(id, look)
                 .orElseThrow(() -> new ForkdException(
                         Kind.NOT_FOUND,
-                        "there is no sandbox '" + id + "'" + (ended ? " any more: it has ended" : ""),
+                        "there is no sandbox '" + id + "'"
+                                + killed(id)
+                                        .map(killed -> " any more: " + killed.reason())
+                                        .orElse(
+                                                Sandbox.isId(id) && Files.exists(root().resolve(id))
+                                                        ? " any more: it has ended"
+                                                        : ""),
                         Remedy.Action.LIST_SANDBOXES));
+    }
+
+    /** One that is paused and resumed while it is looked for is found all the same. */
+    private Optional<Found> there(String id, Function<Path, Found> look) {
+        Optional<Found> found = Optional.empty();
+        for (int i = 0; i < LOOKS && found.isEmpty() && Sandbox.isId(id); i++) {
+            found = paused.find(id)
+                    .or(() -> runtime.find("sandboxes", id)
+                            .map(look)
+                            .filter(there -> !(there instanceof Ended || there instanceof BeingMade)));
+        }
+        return found;
     }
 
     /** Of the sandbox whose agent is reached by that socket; empty when it is none of ours. */
@@ -241,11 +651,24 @@ public final class Sandboxes {
      * @return for each why it lives on; empty when it does not
      */
     public List<Optional<ForkdException>> kill(List<Found> all, Progress progress) {
+        return kill(all, "killed", progress);
+    }
+
+    /** @param why for those that hear of it */
+    List<Optional<ForkdException>> kill(List<Found> all, String why, Progress progress) {
         List<Optional<ForkdException>> results = Parallel.map(all, found -> {
             try {
+                Optional<String> owner = owner(found.directory());
+                if (found instanceof Known known) {
+                    announce(known.sandbox());
+                }
                 kill(found, progress);
+                events.happened(Events.Kind.ENDED, found.id(), owner, why);
                 return Optional.empty();
             } catch (ForkdException e) {
+                if (found instanceof Known known) {
+                    known.sandbox().process().ifPresent(announced::remove);
+                }
                 return Optional.of(e);
             }
         });
@@ -291,14 +714,27 @@ public final class Sandboxes {
                             + sandbox.netns()
                                     .map(name ->
                                             "its network in " + name + ", which somebody else made, who sets its rules")
-                                    .orElse("no network of its own, for which there could be a policy"));
+                                    .orElse("no network of its own, for which there could be a policy"),
+                    sandbox.netns().isPresent() ? Remedy.NONE : Remedy.Action.OWN_NETWORKS);
         }
-        try (FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
+        try (PausedSandboxes.Alone alone = paused.lockSoon(id);
+                FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
             Sandbox present = Sandbox.read(sandbox.directory()).orElse(sandbox);
-            NetworkPolicy policy = change.apply(present.network().orElseThrow());
-            networks.set(present.netns().orElseThrow(), policy);
-            Sandbox changed = present.withNetwork(policy);
-            changed.write();
+            String netns = present.netns().orElseThrow();
+            NetworkPolicy old = present.network().orElseThrow();
+            Sandbox changed = present.withNetwork(change.apply(old));
+            try {
+                networks.set(netns, changed.network().orElseThrow());
+                changed.write();
+            } catch (ForkdException e) {
+                // What is told of it, and what its branches get, is what is in force.
+                try {
+                    networks.set(netns, old);
+                } catch (ForkdException again) {
+                    e.addSuppressed(again);
+                }
+                throw e;
+            }
             return changed;
         } catch (IOException e) {
             throw ForkdException.of("change what is in " + root(), e);
@@ -306,6 +742,41 @@ public final class Sandboxes {
     }
 
     private void kill(Found found, Progress progress) {
+        if (found instanceof Known known) {
+            releaseName(known.sandbox());
+        }
+        // Whoever is pausing it may be at that for as long as its limits have it, unless it ends.
+        if (paused.find(found.id()).isEmpty()) {
+            killLiving(found, progress);
+        }
+        if (paused.has(found.id())) {
+            killPaused(found.id(), progress);
+        }
+    }
+
+    /** Or one that has just been resumed, or is being paused. */
+    private void killPaused(String id, Progress progress) {
+        try (PausedSandboxes.Alone alone = paused.lockSoon(id)) {
+            if (paused.find(id).isPresent()) {
+                clear(id);
+            } else {
+                runtime.find("sandboxes", id).map(this::look).ifPresent(found -> killLiving(found, progress));
+            }
+            paused.discard(id);
+        }
+    }
+
+    /** Ends and removes what is left of a sandbox that is paused: a process that stands still, and what it had. */
+    void clear(String id) {
+        Path directory = root().resolve(id);
+        if (Files.exists(directory)) {
+            Optional<Sandbox> left = readable(directory);
+            endAndRemove(directory, left);
+            left.ifPresent(sandbox -> releaseNetworks(List.of(sandbox)));
+        }
+    }
+
+    private void killLiving(Found found, Progress progress) {
         List<Path> volumes = found instanceof Known known ? known.sandbox().volumes() : List.of();
         // Agents of all versions can do that.
         if (found instanceof Running || found instanceof OtherVersion) {
@@ -318,14 +789,19 @@ public final class Sandboxes {
     }
 
     private void endAndRemove(Found found) {
-        end(found.directory(), found instanceof Known known ? Optional.of(known.sandbox()) : Optional.empty());
-        if (found instanceof Known known) {
-            MemoryLimit.remove(known.sandbox().pid());
+        endAndRemove(found.directory(), found instanceof Known known ? Optional.of(known.sandbox()) : Optional.empty());
+    }
+
+    private void endAndRemove(Path directory, Optional<Sandbox> sandbox) {
+        end(directory, sandbox);
+        sandbox.flatMap(Sandbox::cgroup).ifPresent(Cgroups::remove);
+        if (isWhole(directory)) {
+            paused.discardSpent(String.valueOf(directory.getFileName()));
         }
         try {
-            OwnedDirectory.removeAbandoned(found.directory());
+            OwnedDirectory.removeAbandoned(directory);
         } catch (IOException e) {
-            throw ForkdException.of("remove " + found.directory(), e);
+            throw ForkdException.of("remove " + directory, e);
         }
     }
 
@@ -394,7 +870,7 @@ public final class Sandboxes {
 
     /** Those that live and of which is known what they use. */
     Stream<Sandbox> known() {
-        return list().stream().filter(Known.class::isInstance).map(found -> ((Known) found).sandbox());
+        return living(survey()).stream().filter(Known.class::isInstance).map(found -> ((Known) found).sandbox());
     }
 
     void countBranch(Sandbox sandbox, Path branch) {
@@ -442,6 +918,7 @@ public final class Sandboxes {
 
     private Leftover leftover(Path directory) {
         return Leftover.removed(directory, () -> {
+            Optional<Sandbox> sandbox = readable(directory);
             Optional<OwnedDirectory> claimed = OwnedDirectory.claim(directory);
             if (claimed.isEmpty()) {
                 return;
@@ -456,16 +933,13 @@ public final class Sandboxes {
                 // Its maker may have died before it was ready, and nobody knows of it.
                 end(directory, readable(directory));
             }
+            sandbox.flatMap(Obituary::of).ifPresent(killed -> killed.write(root()));
+            if (isWhole(directory)) {
+                paused.discardSpent(String.valueOf(directory.getFileName()));
+            }
             claimed.get().remove();
+            sandbox.flatMap(Sandbox::cgroup).ifPresent(Cgroups::remove);
         });
-    }
-
-    private static Optional<Sandbox> readable(Path directory) {
-        try {
-            return Sandbox.read(directory);
-        } catch (ForkdException e) {
-            return Optional.empty();
-        }
     }
 
     /** Whether it has the name that it was made with: another one is what is left of its removal. */

@@ -32,4 +32,23 @@ public record SnapshotRequest(
         Optional<String> warm,
         Duration bootWait,
         boolean replace,
-        boolean keepWork) {}
+        boolean keepWork) {
+    /** The same on another root disk, connected with that tap device. */
+    SnapshotRequest on(Path disk, Optional<String> device) {
+        return new SnapshotRequest(
+                tag,
+                kernel,
+                disk,
+                writableRoot,
+                device,
+                memoryMib,
+                vcpus,
+                limits,
+                volumes,
+                volumeConflict,
+                warm,
+                bootWait,
+                replace,
+                keepWork);
+    }
+}

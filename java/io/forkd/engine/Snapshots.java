@@ -101,6 +101,7 @@ public final class Snapshots {
         Snapshot source = store.open(from);
         store.read(from, call.owner());
         compact(source, to, Instant.now(), call);
+        sandboxes.events().happened(Events.Kind.SNAPSHOT_MADE, to.value(), owner(store, to), "");
         new Provenance("compact:" + from, Optional.empty()).note(store.directory(to));
     }
 
@@ -228,15 +229,30 @@ public final class Snapshots {
 
     /** Removes one of a {@link Removal}, unless something has come to use it, or to depend on it, since that was made. */
     public void remove(SnapshotTag tag, Removal plan, boolean evenIfUsed) {
-        store.remove(
+        remove(
                 tag,
                 evenIfUsed,
                 each -> plan.all().contains(each) || plan.orphans().contains(each));
     }
 
+    private void remove(SnapshotTag tag, boolean evenIfUsed, Predicate<SnapshotTag> mayLoseIt) {
+        Optional<String> owner = owner(store, tag);
+        store.remove(tag, evenIfUsed, mayLoseIt);
+        sandboxes.events().happened(Events.Kind.SNAPSHOT_REMOVED, tag.value(), owner, "");
+    }
+
+    /** The user whose it is. */
+    static Optional<String> owner(SnapshotStore store, SnapshotTag tag) {
+        try {
+            return store.read(tag).manifest().owner();
+        } catch (ForkdException e) {
+            return Optional.empty();
+        }
+    }
+
     /** Removes one on which nothing depends, unless that is to be left without it. */
     public void remove(SnapshotTag tag, boolean force) {
-        store.remove(tag, force, each -> force);
+        remove(tag, force, each -> force);
     }
 
     /** The last of each chain first. */

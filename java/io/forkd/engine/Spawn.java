@@ -1,11 +1,14 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
 import io.forkd.Limits;
+import io.forkd.cgroup.Cgroups;
 import io.forkd.engine.Fork.Child;
 import io.forkd.engine.Leases.Source;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Snapshot;
@@ -29,22 +32,155 @@ final class Spawn {
     private final Sandboxes sandboxes;
     private final Leases leases;
     private final ChildNetworks networks;
+    private final Cgroups cgroups;
 
     /** Encoded once for all of them, when the first comes up. */
     private Optional<byte[]> manifest = Optional.empty();
 
-    Spawn(Vmm vmm, RuntimeDirectory runtime, Sandboxes sandboxes, Leases leases, ChildNetworks networks) {
+    Spawn(
+            Vmm vmm,
+            RuntimeDirectory runtime,
+            Sandboxes sandboxes,
+            Leases leases,
+            ChildNetworks networks,
+            Cgroups cgroups) {
         this.vmm = vmm;
         this.runtime = runtime;
         this.sandboxes = sandboxes;
         this.leases = leases;
         this.networks = networks;
+        this.cgroups = cgroups;
+    }
+
+    /**
+     * What is made.
+     *
+     * @param keepServer whether others may get children of the fork server, too
+     */
+    private record Order(
+            int count,
+            NetworkRequest network,
+            Limits limits,
+            VolumeConflict volumeConflict,
+            boolean keepServer,
+            Folders folders,
+            Note note) {}
+
+    /** Makes the folders, each of which is entered as soon as it is there. */
+    private interface Folders {
+        void make(Path home, Map<String, OwnedDirectory> entered) throws IOException;
+    }
+
+    /** What is written down of one that has come up. */
+    private interface Note {
+        Sandbox of(Child child, Path directory, Optional<Path> cgroup, Source source);
     }
 
     List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Call call) {
+        return run(request, snapshot, Servers.origin(snapshot), leases, call);
+    }
+
+    /**
+     * @param origin the snapshot that they are said to be of
+     * @param from gets the server of {@code snapshot}
+     */
+    List<Sandbox> run(SpawnRequest request, Snapshot snapshot, Origin origin, Leases from, Call call) {
+        if (request.count() > 1 && request.naming().name().isPresent()) {
+            throw new ForkdException(
+                    Kind.USAGE, "a name is that of one sandbox, and " + request.count() + " were asked for");
+        }
+        Limits limits = request.limits().over(snapshot.manifest().machine().limits());
+        NetworkRequest network = request.network().of(snapshot, call.owner());
+        return make(
+                new Order(
+                        request.count(),
+                        network,
+                        limits,
+                        request.volumeConflict(),
+                        true,
+                        (home, entered) -> newFolders(
+                                request,
+                                snapshot.manifest().ownedBy(call.owner()).owner(),
+                                home,
+                                entered),
+                        (child, directory, cgroup, source) ->
+                                sandbox(request, child, directory, limits, cgroup, network, origin, source)),
+                snapshot,
+                from,
+                call);
+    }
+
+    /**
+     * Makes one again that was paused: with all that it had, in its place.
+     *
+     * @param asleep what it was paused as
+     * @param from gets the server of that
+     */
+    Sandbox resume(Sandbox paused, Snapshot asleep, Leases from, Call call) {
+        NetworkRequest network = new NetworkRequest(paused.netns().isPresent(), paused.network());
+        return make(
+                        new Order(
+                                1,
+                                network,
+                                paused.limits(),
+                                paused.volumes().isEmpty() ? VolumeConflict.PRIVATE : VolumeConflict.FAIL,
+                                false,
+                                (home, entered) -> oldFolder(paused, home, entered, call),
+                                (child, directory, cgroup, source) -> paused.awake(
+                                        directory,
+                                        source.lease().base(),
+                                        child.pid(),
+                                        child.startTime(),
+                                        child.netns(),
+                                        networks.enforced(network, child.netns()),
+                                        cgroup,
+                                        source.written())),
+                        asleep,
+                        from,
+                        call)
+                .get(0);
+    }
+
+    private void newFolders(
+            SpawnRequest request, Optional<String> owner, Path home, Map<String, OwnedDirectory> entered)
+            throws IOException {
+        for (int i = 0; i < request.count(); i++) {
+            OwnedDirectory directory = OwnedDirectory.create(home, Sandbox.prefix(Instant.now()));
+            entered.put(String.valueOf(directory.path().getFileName()), directory);
+            if (request.owner().isPresent()) {
+                Files.writeString(
+                        Sandbox.owner(directory.path()), request.owner().get());
+            }
+            // Whoever finds the folder knows that it is being made.
+            request.naming()
+                    .name()
+                    .ifPresent(name -> sandboxes
+                            .names()
+                            .take(owner, name, String.valueOf(directory.path().getFileName())));
+        }
+    }
+
+    /** What is there of the sandbox is left from before it was paused, or of a forkd that was killed while it resumed it. */
+    private void oldFolder(Sandbox paused, Path home, Map<String, OwnedDirectory> entered, Call call)
+            throws IOException {
+        Path path = home.resolve(paused.id());
+        Optional<OwnedDirectory> made = Optional.empty();
+        while (made.isEmpty()) {
+            call.check();
+            sandboxes.clear(paused.id());
+            made = OwnedDirectory.createAs(path);
+        }
+        entered.put(paused.id(), made.get());
+        if (Files.exists(Sandbox.owner(paused.directory()))) {
+            Files.copy(Sandbox.owner(paused.directory()), Sandbox.owner(path));
+        }
+    }
+
+    private List<Sandbox> make(Order order, Snapshot snapshot, Leases from, Call call) {
         Map<String, OwnedDirectory> directories = new LinkedHashMap<>();
-        try {
-            return run(request, snapshot, directories, call);
+        try (Groups groups =
+                Groups.of(cgroups, order.limits(), snapshot.manifest().machine().vcpus())) {
+            return make(order, snapshot, from, groups, directories, call);
         } catch (IOException e) {
             throw ForkdException.of("make sandboxes in " + runtime.root(), e);
         } finally {
@@ -55,22 +191,23 @@ final class Spawn {
         }
     }
 
-    private List<Sandbox> run(
-            SpawnRequest request, Snapshot snapshot, Map<String, OwnedDirectory> directories, Call call)
+    private List<Sandbox> make(
+            Order order,
+            Snapshot snapshot,
+            Leases from,
+            Groups groups,
+            Map<String, OwnedDirectory> directories,
+            Call call)
             throws IOException {
-        NetworkRequest network = request.network().of(snapshot, call.owner());
-        Optional<String> tap = networks.tap(snapshot, network, request.count(), call);
-        Optional<MemoryLimit> limit = request.memoryLimitMib().isPresent()
-                ? Optional.of(new MemoryLimit(request.memoryLimitMib().getAsLong(), call))
-                : Optional.empty();
-        Limits limits = request.limits().over(snapshot.manifest().machine().limits());
+        Optional<String> tap = networks.tap(snapshot, order.network(), order.count(), call);
         Path home = runtime.sandboxes();
-        List<Place> places = places(home, request, network, limits, directories);
+        Map<String, Place> places = places(home, order, groups, directories);
         List<Sandbox> made = new ArrayList<>();
-        try (Source source = leases.lease(snapshot, request.count(), true, true, request.volumeConflict(), call);
-                Children children = new Children(vmm, limit, call)) {
-            call.step("forking " + request.count() + " sandboxes");
-            for (Place place : places) {
+        try (Source source = from.lease(
+                        snapshot, order.count(), order.keepServer(), true, groups, order.volumeConflict(), call);
+                Children children = new Children(vmm, call)) {
+            call.step("forking " + order.count() + " sandboxes");
+            for (Place place : places.values()) {
                 Path directory = directory(directories, place.name());
                 children.fork(source.lease().server(), place, tap, () -> {
                     source.check();
@@ -79,14 +216,13 @@ final class Spawn {
             }
             children.awaitReady(
                     child -> {
-                        Sandbox sandbox = sandbox(
-                                child,
-                                directory(directories, child.name()),
-                                request,
-                                limits,
-                                network,
-                                snapshot,
-                                source);
+                        Sandbox sandbox = order.note()
+                                .of(
+                                        child,
+                                        directory(directories, child.name()),
+                                        Optional.ofNullable(places.get(child.name()))
+                                                .flatMap(Place::cgroup),
+                                        source);
                         sandbox.stage();
                         made.add(sandbox);
                     },
@@ -94,6 +230,7 @@ final class Spawn {
             // From here on they are there, all of them.
             Batch.place(home, made);
             children.keep();
+            groups.release();
             directories.values().forEach(OwnedDirectory::release);
             directories.clear();
             made.forEach(sandboxes::answered);
@@ -101,33 +238,25 @@ final class Spawn {
         }
     }
 
-    private List<Place> places(
-            Path home,
-            SpawnRequest request,
-            NetworkRequest network,
-            Limits limits,
-            Map<String, OwnedDirectory> directories)
+    private Map<String, Place> places(Path home, Order order, Groups groups, Map<String, OwnedDirectory> directories)
             throws IOException {
-        for (int i = 0; i < request.count(); i++) {
-            OwnedDirectory directory = OwnedDirectory.create(home, Sandbox.prefix(Instant.now()));
-            directories.put(String.valueOf(directory.path().getFileName()), directory);
-            if (request.owner().isPresent()) {
-                Files.writeString(
-                        Sandbox.owner(directory.path()), request.owner().get());
-            }
-        }
+        order.folders().make(home, directories);
         List<Path> paths =
                 directories.values().stream().map(OwnedDirectory::path).toList();
-        List<Optional<String>> namespaces = namespaces(network, paths);
-        List<Place> places = new ArrayList<>();
+        List<Optional<String>> namespaces = namespaces(order.network(), paths);
+        Map<String, Place> places = new LinkedHashMap<>();
         for (Path path : paths) {
-            places.add(new Place(
-                    String.valueOf(path.getFileName()),
-                    Sandbox.vsock(path),
-                    Optional.of(RuntimeDirectory.control(path)),
-                    Optional.empty(),
-                    namespaces.get(places.size()),
-                    limits));
+            String id = String.valueOf(path.getFileName());
+            places.put(
+                    id,
+                    new Place(
+                            id,
+                            Sandbox.vsock(path),
+                            Optional.of(RuntimeDirectory.control(path)),
+                            Optional.of(Sandbox.console(path)),
+                            namespaces.get(places.size()),
+                            order.limits(),
+                            groups.make(id)));
         }
         return places;
     }
@@ -182,27 +311,31 @@ final class Spawn {
     }
 
     private Sandbox sandbox(
+            SpawnRequest request,
             Child child,
             Path directory,
-            SpawnRequest request,
             Limits limits,
+            Optional<Path> cgroup,
             NetworkRequest network,
-            Snapshot snapshot,
+            Origin origin,
             Source source) {
+        Instant now = Instant.now();
         return new Sandbox(
                 child.name(),
                 directory,
-                Servers.origin(snapshot),
+                origin,
                 source.lease().base(),
                 child.pid(),
                 OptionalLong.of(child.startTime()),
                 child.netns(),
                 networks.enforced(network, child.netns()),
-                request.memoryLimitMib(),
+                cgroup,
                 limits,
                 source.written(),
-                Instant.now(),
+                now,
                 0,
-                Optional.empty());
+                Optional.empty(),
+                request.lifetime().begun(now),
+                request.naming());
     }
 }

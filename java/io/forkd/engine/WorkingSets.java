@@ -1,12 +1,13 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
-import io.forkd.Limits;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Output;
+import io.forkd.cgroup.Cgroups;
 import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.RuntimeDirectory;
+import io.forkd.snapshot.Manifest.Machine;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
@@ -50,8 +51,10 @@ final class WorkingSets {
 
     private final Vmm vmm;
     private final SnapshotStore store;
+    private final Cgroups cgroups;
 
-    WorkingSets(Vmm vmm, SnapshotStore store) {
+    WorkingSets(Vmm vmm, SnapshotStore store, Cgroups cgroups) {
+        this.cgroups = cgroups;
         this.vmm = vmm;
         this.store = store;
     }
@@ -61,11 +64,15 @@ final class WorkingSets {
         call.step("learning what a child's first answer takes");
         try {
             Snapshot snapshot = store.open(tag);
-            try (ForkServer server = vmm.serve(options(snapshot))) {
+            Machine machine = snapshot.manifest().machine();
+            try (Groups groups = Groups.of(cgroups, machine.limits(), machine.vcpus());
+                    ForkServer server = vmm.serve(options(snapshot))) {
                 store.requireUnchanged(snapshot);
+                Optional<Path> cgroup = groups.make(Cgroups.name(String.valueOf(run.getFileName()), NAME));
                 for (Consumer<AgentClient> question : QUESTIONS) {
                     if (Files.size(snapshot.workingSet()) == 0) {
-                        ask(server, RuntimeDirectory.socket(run, NAME), question, call);
+                        ChildOptions child = child(RuntimeDirectory.socket(run, NAME), machine, cgroup);
+                        ask(server, child, question, call);
                     }
                 }
             }
@@ -96,12 +103,23 @@ final class WorkingSets {
                 true);
     }
 
-    private static void ask(ForkServer server, Path socket, Consumer<AgentClient> question, Call call) {
-        try (Vm child = server.fork(new ChildOptions(
-                NAME, socket, Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty(), Limits.NONE))) {
+    private static ChildOptions child(Path socket, Machine machine, Optional<Path> cgroup) {
+        return new ChildOptions(
+                NAME,
+                socket,
+                Optional.empty(),
+                Optional.empty(),
+                Optional.empty(),
+                Optional.empty(),
+                machine.limits(),
+                cgroup);
+    }
+
+    private static void ask(ForkServer server, ChildOptions options, Consumer<AgentClient> question, Call call) {
+        try (Vm child = server.fork(options)) {
             if (isReady(child, call)) {
                 call.interruptibly(() -> {
-                    question.accept(new AgentClient(new AgentAddress.Vsock(socket)));
+                    question.accept(new AgentClient(new AgentAddress.Vsock(options.vsock())));
                     return true;
                 });
             }

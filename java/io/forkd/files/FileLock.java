@@ -261,10 +261,13 @@ public final class FileLock implements AutoCloseable {
         return held.share(key);
     }
 
-    /** A file that is made is nobody's yet, so that its descriptor can be closed again. */
+    /**
+     * A file that is made is nobody's yet, so that its descriptor can be closed again. Who may read a file may lock it, and
+     * keep us from it.
+     */
     private static void make(Path file) throws IOException {
         try {
-            Files.createFile(file);
+            Files.createFile(file, Trees.PRIVATE_FILE);
         } catch (FileAlreadyExistsException e) {
             // As good as ours.
         }

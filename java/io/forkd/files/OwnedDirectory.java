@@ -44,6 +44,16 @@ public final class OwnedDirectory implements AutoCloseable {
         }
     }
 
+    /** Makes that directory; empty when there is one, or it was swept in that moment. */
+    public static Optional<OwnedDirectory> createAs(Path path) throws IOException {
+        try {
+            Files.createDirectory(path, Trees.PRIVATE);
+            return Optional.of(new OwnedDirectory(path, FileLock.ofNew(path.resolve(LOCK))));
+        } catch (NoSuchFileException | FileAlreadyExistsException e) {
+            return Optional.empty();
+        }
+    }
+
     /**
      * As {@link #create}, in a directory that others {@link #closeIfUnused close}: waits while it is closed, for which it
      * needs a file {@code .lock} there.

@@ -120,6 +120,11 @@ public final class Trees {
         }
     }
 
+    /** The name that a file has while it is written, before it gets its own. */
+    public static Path staged(Path file) {
+        return file.resolveSibling("." + file.getFileName());
+    }
+
     /** Renames within one directory and waits until the new names are on the disk. */
     public static void rename(Path from, Path to) throws IOException {
         Files.move(from, to, ATOMIC_MOVE);

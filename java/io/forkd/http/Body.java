@@ -1,6 +1,7 @@
 package io.forkd.http;
 
 import io.forkd.Json;
+import java.math.BigDecimal;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
@@ -91,6 +92,27 @@ public final class Body {
             throw wrong(name, "a whole number from " + least + " to " + most);
         }
         return OptionalLong.of(value.get().longValue());
+    }
+
+    /** A number from 0 up with so many decimals at most, in units of the last. */
+    public OptionalLong optionalNumber(String name, int decimals) {
+        if (decimals == 0) {
+            return optionalNumber(name, 0L, Long.MAX_VALUE);
+        }
+        Optional<JsonNode> value = field(name);
+        if (value.isEmpty()) {
+            return OptionalLong.empty();
+        }
+        try {
+            // Without a value: infinite.
+            Optional<BigDecimal> number = value.filter(JsonNode::isNumber).flatMap(JsonNode::decimalValueOpt);
+            if (number.isPresent() && number.get().signum() >= 0) {
+                return OptionalLong.of(number.get().movePointRight(decimals).longValueExact());
+            }
+        } catch (ArithmeticException e) {
+            // Too large, or too many decimals.
+        }
+        throw wrong(name, "a number from 0 up with " + decimals + " decimals at most");
     }
 
     public List<String> texts(String name) {

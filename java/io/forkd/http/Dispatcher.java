@@ -1,27 +1,36 @@
 package io.forkd.http;
 
 import io.forkd.ForkdException;
+import io.forkd.http.Response.Content;
 import io.forkd.http.Routes.Match;
 import java.io.BufferedOutputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.OutputStream;
 import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
+import java.nio.channels.ByteChannel;
+import java.time.Duration;
 import java.util.HexFormat;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Function;
 import java.util.regex.Pattern;
 import org.eclipse.jetty.http.HttpHeader;
-import org.eclipse.jetty.io.Content;
 import org.eclipse.jetty.server.Handler.Abstract;
+import org.eclipse.jetty.server.HttpStream;
 import org.eclipse.jetty.server.Request;
 import org.eclipse.jetty.util.Callback;
 import org.eclipse.jetty.util.IteratingCallback;
@@ -43,7 +52,13 @@ final class Dispatcher extends Abstract.NonBlocking {
     /** As many times the longest body is read and thrown away before a client that sends more is cut off. */
     private static final int PATIENCE = 8;
 
-    private static final int STREAM_BUFFER = 8192;
+    /** When it has its answer, what it still sends is read and thrown away for so long, and so much of it. */
+    private static final Duration LINGER = Duration.ofSeconds(10);
+
+    private static final long LINGER_BYTES = 256L << 20;
+
+    /** Of that, as much at once, so that others have their turn. */
+    private static final int LINGER_TURN = 1 << 20;
 
     /** An answer of so many bytes is not counted: each connection may have one. */
     private static final int SHORT = 4096;
@@ -55,7 +70,9 @@ final class Dispatcher extends Abstract.NonBlocking {
     private final Limits limits;
     private final Function<ForkdException, HttpFailure> failures;
     private final CallPool pool;
+    private final ExecutorService streams;
     private final Set<Exchange> exchanges = ConcurrentHashMap.newKeySet();
+    private final Set<Exchange> handedOver = ConcurrentHashMap.newKeySet(); // whose connections are
     private final AtomicLong bodyBytes = new AtomicLong();
     private final AtomicLong answerBytes = new AtomicLong();
     private volatile Optional<TokenFile> tokens;
@@ -68,10 +85,19 @@ final class Dispatcher extends Abstract.NonBlocking {
         this.failures = failures;
         this.tokens = tokens;
         this.pool = new CallPool(limits.callsAtOnce(), limits.callsWaiting());
+        AtomicInteger names = new AtomicInteger();
+        this.streams = Executors.newCachedThreadPool(task -> {
+            Thread thread = new Thread(task, "forkd-stream-" + names.incrementAndGet());
+            thread.setDaemon(true);
+            return thread;
+        });
     }
 
+    /** From now on; what goes on for who may no more is ended. */
     void use(TokenFile changed) {
         tokens = Optional.of(changed);
+        exchanges.forEach(Exchange::endIfRefused);
+        handedOver.forEach(Exchange::endIfRefused);
     }
 
     @Override
@@ -103,6 +129,7 @@ final class Dispatcher extends Abstract.NonBlocking {
 
     void close() {
         pool.close();
+        streams.shutdownNow();
     }
 
     long bodyBytes() {
@@ -121,6 +148,19 @@ final class Dispatcher extends Abstract.NonBlocking {
         return Optional.ofNullable(request.getHeaders().get(header)).orElse("");
     }
 
+    /** What was written last, and not flushed, goes out with the end. */
+    private static final class StreamOutput extends BufferedOutputStream {
+        private static final int SIZE = 8192;
+
+        StreamOutput(OutputStream out) {
+            super(out, SIZE);
+        }
+
+        synchronized ByteBuffer rest() {
+            return ByteBuffer.wrap(buf, 0, count);
+        }
+    }
+
     /** One request. */
     private final class Exchange {
         private final Request request;
@@ -128,6 +168,9 @@ final class Dispatcher extends Abstract.NonBlocking {
         private final Callback callback;
         private final String path;
         private volatile @Nullable HttpCall call;
+        private volatile Optional<RequestInput> input = Optional.empty();
+        private volatile boolean unread; // some of the body may still come, and nobody else reads it
+        private volatile Optional<TunnelConnection> tunnel = Optional.empty();
 
         Exchange(Request request, org.eclipse.jetty.server.Response response, Callback callback) {
             this.request = request;
@@ -138,12 +181,21 @@ final class Dispatcher extends Abstract.NonBlocking {
 
         void begin() {
             exchanges.add(this);
-            Request.addCompletionListener(request, failure -> exchanges.remove(this));
+            Request.addCompletionListener(request, failure -> {
+                exchanges.remove(this);
+                input.ifPresent(RequestInput::close);
+            });
             // A handler may be silent for as long as it likes.
             request.addIdleTimeoutListener(timeout -> false);
             try {
-                Caller caller = authenticate();
+                Optional<Match.Found> hosted = routes.findHost(Request.getServerName(request));
+                Caller caller = authenticate(hosted.isPresent());
                 request.setAttribute(CALLER, caller);
+                if (hosted.isPresent()) {
+                    request.setAttribute(TEMPLATE, hosted.get().route().template());
+                    admit(hosted.get(), caller);
+                    return;
+                }
                 if (HttpServer.HEALTH.contains(path)) {
                     request.setAttribute(TEMPLATE, "/healthz");
                     new Reading(health()).run();
@@ -164,8 +216,8 @@ final class Dispatcher extends Abstract.NonBlocking {
             }
         }
 
-        private Caller authenticate() {
-            if (HttpServer.HEALTH.contains(path)) {
+        private Caller authenticate(boolean hosted) {
+            if (!hosted && HttpServer.HEALTH.contains(path)) {
                 return Caller.NOBODY;
             }
             if (request.getConnectionMetaData().getConnection() instanceof ClientConnection connection
@@ -173,7 +225,7 @@ final class Dispatcher extends Abstract.NonBlocking {
                 return Caller.unix(connection.user());
             }
             if (tokens.isEmpty()) {
-                requireNoOtherSite();
+                requireNoOtherSite(hosted);
                 return Caller.NOBODY;
             }
             return tokens.get().check(header(request, HttpHeader.AUTHORIZATION));
@@ -182,19 +234,25 @@ final class Dispatcher extends Abstract.NonBlocking {
         /**
          * Without a token everybody on this machine is served, but not the web pages that a browser on it shows: those say
          * where they are from (Fetch Metadata, or Origin of what writes in older browsers), and, when they made their own
-         * name point here, ask for that name.
+         * name point here, ask for that name. A host of a domain that is served is one that they cannot make point here, and
+         * its pages may ask it itself.
          */
-        private void requireNoOtherSite() {
+        private void requireNoOtherSite(boolean hosted) {
             String site = Optional.ofNullable(request.getHeaders().get("Sec-Fetch-Site"))
                     .orElse("");
             String host = Request.getServerName(request);
             String origin = header(request, HttpHeader.ORIGIN);
             if (site.equals("cross-site")
                     || site.equals("same-site")
-                    || (site.isEmpty() && !origin.isEmpty())
-                    || !LOCAL.matcher(host).matches()) {
+                    || (site.isEmpty() && !origin.isEmpty() && !(hosted && isOwn(origin)))
+                    || !(hosted || LOCAL.matcher(host).matches())) {
                 throw new HttpFailure(403, "without a token forkd answers no other site's pages");
             }
+        }
+
+        private boolean isOwn(String origin) {
+            return origin.equalsIgnoreCase(
+                    (request.isSecure() ? "https://" : "http://") + header(request, HttpHeader.HOST));
         }
 
         private Response health() {
@@ -213,20 +271,24 @@ final class Dispatcher extends Abstract.NonBlocking {
                 throw new HttpFailure(503, "the daemon is stopping");
             }
             requireRole(caller, found.route());
-            if (found.route().hasBody() && !isJson(header(request, HttpHeader.CONTENT_TYPE))) {
+            if (found.route().body() == Routes.Takes.JSON && !isJson(header(request, HttpHeader.CONTENT_TYPE))) {
                 throw new HttpFailure(415, "the body must be JSON, and say so: Content-Type: application/json");
             }
             if (!pool.admit(caller.owner())) {
                 throw new HttpFailure(503, "too many calls are under way; try again");
             }
-            new Reading(found, caller).run();
+            if (isStreamed(found.route())) {
+                run(found, caller, new byte[0]);
+            } else {
+                new Reading(found, caller).run();
+            }
         }
 
         private void requireRole(Caller caller, Routes.Route route) {
             boolean allowed = switch (caller.role()) {
                 case ADMIN -> true;
                 case USER -> route.handler().isForUsers();
-                case READ -> route.method().equals("GET");
+                case READ -> route.method().equals("GET") && route.handler().isForReaders();
             };
             if (!allowed) {
                 throw new HttpFailure(
@@ -236,7 +298,16 @@ final class Dispatcher extends Abstract.NonBlocking {
             }
         }
 
+        /** Whether there is a body for its handler to read. */
+        private boolean isStreamed(Routes.Route route) {
+            return route.body() == Routes.Takes.STREAM
+                    && (request.getHeaders().contains(HttpHeader.TRANSFER_ENCODING)
+                            || request.getHeaders().getLongField(HttpHeader.CONTENT_LENGTH) > 0);
+        }
+
         private void run(Match.Found found, Caller caller, byte[] body) {
+            Optional<RequestInput> reading =
+                    isStreamed(found.route()) ? Optional.of(new RequestInput(request, this::watch)) : Optional.empty();
             HttpCall running = new HttpCall(
                     request.getMethod(),
                     path,
@@ -244,22 +315,38 @@ final class Dispatcher extends Abstract.NonBlocking {
                     Optional.ofNullable(request.getHttpURI().getQuery()).orElse(""),
                     caller,
                     remote(request),
-                    body);
+                    request.isSecure(),
+                    request.getHeaders().stream()
+                            .map(field -> new Header(field.getName(), Objects.toString(field.getValue(), "")))
+                            .toList(),
+                    body,
+                    reading.<InputStream>map(stream -> stream).orElseGet(InputStream::nullInputStream));
             call = running;
-            if (request.getConnectionMetaData().getConnection() instanceof ClientConnection connection) {
-                connection.watch(running::cancel);
+            input = reading;
+            endIfRefused(); // The tokens may have changed since it was let in.
+            if (reading.isEmpty()) {
+                watch();
             }
             pool.run(() -> {
-                Response answer = answer(found.route(), running);
+                Response answer = answer(() -> found.route().handler().handle(running));
                 pool.leave(caller.owner());
                 bodyBytes.addAndGet(-body.length);
                 send(answer);
             });
         }
 
-        private Response answer(Routes.Route route, HttpCall running) {
+        /** From when the whole request has been read. */
+        private void watch() {
+            HttpCall running = call;
+            if (running != null
+                    && request.getConnectionMetaData().getConnection() instanceof ClientConnection connection) {
+                connection.watch(running::cancel);
+            }
+        }
+
+        private Response answer(java.util.concurrent.Callable<Response> job) {
             try {
-                return route.handler().handle(running);
+                return job.call();
             } catch (Throwable failure) {
                 return answer(failure);
             }
@@ -268,7 +355,7 @@ final class Dispatcher extends Abstract.NonBlocking {
         /** Of whatever was thrown. */
         private Response answer(Throwable failure) {
             if (failure instanceof HttpFailure http) {
-                Response answer = Response.error(http.status(), http.text());
+                Response answer = Response.error(http);
                 return http.status() == 503 ? answer.withHeader("Retry-After", "1") : answer;
             }
             if (failure instanceof ForkdException known) {
@@ -279,6 +366,27 @@ final class Dispatcher extends Abstract.NonBlocking {
             return Response.error(500, "a fault of the daemon; its log has it under " + id);
         }
 
+        /** Unless its caller is let in by the token that it came with as who it was. */
+        void endIfRefused() {
+            HttpCall running = call;
+            if (running == null || running.caller().means() != Caller.Means.TOKEN || isLetIn(running)) {
+                return;
+            }
+            cancel();
+            tunnel.ifPresent(TunnelConnection::close);
+        }
+
+        private boolean isLetIn(HttpCall running) {
+            try {
+                Caller now = tokens.orElseThrow()
+                        .check(running.header("Authorization").orElse(""));
+                return now.name().equals(running.caller().name())
+                        && now.role() == running.caller().role();
+            } catch (HttpFailure e) {
+                return false;
+            }
+        }
+
         void cancel() {
             HttpCall running = call;
             if (running != null) {
@@ -287,6 +395,31 @@ final class Dispatcher extends Abstract.NonBlocking {
         }
 
         private void send(Response answer) {
+            if (answer.content() instanceof Content.Later || answer.content() instanceof Content.Stream) {
+                try {
+                    streams.execute(() -> sendHere(answer));
+                } catch (RejectedExecutionException e) {
+                    answer.close(); // The server has stopped, and its connections are closed.
+                }
+            } else {
+                sendHere(answer);
+            }
+        }
+
+        private void sendHere(Response answer) {
+            if (answer.content() instanceof Content.Later later) {
+                Response made = answer(later.job()::run);
+                try {
+                    sendHere(made);
+                } finally {
+                    answer.close();
+                }
+                return;
+            }
+            if (answer.content() instanceof Content.Bytes && leaveInput()) {
+                new Reading(answer).run(); // What is left of it is thrown away.
+                return;
+            }
             try {
                 write(answer);
             } catch (Throwable failure) {
@@ -302,22 +435,72 @@ final class Dispatcher extends Abstract.NonBlocking {
             }
         }
 
+        /** Its handler reads no more of the body. Whether some is left. */
+        private boolean leaveInput() {
+            Optional<RequestInput> left = input.filter(stream -> !stream.isEnded());
+            left.ifPresent(stream -> {
+                stream.close();
+                input = Optional.empty();
+            });
+            return left.isPresent();
+        }
+
+        /** Bytes, from now on, in both directions. */
+        private void upgrade(Response answer, Response.Tunnel tunnel) {
+            if (!(request.getConnectionMetaData().getConnection() instanceof ClientConnection connection)) {
+                throw new HttpFailure(500, "this connection cannot be used for another protocol");
+            }
+            handedOver.add(this);
+            TunnelConnection made = new TunnelConnection(
+                    connection, request.getComponents().getExecutor(), streams, new Response.Tunnel() {
+                        @Override
+                        public void carry(ByteChannel client) throws IOException {
+                            tunnel.carry(client);
+                        }
+
+                        @Override
+                        public void close() {
+                            handedOver.remove(Exchange.this);
+                            tunnel.close();
+                        }
+                    });
+            this.tunnel = Optional.of(made);
+            request.setAttribute(HttpStream.UPGRADE_CONNECTION_ATTRIBUTE, made);
+            end();
+            response.write(true, null, new Callback.Nested(callback) {
+                @Override
+                public void failed(Throwable failure) {
+                    handedOver.remove(Exchange.this);
+                    answer.close();
+                    super.failed(failure);
+                }
+            });
+        }
+
         private void write(Response answer) throws IOException {
             response.setStatus(answer.status());
-            answer.headers().forEach(response.getHeaders()::put);
-            if (answer.stream().isPresent()) {
-                if (!request.getMethod().equals("HEAD")) {
-                    OutputStream out = new BufferedOutputStream(Content.Sink.asOutputStream(response), STREAM_BUFFER);
-                    answer.stream().get().write(out);
-                    out.flush();
+            answer.headers().forEach(header -> response.getHeaders().add(header.name(), header.value()));
+            if (answer.content() instanceof Content.Stream stream) {
+                StreamOutput out = new StreamOutput(org.eclipse.jetty.io.Content.Sink.asOutputStream(response));
+                try {
+                    if (!request.getMethod().equals("HEAD")) {
+                        stream.writer().write(out);
+                    }
+                } finally {
+                    answer.close();
                 }
+                unread = leaveInput() && !request.getHeaders().contains(HttpHeader.EXPECT);
                 end();
-                response.write(true, null, callback);
+                response.write(true, out.rest(), afterwards());
                 return;
             }
-            if (answer.pieces().isPresent()) {
+            if (answer.content() instanceof Content.Upgrade upgrade) {
+                upgrade(answer, upgrade.tunnel());
+                return;
+            }
+            if (answer.content() instanceof Content.InPieces pieces) {
                 end();
-                new Sending(answer.pieces().get()).iterate();
+                new Sending(pieces.pieces()).iterate();
                 return;
             }
             int length = answer.bytes().length;
@@ -333,7 +516,78 @@ final class Dispatcher extends Abstract.NonBlocking {
             response.write(
                     true,
                     ByteBuffer.wrap(answer.bytes()),
-                    Callback.from(callback, () -> answerBytes.addAndGet(-counted)));
+                    Callback.from(afterwards(), () -> answerBytes.addAndGet(-counted)));
+        }
+
+        /** What is told that the answer is out. To be asked for before it goes. */
+        private Callback afterwards() {
+            if (!unread) {
+                return callback;
+            }
+            if (!response.isCommitted()) {
+                response.getHeaders().put(HttpHeader.CONNECTION, "close");
+            }
+            return new Lingering();
+        }
+
+        /**
+         * Reads on and throws away what comes. A connection that is closed with something unread is reset, and a client
+         * that hears that while it sends may not look for the answer any more.
+         */
+        private final class Lingering implements Callback, Invocable.Task {
+            private final long end = System.nanoTime() + LINGER.toNanos();
+            private boolean over;
+            private Scheduler.@Nullable Task deadline;
+            private long length;
+
+            @Override
+            public InvocationType getInvocationType() {
+                return InvocationType.NON_BLOCKING;
+            }
+
+            @Override
+            public synchronized void succeeded() {
+                deadline = request.getComponents()
+                        .getScheduler()
+                        .schedule(this::finish, LINGER.toNanos(), TimeUnit.NANOSECONDS);
+                run();
+            }
+
+            @Override
+            public void failed(Throwable failure) {
+                callback.failed(failure);
+            }
+
+            @Override
+            public synchronized void run() {
+                for (int turn = 0; !over; ) {
+                    org.eclipse.jetty.io.Content.Chunk chunk = request.read();
+                    if (chunk == null) {
+                        request.demand(this);
+                        return;
+                    }
+                    turn += chunk.remaining();
+                    length += chunk.remaining();
+                    boolean last = chunk.isLast() || org.eclipse.jetty.io.Content.Chunk.isFailure(chunk);
+                    chunk.release();
+                    if (last || length > LINGER_BYTES || System.nanoTime() - end > 0) {
+                        finish();
+                    } else if (turn > LINGER_TURN) {
+                        request.getComponents().getExecutor().execute(this);
+                        return;
+                    }
+                }
+            }
+
+            private synchronized void finish() {
+                if (!over) {
+                    over = true;
+                    if (deadline != null) {
+                        deadline.cancel();
+                    }
+                    callback.succeeded();
+                }
+            }
         }
 
         /** Sends one piece after the other. */
@@ -388,6 +642,7 @@ final class Dispatcher extends Abstract.NonBlocking {
             private final Match.@Nullable Found found;
             private final Caller caller;
             private boolean over;
+            private boolean whole;
             private final ByteArrayOutputStream body = new ByteArrayOutputStream();
             private @Nullable Response answer;
             private Scheduler.@Nullable Task deadline;
@@ -417,26 +672,29 @@ final class Dispatcher extends Abstract.NonBlocking {
                     refuse(tooLong());
                 }
                 if (answer != null && request.getHeaders().contains(HttpHeader.EXPECT)) {
-                    finish(); // The client waits for leave to send it.
+                    whole = true; // The client waits for leave to send it, which it does not get.
+                    finish();
                     return;
                 }
                 while (!over) {
-                    Content.Chunk chunk = request.read();
+                    org.eclipse.jetty.io.Content.Chunk chunk = request.read();
                     if (chunk == null) {
                         await();
                         return;
                     }
-                    if (Content.Chunk.isFailure(chunk)) {
+                    if (org.eclipse.jetty.io.Content.Chunk.isFailure(chunk)) {
                         refuse(
                                 chunk.getFailure() instanceof TimeoutException
                                         ? slow()
                                         : new HttpFailure(400, "the body is cut off or wrongly encoded"));
+                        whole = true;
                         finish();
                         return;
                     }
                     take(chunk);
                     chunk.release();
-                    if (chunk.isLast() || length > (long) PATIENCE * limits.bodyBytes()) {
+                    whole = chunk.isLast();
+                    if (whole || length > (long) PATIENCE * limits.bodyBytes()) {
                         finish();
                         return;
                     }
@@ -452,7 +710,7 @@ final class Dispatcher extends Abstract.NonBlocking {
                 request.demand(this);
             }
 
-            private void take(Content.Chunk chunk) {
+            private void take(org.eclipse.jetty.io.Content.Chunk chunk) {
                 int bytes = chunk.remaining();
                 length += bytes;
                 if (length > limits.bodyBytes()) {
@@ -499,6 +757,7 @@ final class Dispatcher extends Abstract.NonBlocking {
                 Response known = answer;
                 if (found == null || known != null) {
                     bodyBytes.addAndGet(-body.size());
+                    unread = !whole;
                     if (found != null) {
                         pool.leave(caller.owner());
                     }

@@ -17,8 +17,22 @@ public interface Handler {
         return false;
     }
 
+    /** Whether it may be asked by who may change nothing, when its method is GET. */
+    default boolean isForReaders() {
+        return true;
+    }
+
+    /** For users, as {@link #forUsers}, and not for those who may only look, whatever its method is. */
+    static Handler notForReaders(Handler handler) {
+        return forUsers(handler, false);
+    }
+
     /** The same for users, too: it looks whose the things are that it is asked about. */
     static Handler forUsers(Handler handler) {
+        return forUsers(handler, handler.isForReaders());
+    }
+
+    private static Handler forUsers(Handler handler, boolean forReaders) {
         return new Handler() {
             @Override
             public Response handle(HttpCall call) throws Exception {
@@ -28,6 +42,11 @@ public interface Handler {
             @Override
             public boolean isForUsers() {
                 return true;
+            }
+
+            @Override
+            public boolean isForReaders() {
+                return forReaders;
             }
         };
     }

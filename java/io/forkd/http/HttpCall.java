@@ -1,5 +1,6 @@
 package io.forkd.http;
 
+import java.io.InputStream;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -14,7 +15,10 @@ public final class HttpCall {
     private final String query;
     private final Caller caller;
     private final String remote;
+    private final boolean secure;
+    private final List<Header> headers;
     private final byte[] body;
+    private final InputStream input;
 
     private final Object lock = new Object();
     private boolean cancelled;
@@ -28,14 +32,20 @@ public final class HttpCall {
             String query,
             Caller caller,
             String remote,
-            byte[] body) {
+            boolean secure,
+            List<Header> headers,
+            byte[] body,
+            InputStream input) {
         this.method = method;
         this.path = path;
         this.parameters = parameters;
         this.query = query;
         this.caller = caller;
         this.remote = remote;
+        this.secure = secure;
+        this.headers = headers;
         this.body = body;
+        this.input = input;
     }
 
     public String method() {
@@ -65,6 +75,37 @@ public final class HttpCall {
         return remote;
     }
 
+    /** Whether it came by TLS. */
+    public boolean isSecure() {
+        return secure;
+    }
+
+    /** All of them, in the order in which they came. */
+    public List<Header> headers() {
+        return headers;
+    }
+
+    /** Of a name, the first one's value. */
+    public Optional<String> header(String name) {
+        return headers.stream()
+                .filter(header -> header.name().equalsIgnoreCase(name))
+                .map(Header::value)
+                .findFirst();
+    }
+
+    /** As it was sent, still encoded; empty when there is none. */
+    public String query() {
+        return query;
+    }
+
+    /**
+     * The body of a route that reads it as it comes: all of it or none. It waits for the client, and so is for a {@linkplain
+     * Response#later thread of one's own}. It fails when the client is gone.
+     */
+    public InputStream input() {
+        return input;
+    }
+
     /**
      * The body of a route that takes one.
      *
@@ -80,20 +121,29 @@ public final class HttpCall {
      * @throws HttpFailure 400 when it is given twice, or wrongly encoded
      */
     public Optional<String> query(String name) {
-        Optional<String> found = Optional.empty();
+        List<String> values = queries(name);
+        if (values.size() > 1) {
+            throw new HttpFailure(400, name + " is given twice in the URL");
+        }
+        return values.stream().findFirst();
+    }
+
+    /**
+     * All that the URL's query gives for a name, decoded, in their order.
+     *
+     * @throws HttpFailure 400 when one is wrongly encoded
+     */
+    public List<String> queries(String name) {
+        List<String> values = new ArrayList<>();
         for (String pair : query.split("&", -1)) {
             int equals = pair.indexOf('=');
             String key = equals < 0 ? pair : pair.substring(0, equals);
-            if (!PercentCoding.decode(key.replace('+', ' ')).equals(name)) {
-                continue;
+            if (PercentCoding.decode(key.replace('+', ' ')).equals(name)) {
+                values.add(PercentCoding.decode(
+                        equals < 0 ? "" : pair.substring(equals + 1).replace('+', ' ')));
             }
-            if (found.isPresent()) {
-                throw new HttpFailure(400, name + " is given twice in the URL");
-            }
-            found = Optional.of(PercentCoding.decode(
-                    equals < 0 ? "" : pair.substring(equals + 1).replace('+', ' ')));
         }
-        return found;
+        return values;
     }
 
     /**

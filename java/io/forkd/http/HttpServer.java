@@ -41,6 +41,9 @@ public final class HttpServer {
     /** Jetty's: acceptors, selectors and the few that do what these find. None of them waits for a client. */
     private static final int THREADS = 16;
 
+    /** The head of an answer, which a relay passes on, for example. */
+    static final int MOST_HEAD = 16 << 10;
+
     /** The paths that it answers by itself. */
     public static final Set<String> HEALTH = Set.of("/healthz", "/healthz/");
 
@@ -118,6 +121,10 @@ public final class HttpServer {
         configuration.setUriCompliance(UriCompliance.UNSAFE);
         // Otherwise a header that differs from the last one only in case, such as a token, is taken for that one.
         configuration.setHeaderCacheCaseSensitive(true);
+        // Of which there is one for each client that does not read. Jetty makes it larger for who needs that, and then
+        // forgets that it was to close the connection.
+        configuration.setResponseHeaderSize(MOST_HEAD);
+        configuration.setMaxResponseHeaderSize(MOST_HEAD);
 
         tls = options.tls().map(files -> tls(Pem.keyStore(files)));
         options.tcp().ifPresent(address -> {
@@ -298,7 +305,7 @@ public final class HttpServer {
                 .map(Object::toString)
                 .orElse("the request cannot be answered");
         Response answer = Response.error(response.getStatus(), text);
-        answer.headers().forEach(response.getHeaders()::put);
+        answer.headers().forEach(header -> response.getHeaders().put(header.name(), header.value()));
         byte[] bytes = answer.bytes();
         response.getHeaders().put(HttpHeader.CONTENT_LENGTH, bytes.length);
         response.write(true, ByteBuffer.wrap(bytes), callback);

@@ -4,9 +4,12 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,7 +20,15 @@ import org.jspecify.annotations.Nullable;
  * <p>Filled before the server starts, by one thread; not changed afterwards.
  */
 public final class Routes {
-    /** Each as its method and its template. */
+    /** Of a route for all methods; there may be others. */
+    private static final String ANY = "*";
+
+    /** Ends a template. */
+    private static final String REST = "*";
+
+    private static final List<String> METHODS = List.of("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS");
+
+    /** Each as its method and its template; of one for all methods, the usual ones. */
     public List<String> list() {
         List<String> rows = new ArrayList<>();
         root.collect(rows);
@@ -25,7 +36,17 @@ public final class Routes {
     }
 
     /** One row of the table. */
-    record Route(String method, String template, boolean hasBody, Handler handler) {}
+    record Route(String method, String template, Takes body, Handler handler) {}
+
+    /** What is done with the body of a request. */
+    enum Takes {
+        /** It is thrown away. */
+        NOTHING,
+        /** It is read before the handler runs, and must be JSON. */
+        JSON,
+        /** The handler reads it. */
+        STREAM
+    }
 
     /** What a request is for. */
     sealed interface Match {
@@ -41,43 +62,83 @@ public final class Routes {
         private final Map<String, Node> literals = new HashMap<>();
         private Optional<Node> parameter = Optional.empty();
         private final Map<String, Route> methods = new TreeMap<>();
+        private boolean rest; // it takes all that is left
 
         private void collect(List<String> rows) {
-            methods.values().forEach(route -> rows.add(route.method() + " " + route.template()));
+            methods.values()
+                    .forEach(route -> (route.method().equals(ANY) ? METHODS : List.of(route.method()))
+                            .forEach(method ->
+                                    rows.add(method + " " + route.template().replace(REST, ""))));
             literals.values().forEach(child -> child.collect(rows));
             parameter.ifPresent(child -> child.collect(rows));
         }
     }
 
     private final Node root = new Node();
+    private Optional<Hosts> hosts = Optional.empty();
 
     public Routes get(String template, Handler handler) {
-        return add(new Route("GET", template, false, handler));
+        return add(new Route("GET", template, Takes.NOTHING, handler));
     }
 
     public Routes delete(String template, Handler handler) {
-        return add(new Route("DELETE", template, false, handler));
+        return add(new Route("DELETE", template, Takes.NOTHING, handler));
     }
 
     /** Without a body: whatever is sent as one, of whatever type, is ignored. */
     public Routes post(String template, Handler handler) {
-        return add(new Route("POST", template, false, handler));
+        return add(new Route("POST", template, Takes.NOTHING, handler));
     }
 
     /** With a JSON object as the body. */
     public Routes postJson(String template, Handler handler) {
-        return add(new Route("POST", template, true, handler));
+        return add(new Route("POST", template, Takes.JSON, handler));
     }
 
     /** As {@link #postJson}. */
     public Routes putJson(String template, Handler handler) {
-        return add(new Route("PUT", template, true, handler));
+        return add(new Route("PUT", template, Takes.JSON, handler));
+    }
+
+    /** With a body of any length, which the handler reads: {@link HttpCall#input}. */
+    public Routes putStream(String template, Handler handler) {
+        return add(new Route("PUT", template, Takes.STREAM, handler));
+    }
+
+    /** For every method, with a body that the handler reads. A last segment {@code :name*} matches all that is left. */
+    public Routes any(String template, Handler handler) {
+        return add(new Route(ANY, template, Takes.STREAM, handler));
+    }
+
+    /**
+     * Has whatever is asked for of the hosts of a domain answered by {@code handler}, whatever its path and method: those
+     * whose first label the pattern fits, which is its parameter {@code host}.
+     */
+    public Routes hosts(Pattern labels, String domain, Handler handler) {
+        hosts = Optional.of(new Hosts(labels, "." + domain.toLowerCase(Locale.ROOT), handler));
+        return this;
+    }
+
+    private record Hosts(Pattern labels, String suffix, Handler handler) {}
+
+    /** Of a host, without its port. */
+    Optional<Match.Found> findHost(String name) {
+        String host = name.toLowerCase(Locale.ROOT);
+        return hosts.filter(each -> host.endsWith(each.suffix())).flatMap(each -> {
+            String label = host.substring(0, host.length() - each.suffix().length());
+            return each.labels().matcher(label).matches()
+                    ? Optional.of(new Match.Found(
+                            new Route(ANY, "*" + each.suffix(), Takes.STREAM, each.handler()), Map.of("host", label)))
+                    : Optional.empty();
+        });
     }
 
     private Routes add(Route route) {
         Node node = root;
         for (String segment : segments(route.template())) {
-            if (segment.startsWith(":")) {
+            if (segment.endsWith(REST)) {
+                node.rest = true;
+            } else if (segment.startsWith(":")) {
                 Node child = node.parameter.orElseGet(Node::new);
                 node.parameter = Optional.of(child);
                 node = child;
@@ -104,9 +165,11 @@ public final class Routes {
         if (node == null) {
             return new Match.Nothing();
         }
-        Route route = node.methods.get(method.equals("HEAD") ? "GET" : method);
+        // RFC 9110, 9.3.6 and 9.3.8: CONNECT asks for a tunnel, and TRACE would show what only this server was to see.
+        Route any = Set.of("CONNECT", "TRACE").contains(method) ? null : node.methods.get(ANY);
+        Route route = node.methods.getOrDefault(method.equals("HEAD") ? "GET" : method, any);
         if (route == null) {
-            List<String> allowed = new ArrayList<>(node.methods.keySet());
+            List<String> allowed = new ArrayList<>(node.methods.containsKey(ANY) ? METHODS : node.methods.keySet());
             if (allowed.contains("GET")) {
                 allowed.add("HEAD");
             }
@@ -116,7 +179,7 @@ public final class Routes {
         Map<String, String> parameters = new HashMap<>();
         int next = 0;
         for (String segment : segments(route.template())) {
-            if (segment.startsWith(":")) {
+            if (segment.startsWith(":") && !segment.endsWith(REST)) {
                 parameters.put(segment.substring(1), PercentCoding.decode(values.get(next++)));
             }
         }
@@ -124,7 +187,7 @@ public final class Routes {
     }
 
     private static @Nullable Node find(Node node, List<String> segments, int from, List<String> values) {
-        if (from == segments.size()) {
+        if (from == segments.size() || node.rest) {
             return node.methods.isEmpty() ? null : node;
         }
         String segment = segments.get(from);

@@ -12,6 +12,8 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFileAttributeView;
+import java.nio.file.attribute.PosixFileAttributes;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.security.SecureRandom;
@@ -45,7 +47,9 @@ public final class TokenFile {
     private static final int SECRET_BYTES = 32;
     private static final String SCHEME = "Bearer ";
     private static final String HASH = "sha256:";
-    private static final String HEADING = "# NAME sha256:HASH ROLE [sandboxes=N] [memory-mib=N] [snapshots=N]";
+    private static final String FORM = "NAME sha256:HASH ROLE [sandboxes=N] [memory-mib=N] [snapshots=N]";
+    private static final String HEADING = "# " + FORM;
+    private static final String NAMES = "a letter or digit, then letters, digits, . _ -, and 64 together at most";
     private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}");
     private static final Pattern HEX = Pattern.compile("[0-9a-f]{64}");
     private static final Pattern NUMBER = Pattern.compile("[0-9]{1,15}");
@@ -133,7 +137,7 @@ public final class TokenFile {
                 entries.add(entry);
             } catch (IllegalArgumentException e) {
                 // Not the line itself, which may hold a secret by mistake.
-                throw refused(file, "is wrong in line " + (i + 1) + ": " + e.getMessage(), "A line is: " + HEADING);
+                throw refused(file, "is wrong in line " + (i + 1) + ": " + e.getMessage(), "A line is: " + FORM);
             }
         }
         return List.copyOf(entries);
@@ -145,7 +149,7 @@ public final class TokenFile {
             throw new IllegalArgumentException("it needs a name, a hash and a role");
         }
         if (!NAME.matcher(words[0]).matches()) {
-            throw new IllegalArgumentException("its first word is no name: letters, digits, . _ - are allowed");
+            throw new IllegalArgumentException("its first word is no name: " + NAMES);
         }
         if (!words[1].startsWith(HASH)
                 || !HEX.matcher(words[1].substring(HASH.length())).matches()) {
@@ -241,6 +245,9 @@ public final class TokenFile {
      * @return the secret, which nothing else tells
      */
     public static String add(Path file, String name, Role role, Quotas quotas) {
+        if (!NAME.matcher(name).matches()) {
+            throw new ForkdException(Kind.USAGE, "'" + name + "' is no name for a caller: " + NAMES);
+        }
         byte[] random = new byte[SECRET_BYTES];
         RANDOM.nextBytes(random);
         String secret = HexFormat.of().formatHex(random);
@@ -253,7 +260,7 @@ public final class TokenFile {
         } catch (IllegalArgumentException e) {
             throw new ForkdException(Kind.USAGE, "no token can be made for '" + name + "': " + e.getMessage());
         }
-        edit(file, lines -> {
+        edit(file, true, lines -> {
             if (lines.stream().anyMatch(there -> isOf(there, name))) {
                 throw new ForkdException(
                         Kind.CONFLICT,
@@ -269,7 +276,7 @@ public final class TokenFile {
 
     /** Removes a caller; what it made stays. */
     public static void remove(Path file, String name) {
-        edit(file, lines -> {
+        edit(file, false, lines -> {
             List<String> rest = lines.stream().filter(line -> !isOf(line, name)).toList();
             if (rest.size() == lines.size()) {
                 throw new ForkdException(Kind.NOT_FOUND, "the token file " + file + " has no caller " + name);
@@ -284,7 +291,7 @@ public final class TokenFile {
 
     private static List<String> requireList(Path file, String text) {
         List<String> lines = text.lines().map(String::strip).toList();
-        if (!isList(lines)) {
+        if (!text.isBlank() && !isList(lines)) {
             throw refused(
                     file,
                     "holds one secret, and no line for each caller",
@@ -293,27 +300,35 @@ public final class TokenFile {
         return lines;
     }
 
-    /** Whatever dies when, the file is the old one or the new one. */
-    private static void edit(Path given, UnaryOperator<List<String>> change) {
+    /** Whatever dies when, the file is the old one or the new one; whose it is, and who may read it, stays. */
+    private static void edit(Path given, boolean make, UnaryOperator<List<String>> change) {
         Path file = given.toAbsolutePath();
         Path staged = file.resolveSibling(file.getFileName() + ".tmp");
         try {
-            Files.createDirectories(Objects.requireNonNull(file.getParent()));
+            if (make) {
+                Files.createDirectories(Objects.requireNonNull(file.getParent()));
+            } else {
+                requireList(file, text(file)); // Nothing is made beside one that is not there.
+            }
             try (FileLock alone = FileLock.exclusive(file.resolveSibling(file.getFileName() + ".lock"))) {
-                List<String> lines;
-                try {
-                    lines = requireList(file, text(file));
-                    entries(file, lines); // What is wrong is told, and not written on.
-                } catch (ForkdException e) {
-                    if (Files.exists(file)) {
-                        throw e;
-                    }
-                    lines = List.of(HEADING);
+                boolean isNew = make && Files.notExists(file);
+                List<String> lines = new ArrayList<>(isNew ? List.of() : requireList(file, text(file)));
+                entries(file, lines); // What is wrong is told, and not written on.
+                if (lines.stream().allMatch(String::isEmpty)) {
+                    lines.add(0, HEADING);
                 }
                 byte[] content = (String.join("\n", change.apply(lines)) + "\n").getBytes(StandardCharsets.UTF_8);
                 Files.deleteIfExists(staged);
                 Files.createFile(staged, Trees.PRIVATE_FILE);
                 Files.write(staged, content);
+                if (!isNew) {
+                    PosixFileAttributes old = Files.readAttributes(file, PosixFileAttributes.class);
+                    PosixFileAttributeView view =
+                            Objects.requireNonNull(Files.getFileAttributeView(staged, PosixFileAttributeView.class));
+                    view.setOwner(old.owner());
+                    view.setGroup(old.group());
+                    view.setPermissions(old.permissions());
+                }
                 Trees.sync(staged);
                 Trees.rename(staged, file);
             }

@@ -85,6 +85,9 @@ public final class BlobStore {
     /** A small blob, if it is here undamaged. */
     Optional<byte[]> read(Digest digest) {
         try {
+            if (Files.size(path(digest)) > Documents.MAX_BYTES) {
+                throw Documents.tooLarge(digest.toString()); // Of a layer, which is named as what it is not.
+            }
             byte[] bytes = Files.readAllBytes(path(digest));
             if (digest.matches(bytes)) {
                 return Optional.of(bytes);
@@ -271,6 +274,18 @@ public final class BlobStore {
 
         Broken(String why) {
             super(why);
+        }
+    }
+
+    /** What all of it takes, where the least that a file takes is a block. */
+    public long bytes(long block) {
+        try {
+            long blobs = list().stream()
+                    .mapToLong(blob -> Math.max(block, blob.bytes()))
+                    .sum();
+            return blobs + block * Trees.list(root.resolve(TAGS)).size();
+        } catch (IOException e) {
+            throw ForkdException.of("list " + root, e);
         }
     }
 

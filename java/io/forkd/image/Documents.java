@@ -27,6 +27,11 @@ final class Documents {
 
     private Documents() {}
 
+    /** Of what has to fit into memory, and does not. */
+    static ForkdException tooLarge(String what) {
+        return new ForkdException(Kind.DAMAGED, what + " is larger than 8 MiB, and no manifest or configuration is");
+    }
+
     static JsonNode parse(byte[] json, String what) {
         try {
             return Json.parse(json);

@@ -15,6 +15,9 @@ record FileLayer(NamedFiles files, String file, Optional<Descriptor> blob, Diges
     public void fetch() {}
 
     @Override
+    public void await() {}
+
+    @Override
     public void discard() {}
 
     @Override

@@ -21,17 +21,17 @@ public final class Images implements AutoCloseable {
     private final Path cache;
     private final BlobStore store;
     private final Platform platform;
-    private final boolean insecure;
+    private final Reach reach;
     private final Map<String, String> environment;
     private final Work work;
     private final LayerPulls pulls;
     private final List<AutoCloseable> open = new ArrayList<>();
 
-    public Images(Path cache, Platform platform, boolean insecureRegistry, Map<String, String> environment, Work work) {
+    public Images(Path cache, Platform platform, Reach reach, Map<String, String> environment, Work work) {
         this.cache = cache;
         this.store = new BlobStore(cache);
         this.platform = platform;
-        this.insecure = insecureRegistry;
+        this.reach = reach;
         this.environment = environment;
         this.work = work;
         this.pulls = new LayerPulls(store, work);
@@ -41,8 +41,9 @@ public final class Images implements AutoCloseable {
     public Image find(ImageReference reference) {
         Lookup lookup = new Lookup(reference, platform);
         if (reference instanceof InRegistry image) {
-            RegistryClient registry = new RegistryClient(image, insecure, environment, work);
-            return new RegistryImage(image, registry, store, work).find(lookup, pulls);
+            RegistryClient registry = new RegistryClient(image, reach, environment, work);
+            open.add(registry);
+            return pulls.ask(() -> new RegistryImage(image, registry, store, work).find(lookup, pulls));
         }
         if (reference instanceof OciLayout layout) {
             return new LayoutImages(new DirectoryFiles(layout.directory())).find(layout.name(), lookup);
@@ -81,7 +82,6 @@ public final class Images implements AutoCloseable {
     /** Nothing of a pull that was not finished is left. */
     @Override
     public void close() {
-        pulls.close();
         for (AutoCloseable one : open) {
             try {
                 one.close();
@@ -89,5 +89,6 @@ public final class Images implements AutoCloseable {
                 // It was only read from.
             }
         }
+        pulls.close(); // After the connections that they may wait for.
     }
 }

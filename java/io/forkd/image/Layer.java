@@ -14,7 +14,10 @@ public interface Layer {
     /** Begins to fetch it, if it is not here. */
     void fetch();
 
-    /** The file as it lies there; waits until it has been fetched. */
+    /** Waits until it is here. */
+    void await();
+
+    /** The file as it lies there; waits until it is here. */
     InputStream open() throws IOException;
 
     /** Its content turned out to be damaged: a copy of ours goes, so that it is fetched anew. */

@@ -1,19 +1,26 @@
 package io.forkd.image;
 
 import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.Supplier;
 
-/** Pulls layers into the cache, a few at a time. */
+/**
+ * Pulls layers into the cache, a few at a time, and does what else waits for a registry: on threads of its own, so that who
+ * waits for them hears at once that it is not wanted any more.
+ */
 final class LayerPulls implements AutoCloseable {
     private static final int PARALLEL = 4;
     private static final int STOP_SECONDS = 2;
+    private static final int CHECK_MILLIS = 100;
 
     private final BlobStore store;
     private final Work work;
@@ -28,6 +35,31 @@ final class LayerPulls implements AutoCloseable {
         this.work = work;
     }
 
+    /** Does that, which asks a registry. */
+    <T> T ask(Supplier<T> question) {
+        return await(CompletableFuture.supplyAsync(question, threads));
+    }
+
+    private <T> T await(CompletableFuture<T> job) {
+        while (true) {
+            work.check();
+            try {
+                return job.get(CHECK_MILLIS, TimeUnit.MILLISECONDS);
+            } catch (TimeoutException e) {
+                // It goes on.
+            } catch (ExecutionException e) {
+                if (e.getCause() instanceof ForkdException known) {
+                    throw known;
+                }
+                work.check(); // As a connection that is closed under its reader may fail in any way.
+                throw new IllegalStateException(e.getCause());
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                throw new ForkdException(Kind.FAILED, "interrupted");
+            }
+        }
+    }
+
     /** A layer that is pulled when it is wanted, unless it is here. */
     Layer layer(Descriptor blob, Digest content, String name, BlobStore.Source source) {
         return new PulledLayer(blob, content, name, source);
@@ -35,7 +67,8 @@ final class LayerPulls implements AutoCloseable {
 
     /**
      * Ends what is still being fetched and waits until it has removed what it had: of a failed pull nothing is left.
-     * Only a server that sends nothing may keep one for longer; that one's directory goes at the next pull.
+     * Only a server without TLS that stops in the middle may keep one for longer; that one's directory goes at the next
+     * pull.
      */
     @Override
     public void close() {
@@ -82,16 +115,18 @@ final class LayerPulls implements AutoCloseable {
         }
 
         @Override
-        public InputStream open() throws IOException {
+        public void await() {
+            LayerPulls.this.await(fetching());
+        }
+
+        private synchronized CompletableFuture<Void> fetching() {
             fetch();
-            try {
-                fetched.orElseThrow().join();
-            } catch (CompletionException e) {
-                if (e.getCause() instanceof ForkdException known) {
-                    throw known;
-                }
-                throw e;
-            }
+            return fetched.orElseThrow();
+        }
+
+        @Override
+        public InputStream open() throws IOException {
+            await();
             return store.open(blob.digest());
         }
 

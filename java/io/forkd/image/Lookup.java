@@ -50,6 +50,7 @@ record Lookup(ImageReference reference, Platform platform) {
 
     /** Reads the manifest, or index, that an entry of an index names. */
     byte[] read(Descriptor entry, Reader reader) {
+        requireSmall(entry, manifestName());
         byte[] bytes = reader.read(entry);
         requireSize(entry, bytes, manifestName());
         return bytes;
@@ -79,6 +80,7 @@ record Lookup(ImageReference reference, Platform platform) {
 
     /** The configuration that a manifest names. */
     ImageConfig config(Descriptor named, Reader reader) {
+        requireSmall(named, configName());
         byte[] json = reader.read(named);
         requireSize(named, json, configName());
         return config(json);
@@ -90,6 +92,13 @@ record Lookup(ImageReference reference, Platform platform) {
             throw isForOther(config.platform().toString());
         }
         return config;
+    }
+
+    /** Before it is pulled. */
+    private static void requireSmall(Descriptor document, String what) {
+        if (document.size() > Documents.MAX_BYTES) {
+            throw Documents.tooLarge(what);
+        }
     }
 
     private static void requireSize(Descriptor document, byte[] bytes, String what) {

@@ -41,13 +41,28 @@ final class Proxies {
         this.environment = environment;
     }
 
+    /** Whether TLS to that host goes through one. */
+    boolean isFor(String host, int port) {
+        URI uri = URI.create(
+                "https://" + (host.contains(":") && !host.startsWith("[") ? "[" + host + "]" : host) + ":" + port);
+        return !given(uri).isEmpty() && !isExcepted(uri);
+    }
+
+    private static String variable(URI uri) {
+        return uri.getScheme() + "_proxy";
+    }
+
+    private String given(URI uri) {
+        String name = variable(uri);
+        return environment.getOrDefault(name, environment.getOrDefault(name.toUpperCase(Locale.ROOT), ""));
+    }
+
     HttpURLConnection open(URI uri) throws IOException {
-        String name = uri.getScheme() + "_proxy";
-        String given = environment.getOrDefault(name, environment.getOrDefault(name.toUpperCase(Locale.ROOT), ""));
+        String given = given(uri);
         if (given.isEmpty() || isExcepted(uri)) {
             return (HttpURLConnection) uri.toURL().openConnection(Proxy.NO_PROXY);
         }
-        URI proxy = parse(name, given);
+        URI proxy = parse(variable(uri), given);
         InetSocketAddress address = InetSocketAddress.createUnresolved(
                 proxy.getHost(), proxy.getPort() < 0 ? DEFAULT_PORT : proxy.getPort());
         HttpURLConnection connection =

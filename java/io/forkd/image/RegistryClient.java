@@ -10,16 +10,15 @@ import java.util.Map;
 import java.util.Optional;
 
 /** What pulling needs of the OCI distribution protocol, for one repository: manifests, and blobs from any byte on. */
-final class RegistryClient {
+final class RegistryClient implements AutoCloseable {
     private static final Map<String, String> ACCEPT = Map.of("Accept", String.join(", ", Documents.ACCEPTED));
 
     private final InRegistry image;
     private final RegistrySession session;
 
-    /** @param insecure whether plain HTTP is spoken to a registry that is not on this machine, too */
-    RegistryClient(InRegistry image, boolean insecure, Map<String, String> environment, Work work) {
+    RegistryClient(InRegistry image, Reach reach, Map<String, String> environment, Work work) {
         this.image = image;
-        this.session = new RegistrySession(image, insecure, environment, work);
+        this.session = new RegistrySession(image, reach, environment, work);
     }
 
     /** What a tag leads to now, if the registry says that without sending it. */
@@ -53,6 +52,12 @@ final class RegistryClient {
         } catch (IOException e) {
             throw new RegistryErrors(image).unreachable(doing, e);
         }
+    }
+
+    /** Ends what waits for it. */
+    @Override
+    public void close() {
+        session.close();
     }
 
     /** A blob's bytes from {@code offset} on; a registry that cannot begin there is skipped forward. */

@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.image.ImageReference.InRegistry;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Predicate;
 
 /** An image of a registry. Documents of it that have been read are in the cache, and not asked for again. */
 final class RegistryImage {
@@ -29,7 +30,12 @@ final class RegistryImage {
                 config,
                 (blob, content) -> pulls.layer(
                         blob, content, lookup.nameOf(blob), offset -> registry.blob(blob.digest(), offset)));
-        return new Image(manifest.config().digest(), config, layers, missing(manifest));
+        return new Image(
+                manifest.config().digest(),
+                config,
+                layers,
+                bytes(manifest, layer -> true),
+                bytes(manifest, layer -> !store.has(layer)));
     }
 
     /**
@@ -82,9 +88,9 @@ final class RegistryImage {
         });
     }
 
-    private long missing(Documents.Manifest manifest) {
+    private static long bytes(Documents.Manifest manifest, Predicate<Descriptor> which) {
         return manifest.layers().stream()
-                .filter(layer -> !store.has(layer))
+                .filter(which)
                 .mapToLong(Descriptor::size)
                 .sum();
     }

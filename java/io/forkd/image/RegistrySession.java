@@ -32,18 +32,22 @@ final class RegistrySession {
     private final RegistryErrors errors;
     private final Retries retries;
     private final Endpoint endpoint;
+    private final Connections connections;
     private final Redirects redirects;
     private final Authorization authorization;
 
-    /** @param insecure whether plain HTTP is spoken to a registry that is not on this machine, too */
-    RegistrySession(InRegistry image, boolean insecure, Map<String, String> environment, Work work) {
+    RegistrySession(InRegistry image, Reach reach, Map<String, String> environment, Work work) {
         this.errors = new RegistryErrors(image);
         this.retries = new Retries(image.registry(), work);
-        this.endpoint = new Endpoint(image, insecure);
-        Connections connections =
-                new Connections(new Proxies(image.isLoopback() ? Map.of() : environment), environment);
+        this.endpoint = new Endpoint(image, reach.plain());
+        this.connections =
+                new Connections(new Proxies(image.isLoopback() ? Map.of() : environment), reach, environment, work);
         this.redirects = new Redirects(connections, endpoint.mayBePlain());
         this.authorization = new Authorization(image, new Credentials(environment), connections, redirects, errors);
+    }
+
+    void close() {
+        connections.close();
     }
 
     Answer answer(Request request) {

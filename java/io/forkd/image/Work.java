@@ -14,6 +14,9 @@ public interface Work extends Waiter {
     @Override
     void say(String line);
 
+    /** Has {@code end} run, on any thread, when the user wants the job to end: it ends what waits for somebody else. */
+    default void onEnd(Runnable end) {}
+
     /** Throws when the user wants the job to end. */
     @Override
     void check();

@@ -16,7 +16,8 @@ import java.util.stream.Stream;
 public final class KernelInstaller {
     private static final List<String> REQUIRED =
             List.of("virtio_mmio", "virtio_blk", "vmw_vsock_virtio_transport", "ext4");
-    private static final List<String> OPTIONAL = List.of("virtio_net", "virtio_rng", "squashfs", "overlay", "tcp_diag");
+    private static final List<String> OPTIONAL =
+            List.of("virtio_net", "virtio_rng", "virtio_balloon", "squashfs", "overlay", "tcp_diag");
 
     private final Path output;
     private final Path guest;

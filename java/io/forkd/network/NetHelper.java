@@ -120,13 +120,27 @@ final class NetHelper implements AutoCloseable {
                 Kind.FAILED, text + ": networks of children need CAP_NET_ADMIN and CAP_SYS_ADMIN", "Do it as root.");
     }
 
+    static ForkdException noTun(String text) {
+        return new ForkdException(
+                Kind.FAILED, text, "modprobe tun, as root; in a container, pass the device /dev/net/tun on.");
+    }
+
+    static ForkdException readOnly(String text) {
+        return new ForkdException(
+                Kind.FAILED,
+                text,
+                "In a unit, leave out ProtectKernelTunables=; in a container, have /proc/sys writable.");
+    }
+
     private static ForkdException failure(int code, String text) {
         if (code == EPERM) {
             return notRoot(text);
         }
         if (text.startsWith("open /dev/net/tun")) {
-            return new ForkdException(
-                    Kind.FAILED, text, "modprobe tun, as root; in a container, pass the device /dev/net/tun on.");
+            return noTun(text);
+        }
+        if (text.startsWith("write /proc/sys/")) {
+            return readOnly(text);
         }
         return new ForkdException(code == EEXIST ? Kind.CONFLICT : Kind.FAILED, text);
     }

@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -25,6 +26,9 @@ public record NetworkPolicy(List<Rule> allow, List<Rule> deny) {
     /** How many rules one may have. */
     public static final int MOST = 10_000;
 
+    /** How many different ports, or ranges of them, it may have: each costs a set of its own, and time with the square. */
+    public static final int MOST_PORTS = 1000;
+
     public NetworkPolicy {
         allow = List.copyOf(new LinkedHashSet<>(allow));
         deny = List.copyOf(new LinkedHashSet<>(deny));
@@ -33,6 +37,17 @@ public record NetworkPolicy(List<Rule> allow, List<Rule> deny) {
                     Kind.USAGE,
                     "a network policy has at most " + MOST + " rules, and this one has "
                             + (allow.size() + deny.size()));
+        }
+        long ports = Stream.concat(allow.stream(), deny.stream())
+                .map(Rule::ports)
+                .distinct()
+                .count();
+        if (ports > MOST_PORTS) {
+            throw new ForkdException(
+                    Kind.USAGE,
+                    "a network policy has at most " + MOST_PORTS
+                            + " different ports and ranges of them, and this one has " + ports,
+                    "Put ports that are beside each other into ranges.");
         }
         for (Rule rule : deny) {
             if (rule.destination() instanceof Destination.Name) {
@@ -167,5 +182,11 @@ public record NetworkPolicy(List<Rule> allow, List<Rule> deny) {
         allow.forEach(rule -> words.add(rule.toString()));
         deny.forEach(rule -> words.add("!" + rule));
         return words.isEmpty() ? "none" : String.join(",", words);
+    }
+
+    /** Its beginning, for a sentence. */
+    public String brief() {
+        String text = toString();
+        return text.length() > 100 ? text.substring(0, 100) + "..." : text;
     }
 }

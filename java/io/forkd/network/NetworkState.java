@@ -2,6 +2,7 @@ package io.forkd.network;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.files.Trees;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -24,6 +25,9 @@ final class NetworkState {
     private final Path file;
     private final Map<Integer, String> users = new TreeMap<>();
 
+    /** What the file has. */
+    private List<String> written = List.of();
+
     /** How many are to be ready for use, and are not taken away. */
     int pool;
 
@@ -37,12 +41,16 @@ final class NetworkState {
         this.file = file;
     }
 
+    /** Whether there is anything, were it what a writer that was killed has left. */
+    static boolean isThere(Path file) {
+        return Files.exists(file) || Files.exists(Trees.staged(file));
+    }
+
     static NetworkState read(Path file) {
         NetworkState state = new NetworkState(file);
         try {
-            for (String line : Files.readAllLines(file)) {
-                state.take(line.split(" ", 3));
-            }
+            state.written = Files.readAllLines(file);
+            state.written.forEach(line -> state.take(line.split(" ", 3)));
         } catch (NoSuchFileException e) {
             return state;
         } catch (IOException e) {
@@ -63,7 +71,10 @@ final class NetworkState {
         }
     }
 
-    /** Replaces the file; where there is nothing to tell, there is none. */
+    /**
+     * Replaces the file if there is something new to tell, so that whoever only looks needs no room on the disk; where there
+     * is nothing to tell, there is none.
+     */
     void write() {
         List<String> lines = new ArrayList<>();
         if (pool > 0) {
@@ -74,14 +85,18 @@ final class NetworkState {
             lines.add("tap");
         }
         users.forEach((number, user) -> lines.add("net " + number + " " + user));
+        Path staged = Trees.staged(file);
         try {
             if (lines.isEmpty()) {
                 Files.deleteIfExists(file);
+                Files.deleteIfExists(staged); // of one that was killed before it could move it
                 return;
             }
-            Path written = file.resolveSibling("." + file.getFileName());
-            Files.write(written, lines);
-            Files.move(written, file, StandardCopyOption.ATOMIC_MOVE);
+            if (!lines.equals(written)) {
+                Files.write(staged, lines);
+                Files.move(staged, file, StandardCopyOption.ATOMIC_MOVE);
+            }
+            written = lines;
         } catch (IOException e) {
             throw ForkdException.of("write " + file, e);
         }

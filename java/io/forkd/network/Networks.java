@@ -2,6 +2,7 @@ package io.forkd.network;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Remedy;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
@@ -21,6 +22,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
@@ -42,6 +44,7 @@ public final class Networks implements AutoCloseable {
     public static final String TAP = NetConfig.TAP;
 
     private static final Path DEVICES = Path.of("/sys/class/net");
+    private static final Path TUN = Path.of("/dev/net/tun");
     private static final Path FORWARDING = Path.of("/proc/sys/net/ipv4/ip_forward");
     private static final List<Path> DNSMASQ = List.of(Path.of("/usr/sbin/dnsmasq"), Path.of("/usr/bin/dnsmasq"));
     private static final String MAKER = "maker-";
@@ -162,10 +165,10 @@ public final class Networks implements AutoCloseable {
                 OwnedDirectory.sweep(root, MAKER);
             }
         } catch (IOException e) {
-            throw ForkdException.of("look through " + root, e);
+            throw unable("look through " + root, e);
         }
         takeBack(user -> !Files.exists(Path.of(user)));
-        if (Files.exists(file())) {
+        if (NetworkState.isThere(file())) {
             locked(this::cleanHost);
         }
     }
@@ -478,6 +481,7 @@ public final class Networks implements AutoCloseable {
 
     /** Has the host's tap, which one VM can use at a time: the one that is there, or one that is made now. */
     public void requireTap() {
+        Objects.requireNonNull(config.get(), "what is wrong in it is told whether the tap is there or has to be made");
         if (!Files.exists(DEVICES.resolve(TAP))) {
             setUpTap(0);
             return;
@@ -488,6 +492,16 @@ public final class Networks implements AutoCloseable {
         int us = Trees.ourUid();
         if (us != 0 && !read(DEVICES.resolve(TAP).resolve("owner")).equals(Integer.toString(us))) {
             throw new ForkdException(Kind.FAILED, TAP + " is another user's");
+        }
+    }
+
+    /** That the host's tap is one that forkd has made, with its rules, and that children can have networks like it. */
+    public void requireOwnTap() {
+        if (Trees.ourUid() != 0) {
+            throw new ForkdException(Kind.FAILED, "networks of users are made by root");
+        }
+        if (!status().tap()) {
+            throw new ForkdException(Kind.FAILED, TAP + " was made by somebody else, and may reach what it likes");
         }
     }
 
@@ -529,7 +543,8 @@ public final class Networks implements AutoCloseable {
                 throw new ForkdException(
                         Kind.CONFLICT,
                         used.size() + " of the networks are in use, by "
-                                + used.values().iterator().next() + (used.size() > 1 ? " and others" : ""));
+                                + used.values().iterator().next() + (used.size() > 1 ? " and others" : ""),
+                        Remedy.Action.END_USERS_OR_FORCE);
             }
             state.pool = 0;
             state.write();
@@ -547,6 +562,9 @@ public final class Networks implements AutoCloseable {
 
     public Status status() {
         NetConfig how = config.get();
+        if (Files.isDirectory(root) && !Files.isReadable(root)) {
+            throw NetHelper.notRoot("cannot read " + root + ": permission denied");
+        }
         if (!Files.exists(file())) {
             return new Status(0, List.of(), Map.of(), false, false, how.range().toString(), how.resolvers());
         }
@@ -585,7 +603,12 @@ public final class Networks implements AutoCloseable {
         try {
             NetConfig unused = config.get();
             helper().ask("rules -", "list tables");
-            return Optional.empty();
+            if (!Files.exists(TUN)) {
+                return Optional.of(NetHelper.noTun("networks of children need " + TUN + ", which is not there"));
+            }
+            return Files.isWritable(FORWARDING)
+                    ? Optional.empty()
+                    : Optional.of(NetHelper.readOnly(FORWARDING + " cannot be written to"));
         } catch (ForkdException e) {
             return Optional.of(e);
         }

@@ -220,6 +220,9 @@ final class ExtraPackages implements AutoCloseable {
         public void fetch() {}
 
         @Override
+        public void await() {}
+
+        @Override
         public InputStream open() throws IOException {
             return Files.newInputStream(archive);
         }

@@ -15,11 +15,13 @@ import io.forkd.image.ImageReference;
 import io.forkd.image.Images;
 import io.forkd.image.Layer;
 import io.forkd.image.Platform;
+import io.forkd.image.Reach;
 import io.forkd.image.Work;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileTime;
@@ -27,6 +29,7 @@ import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -47,7 +50,8 @@ import tools.jackson.databind.node.ObjectNode;
  * blobs/                             what was pulled, shared by all images
  * locks/                             held while something is built
  * .building-*                        what is being built; removed by the next start if its process died
- * .using-*                           somebody needs what is here, and it must not be pruned
+ * .using-*                           somebody needs what is here, and it must not be pruned; {@code bytes} in it says how
+ *                                    much he is about to add
  * </pre>
  *
  * All of it is its owner's alone: what comes from a private registry is not for everybody who has a login here.
@@ -63,6 +67,16 @@ public final class RootfsCache implements AutoCloseable {
     private static final String USING = ".using-";
     private static final String BUILDING = ".forkd-building-";
     private static final String EXT4 = ".ext4";
+    private static final String RESERVED = "bytes";
+
+    /** What the smallest file, or a name, is reckoned with. */
+    private static final long BLOCK = 4096;
+
+    /** What is pulled of an image before its size is known, usually. */
+    private static final long DOCUMENTS = 1L << 20;
+
+    /** How often room is made for an image that others take meanwhile. */
+    private static final int ATTEMPTS = 3;
 
     private final Path directory;
     private final Path mkfs;
@@ -70,7 +84,15 @@ public final class RootfsCache implements AutoCloseable {
     private final Path guestBinary;
     private final Map<String, String> environment;
     private final Work work;
+    private final Optional<Bound> bound;
     private Optional<OwnedDirectory> using = Optional.empty();
+
+    /**
+     * How large a cache may get.
+     *
+     * @param inUse finds the files that snapshots and sandboxes need, which stay when room is made
+     */
+    public record Bound(long bytes, Supplier<Set<Path>> inUse) {}
 
     /**
      * @param mkfs the program that writes ext4
@@ -78,13 +100,20 @@ public final class RootfsCache implements AutoCloseable {
      * @param guestBinary the init that goes into every image
      */
     public RootfsCache(
-            Path directory, Path mkfs, Path mktree, Path guestBinary, Map<String, String> environment, Work work) {
+            Path directory,
+            Path mkfs,
+            Path mktree,
+            Path guestBinary,
+            Map<String, String> environment,
+            Work work,
+            Optional<Bound> bound) {
         this.directory = directory.toAbsolutePath().normalize();
         this.mkfs = mkfs;
         this.mktree = mktree;
         this.guestBinary = guestBinary;
         this.environment = environment;
         this.work = work;
+        this.bound = bound;
     }
 
     /** {@code /var/cache/forkd} where that is ours or can be, else {@code forkd} in the user's own cache folder. */
@@ -102,13 +131,34 @@ public final class RootfsCache implements AutoCloseable {
     }
 
     /** What to build. */
-    public record Request(String reference, Platform platform, boolean insecureRegistry, RootfsOptions options) {}
+    public record Request(String reference, Platform platform, Reach reach, RootfsOptions options) {}
 
-    /** Finds the disk image, or builds it; whoever else wants the same one at the same time waits for it. */
+    /**
+     * Finds the disk image, or builds it; whoever else wants the same one at the same time waits for it.
+     *
+     * @throws NoRoomException when the cache would get larger than it may
+     */
     public Rootfs get(Request request) {
         ImageReference reference = ImageReference.parse(request.reference());
+        for (int attempt = 1; ; attempt++) {
+            Found found = find(request, reference);
+            if (found instanceof Made made) {
+                return made.rootfs();
+            }
+            makeRoom(((Larger) found).bytes(), reference, attempt == ATTEMPTS);
+        }
+    }
+
+    private sealed interface Found {}
+
+    private record Made(Rootfs rootfs) implements Found {}
+
+    /** There has to be room for so many bytes more. */
+    private record Larger(long bytes) implements Found {}
+
+    private Found find(Request request, ImageReference reference) {
         prepare();
-        try (Images images = new Images(directory, request.platform(), request.insecureRegistry(), environment, work)) {
+        try (Images images = new Images(directory, request.platform(), request.reach(), environment, work)) {
             work.begin("Looking up " + reference, 0);
             Image image = images.find(reference);
             byte[] identity = identity(image, request.options());
@@ -117,10 +167,15 @@ public final class RootfsCache implements AutoCloseable {
             try (FileLock lock = FileLock.exclusive(
                     directory.resolve("locks").resolve(key), "the image of " + request.reference(), work)) {
                 boolean cached = Files.isRegularFile(file);
+                long disk = request.options().bytes();
+                if (!reserve(cached ? 0 : sum(image.missing(), disk))) {
+                    return new Larger(cached ? 0 : sum(image.fetched(), disk));
+                }
                 long used = cached ? 0 : build(request, image, identity, file);
                 Files.setLastModifiedTime(metadata(file), FileTime.from(Instant.now()));
                 link(ImageReference.slug(request.reference()), file);
-                return new Rootfs(file, image.id(), cached, used);
+                Files.deleteIfExists(using.orElseThrow().path().resolve(RESERVED));
+                return new Made(new Rootfs(file, image.id(), cached, used));
             }
         } catch (IOException e) {
             throw ForkdException.of("use the cache " + directory, e);
@@ -139,7 +194,7 @@ public final class RootfsCache implements AutoCloseable {
                     Files.isDirectory(target) ? target + " is a directory" : parent + " is no directory",
                     Remedy.Action.NAME_OUTPUT);
         }
-        try (Images images = new Images(directory, request.platform(), request.insecureRegistry(), environment, work)) {
+        try (Images images = new Images(directory, request.platform(), request.reach(), environment, work)) {
             work.begin("Looking up " + reference, 0);
             Image image = images.find(reference);
             OwnedDirectory.sweep(parent, BUILDING);
@@ -156,6 +211,91 @@ public final class RootfsCache implements AutoCloseable {
         } catch (IOException e) {
             throw ForkdException.of("write " + target, e);
         }
+    }
+
+    /** Of what a manifest says, which may be anything. */
+    private static long sum(long packed, long disk) {
+        return packed < 0 || packed > Long.MAX_VALUE - disk - DOCUMENTS ? Long.MAX_VALUE - DOCUMENTS : packed + disk;
+    }
+
+    /**
+     * Has as much be kept free for this one, in place of what was before; what it takes at most, so that nobody has to look
+     * again while it is built. Says whether there is room.
+     */
+    private boolean reserve(long wanted) throws IOException {
+        if (bound.isEmpty()) {
+            return true;
+        }
+        Path mine = using.orElseThrow().path();
+        try (FileLock one = FileLock.exclusive(directory.resolve("locks/room"), "the room in " + directory, work)) {
+            long taken = bytes();
+            for (Path other : Trees.list(directory)) {
+                if (other.getFileName().toString().startsWith(USING) && !other.equals(mine)) {
+                    taken += reserved(other);
+                }
+            }
+            if (wanted > bound.get().bytes() - taken) {
+                return false;
+            }
+            Files.writeString(mine.resolve(RESERVED), Long.toString(wanted));
+            return true;
+        }
+    }
+
+    private static long reserved(Path using) throws IOException {
+        try {
+            return OwnedDirectory.isAlive(using) ? Long.parseLong(Files.readString(using.resolve(RESERVED))) : 0;
+        } catch (NoSuchFileException e) {
+            return 0; // It has not said yet.
+        }
+    }
+
+    /** What is here takes, but for what is being made. */
+    private long bytes() throws IOException {
+        long names = (long) Trees.list(directory).size()
+                + Trees.list(directory.resolve("locks")).size();
+        return names * BLOCK + list().stream().mapToLong(Cached::bytes).sum() + new BlobStore(directory).bytes(BLOCK);
+    }
+
+    /** What can be had again goes: first what was pulled, then the disk images that were not asked for the longest. */
+    private void makeRoom(long wanted, ImageReference reference, boolean last) {
+        Bound most = bound.orElseThrow();
+        close(); // Or it would be in use by this one.
+        try (FileLock closed = closed(last)
+                .orElseThrow(() -> new NoRoomException(
+                        "there is no room for " + reference
+                                + " while other images of the same user are made; try again",
+                        true))) {
+            removePulled();
+            List<Cached> unused = unused(most.inUse().get());
+            unused.sort(Comparator.comparing(Cached::used));
+            for (Cached oldest : unused) {
+                if (bytes() <= most.bytes() - wanted - DOCUMENTS) {
+                    break;
+                }
+                remove(oldest);
+            }
+            removeDeadLinks();
+            long taken = bytes();
+            if (taken > most.bytes() - wanted - DOCUMENTS) {
+                throw new NoRoomException(
+                        reference + " needs up to " + mib(sum(wanted, DOCUMENTS)) + " MiB, and of the "
+                                + mib(most.bytes())
+                                + " MiB that a user's images may take snapshots and sandboxes use " + mib(taken)
+                                + ": to remove some makes room, and so does a smaller disk",
+                        false);
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("clean the cache " + directory, e);
+        }
+    }
+
+    private Optional<FileLock> closed(boolean never) throws IOException {
+        return never ? Optional.empty() : OwnedDirectory.closeIfUnused(directory, USING);
+    }
+
+    private static long mib(long bytes) {
+        return (bytes + (1 << 20) - 1) >> 20;
     }
 
     private void prepare() {
@@ -318,26 +458,13 @@ public final class RootfsCache implements AutoCloseable {
                         Kind.FAILED,
                         "the cache " + directory + " is in use: an image is being built or booted",
                         "Prune when that is done."))) {
-            Set<Path> needed = inUse.get();
-            List<Cached> images = new ArrayList<>();
-            for (Cached cached : list()) {
-                if (!needed.contains(cached.file().toRealPath())) {
-                    images.add(cached);
-                }
-            }
+            List<Cached> images = unused(inUse.get());
             List<BlobStore.Stored> blobs = new BlobStore(directory).list();
             if (!dryRun) {
                 for (Cached image : images) {
-                    Files.deleteIfExists(image.file());
-                    Files.deleteIfExists(metadata(image.file()));
+                    remove(image);
                 }
-                for (BlobStore.Stored blob : blobs) {
-                    Files.deleteIfExists(blob.file());
-                }
-                new BlobStore(directory).forgetTags();
-                for (Path lock : Trees.list(directory.resolve("locks"))) {
-                    Files.deleteIfExists(lock);
-                }
+                removePulled();
                 removeDeadLinks();
             }
             long bytes = images.stream().mapToLong(Cached::bytes).sum()
@@ -345,6 +472,31 @@ public final class RootfsCache implements AutoCloseable {
             return new Pruned(images, blobs.stream().map(BlobStore.Stored::file).toList(), bytes);
         } catch (IOException e) {
             throw ForkdException.of("clean the cache " + directory, e);
+        }
+    }
+
+    private List<Cached> unused(Set<Path> needed) throws IOException {
+        List<Cached> images = new ArrayList<>();
+        for (Cached cached : list()) {
+            if (!needed.contains(cached.file().toRealPath())) {
+                images.add(cached);
+            }
+        }
+        return images;
+    }
+
+    private static void remove(Cached image) throws IOException {
+        Files.deleteIfExists(image.file());
+        Files.deleteIfExists(metadata(image.file()));
+    }
+
+    private void removePulled() throws IOException {
+        for (BlobStore.Stored blob : new BlobStore(directory).list()) {
+            Files.deleteIfExists(blob.file());
+        }
+        new BlobStore(directory).forgetTags();
+        for (Path lock : Trees.list(directory.resolve("locks"))) {
+            Files.deleteIfExists(lock);
         }
     }
 

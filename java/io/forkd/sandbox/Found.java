@@ -13,7 +13,7 @@ public sealed interface Found {
     /** The word for it, wherever it is listed. */
     String state();
 
-    /** A sandbox that lives, and of which is known what it is. */
+    /** A sandbox of which is known what it is. */
     sealed interface Known extends Found {
         Sandbox sandbox();
 
@@ -37,6 +37,14 @@ public sealed interface Found {
                 case LIMIT_REACHED -> "at limit";
                 case LEFT -> volumesAway ? "unmounted" : "running";
             };
+        }
+    }
+
+    /** It has no process, and goes on where it was when it is resumed. Its folder is the one that it is kept in. */
+    record Paused(Sandbox sandbox) implements Known {
+        @Override
+        public String state() {
+            return "paused";
         }
     }
 

@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /**
  * Where what runs is found. {@code <runtime>/<verb>-<pid>-<random>/} is the directory of a command that runs VMs, with
@@ -81,6 +82,19 @@ public final class RuntimeDirectory {
     /** Whether it is root's, which all of root's shells and services share. */
     public boolean isOfRoot() {
         return root.equals(OF_ROOT);
+    }
+
+    /** What the cgroup for all that is found here is called. */
+    public String groupName() {
+        return root.equals(OF_ROOT) || root.startsWith(SESSIONS)
+                ? "forkd"
+                : "forkd-" + Integer.toHexString(root.toString().hashCode());
+    }
+
+    /** Whether a folder of that name, of a run, a sandbox or a server, is here. */
+    public boolean has(String name) {
+        return Stream.of(root, root.resolve("sandboxes"), root.resolve("servers"))
+                .anyMatch(parent -> Files.isDirectory(parent.resolve(name)));
     }
 
     /** Itself; made when it is missing. */

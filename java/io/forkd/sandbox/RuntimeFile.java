@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.Limits;
 import io.forkd.Remedy;
+import io.forkd.files.Trees;
 import io.forkd.network.NetworkPolicy;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -48,7 +49,7 @@ record RuntimeFile(Path file, ObjectNode root) {
     /** Writes it under a name that does not count. */
     static void stage(Path file, ObjectNode node) {
         try {
-            Files.write(staged(file), Json.bytes(node));
+            Files.write(Trees.staged(file), Json.bytes(node));
         } catch (IOException e) {
             throw ForkdException.of("write " + file, e);
         }
@@ -57,7 +58,7 @@ record RuntimeFile(Path file, ObjectNode root) {
     /** Gives it its name, or leaves that to who was faster. */
     static void place(Path file) {
         try {
-            Files.move(staged(file), file, StandardCopyOption.ATOMIC_MOVE);
+            Files.move(Trees.staged(file), file, StandardCopyOption.ATOMIC_MOVE);
         } catch (NoSuchFileException e) {
             if (!Files.exists(file)) {
                 throw ForkdException.of("write " + file, e);
@@ -65,10 +66,6 @@ record RuntimeFile(Path file, ObjectNode root) {
         } catch (IOException e) {
             throw ForkdException.of("write " + file, e);
         }
-    }
-
-    static Path staged(Path file) {
-        return file.resolveSibling("." + file.getFileName());
     }
 
     static ObjectNode node() {
@@ -135,6 +132,22 @@ record RuntimeFile(Path file, ObjectNode root) {
 
     Limits limits() {
         return Limits.in(root).orElseThrow(() -> damaged(file));
+    }
+
+    Lifetime lifetime(String field) {
+        try {
+            return Lifetime.read(root.path(field));
+        } catch (DateTimeException e) {
+            throw damaged(file);
+        }
+    }
+
+    Naming naming() {
+        try {
+            return Naming.read(root);
+        } catch (ForkdException e) {
+            throw damaged(file);
+        }
     }
 
     Instant instant(String field) {

@@ -1,6 +1,7 @@
 package io.forkd.sandbox;
 
 import io.forkd.Limits;
+import io.forkd.files.Trees;
 import io.forkd.network.NetworkPolicy;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,18 +15,19 @@ import tools.jackson.databind.node.ObjectNode;
 
 /**
  * A VM that outlives the command that made it, as {@code sandbox.json} in its directory says. Beside that are
- * {@code control.sock}, {@code agent.vsock} and the {@code snapshot.json} of what it was forked from.
+ * {@code control.sock}, {@code agent.vsock}, {@code console.log} and the {@code snapshot.json} of what it was forked from.
  *
  * @param snapshot what it was forked from
  * @param base the snapshot whose files its memory is mapped from; another one when it was forked from a branch that was
  *     not on disk yet
  * @param startTime of its process; earlier versions did not write it down
  * @param network what is enforced in that namespace; empty when it was made by others
- * @param memoryLimitMib of its cgroup
+ * @param cgroup that it was put into; without one there was no limit that needs it
  * @param limits that were said, for it or for its snapshot
  * @param volumes images that it has attached for writing
  * @param branches how many have been made of it
  * @param lastBranch the folder of the last one
+ * @param naming what people and programs call it
  */
 public record Sandbox(
         String id,
@@ -36,12 +38,14 @@ public record Sandbox(
         OptionalLong startTime,
         Optional<String> netns,
         Optional<NetworkPolicy> network,
-        OptionalLong memoryLimitMib,
+        Optional<Path> cgroup,
         Limits limits,
         List<Path> volumes,
         Instant createdAt,
         int branches,
-        Optional<Path> lastBranch) {
+        Optional<Path> lastBranch,
+        Lifetime lifetime,
+        Naming naming) {
     public static final String PREFIX = "sb-";
 
     /** When it was made, in hexadecimal seconds, and something that tells it from others; earlier versions had no time. */
@@ -89,35 +93,87 @@ public record Sandbox(
         return directory.resolve("netns");
     }
 
+    /** What its guest writes to its console; begun anew when it is resumed. */
+    public static Path console(Path directory) {
+        return directory.resolve("console.log");
+    }
+
     /** Whose it is, in its maker's words, from before it is made; without an owner there is no such file. */
     public static Path owner(Path directory) {
         return directory.resolve("owner");
     }
 
     public Sandbox withNetwork(NetworkPolicy policy) {
-        return with(Optional.of(policy), branches, lastBranch);
+        return with(Optional.of(policy), branches, lastBranch, lifetime, naming);
     }
 
     public Sandbox withOneMoreBranch(Path branch) {
-        return with(network, branches + 1, Optional.of(branch));
+        return with(network, branches + 1, Optional.of(branch), lifetime, naming);
     }
 
-    private Sandbox with(Optional<NetworkPolicy> policy, int branched, Optional<Path> last) {
+    /** As it is when it has been resumed. */
+    public Sandbox awake(
+            Path folder,
+            Origin memory,
+            int process,
+            long started,
+            Optional<String> namespace,
+            Optional<NetworkPolicy> policy,
+            Optional<Path> group,
+            List<Path> written) {
         return new Sandbox(
                 id,
-                directory,
+                folder,
+                snapshot,
+                memory,
+                process,
+                OptionalLong.of(started),
+                namespace,
+                policy,
+                group,
+                limits,
+                written,
+                createdAt,
+                branches,
+                lastBranch,
+                lifetime.begun(Instant.now()),
+                naming);
+    }
+
+    /** As what tells of it is kept in another folder while it has no process. */
+    public Sandbox asleep(Path folder) {
+        return new Sandbox(
+                id,
+                folder,
                 snapshot,
                 base,
                 pid,
                 startTime,
                 netns,
-                policy,
-                memoryLimitMib,
+                network,
+                Optional.empty(),
                 limits,
                 volumes,
                 createdAt,
-                branched,
-                last);
+                branches,
+                lastBranch,
+                lifetime,
+                naming);
+    }
+
+    public Sandbox withLifetime(Lifetime other) {
+        return with(network, branches, lastBranch, other, naming);
+    }
+
+    public Sandbox withNaming(Naming other) {
+        return with(network, branches, lastBranch, lifetime, other);
+    }
+
+    private Sandbox with(
+            Optional<NetworkPolicy> policy, int branched, Optional<Path> last, Lifetime life, Naming called) {
+        return new Sandbox(
+                id, directory, snapshot, base, pid, startTime, netns, policy, cgroup, limits, volumes, createdAt,
+                branched, last, life, called);
     }
 
     /** Empty when there is no such file: the sandbox is being made, or its maker died. */
@@ -132,12 +188,14 @@ public record Sandbox(
                         json.count("start_time"),
                         json.text("netns"),
                         json.network("network"),
-                        json.count("memory_limit_mib"),
+                        json.text("cgroup").map(Path::of),
                         json.limits(),
                         json.paths("volumes"),
                         json.instant("created_at"),
                         json.number("branches"),
-                        json.text("last_branch").map(Path::of)));
+                        json.text("last_branch").map(Path::of),
+                        json.lifetime("lifetime"),
+                        json.naming()));
     }
 
     /** Puts the file in place, or replaces it. */
@@ -148,7 +206,7 @@ public record Sandbox(
 
     /** Whether {@link #stage} has been called for it, and {@link #place} has not. */
     public static boolean isStaged(Path directory) {
-        return Files.exists(RuntimeFile.staged(file(directory)));
+        return Files.exists(Trees.staged(file(directory)));
     }
 
     /** Has what was staged count. */
@@ -165,12 +223,16 @@ public record Sandbox(
         startTime.ifPresent(ticks -> node.put("start_time", ticks));
         netns.ifPresent(name -> node.put("netns", name));
         network.ifPresent(policy -> node.set("network", policy.toJson()));
-        memoryLimitMib.ifPresent(mib -> node.put("memory_limit_mib", mib));
+        cgroup.ifPresent(group -> node.put("cgroup", group.toString()));
         limits.put(node);
         ArrayNode array = node.putArray("volumes");
         volumes.forEach(volume -> array.add(volume.toString()));
         node.put("created_at", createdAt.toString()).put("branches", branches);
         lastBranch.ifPresent(branch -> node.put("last_branch", branch.toString()));
+        if (!lifetime.equals(Lifetime.ENDLESS)) {
+            lifetime.write(node.putObject("lifetime"));
+        }
+        naming.put(node);
         RuntimeFile.stage(file(directory), node);
     }
 

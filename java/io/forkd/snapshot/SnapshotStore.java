@@ -14,6 +14,7 @@ import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -101,6 +102,30 @@ public final class SnapshotStore {
             }
             entries.sort(SnapshotStore::compare);
             return entries;
+        } catch (IOException e) {
+            throw ForkdException.of("list " + root, e);
+        }
+    }
+
+    /**
+     * The disk images that snapshots need, and those that may come back since what replaces them is not written yet. One
+     * that cannot be read stops this.
+     */
+    public Set<Path> diskImages() {
+        if (!Files.isDirectory(root)) {
+            return Set.of();
+        }
+        Set<Path> images = new HashSet<>();
+        try (FileLock all = lock()) {
+            for (Path directory : Trees.list(root)) {
+                String name = directory.getFileName().toString();
+                if (Files.isDirectory(directory) && (!name.startsWith(".") || name.startsWith(REPLACED))) {
+                    Manifest.read(directory.resolve(Snapshot.MANIFEST))
+                            .disks()
+                            .forEach(disk -> images.add(disk.image()));
+                }
+            }
+            return images;
         } catch (IOException e) {
             throw ForkdException.of("list " + root, e);
         }
@@ -373,6 +398,24 @@ public final class SnapshotStore {
             }
             registered.release();
             sweep();
+        } catch (IOException e) {
+            throw ForkdException.of("remove " + directory, e);
+        }
+    }
+
+    /** Removes one that nothing can depend on, if it is there. */
+    public void discard(SnapshotTag tag) {
+        Path directory = directory(tag);
+        try {
+            Optional<Path> trash = Optional.empty();
+            try (FileLock all = lock()) {
+                if (Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
+                    trash = Optional.of(setAside(directory, TRASH));
+                }
+            }
+            if (trash.isPresent()) {
+                Trees.delete(trash.get());
+            }
         } catch (IOException e) {
             throw ForkdException.of("remove " + directory, e);
         }

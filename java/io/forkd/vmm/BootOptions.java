@@ -9,6 +9,7 @@ import java.util.Optional;
  * A machine to boot; see forkd_boot_options.
  *
  * @param memoryBytes a multiple of 4096, at least 64 MiB
+ * @param cgroup that its process is in
  */
 public record BootOptions(
         Path kernel,
@@ -20,4 +21,5 @@ public record BootOptions(
         Optional<String> tap,
         Path console,
         Path vsock,
-        Limits limits) {}
+        Limits limits,
+        Optional<Path> cgroup) {}

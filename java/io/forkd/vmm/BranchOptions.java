@@ -10,5 +10,6 @@ import java.util.Optional;
  * @param control the Unix socket of the branch, which then stays until all is written; without it, it ends with its
  *     handle
  * @param layer whether to write what differs from the files that the VM's server was started from, instead of all
+ * @param cgroup that the branch moves to; without it, it stays in its source's
  */
-public record BranchOptions(Path directory, Optional<Path> control, boolean layer) {}
+public record BranchOptions(Path directory, Optional<Path> control, boolean layer, Optional<Path> cgroup) {}

@@ -11,6 +11,7 @@ import java.util.Optional;
  * @param vsock the Unix socket to make; its path must be below 108 bytes
  * @param netns the network namespace that has the tap
  * @param control the Unix socket to make; with it the child is detached, and outlives handle and server
+ * @param cgroup that its process is born in
  */
 public record ChildOptions(
         String hostname,
@@ -19,4 +20,5 @@ public record ChildOptions(
         Optional<String> tap,
         Optional<Path> netns,
         Optional<Path> control,
-        Limits limits) {}
+        Limits limits,
+        Optional<Path> cgroup) {}

@@ -28,6 +28,7 @@ final class NativeForkServer implements ForkServer {
             options.netns().ifPresent(netns -> o.netns_path(Library.text(netns)));
             options.control().ifPresent(control -> o.control_path(Library.text(control)));
             Library.put(options.limits(), o.limits());
+            options.cgroup().ifPresent(cgroup -> o.cgroup_path(Library.text(cgroup)));
             Library.check(error -> Native.forkd_server_fork(handle, o, child, error));
         }
         return new NativeVm(child);

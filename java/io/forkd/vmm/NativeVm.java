@@ -3,6 +3,7 @@ package io.forkd.vmm;
 import io.forkd.vmm.Native.forkd_branch_options;
 import io.forkd.vmm.Native.forkd_branch_result;
 import io.forkd.vmm.Native.forkd_error;
+import io.forkd.vmm.Native.forkd_reset_options;
 import io.forkd.vmm.Native.forkd_server;
 import io.forkd.vmm.Native.forkd_vm;
 import io.forkd.vmm.Native.forkd_vm_status;
@@ -66,10 +67,21 @@ final class NativeVm implements Vm {
             forkd_branch_options o = Library.zero(new forkd_branch_options());
             o.directory(Library.text(options.directory()));
             options.control().ifPresent(control -> o.control_path(Library.text(control)));
+            options.cgroup().ifPresent(cgroup -> o.cgroup_path(Library.text(cgroup)));
             o.flags(options.layer() ? Native.FORKD_BRANCH_LAYER : 0);
             forkd_branch_result result = Library.zero(new forkd_branch_result());
             Library.check(error -> Native.forkd_vm_branch(handle, o, server, result, error));
             return new Branch(Library.micros(result.pause_us()), new NativeForkServer(server));
+        }
+    }
+
+    @Override
+    public synchronized void reset(String hostname) {
+        requireOpen();
+        try (PointerScope scope = new PointerScope()) {
+            forkd_reset_options o = Library.zero(new forkd_reset_options());
+            o.hostname(Library.text(hostname));
+            Library.check(error -> Native.forkd_vm_reset(handle, o, error));
         }
     }
 

@@ -34,6 +34,7 @@ public final class NativeVmm implements Vmm {
             options.tap().ifPresent(tap -> o.tap_name(Library.text(tap)));
             o.console_path(Library.text(options.console())).vsock_path(Library.text(options.vsock()));
             Library.put(options.limits(), o.limits());
+            options.cgroup().ifPresent(cgroup -> o.cgroup_path(Library.text(cgroup)));
             Library.attempt(error -> Native.forkd_vm_boot(handle, o, error)).ifPresent(error -> {
                 // The VM's process is handed descriptors, and knows no paths.
                 throw new VmmException(

@@ -22,6 +22,14 @@ public interface Vm extends AutoCloseable {
     /** Branches the running VM, which goes on. */
     Branch branch(BranchOptions options);
 
+    /**
+     * Puts a child back to the snapshot that it was forked from, in its process; {@link #await} tells when it is ready. When
+     * this fails the VM is as it was, or has ended.
+     *
+     * @param hostname that it has then; at most 63 bytes
+     */
+    void reset(String hostname);
+
     /** Ends the VM now, detached or not, and waits until it is gone. */
     void kill();
 

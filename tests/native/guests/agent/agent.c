@@ -4,12 +4,14 @@
 #include "commands.h"
 #include "cpu.h"
 #include "eval.h"
+#include "files.h"
 #include "flood.h"
+#include "processes.h"
+#include "streams.h"
 
 #define EXEC_TIMEOUT_MS 30000u
 #define SLOW_MS 100u
-/* A line of a stream, as the agent for Linux writes them; bytes of a plain reply at a time. */
-#define CHUNK 49152u
+#define CHUNK PATTERN_BYTES
 #define CHUNKS_AT_ONCE 4u
 
 struct guest_identity identity = {.hostname = "forkd"};
@@ -19,7 +21,7 @@ static struct job jobs[VSOCK_CONNECTIONS];
 static uint64_t active; /* a bit for each job that has something to do */
 
 /* A chunk of what `write` writes, plain and encoded: the same each time, so that none is ever copied. */
-static char pattern[CHUNK];
+char pattern[CHUNK];
 static char pattern_base64[CHUNK / 3 * 4];
 
 static const char *const stream_start[] = {"{\"stream\":\"stdout\",\"data_base64\":\"",
@@ -39,6 +41,7 @@ void agent_start(void)
 {
     static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
     base64_prepare();
+    files_start();
     for (uint32_t i = 0; i < CHUNK; i += sizeof digits - 1)
         memcpy(pattern + i, digits, sizeof digits - 1);
     struct text text = {pattern_base64, pattern_base64 + sizeof pattern_base64};
@@ -60,7 +63,9 @@ void job_write(struct job *job, bool error, const char *data, size_t length)
 {
     if (length == 0)
         return;
-    if (job->request.stream) {
+    if (job->process != NULL) {
+        process_write(job->process, error, data, length);
+    } else if (job->request.stream) {
         put(output(job), stream_start[error]);
         put_base64(output(job), (const uint8_t *)data, length);
         put(output(job), "\"}\n");
@@ -98,12 +103,20 @@ static void finish(struct job *job)
 
 void job_reply(struct job *job, const char *text)
 {
+    if (job->process != NULL) {
+        process_fail(job->process);
+        return;
+    }
     put(output(job), text);
     finish(job);
 }
 
 void job_end(struct job *job, uint32_t status)
 {
+    if (job->process != NULL) {
+        process_end(job->process, (int32_t)status, false);
+        return;
+    }
     struct text *out = output(job);
     if (job->request.stream) {
         put(out, "{\"exit_code\":");
@@ -119,6 +132,10 @@ void job_end(struct job *job, uint32_t status)
 
 void job_fail(struct job *job, const char *error, uint32_t code)
 {
+    if (job->process != NULL) {
+        process_fail(job->process);
+        return;
+    }
     struct text *out = output(job);
     if (job->request.stream) {
         put(out, "{\"exit_code\":1,\"error\":");
@@ -316,7 +333,7 @@ static void say_hello(struct vsock_connection *c)
 
 bool vsock_listens(uint32_t port)
 {
-    return port == GUEST_PORT_AGENT || port == GUEST_PORT_IDENTITY;
+    return port == GUEST_PORT_AGENT || port == GUEST_PORT_STREAMS || port == GUEST_PORT_IDENTITY;
 }
 
 void vsock_changed(struct vsock_connection *c)
@@ -324,6 +341,8 @@ void vsock_changed(struct vsock_connection *c)
     struct job *job = job_of(c);
     if (c->port == GUEST_PORT_IDENTITY)
         take_identity(c);
+    else if (c->port == GUEST_PORT_STREAMS)
+        stream_changed(c);
     else if (c->port != GUEST_PORT_AGENT)
         say_hello(c);
     else if (job->connection != c)
@@ -333,6 +352,8 @@ void vsock_changed(struct vsock_connection *c)
 void vsock_closed(struct vsock_connection *c)
 {
     struct job *job = job_of(c);
+    if (c->port == GUEST_PORT_STREAMS)
+        stream_closed(c);
     job->connection = NULL;
     job->running = false;
     active &= ~(1ull << vsock_number(c));
@@ -445,16 +466,12 @@ static void step(struct job *job, bool *output_matters)
         fail_late(job);
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 void agent_step(void)
 {
     uint64_t deadline = NEVER;
     bool output_matters = false;
     vsock_poll();
+    streams_step(&deadline, &output_matters);
     uint64_t left = active;
     for (uint32_t i = 0; left != 0; i++, left >>= 1) {
         struct job *job = &jobs[i];

@@ -16,10 +16,18 @@ enum work {
     WORK_ENDLESS, /* bytes without end, and without a newline */
     WORK_FLOOD,   /* all devices at once, as long as the connection is there */
     WORK_SILENT,  /* nothing at all, for ever */
+    /* of processes.c alone */
+    WORK_HEAD,  /* `left` bytes of its input */
+    WORK_TRAP,  /* tells of signals */
+    WORK_WINCH, /* tells of its terminal's size */
+    WORK_SHELL, /* the next line of its input */
 };
+
+struct process;
 
 struct job {
     struct vsock_connection *connection;
+    struct process *process; /* NULL: it is of the line-JSON protocol; otherwise there is no connection */
     bool running;
     enum work work;
     uint64_t deadline;
@@ -31,13 +39,20 @@ struct job {
     const char *target; /* of a redirection */
     bool to_errors;
     bool no_errors;
-    bool opened; /* a plain reply has begun, with its stdout */
+    bool interactive; /* a shell, whose lines are its input */
+    bool opened;      /* a plain reply has begun, with its stdout */
     char *input;
     uint32_t input_length;
     uint32_t errors_length;
     struct request request;
     char errors[1024];
 };
+
+/* A line of a stream, as the agent for Linux writes them; bytes of a plain reply at a time. 0-9a-v, again and
+ * again. */
+#define PATTERN_BYTES 49152u
+#define PATTERN_PERIOD 32u
+extern char pattern[PATTERN_BYTES];
 
 extern struct guest_identity identity;
 extern uint32_t memory_end;

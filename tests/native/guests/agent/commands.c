@@ -1,75 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  *   echo WORD...            sleep SECONDS             exit N          true, false
- *   cat                     its input                 cat NAME...     variables, as files
+ *   cat                     its input                 cat NAME...     files, of any name
  *   tail -c N NAME          the end of one            rm NAME...
- *   set NAME VALUE          get NAME                  (variables are the guest's, not the command's)
+ *   set NAME VALUE          get NAME                  of a file
  *   env, pwd, hostname, whoami
  *   write N                 N bytes                   slow N          N bytes, one every 100 ms
  *   stderr WORD...          dirty N                   writes to N MiB of memory
  *   silent                  never answers             hostile KIND    see hostile()
  *   flood MAC               takes all it gets, until its connection ends: see flood.h; flooded: of what
- *   halt, crash             of the machine
- *   sh -c SCRIPT            the above with ; && || quotes $NAME $? > >> >&2 2>/dev/null
+ *   halt, crash             of the machine            console WORD... like echo, to the console
+ *   head -c N, trap, winch, of processes of streams: N bytes of input, then it ends; tells of signals, of
+ * sizes sh -c SCRIPT            the above with ; && || quotes $NAME $? > >> >&2 2>/dev/null
  */
 #include "commands.h"
 
 #include "../access.h"
 #include "cpu.h"
+#include "files.h"
 #include "flood.h"
+#include "processes.h"
 
 #define PAGE 4096u
-#define VARIABLES_AT 0x2800000u /* behind what vsock.c has */
-#define DIRTY_FROM 0x3000000u   /* behind what flood.c has */
+#define DIRTY_FROM 0x3a00000u /* behind what processes.c has */
 #define SLOW_MS 100u
-
-/* --- Variables --- */
-
-#define VARIABLES 32u
-
-struct variable {
-    uint32_t length;
-    bool used;
-    char name[256];
-    char value[64u << 10];
-};
-
-static struct variable *const variables = (struct variable *)VARIABLES_AT;
-
-static struct variable *find_variable(const char *name)
-{
-    for (uint32_t i = 0; i < VARIABLES; i++) {
-        if (variables[i].used && same(variables[i].name, name))
-            return &variables[i];
-    }
-    return NULL;
-}
-
-static struct variable *make_variable(const char *name)
-{
-    struct variable *variable = find_variable(name);
-    for (uint32_t i = 0; i < VARIABLES && variable == NULL; i++) {
-        if (!variables[i].used)
-            variable = &variables[i];
-    }
-    if (variable == NULL || strlen(name) >= sizeof variable->name)
-        return NULL;
-    if (!variable->used)
-        variable->length = 0;
-    memcpy(variable->name, name, strlen(name) + 1);
-    variable->used = true;
-    return variable;
-}
 
 static void append(const char *name, const char *data, size_t length)
 {
-    struct variable *variable = make_variable(name);
-    if (variable == NULL)
-        return;
-    if (length > sizeof variable->value - variable->length)
-        length = sizeof variable->value - variable->length;
-    memcpy(variable->value + variable->length, data, length);
-    variable->length += length;
+    struct file *file = file_make(name);
+    if (file != NULL)
+        file_append(file, data, length);
 }
 
 /* --- Output --- */
@@ -163,13 +123,13 @@ static uint32_t print_files(struct job *job, const char *command, char *const *n
 {
     uint32_t status = 0;
     for (uint32_t i = 0; i < count; i++) {
-        const struct variable *variable = find_variable(names[i]);
-        if (variable == NULL) {
+        const struct file *file = file_find(names[i]);
+        if (file == NULL) {
             status = complain(job, command, names[i], "No such file or directory");
             continue;
         }
-        uint32_t from = variable->length > most ? variable->length - most : 0;
-        commands_write(job, variable->value + from, variable->length - from);
+        uint32_t from = file->length > most ? file->length - most : 0;
+        commands_write(job, file->value + from, file->length - from);
     }
     return status;
 }
@@ -178,9 +138,9 @@ static uint32_t remove_files(struct job *job, char *const *names, uint32_t count
 {
     uint32_t status = 0;
     for (uint32_t i = 0; i < count; i++) {
-        struct variable *variable = find_variable(names[i]);
-        if (variable != NULL)
-            variable->used = false;
+        struct file *file = file_find(names[i]);
+        if (file != NULL)
+            file->used = false;
         else
             status = complain(job, "rm", names[i], "No such file or directory");
     }
@@ -189,20 +149,20 @@ static uint32_t remove_files(struct job *job, char *const *names, uint32_t count
 
 static uint32_t set_variable(const char *name, const char *value)
 {
-    struct variable *variable = make_variable(name);
-    if (variable == NULL)
+    struct file *file = file_make(name);
+    if (file == NULL)
         return 1;
-    variable->length = 0;
-    append(name, value, strlen(value));
+    file->length = 0;
+    file_append(file, value, strlen(value));
     return 0;
 }
 
 static uint32_t get_variable(struct job *job, const char *name)
 {
-    const struct variable *variable = find_variable(name);
-    if (variable == NULL)
+    const struct file *file = file_find(name);
+    if (file == NULL)
         return 1;
-    commands_write(job, variable->value, variable->length);
+    commands_write(job, file->value, file->length);
     commands_write(job, "\n", 1);
     return 0;
 }
@@ -271,6 +231,14 @@ static bool start_work(struct job *job, char *const *words, uint32_t count)
         job->wake = cpu_after(SLOW_MS);
     } else if (same(name, "cat") && count == 1) {
         job->work = WORK_CAT;
+    } else if (same(name, "head") && count > 2 && job->process != NULL) {
+        job->work = WORK_HEAD;
+        job->left = word_number(words, count, 2, 0);
+    } else if (same(name, "trap") && job->process != NULL) {
+        job->work = WORK_TRAP;
+    } else if (same(name, "winch") && job->process != NULL) {
+        job->work = WORK_WINCH;
+        process_tell_size(job->process);
     } else if (same(name, "silent")) {
         job->work = WORK_SILENT;
     } else if (same(name, "flood") && count > 1 && flood_start(words[1])) {
@@ -288,6 +256,15 @@ static bool start_work(struct job *job, char *const *words, uint32_t count)
     return true;
 }
 
+static void write_console(char *const *words, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        for (const char *at = words[i]; *at != '\0'; at++)
+            out8(CONSOLE_PORT, (uint8_t)*at);
+        out8(CONSOLE_PORT, i + 1 < count ? ' ' : '\n');
+    }
+}
+
 /* Those that are done at once: false when it is none of them. */
 static bool run_now(struct job *job, char *const *words, uint32_t count)
 {
@@ -302,6 +279,7 @@ static bool run_now(struct job *job, char *const *words, uint32_t count)
         job->status = word_number(words, count, 1, same(name, "false")) & 255;
         if (same(name, "exit") && job->script != NULL)
             *job->script = '\0';
+        job->interactive = false;
     } else if (same(name, "cat")) {
         job->status = print_files(job, name, words + 1, count - 1, UINT32_MAX);
     } else if (same(name, "tail") && count > 3) {
@@ -322,6 +300,8 @@ static bool run_now(struct job *job, char *const *words, uint32_t count)
         out_line(job, job->request.user != NULL ? job->request.user : "root");
     } else if (same(name, "flooded")) {
         flood_report(job);
+    } else if (same(name, "console")) {
+        write_console(words + 1, count - 1);
     } else if (same(name, "dirty")) {
         job->status = dirty(word_number(words, count, 1, 0));
     } else {
@@ -404,8 +384,8 @@ static char *take_redirection(struct job *job, char *at, char from, struct comma
         job->no_errors = true;
     } else {
         job->target = name;
-        if (!more && find_variable(name) != NULL)
-            find_variable(name)->length = 0;
+        if (!more && file_find(name) != NULL)
+            file_find(name)->length = 0;
         append(name, "", 0);
     }
     return at;
@@ -479,6 +459,11 @@ void commands_start(struct job *job)
     if (base == NULL)
         base = after(name, "/usr/bin/");
     job->script = find_script(request);
+    if (job->script == NULL && job->process != NULL && same(base != NULL ? base : name, "sh")) {
+        static char nothing[1];
+        job->interactive = true;
+        job->script = nothing;
+    }
     if (job->script == NULL) {
         if (base != NULL)
             request->args[0] = (char *)base;
@@ -500,6 +485,8 @@ void commands_continue(struct job *job)
 {
     if (job->script != NULL)
         run_script(job);
-    if (job->running && job->work == WORK_NONE)
+    if (job->running && job->work == WORK_NONE && job->interactive)
+        process_prompt(job->process);
+    else if (job->running && job->work == WORK_NONE)
         job_end(job, job->status);
 }

@@ -8,6 +8,11 @@
 #define NOW 0u
 #define NEVER UINT64_MAX
 
+static inline uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 void cpu_start(uint32_t gsi);
 /* Of the TSC; until it is told better, as it was measured. */
 void cpu_set_rate(uint32_t khz);

@@ -25,7 +25,7 @@
 #define FRAME (14u + IP_BYTES)
 #define SOURCE_PORT (NET_HEADER + 14u + 20u)
 
-#define MEMORY_FROM 0x3000000u
+#define MEMORY_FROM 0x3a00000u
 #define MEMORY_PAGES 256u /* a round */
 
 #define LINE 128u

@@ -3,7 +3,7 @@
 
 #include "json.h"
 
-static void take_args(struct json *json, struct request *out)
+void request_take_args(struct json *json, struct request *out)
 {
     bool first = true;
     out->has_args = true;
@@ -15,7 +15,7 @@ static void take_args(struct json *json, struct request *out)
     }
 }
 
-static void take_variables(struct json *json, struct request *out)
+void request_take_variables(struct json *json, struct request *out)
 {
     bool first = true;
     const char *name;
@@ -45,9 +45,9 @@ static void take_member(struct json *json, const char *name, struct request *out
 {
     char c = json_peek(json);
     if (same(name, "args") && c == '[') {
-        take_args(json, out);
+        request_take_args(json, out);
     } else if (same(name, "env") && c == '{') {
-        take_variables(json, out);
+        request_take_variables(json, out);
     } else if (same(name, "timeout")) {
         take_timeout(json, out);
     } else if (same(name, "stream")) {

@@ -29,4 +29,10 @@ struct request {
 /* Returns where the request ends in the text; NULL when it is not JSON. Its strings are in the text. */
 char *request_parse(char *text, const char *end, struct request *out);
 
+struct json;
+
+/* The value of a member: an array of arguments, an object of variables. */
+void request_take_args(struct json *json, struct request *out);
+void request_take_variables(struct json *json, struct request *out);
+
 #endif

@@ -9,8 +9,11 @@
 
 #define NO_INTERRUPT 1u
 
-/* Fewer than the queue has places for: each is a page that a child comes to own. */
+/* Fewer than the queue has places for, and more than a page each: what is written to of them, a child comes
+ * to own. */
 #define RX_BUFFERS 8u
+#define RX_BYTES (64u << 10)
+#define RX_BUFFER(index) (0x600000u + (index) * RX_BYTES)
 /* A packet is two descriptors, its header and its payload. */
 #define TX_PACKETS (QUEUE_SIZE / 2)
 #define TX_HEADER(slot) (BUFFER(TX, 0) + (slot) * 64)
@@ -40,7 +43,10 @@ uint32_t vsock_start(void)
     start_queue(TX);
     start_queue(EVENT);
     start_driver();
-    offer_buffers(RX, RX_BUFFERS);
+    for (uint32_t i = 0; i < RX_BUFFERS; i++) {
+        describe(RX, i, RX_BUFFER(i), RX_BYTES, DESC_WRITE);
+        offer(RX, i);
+    }
     describe(EVENT, 0, BUFFER(EVENT, 0), 64, DESC_WRITE);
     offer(EVENT, 0);
     *at16(AVAIL(TX)) = NO_INTERRUPT;
@@ -324,7 +330,7 @@ void vsock_poll(void)
     uint16_t before = packets_taken;
     while (*at16(USED(RX) + 2) != packets_taken) {
         uint32_t index = *at(USED(RX) + 4 + packets_taken++ % QUEUE_SIZE * 8);
-        take_packet((const struct header *)BUFFER(RX, index));
+        take_packet((const struct header *)RX_BUFFER(index));
         add(RX, index);
     }
     if (before != packets_taken)

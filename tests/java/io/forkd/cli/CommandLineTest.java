@@ -68,6 +68,16 @@ class CommandLineTest {
                 "spawn",
                 "ls",
                 "kill",
+                "pause",
+                "resume",
+                "reset",
+                "timeout",
+                "rename",
+                "label",
+                "wait",
+                "logs",
+                "events",
+                "top",
                 "snapshot-info",
                 "snapshot-diff",
                 "snapshot-compact",
@@ -119,6 +129,8 @@ class CommandLineTest {
                 "snapshot --from-sandbox sb-00000000    | 1 | there is no sandbox 'sb-00000000'",
                 "spawn --tag x -n 0                     | 2 | -n 0 is out of range: 1 to 10000",
                 "spawn --tag x                          | 1 | there is no snapshot 'x'",
+                "spawn --tag x --cpus half              | 2 | '--cpus': 'half' is not a number",
+                "spawn --tag x --cpus 1e999999999       | 2 | --cpus 1E+999999999 is out of range: 0 to 1000",
                 "kill                                   | 2 | --all",
                 "kill a --all                           | 2 | --all",
                 "kill sb-00000000                       | 1 | there is no sandbox 'sb-00000000'",
@@ -208,7 +220,7 @@ class CommandLineTest {
         assertThat(error.path("remedy").isString()).isTrue();
     }
 
-    /** But the one that prints a script, and the one that prints nothing. */
+    /** But the one that prints a script, and those that print nothing. */
     @Test
     void every_verb_that_prints_has_json() {
         Deque<CommandLine> all =
@@ -217,7 +229,7 @@ class CommandLineTest {
             CommandLine verb = all.pop();
             all.addAll(verb.getSubcommands().values());
             boolean prints = verb.getSubcommands().isEmpty()
-                    && !List.of("completion", "daemon").contains(verb.getCommandName());
+                    && !List.of("completion", "daemon", "cp").contains(verb.getCommandName());
             assertThat(verb.getCommandSpec().optionsMap().containsKey("--json"))
                     .as(verb.getCommandSpec().qualifiedName())
                     .isEqualTo(prints);
@@ -428,6 +440,51 @@ class CommandLineTest {
             Files.deleteIfExists(foreign);
             Files.deleteIfExists(link);
         }
+    }
+
+    /** To say that there are none would be wrong. */
+    @Test
+    void networks_of_root_are_not_for_others_to_see() throws Exception {
+        apart("mount -t tmpfs none /run && mkdir -m 0 /run/forkd-net || exit 1\n"
+                + "for verb in setup status teardown; do\n"
+                + "  said=$(setpriv --bounding-set=-all --inh-caps=-all -- \"$@\" net $verb 2>&1)\n"
+                + "  [ $? = 1 ] && case $said in *'permission denied'*'Do it as root.'*) ;; *) false ;; esac ||\n"
+                + "    { echo \"$verb: $said\"; exit 1; }\n"
+                + "done");
+    }
+
+    @Test
+    void doctor_says_that_there_are_no_taps() throws Exception {
+        apart(
+                "mount -t tmpfs none /dev/net || exit 1\n"
+                        + "said=$(\"$@\" doctor | grep -A1 '^warn  networks')\n"
+                        + "case $said in *'/dev/net/tun, which is not there'*'modprobe tun'*) ;; *) echo \"$said\"; exit 1 ;; esac");
+    }
+
+    @Test
+    void doctor_says_that_settings_are_read_only() throws Exception {
+        apart("mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys || exit 1\n"
+                + "said=$(\"$@\" doctor | grep -A1 '^warn  networks')\n"
+                + "case $said in *'ip_forward cannot be written to'*'/proc/sys writable'*) ;;"
+                + " *) echo \"$said\"; exit 1 ;; esac");
+    }
+
+    /** A script with a mount namespace of its own, whose arguments are forkd. */
+    private void apart(String script) throws Exception {
+        tool(
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                "env",
+                "XDG_DATA_HOME=" + directory,
+                "XDG_RUNTIME_DIR=" + directory,
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-cp",
+                System.getProperty("java.class.path"),
+                "io.forkd.cli.Main");
     }
 
     /** As root, as all that mounts in these tests. */

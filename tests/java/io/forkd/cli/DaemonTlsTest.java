@@ -67,7 +67,10 @@ class DaemonTlsTest {
                                 Optional.empty(),
                                 Limits.STANDARD),
                         scratch.resolve("state.json"),
-                        4));
+                        "localhost",
+                        4,
+                        List.of(),
+                        1 << 30));
     }
 
     @AfterAll

@@ -101,6 +101,15 @@ class DoctorTest {
     }
 
     @Test
+    void limits_of_the_kernel_can_be_had_or_there_is_a_remedy() {
+        JsonNode check = check(doctor(environment()), "cgroup v2");
+        boolean all = check.path("status").stringValue().equals("pass");
+        assertThat(check.path("detail").stringValue())
+                .contains(all ? "VMs can be limited by memory, cpu, pids, io" : "cannot be put in place");
+        assertThat(check.path("remedy").stringValue().isEmpty()).isEqualTo(all);
+    }
+
+    @Test
     void folder_that_is_a_file_is_a_failure() throws IOException {
         Path file = Files.createFile(directory.resolve("file"));
         Map<String, String> environment = environment();

@@ -7,10 +7,13 @@ import io.forkd.Json;
 import io.forkd.daemon.Daemon;
 import io.forkd.daemon.DaemonOptions;
 import io.forkd.engine.AgentSnapshot;
+import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.files.FileLock;
 import io.forkd.http.HttpOptions;
 import io.forkd.http.Limits;
+import io.forkd.image.OciImage;
+import io.forkd.vmm.Guests;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.net.InetSocketAddress;
@@ -72,7 +75,16 @@ class RemoteTest {
     }
 
     private static Map<String, String> folders() {
-        return Map.of("XDG_DATA_HOME", scratch.toString(), "XDG_RUNTIME_DIR", scratch.toString());
+        return Map.of(
+                "XDG_DATA_HOME",
+                scratch.toString(),
+                "XDG_RUNTIME_DIR",
+                scratch.toString(),
+                "FORKD_RUN_CACHE",
+                scratch.resolve("cache").toString(),
+                // Networks are the host's: none are made of this one's.
+                "FORKD_NET_RANGE",
+                "none for tests");
     }
 
     @BeforeAll
@@ -91,7 +103,10 @@ class RemoteTest {
                                 Optional.of(scratch.resolve("audit.log")),
                                 Limits.STANDARD),
                         scratch.resolve("state.json"),
-                        4));
+                        "localhost",
+                        4,
+                        List.of(),
+                        1 << 30));
         url = "http://127.0.0.1:" + daemon.address().orElseThrow().getPort();
     }
 
@@ -111,11 +126,16 @@ class RemoteTest {
     }
 
     private int run(Map<String, String> environment, String... arguments) {
+        return run(false, environment, arguments);
+    }
+
+    private int run(boolean shown, Map<String, String> environment, String... arguments) {
         out.reset();
         err.reset();
         Shell shell = Shell.of(
                 new PrintStream(out, true, StandardCharsets.UTF_8),
                 new PrintStream(err, true, StandardCharsets.UTF_8),
+                shown,
                 false,
                 environment);
         return Main.run(shell, arguments);
@@ -148,6 +168,184 @@ class RemoteTest {
 
     private static List<String> fields(JsonNode node) {
         return node.propertyStream().map(Map.Entry::getKey).sorted().toList();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void sandboxes_have_names_labels_and_times_and_are_paused(Way way) {
+        JsonNode made = json(
+                        way, "spawn", "--tag", "py", "--name", "web", "--label", "tier=one", "--ttl", "1h", "--json")
+                .get(0);
+        String id = made.path("id").stringValue();
+        assertThat(made.path("name").stringValue()).isEqualTo("web");
+        assertThat(made.path("ttl_secs").intValue()).isEqualTo(3600);
+        spawn(way, 1);
+        for (String filter : List.of("label=tier", "label=tier=one")) {
+            assertThat(json(way, "ls", "--filter", filter, "--json")).hasSize(1);
+        }
+        assertThat(json(way, "ls", "--filter", "label=tier=two", "--json")).isEmpty();
+        assertThat(run(way, "ls", "--filter", "tier")).isEqualTo(2);
+        assertThat(run(way, "spawn", "--tag", "py", "--name", "web")).isEqualTo(1);
+        assertThat(said()).contains("the name 'web' is that of the sandbox " + id);
+        assertThat(printed(way, "exec", "--child", "web", "--", "set", "x", "1"))
+                .isEmpty();
+
+        assertThat(printed(way, "reset", "web")).isEqualTo("reset web");
+        assertThat(run(way, "exec", "--child", "web", "--", "get", "x")).isEqualTo(1); // it knows no x any more
+        assertThat(printed(way, "exec", "--child", "web", "--", "set", "x", "1"))
+                .isEmpty();
+        assertThat(printed(way, "pause", "web")).isEqualTo("paused web");
+        assertThat(printed(way, "ls", "--filter", "label=tier"))
+                .contains("paused")
+                .doesNotContain("running");
+        assertThat(run(way, "exec", "--child", id, "--", "true")).isEqualTo(1);
+        assertThat(said()).contains("is paused");
+        assertThat(printed(way, "timeout", "web", "--idle", "2h", "--on-timeout", "pause", "--wake"))
+                .contains("web has a new time");
+        assertThat(printed(way, "exec", "--child", "web", "--", "get", "x")).isEqualTo("1");
+        assertThat(printed(way, "rename", "web", "db")).isEqualTo(id + "  db");
+        assertThat(printed(way, "label", "db", "tier-", "a=b", "c=")).isEqualTo(id + "  a=b c=");
+        assertThat(printed(way, "pause", "db")).isEqualTo("paused db");
+        assertThat(printed(way, "resume", "db", id)).isEqualTo("resumed db\nresumed " + id);
+        JsonNode shown = json(way, "ls", "--filter", "label=a", "--json").get(0);
+        assertThat(shown.path("idle_secs").intValue()).isEqualTo(7200);
+        assertThat(shown.path("on_timeout").stringValue()).isEqualTo("pause");
+        assertThat(shown.path("wake").booleanValue()).isTrue();
+        assertThat(printed(way, "snapshot", "--from-sandbox", "db", "--tag", "of-db"))
+                .contains("of-db");
+        assertThat(run(way, "rmi", "of-db", "--force")).isZero();
+        JsonNode forks = json(way, "fork", "db", "-n", "2", "--label", "of=db", "--json");
+        assertThat(forks).hasSize(2);
+        for (JsonNode fork : forks) {
+            assertThat(printed(way, "exec", "--child", fork.path("id").stringValue(), "--", "get", "x"))
+                    .isEqualTo("1");
+            assertThat(fork.path("snapshot").stringValue()).isEqualTo("py");
+        }
+        assertThat(json(way, "ls", "--filter", "label=of=db", "--json")).hasSize(2);
+        assertThat(printed(way, "images")).doesNotContain("fork-");
+        assertThat(printed(way, "pause", forks.get(0).path("id").stringValue())).startsWith("paused");
+        JsonNode top = json(way, "top", "--interval", "1", "--json");
+        assertThat(top).hasSize(4);
+        assertThat(top.valueStream().filter(each -> each.path("own_bytes").asLong(0) > 0))
+                .hasSize(3)
+                .allMatch(each -> each.path("cpu_percent").isNumber());
+        assertThat(printed(way, "kill", "db")).isEqualTo("killed db");
+        assertThat(run(way, "pause", "db")).isEqualTo(1);
+        assertThat(run(way, "kill", "--all")).isZero();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void console_is_shown_and_followed(Way way) {
+        String id = spawn(way, 1).get(0);
+        assertThat(printed(way, "logs", id)).isEmpty();
+        printed(way, "exec", "--child", id, "--", "console", "one");
+        printed(way, "exec", "--child", id, "--", "console", "two");
+        assertThat(printed(way, "logs", id)).isEqualTo("one\ntwo");
+        assertThat(printed(way, "logs", "-n", "1", id)).isEqualTo("two");
+        assertThat(json(way, "logs", "--tail=all", id, "--json").path("log").stringValue())
+                .isEqualTo("one\ntwo\n");
+        Thread killer = new Thread(() -> {
+            while (!out.toString(StandardCharsets.UTF_8).equals("two\n")) {
+                Thread.onSpinWait();
+            }
+            Engine engine = Engine.of(folders());
+            engine.sandboxes()
+                    .kill(
+                            List.of(engine.sandboxes().findAny(id)),
+                            new Call(new Screen(System.err, false), Optional.empty()));
+        });
+        killer.start();
+        assertThat(printed(way, "logs", "-f", "--tail", "1", id)).isEqualTo("two");
+        assertThat(run(way, "logs", "--tail", "-1", id)).isEqualTo(2);
+        assertThat(run(way, "logs", "--json", "-f", id)).isEqualTo(2);
+        assertThat(run(way, "logs", id)).isEqualTo(1);
+        assertThat(said()).contains(id);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void console_does_nothing_to_the_terminal_that_it_is_shown_at(Way way) {
+        String id = spawn(way, 1).get(0);
+        String text = "\u001b]0;x\u0007\u001b[2Jgr\u00fcn\t\r";
+        printed(way, "exec", "--child", id, "--", "console", text);
+        assertThat(run(true, way.environment(), "logs", id)).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo("?]0;x??[2Jgr\u00fcn\t\n");
+        // And is as it was for a program.
+        assertThat(run(false, way.environment(), "logs", id)).isZero();
+        assertThat(out.toString(StandardCharsets.UTF_8)).isEqualTo(text + "\n");
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void image_becomes_a_snapshot(Way way) throws Exception {
+        Path layout = Files.createDirectories(scratch.resolve("layout"));
+        if (!Files.exists(layout.resolve("index.json"))) {
+            new OciImage(layout)
+                    .layer(OciImage.Packing.GZIP, new OciImage.Members().file("f", "x"))
+                    .write();
+        }
+        String kernel = Guests.compile("agent", scratch).toString();
+        List<String> line = List.of(
+                "from-image",
+                "oci:" + layout + ":1",
+                "--tag",
+                "img",
+                "--kernel",
+                kernel,
+                "--size-mib",
+                "32",
+                "--mem-size-mib",
+                "64",
+                "--vcpus",
+                "1",
+                "--json");
+        JsonNode made = json(way, line.toArray(String[]::new));
+        assertThat(fields(made))
+                .containsExactly("boot_ms", "cached", "dir", "image", "rootfs", "rootfs_ms", "snapshot_ms", "tag");
+        assertThat(Path.of(made.path("dir").stringValue()).resolve("vmstate")).exists();
+        assertThat(Path.of(made.path("rootfs").stringValue())).exists();
+        assertThat(said()).contains("Looking up", "Rootfs: ", "Booting the guest", "gets no network");
+        assertThat(run(way, line.toArray(String[]::new))).isEqualTo(1);
+        assertThat(said()).contains("img");
+        List<String> more = new ArrayList<>(line);
+        more.add("--force");
+        assertThat(json(way, more.toArray(String[]::new)).path("cached").booleanValue())
+                .isTrue();
+        assertThat(spawnOf(way, "img")).startsWith("sb-");
+        if (way != Way.FOLDERS) {
+            assertThat(run(way, "from-image", "x", "--tag", "y", "--kernel", kernel, "--cache", "/nowhere"))
+                    .isEqualTo(2);
+            assertThat(run(way, "from-image", "x", "--tag", "y", "--kernel", kernel, "--keep-workdir"))
+                    .isEqualTo(2);
+        }
+        assertThat(run(way, "from-image", "oci:/nowhere", "--tag", "y", "--kernel", kernel))
+                .isEqualTo(1);
+        assertThat(said()).contains("/nowhere");
+    }
+
+    private String spawnOf(Way way, String tag) {
+        return json(way, "spawn", "--tag", tag, "--json").get(0).path("id").stringValue();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void guests_say_what_they_take(Way way) {
+        List<String> ids = spawn(way, 2);
+        printed(way, "pause", ids.get(1));
+        JsonNode top = json(way, "top", "--guests", "--interval", "1", "--json");
+        assertThat(top).hasSize(2);
+        for (JsonNode each : top) {
+            if (each.path("id").stringValue().equals(ids.get(0))) {
+                assertThat(each.path("guest").path("memory_used_bytes").longValue())
+                        .isEqualTo(32 << 20);
+            } else {
+                assertThat(each.has("guest")).isFalse();
+            }
+        }
+        assertThat(printed(way, "top", "--guests", "--interval", "1", "--once"))
+                .contains("GUEST_MEMORY", "32 of 64 MiB");
+        assertThat(printed(way, "top", "--interval", "1", "--once")).doesNotContain("GUEST_MEMORY");
     }
 
     @ParameterizedTest
@@ -388,8 +586,6 @@ class RemoteTest {
                 "ls --daemon-url ftp://x                             | is not a daemon's URL",
                 "ls --daemon-url http://                             | is not a daemon's URL",
                 "exec --daemon-url http://x -- true                  | --daemon-url is for sandboxes",
-                "exec --child py-1 --daemon-url http://x -- true     | --daemon-url is for sandboxes",
-                "exec -i --child sb-00000000 --daemon-url http://x -- true | --interactive is not for",
                 "snapshot --tag x --rootfs r --daemon-url http://x   | --daemon-url is for --from-sandbox",
                 "snapshot --from-sandbox x --force --daemon-url http://x | --force is not for",
                 "spawn --tag x --volume-conflict private --daemon-url http://x | --volume-conflict private is not",

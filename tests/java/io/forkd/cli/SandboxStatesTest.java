@@ -6,6 +6,8 @@ import io.forkd.Json;
 import io.forkd.Limits;
 import io.forkd.engine.Engine;
 import io.forkd.files.FileLock;
+import io.forkd.sandbox.Lifetime;
+import io.forkd.sandbox.Naming;
 import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.ProcessId;
 import io.forkd.sandbox.RunningServer;
@@ -88,12 +90,14 @@ class SandboxStatesTest {
                 startTime,
                 Optional.empty(),
                 Optional.empty(),
-                OptionalLong.empty(),
+                Optional.empty(),
                 Limits.NONE,
                 List.of(),
                 Instant.EPOCH,
                 0,
-                Optional.empty());
+                Optional.empty(),
+                Lifetime.ENDLESS,
+                Naming.NONE);
         sandbox.write();
         return sandbox;
     }

@@ -30,9 +30,9 @@ import picocli.CommandLine;
 class WordsTest {
     private static final Path SOURCES = Path.of("java/io/forkd");
 
-    /** What mount(8) and unshare(1) are given, which is called as one of ours. */
+    /** What mount(8), unshare(1) and systemd-run(1) are given, which is called as one of ours. */
     private static final Map<String, Set<String>> OF_OTHERS =
-            Map.of("rootfs/ExtraPackages.java", Set.of("--bind", "--user"));
+            Map.of("rootfs/ExtraPackages.java", Set.of("--bind", "--user"), "cgroup/Tree.java", Set.of("--user"));
 
     private static final Pattern OPTION = Pattern.compile("(?<![\\w-])--[a-z][a-z-]*");
     private static final Pattern VERB = Pattern.compile("(?<![\\w-])forkd ([a-z][a-z-]*)");

@@ -7,7 +7,9 @@ import io.forkd.http.Caller.Quotas;
 import io.forkd.http.Caller.Role;
 import io.forkd.http.TokenFile;
 import java.io.IOException;
+import java.net.Socket;
 import java.net.http.HttpRequest.BodyPublishers;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -32,14 +34,18 @@ class CallersApiTest {
     private enum Rule {
         /** It tells of nobody's things. */
         OPEN,
-        /** It is not for users. */
+        /** It is not for users, at least not with what these calls ask of it. */
         ADMIN,
         /** A list: others' things are not in it. */
         LIST,
         /** It makes something, of what the caller knows of. */
         MAKE,
         /** It is about one thing: another's is answered as one that is not there. */
-        ONE
+        ONE,
+        /** It ends several: see another test. */
+        MANY,
+        /** It tells of what happens: see another test. */
+        EVENTS
     }
 
     private static final Map<String, Rule> RULES = Map.ofEntries(
@@ -55,13 +61,43 @@ class CallersApiTest {
             Map.entry("POST /v1/snapshots/:tag/compact", Rule.ONE),
             Map.entry("GET /v1/sandboxes", Rule.LIST),
             Map.entry("POST /v1/sandboxes", Rule.MAKE),
+            Map.entry("DELETE /v1/sandboxes", Rule.MANY),
+            Map.entry("GET /v1/events", Rule.EVENTS),
             Map.entry("GET /v1/sandboxes/:id", Rule.ONE),
             Map.entry("DELETE /v1/sandboxes/:id", Rule.ONE),
             Map.entry("POST /v1/sandboxes/:id/ping", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/exec", Rule.ONE),
             Map.entry("POST /v1/sandboxes/:id/exec", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/guest", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/processes", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/processes/:pid/signal", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/processes/:pid/attach", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/files", Rule.ONE),
+            Map.entry("PUT /v1/sandboxes/:id/files", Rule.ONE),
+            Map.entry("DELETE /v1/sandboxes/:id/files", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/files/list", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/files/stat", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/files/watch", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/files/mkdir", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/files/move", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/ports/:port/:path", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/ports/:port/:path", Rule.ONE),
+            Map.entry("PUT /v1/sandboxes/:id/ports/:port/:path", Rule.ONE),
+            Map.entry("PATCH /v1/sandboxes/:id/ports/:port/:path", Rule.ONE),
+            Map.entry("DELETE /v1/sandboxes/:id/ports/:port/:path", Rule.ONE),
+            Map.entry("OPTIONS /v1/sandboxes/:id/ports/:port/:path", Rule.ONE),
             Map.entry("POST /v1/sandboxes/:id/eval", Rule.ONE),
             Map.entry("POST /v1/sandboxes/:id/branch", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/metrics", Rule.ONE),
+            Map.entry("GET /v1/sandboxes/:id/logs", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/fork", Rule.ONE),
             Map.entry("PUT /v1/sandboxes/:id/network", Rule.ONE),
+            Map.entry("PUT /v1/sandboxes/:id/name", Rule.ONE),
+            Map.entry("PUT /v1/sandboxes/:id/labels", Rule.ONE),
+            Map.entry("PUT /v1/sandboxes/:id/timeout", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/pause", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/resume", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/reset", Rule.ONE),
             Map.entry("GET /v1/workspaces", Rule.LIST),
             Map.entry("POST /v1/workspaces", Rule.MAKE),
             Map.entry("GET /v1/workspaces/:name", Rule.ONE),
@@ -71,7 +107,7 @@ class CallersApiTest {
 
     /** Each fits every route that it is sent to. */
     private static final String BODY =
-            "{'args':['true'],'code':'1','to':'copy','snapshot_tag':'%s','name':'new','tag':'new','kernel':'/k','rootfs':'/r','network':'none'}";
+            "{'args':['true'],'code':'1','to':'copy','snapshot_tag':'%s','name':'new','tag':'new','kernel':'/k','rootfs':'/r','network':'none','path':'/tmp/new','from':'/tmp/a','signal':1,'labels':{}}";
 
     private Path file;
     private Daemon guarded;
@@ -136,7 +172,16 @@ class CallersApiTest {
 
     private static Answer call(Api api, String route, String id, String tag, String name) {
         String[] parts = route.split(" ");
-        String path = parts[1].replace(":id", id).replace(":tag", tag).replace(":name", name);
+        String path = parts[1].replace(":id", id)
+                        .replace(":tag", tag)
+                        .replace(":name", name)
+                        .replaceFirst("/events$", "/events?follow=false")
+                        .replace(":port", "80")
+                        .replace(":path", "x")
+                        .replace(":pid", "4711")
+                + (parts[1].endsWith("/files") || (parts[0].equals("GET") && parts[1].contains("/files"))
+                        ? "?path=/tmp/new"
+                        : "");
         return parts[0].equals("GET") || parts[0].equals("DELETE")
                 ? api.ask(parts[0], path, BodyPublishers.noBody())
                 : api.ask(
@@ -164,6 +209,7 @@ class CallersApiTest {
             switch (rule) {
                 case OPEN -> require(200, call(bert, route, id, "annas", "work"));
                 case ADMIN -> require(403, call(bert, route, id, "annas", "work"));
+                case MANY, EVENTS -> {}
                 case LIST ->
                     assertThat(call(bert, route, id, "annas", "work").text())
                             .doesNotContain(id)
@@ -193,12 +239,46 @@ class CallersApiTest {
     }
 
     @Test
+    void user_hears_of_its_own_and_ends_its_own() {
+        Api anna = user("anna");
+        Api bert = user("bert");
+        String cursor = "/v1/events?follow=false&after=";
+        String id = sandbox(anna, "py");
+        String other = sandbox(bert, "py");
+        require(201, anna.post("/v1/sandboxes/" + id + "/branch", "{'tag':'annas'}"));
+        require(201, anna.post("/v1/sandboxes/" + id + "/fork", "{'n':2}"));
+        require(200, anna.put("/v1/sandboxes/" + id + "/labels", "{'labels':{'a':'1'}}"));
+        require(200, bert.put("/v1/sandboxes/" + other + "/labels", "{'labels':{'a':'2'}}"));
+        assertThat(bert.get(cursor).text())
+                .doesNotContain(id)
+                .doesNotContain("annas")
+                .contains(other);
+        assertThat(anna.get(cursor).text())
+                .contains(id, "event: created", "event: branched", "event: snapshot_made", "annas")
+                .doesNotContain(other);
+
+        JsonNode foreign = bert.delete("/v1/sandboxes?id=" + id).json();
+        assertThat(foreign.get(0).path("success").booleanValue()).isFalse();
+        assertThat(foreign.get(0).path("error").stringValue()).contains(id + " not found");
+        JsonNode ended = bert.delete("/v1/sandboxes?label=a").json();
+        assertThat(ended).hasSize(1);
+        assertThat(ended.get(0).path("id").stringValue()).isEqualTo(other);
+        require(200, anna.get("/v1/sandboxes/" + id));
+        require(400, anna.delete("/v1/sandboxes"));
+        assertThat(anna.get(cursor).text()).doesNotContain(other);
+        assertThat(bert.get(cursor).text()).contains("event: ended", "\"reason\":\"killed\"");
+    }
+
+    @Test
     void user_does_everything_with_its_own() {
         Api anna = user("anna");
         String id = sandbox(anna, "py");
         require(200, anna.get("/v1/sandboxes/" + id));
         require(200, anna.post("/v1/sandboxes/" + id + "/ping"));
         require(200, anna.post("/v1/sandboxes/" + id + "/exec", "{'args':['true']}"));
+        require(200, anna.post("/v1/sandboxes/" + id + "/reset"));
+        require(200, anna.post("/v1/sandboxes/" + id + "/pause"));
+        require(200, anna.post("/v1/sandboxes/" + id + "/resume"));
         require(201, anna.post("/v1/sandboxes/" + id + "/branch", "{'tag':'annas'}"));
         require(200, anna.get("/v1/snapshots/annas/info"));
         require(200, anna.post("/v1/snapshots/annas/compact", "{'to':'flat'}"));
@@ -344,7 +424,13 @@ class CallersApiTest {
         String id = service.sandbox();
         RULES.keySet().forEach(route -> {
             int status = call(reader, route, id, "py", "nope").status();
-            if (route.startsWith("GET")) {
+            if (route.startsWith("GET") && route.contains("/files")) {
+                // It may ask, and no more: there is no such file.
+                assertThat(status).as(route).isIn(404, 501);
+            } else if (route.startsWith("GET")
+                    && !route.contains("/ports/")
+                    && !route.endsWith("/exec")
+                    && !route.endsWith("/guest")) {
                 assertThat(status).as(route).isEqualTo(route.contains(":name") ? 404 : 200);
             } else {
                 assertThat(status).as(route).isEqualTo(403);
@@ -424,5 +510,44 @@ class CallersApiTest {
         TokenFile.remove(file, "anna");
         assertThat(guarded.reload()).isEmpty();
         require(401, api(secret).get("/version"));
+    }
+
+    private Socket ask(String secret, String target, String more) throws IOException {
+        Socket socket = new Socket("127.0.0.1", guarded.address().orElseThrow().getPort());
+        socket.setSoTimeout(60_000);
+        socket.getOutputStream()
+                .write(("GET " + target + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + secret + "\r\n"
+                                + more + "\r\n")
+                        .getBytes(StandardCharsets.US_ASCII));
+        assertThat((char) socket.getInputStream().read()).isEqualTo('H'); // It is answered.
+        return socket;
+    }
+
+    @Test
+    void what_goes_on_for_one_that_is_removed_is_ended() throws IOException {
+        String secret = TokenFile.add(file, "anna", Role.USER, Quotas.NONE);
+        String stays = TokenFile.add(file, "bert", Role.USER, Quotas.NONE);
+        guarded.reload();
+        String id = sandbox(api(secret), "py");
+        String other = sandbox(api(stays), "py");
+        String protocol = "Connection: Upgrade\r\nUpgrade: forkd-guest\r\n";
+        try (Socket events = ask(secret, "/v1/events", "Connection: close\r\n");
+                Socket guest = ask(secret, "/v1/sandboxes/" + id + "/guest", protocol);
+                Socket berts = ask(stays, "/v1/sandboxes/" + other + "/guest", protocol)) {
+            TokenFile.remove(file, "anna");
+            guarded.reload();
+            for (Socket each : List.of(events, guest)) {
+                while (each.getInputStream().read() >= 0) {
+                    // until its end
+                }
+            }
+            berts.getOutputStream().write("{\"op\":\"processes\"}\n".getBytes(StandardCharsets.US_ASCII));
+            StringBuilder said = new StringBuilder();
+            while (!said.toString().endsWith("]}\n")) {
+                int next = berts.getInputStream().read();
+                assertThat(next).as(said.toString()).isNotNegative();
+                said.append((char) next);
+            }
+        }
     }
 }

@@ -42,9 +42,15 @@ class DaemonTest {
         try (StateFile state = StateFile.open(service.directory().resolve("other.json"))) {
             Quota quota = new Quota(engine);
             Workspaces workspaces = new Workspaces(engine, branching, quota, state);
-            List<String> routes =
-                    new ArrayList<>(Daemon.routes(engine, branching, quota, new GuestCalls(1), workspaces, metrics)
-                            .list());
+            List<String> routes = new ArrayList<>(Daemon.routes(
+                            engine,
+                            branching,
+                            quota,
+                            new GuestCalls(1),
+                            workspaces,
+                            service.options(Optional.empty()),
+                            metrics)
+                    .list());
             HttpServer.HEALTH.forEach(path -> routes.add("GET " + path));
             assertThat(new Document().operations()).containsExactlyInAnyOrderElementsOf(routes);
         }
@@ -113,7 +119,7 @@ class DaemonTest {
         "PUT, /v1/sandboxes, 405",
         "DELETE, /version, 405",
         "POST, /healthz, 405",
-        "GET, /v1/sandboxes/sb-1/exec, 405",
+        "GET, /v1/sandboxes/sb-1/eval, 405",
     })
     void path_or_method_that_is_not_there(String method, String path, int status) {
         Answer answer = service.api().ask(method, path, BodyPublishers.noBody());

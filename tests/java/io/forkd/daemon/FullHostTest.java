@@ -72,7 +72,10 @@ class FullHostTest {
                                 Optional.empty(),
                                 Limits.STANDARD),
                         scratch.resolve("state.json"),
-                        1));
+                        "localhost",
+                        1,
+                        List.of(),
+                        1 << 30));
         api = new Api(daemon.address().orElseThrow());
     }
 

@@ -6,9 +6,12 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.forkd.http.HttpFailure;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
 class GuestCallsTest {
+    private static final Optional<String> NOBODY = Optional.empty();
+
     private final GuestCalls calls = new GuestCalls(256);
 
     /** Asks it, within those questions, until that is refused; returns how often it could, for it and those before. */
@@ -17,7 +20,7 @@ class GuestCallsTest {
             return new ArrayList<>();
         }
         try {
-            List<Integer> counts = calls.ask("sb-" + guest, () -> fill(guest, guests));
+            List<Integer> counts = calls.ask(NOBODY, "sb-" + guest, () -> fill(guest, guests));
             counts.set(0, counts.get(0) + 1);
             return counts;
         } catch (HttpFailure refused) {
@@ -45,16 +48,43 @@ class GuestCallsTest {
     }
 
     private void fillThenAsk(String guest) {
-        calls.ask(guest, () -> {
+        calls.ask(NOBODY, guest, () -> {
             fillThenAsk(guest);
             return true;
         });
     }
 
+    /** Takes as many as the user may have, of as many guests as it likes. */
+    private List<GuestCalls.Place> takeAll(String user) {
+        List<GuestCalls.Place> taken = new ArrayList<>();
+        for (int guest = 0; guest < 1000; guest++) {
+            try {
+                taken.add(calls.take(Optional.of(user), user + "-" + guest));
+            } catch (HttpFailure refused) {
+                assertThat(refused.status()).isEqualTo(503);
+            }
+        }
+        return taken;
+    }
+
+    @Test
+    void user_with_many_guests_leaves_half_to_others_and_users_leave_a_quarter_to_administrators() {
+        List<GuestCalls.Place> annas = takeAll("anna");
+        assertThat(annas).hasSize(96);
+        assertThatThrownBy(() -> calls.take(Optional.of("anna"), "sb-1"))
+                .hasMessageContaining("anna asks guests by 96");
+        assertThat(takeAll("bert")).hasSize(48);
+        assertThat(takeAll("carl")).isEmpty();
+        assertThat(fill(0, 1)).isEqualTo(List.of(16));
+        annas.forEach(GuestCalls.Place::close);
+        annas.forEach(GuestCalls.Place::close);
+        assertThat(takeAll("carl")).hasSize(96);
+    }
+
     @Test
     void place_is_given_back_however_a_call_ends() {
         for (int i = 0; i < 1000; i++) {
-            assertThatThrownBy(() -> calls.ask("sb-1", () -> {
+            assertThatThrownBy(() -> calls.ask(NOBODY, "sb-1", () -> {
                         throw new IllegalStateException("as planned");
                     }))
                     .hasMessage("as planned");

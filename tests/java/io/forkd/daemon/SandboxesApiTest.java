@@ -13,6 +13,7 @@ import io.forkd.files.FileLock;
 import io.forkd.sandbox.Sandbox;
 import java.io.IOException;
 import java.net.Socket;
+import java.net.http.HttpRequest.BodyPublishers;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,7 +21,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
-import java.util.OptionalLong;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -69,9 +69,17 @@ class SandboxesApiTest {
                         "created_at_unix",
                         "pid",
                         "memory_limit_mib",
+                        "usage",
                         "has_branched",
                         "last_branch_memory_path",
                         "branch_count",
+                        "ttl_secs",
+                        "idle_secs",
+                        "on_timeout",
+                        "wake",
+                        "ends_at_unix",
+                        "name",
+                        "labels",
                         "state");
         assertThat(sandbox.path("id").stringValue()).matches("sb-[0-9a-f]{8}-[0-9a-f]{4,}");
         assertThat(sandbox.path("snapshot_tag").stringValue()).isEqualTo("py");
@@ -79,6 +87,7 @@ class SandboxesApiTest {
         assertThat(sandbox.path("netns").isNull()).isTrue();
         assertThat(sandbox.path("network").isNull()).isTrue();
         assertThat(sandbox.path("memory_limit_mib").isNull()).isTrue();
+        assertThat(sandbox.path("usage").isNull()).isTrue();
         assertThat(ProcessHandle.of(sandbox.path("pid").longValue())).isPresent();
         assertThat(sandbox.path("has_branched").booleanValue()).isFalse();
         assertThat(sandbox.path("last_branch_memory_path").isNull()).isTrue();
@@ -111,6 +120,13 @@ class SandboxesApiTest {
                 "{'snapshot_tag':'py','memory_limit_mib':0}      | 400 | memory_limit_mib",
                 "{'snapshot_tag':'py','memory_limit_mib':'1'}    | 422 | memory_limit_mib",
                 "{'snapshot_tag':'py','disk_limit_mib':-1}       | 422 | disk_limit_mib",
+                "{'snapshot_tag':'py','cpus':'2'}                | 422 | cpus",
+                "{'snapshot_tag':'py','cpus':0.0001}             | 422 | cpus",
+                "{'snapshot_tag':'py','cpus':1e999}              | 422 | cpus",
+                "{'snapshot_tag':'py','cpus':1000.001}           | 400 | cpus must be from 0 to 1000",
+                "{'snapshot_tag':'py','pids_limit':1.0}          | 422 | pids_limit",
+                "{'snapshot_tag':'py','pids_limit':3}            | 409 | pids_limit 3 is too few",
+                "{'snapshot_tag':'py','io_iops':4294967296}      | 400 | io_iops",
                 "{'snapshot_tag':'py','console_limit_kib':3}     | 400 | console_limit_kib",
                 "{'snapshot_tag':'py','vsock_connections':1024}  | 400 | vsock_connections",
                 "{'snapshot_tag':'py','disk_bps':'fast'}         | 422 | disk_bps",
@@ -168,6 +184,13 @@ class SandboxesApiTest {
                         .put("/v1/sandboxes/sb-0/network", "{'network':'none'}")
                         .status())
                 .isEqualTo(404);
+    }
+
+    @Test
+    void what_is_forked_of_a_sandbox_has_its_network() {
+        Answer refused = at(service.sandbox(), "fork", "{'network':{'policy':'none'}}");
+        assertThat(refused.status()).isEqualTo(400);
+        assertThat(refused.text()).contains("has its network");
     }
 
     @Test
@@ -496,12 +519,7 @@ class SandboxesApiTest {
         Engine beside = service.beside();
         String theirs = beside.spawn(
                         new SpawnRequest(
-                                service.tag("py"),
-                                1,
-                                NetworkRequest.OF_HOST,
-                                OptionalLong.empty(),
-                                Limits.NONE,
-                                VolumeConflict.FAIL),
+                                service.tag("py"), 1, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL),
                         Service.call())
                 .get(0)
                 .id();
@@ -537,6 +555,16 @@ class SandboxesApiTest {
     }
 
     @Test
+    void head_of_events_keeps_no_place_of_a_listener() {
+        for (int i = 0; i < 40; i++) {
+            assertThat(service.api()
+                            .ask("HEAD", "/v1/events", BodyPublishers.noBody())
+                            .status())
+                    .isEqualTo(200);
+        }
+    }
+
+    @Test
     void many_at_once_do_not_mind_each_other() throws InterruptedException, IOException {
         List<List<String>> made = Together.of(8, n -> {
             List<String> ids = new ArrayList<>();
@@ -556,9 +584,19 @@ class SandboxesApiTest {
                 .containsExactlyElementsOf(
                         made.stream().flatMap(List::stream).sorted().toList());
         service.killAll();
-        try (Stream<Path> left = Files.list(service.directory().resolve("forkd/sandboxes"))) {
-            assertThat(left.map(each -> each.getFileName().toString()).filter(name -> name.startsWith("sb-")))
-                    .isEmpty();
+        // The daemon removes what it hears the end of at the same time as who ended it.
+        long end = System.nanoTime() + Duration.ofSeconds(20).toNanos();
+        while (!folders().isEmpty() && System.nanoTime() < end) {
+            Thread.sleep(10);
+        }
+        assertThat(folders()).isEmpty();
+    }
+
+    private static List<String> folders() throws IOException {
+        try (Stream<Path> all = Files.list(service.directory().resolve("forkd/sandboxes"))) {
+            return all.map(each -> each.getFileName().toString())
+                    .filter(name -> name.startsWith("sb-"))
+                    .toList();
         }
     }
 

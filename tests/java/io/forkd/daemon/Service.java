@@ -39,6 +39,8 @@ final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCal
     private final int memoryMib;
     private final Map<String, String> environment;
     private Path state;
+    private List<String> userRegistries = List.of("docker.io");
+    private long userImagesBytes = 1 << 30;
     private Optional<Daemon> running = Optional.empty();
 
     Service() {
@@ -59,7 +61,9 @@ final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCal
                 "XDG_RUNTIME_DIR",
                 directory.toString(),
                 "FORKD_NET_RANGE",
-                "none for tests");
+                "none for tests",
+                "FORKD_RUN_CACHE",
+                directory.resolve("cache").toString());
         this.state = directory.resolve("state").resolve("state.json");
     }
 
@@ -85,6 +89,10 @@ final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCal
     /** What a command line beside the daemon has. */
     Engine beside() {
         return Engine.of(environment);
+    }
+
+    Map<String, String> environment() {
+        return environment;
     }
 
     static Call call() {
@@ -113,12 +121,25 @@ final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCal
                         Optional.of(directory.resolve("audit.log")),
                         Limits.STANDARD),
                 state,
-                CAP);
+                "localhost",
+                tokenFile.isPresent() ? 2 * CAP : CAP, // of which a user has half
+                userRegistries,
+                userImagesBytes);
     }
 
     /** From its next start on. */
     void keepStateIn(Path file) {
         state = file;
+    }
+
+    /** For daemons that are started from now on. */
+    void letUsersKeep(long imagesBytes) {
+        userImagesBytes = imagesBytes;
+    }
+
+    /** For daemons that are started from now on. */
+    void letUsersPullFrom(String registry) {
+        userRegistries = List.of(registry);
     }
 
     void stop() {

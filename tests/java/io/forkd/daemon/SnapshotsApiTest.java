@@ -65,7 +65,7 @@ class SnapshotsApiTest {
     @Test
     void checks_of_a_boot_have_an_order() {
         Path none = Path.of("/nowhere");
-        String late = ",'boot_wait_secs':61";
+        String late = ",'boot_wait_secs':86401";
         assertThat(create("no/tag", none, none, late).error()).contains("tag");
         assertThat(create("py", none, none, late).error()).contains("kernel /nowhere");
         assertThat(create("py", kernel, none, late).error()).contains("rootfs /nowhere");
@@ -80,6 +80,14 @@ class SnapshotsApiTest {
                 create("py", kernel, rootfs, ""))) {
             assertThat(refused.status()).isEqualTo(400);
         }
+    }
+
+    @Test
+    void warm_up_that_is_too_long_is_a_wrong_request() {
+        assertThat(create("long", kernel, rootfs, ",'memory_mib':64,'warm':'" + "x".repeat(4000) + "'")
+                        .status())
+                .isEqualTo(400);
+        assertThat(service.status("long")).isEqualTo("none");
     }
 
     @Test
@@ -98,6 +106,8 @@ class SnapshotsApiTest {
                 "{'tag':1,'kernel':'/k','rootfs':'/r'}           | 422",
                 "{'tag':'a','kernel':'/k','rootfs':'/r','rw':1}  | 422",
                 "{'tag':'a','kernel':'/k','rootfs':'/r','boot_wait_secs':-1} | 422",
+                "{'tag':'a','kernel':'/k','rootfs':'/r','size_mib':'x'} | 422",
+                "{'tag':'a','kernel':'/k','rootfs':'/r','packages':1} | 422",
                 "[]                                              | 422",
                 "{'tag':                                         | 400",
             })

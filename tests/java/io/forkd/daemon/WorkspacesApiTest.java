@@ -19,7 +19,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -287,13 +286,7 @@ class WorkspacesApiTest {
     void sandboxes_of_others_are_no_workspaces() throws IOException {
         Engine beside = service.beside();
         Sandbox theirs = beside.spawn(
-                        new SpawnRequest(
-                                        service.tag("py"),
-                                        1,
-                                        NetworkRequest.OF_HOST,
-                                        OptionalLong.empty(),
-                                        Limits.NONE,
-                                        VolumeConflict.FAIL)
+                        new SpawnRequest(service.tag("py"), 1, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL)
                                 .ownedBy("not even JSON"),
                         Service.call())
                 .get(0);

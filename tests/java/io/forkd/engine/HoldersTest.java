@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.forkd.ForkdException;
 import io.forkd.Remedy;
+import io.forkd.cgroup.Cgroups;
 import io.forkd.network.Networks;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.SnapshotStore;
@@ -30,7 +31,12 @@ class HoldersTest {
         RuntimeDirectory runtime = new RuntimeDirectory(directory);
         Servers servers = new Servers(new NativeVmm(), runtime, Map.of());
         holders = new Holders(
-                new Sandboxes(new NativeVmm(), runtime, new Networks(Map.of(), List::of)),
+                new Sandboxes(
+                        new NativeVmm(),
+                        runtime,
+                        new Networks(Map.of(), List::of),
+                        new Cgroups("forkd", List.of()),
+                        new PausedSandboxes(directory.resolve("paused"), runtime)),
                 servers,
                 new SnapshotStore(directory, servers));
         image = Files.write(directory.resolve("image"), new byte[512]);

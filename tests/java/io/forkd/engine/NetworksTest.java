@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
 import io.forkd.Limits;
+import io.forkd.Remedy;
 import io.forkd.files.Trees;
 import io.forkd.network.NetWorld;
 import io.forkd.network.NetworkPolicy;
@@ -16,7 +17,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
@@ -63,7 +63,7 @@ class NetworksTest {
     }
 
     private static SpawnRequest asking(String tag, int count, NetworkRequest network) {
-        return new SpawnRequest(World.tag(tag), count, network, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL);
+        return new SpawnRequest(World.tag(tag), count, network, Limits.NONE, VolumeConflict.FAIL);
     }
 
     private List<Sandbox> spawn(String tag, int count, NetworkRequest network) {
@@ -94,15 +94,7 @@ class NetworksTest {
     @Test
     void children_of_a_fork_have_them_until_it_ends() {
         ForkRequest request = new ForkRequest(
-                World.tag("base"),
-                2,
-                with(NARROW),
-                OptionalLong.empty(),
-                Limits.NONE,
-                VolumeConflict.FAIL,
-                true,
-                true,
-                false);
+                World.tag("base"), 2, with(NARROW), Limits.NONE, VolumeConflict.FAIL, true, true, false);
         List<String> names = new ArrayList<>();
         try (Fork fork = world.engine.fork(request, World.call())) {
             fork.awaitReady(child -> names.add(child.netns().orElse("-")));
@@ -181,6 +173,30 @@ class NetworksTest {
     }
 
     @Test
+    void without_a_network_of_its_own_there_is_no_policy() {
+        Sandbox made = spawn("base", 1, NetworkRequest.OF_HOST).get(0);
+        assertThatThrownBy(() -> world.engine.sandboxes().setNetwork(made.id(), present -> NetworkPolicy.NONE))
+                .isInstanceOfSatisfying(
+                        ForkdException.class, e -> assertThat(e.remedy()).isEqualTo(Remedy.Action.OWN_NETWORKS));
+    }
+
+    @Test
+    void a_policy_that_cannot_be_written_down_is_not_in_force() throws IOException {
+        Sandbox made = spawn("base", 1, with(NARROW)).get(0);
+        String name = made.netns().orElseThrow();
+        assertThat(net.ask("guest " + name)).isEqualTo("ok");
+        Path staged = Files.createDirectory(made.directory().resolve(".sandbox.json")); // where it is written first
+        for (NetworkPolicy other : List.of(NetworkPolicy.NONE, NetworkPolicy.INTERNET)) {
+            assertThatThrownBy(() -> world.engine.sandboxes().setNetwork(made.id(), present -> other))
+                    .isInstanceOf(ForkdException.class)
+                    .hasMessageContaining("sandbox.json");
+            assertThat(net.ask("tcp " + name + " 1.1.1.1 443")).isEqualTo("open");
+            assertThat(net.ask("tcp " + name + " 8.8.8.8 443")).isEqualTo("refused");
+        }
+        Files.delete(staged);
+    }
+
+    @Test
     void what_fails_leaves_none() {
         assertThatThrownBy(() -> spawn("nobody", 1, NetworkRequest.own(true))).isInstanceOf(ForkdException.class);
         assertThat(net.left()).isEmpty();
@@ -188,6 +204,26 @@ class NetworksTest {
         assertThatThrownBy(() -> world.beside(broken).spawn(asking("base", 1, NetworkRequest.own(true)), World.call()))
                 .isInstanceOf(ForkdException.class)
                 .hasMessageContaining("/nonexistent/forkd-net");
+        world.engine.sweep();
+        assertThat(net.left()).isEmpty();
+    }
+
+    /** As in a container, and in a unit that protects it. */
+    @Test
+    void where_proc_sys_is_read_only_what_to_do_is_said() throws IOException {
+        Path program = Files.writeString(
+                scratch.resolve("read-only"),
+                "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind /proc/sys /proc/sys &&"
+                        + " mount -o remount,bind,ro /proc/sys && exec "
+                        + Path.of("build/forkd-net").toAbsolutePath() + "'\n");
+        assertThat(program.toFile().setExecutable(true)).isTrue();
+        try (Networks closed = net.networks(program.toString())) {
+            assertThatThrownBy(
+                            () -> world.beside(closed).spawn(asking("base", 1, NetworkRequest.own(true)), World.call()))
+                    .isInstanceOfSatisfying(
+                            ForkdException.class,
+                            e -> assertThat(e.remedy()).asString().contains("ProtectKernelTunables="));
+        }
         world.engine.sweep();
         assertThat(net.left()).isEmpty();
     }

@@ -11,6 +11,7 @@ import io.forkd.files.FileLock;
 import io.forkd.files.Trees;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.network.Networks;
+import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
@@ -27,7 +28,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.stream.Stream;
 
 /** An engine on a {@link MemoryVmm}, in folders of its own, and what it may have left there. */
@@ -121,21 +121,12 @@ final class World implements AutoCloseable {
     }
 
     static SpawnRequest spawning(String tag, int count) {
-        return new SpawnRequest(
-                tag(tag), count, NetworkRequest.OF_HOST, OptionalLong.empty(), Limits.NONE, VolumeConflict.FAIL);
+        return new SpawnRequest(tag(tag), count, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL);
     }
 
     static ForkRequest forking(String tag, int count) {
         return new ForkRequest(
-                tag(tag),
-                count,
-                NetworkRequest.OF_HOST,
-                OptionalLong.empty(),
-                Limits.NONE,
-                VolumeConflict.FAIL,
-                true,
-                true,
-                false);
+                tag(tag), count, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL, true, true, false);
     }
 
     static BranchRequest branching(String sandbox, String tag, boolean layer, boolean replace) {
@@ -181,6 +172,26 @@ final class World implements AutoCloseable {
                 .forEach(failure -> failure.ifPresent(e -> {
                     throw e;
                 }));
+    }
+
+    Found pause(String id) {
+        return engine.pause(id, call());
+    }
+
+    Sandbox resume(String id) {
+        return engine.resume(id, call());
+    }
+
+    /** Where what is paused is kept. */
+    Path paused() {
+        return scratch.resolve("d/forkd/paused");
+    }
+
+    /** Loses all that a restart of the host does. */
+    void restart() throws IOException {
+        vmm.killAll();
+        Trees.delete(runtime);
+        Files.createDirectories(runtime);
     }
 
     void killAll() {

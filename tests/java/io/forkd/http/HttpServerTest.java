@@ -386,6 +386,27 @@ class HttpServerTest {
     }
 
     @Test
+    void endless_body_is_refused_and_its_sender_is_not_cut_off_before_it_hears_of_it() throws Exception {
+        start(options(GENEROUS));
+        try (Socket socket = new Socket()) {
+            socket.connect(running.orElseThrow().tcp().orElseThrow());
+            Wire wire = Wire.of(socket);
+            wire.send("POST /v1/things HTTP/1.1\nHost: a\nContent-Type: application/json\n"
+                    + "Transfer-Encoding: chunked\n\n");
+            // It looks for an answer only when it has sent some more, long after that is there.
+            for (int i = 0; i < 1600; i++) {
+                wire.send("10000\n").sendRaw(new byte[0x10000]).send("\n");
+            }
+            Answer answer = wire.answer();
+            assertThat(answer.status()).isEqualTo(413);
+            assertThat(answer.headers()).containsEntry("connection", "close");
+            // And nothing more is said.
+            assertThat(wire.ends()).isTrue();
+            socket.shutdownOutput();
+        }
+    }
+
+    @Test
     void the_longest_body_is_taken_in_pieces_and_after_leave() throws Exception {
         start(options(GENEROUS));
         byte[] body = ("{\"name\":\"" + "x".repeat((2 << 20) - 11) + "\"}").getBytes(StandardCharsets.UTF_8);

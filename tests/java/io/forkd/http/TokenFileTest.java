@@ -134,13 +134,34 @@ class TokenFileTest {
         assertThatThrownBy(() -> TokenFile.add(file, "anna", Role.READ, Quotas.NONE))
                 .hasMessageContaining("already");
         assertThatThrownBy(() -> TokenFile.add(file, "no name", Role.READ, Quotas.NONE))
-                .isInstanceOf(ForkdException.class);
+                .hasMessageContaining("'no name' is no name");
         TokenFile.remove(file, "anna");
         TokenFile.remove(file, "eyes");
         assertThatThrownBy(() -> TokenFile.remove(file, "eyes")).hasMessageContaining("no caller eyes");
         // Nobody is let in, which is no error: whose token was removed must not stay.
         TokenFile none = TokenFile.read(file);
         assertThatThrownBy(() -> none.check("Bearer " + anna)).isInstanceOf(HttpFailure.class);
+    }
+
+    @Test
+    void file_that_is_there_keeps_its_mode_and_may_be_empty() throws Exception {
+        Path file = Files.createFile(scratch.resolve("tokens"));
+        Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-r-----"));
+        assertThat(TokenFile.list(file)).isEmpty();
+
+        String anna = TokenFile.add(file, "anna", Role.USER, Quotas.NONE);
+        assertThat(Files.getPosixFilePermissions(file)).isEqualTo(PosixFilePermissions.fromString("rw-r-----"));
+        assertThat(TokenFile.read(file).check("Bearer " + anna).name()).isEqualTo("anna");
+        TokenFile.remove(file, "anna");
+        assertThat(TokenFile.list(file)).isEmpty();
+        assertThat(TokenFile.read(file)).isNotNull(); // nobody's, and no error
+    }
+
+    @Test
+    void nobody_is_removed_from_a_file_that_is_not_there() {
+        assertThatThrownBy(() -> TokenFile.remove(scratch.resolve("none"), "anna"))
+                .hasMessageContaining("no such file");
+        assertThat(scratch).isEmptyDirectory();
     }
 
     @Test

@@ -21,7 +21,10 @@ import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.GeneralSecurityException;
 import java.security.KeyFactory;
+import java.security.KeyStore;
 import java.security.Signature;
+import java.security.cert.Certificate;
+import java.security.cert.CertificateFactory;
 import java.security.spec.PKCS8EncodedKeySpec;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -30,11 +33,18 @@ import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
+import javax.net.ssl.KeyManagerFactory;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.SSLServerSocket;
+import javax.net.ssl.SSLSocket;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -44,6 +54,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Pulling from a real registry; answers that a real one does not give come from a fake. */
 class RegistryTest {
+    private static final Reach ANYWHERE = new Reach(false, Optional.empty());
     private static final byte[] NOISE = new byte[300_000];
 
     static {
@@ -69,7 +80,7 @@ class RegistryTest {
 
         @Override
         public void check() {
-            if (checksUntilInterrupt.decrementAndGet() == 0) {
+            if (checksUntilInterrupt.decrementAndGet() <= 0) {
                 throw new ForkdException(ForkdException.Kind.FAILED, "interrupted");
             }
         }
@@ -98,7 +109,8 @@ class RegistryTest {
     }
 
     private Images images(boolean insecure, Map<String, String> environment) {
-        return new Images(scratch.resolve("cache"), Platform.host(), insecure, environment, work);
+        return new Images(
+                scratch.resolve("cache"), Platform.host(), new Reach(insecure, Optional.empty()), environment, work);
     }
 
     /** Reads all layers, as somebody who builds an image does, and returns the bytes of the first. */
@@ -166,7 +178,7 @@ class RegistryTest {
         assertThat(pull(host + "/team/py:1", Map.of())).hasSizeGreaterThan(NOISE.length);
         String manifest = Digest.sha256(new RegistryClient(
                                 (ImageReference.InRegistry) ImageReference.parse(host + "/team/py:1"),
-                                false,
+                                ANYWHERE,
                                 Map.of(),
                                 work)
                         .manifest("1"))
@@ -195,7 +207,8 @@ class RegistryTest {
                 .hasMessageContaining(host + "/team/py:2")
                 .hasMessageContaining("does not have it");
         assertThatThrownBy(() -> pull(host + "/team/other:1", Map.of())).hasMessageContaining("does not have it");
-        try (Images arm = new Images(scratch.resolve("cache"), Platform.parse("linux/s390x"), false, Map.of(), work)) {
+        try (Images arm =
+                new Images(scratch.resolve("cache"), Platform.parse("linux/s390x"), ANYWHERE, Map.of(), work)) {
             assertThatThrownBy(() -> arm.find(ImageReference.parse(host + "/team/py:1")))
                     .isInstanceOfSatisfying(
                             ForkdException.class,
@@ -516,6 +529,177 @@ class RegistryTest {
         }
     }
 
+    /** A registry, named for users, that leads elsewhere: by a redirect, or to a token server. */
+    @ParameterizedTest
+    @CsvSource({"false, plain", "true, plain", "false, tls", "true, tls"})
+    void users_pull_is_led_to_no_address_that_is_not_public(boolean token, String scheme) throws Exception {
+        Path certificate = certificate();
+        try (TlsServer secret = new TlsServer(certificate, socket -> {})) {
+            HttpServer plain = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+            plain.createContext("/", exchange -> {
+                try (exchange) {
+                    requests.add("secret " + exchange.getRequestURI());
+                    exchange.sendResponseHeaders(200, -1);
+                }
+            });
+            plain.start();
+            String there = scheme.equals("tls")
+                    ? "https://localhost:" + secret.port() + "/x"
+                    : "http://localhost:" + plain.getAddress().getPort() + "/x";
+            String reference = fake((exchange, blob) -> {
+                exchange.getResponseHeaders().set("Location", there);
+                exchange.getResponseHeaders().set("WWW-Authenticate", "Bearer realm=\"" + there + "\"");
+                exchange.sendResponseHeaders(token ? 401 : 307, -1);
+            });
+            Map<String, String> environment = Map.of("SSL_CERT_FILE", certificate.toString());
+            Reach.Within within = new Reach.Within(
+                    List.of(reference.replaceFirst("/.*", "")), address -> !address.isLoopbackAddress());
+            try (Images images = new Images(
+                    scratch.resolve("cache"),
+                    Platform.host(),
+                    new Reach(false, Optional.of(within)),
+                    environment,
+                    work)) {
+                Image image = images.find(ImageReference.parse(reference));
+                assertThatThrownBy(() -> image.layers().get(0).await())
+                        .isInstanceOf(ForkdException.class)
+                        .hasMessageContaining("it leads to localhost");
+            } finally {
+                plain.stop(0);
+            }
+            assertThat(requests).noneMatch(request -> request.startsWith("secret"));
+            assertThat(secret.handshakes()).isZero();
+        }
+    }
+
+    /** What goes on with a client whose TLS is there. */
+    private interface Talk {
+        void hold(Socket client) throws IOException;
+    }
+
+    private static final class TlsServer implements AutoCloseable {
+        private final SSLServerSocket listening;
+        private final AtomicInteger handshakes = new AtomicInteger();
+
+        TlsServer(Path certificate, Talk talk) throws Exception {
+            KeyStore keys = KeyStore.getInstance("PKCS12");
+            keys.load(null, null);
+            byte[] der = Base64.getMimeDecoder()
+                    .decode(Files.readString(certificate.resolveSibling("key.pem"))
+                            .replaceAll("-----.*-----", ""));
+            try (InputStream in = Files.newInputStream(certificate)) {
+                keys.setKeyEntry(
+                        "key",
+                        KeyFactory.getInstance("RSA").generatePrivate(new PKCS8EncodedKeySpec(der)),
+                        new char[0],
+                        new Certificate[] {
+                            CertificateFactory.getInstance("X.509").generateCertificate(in)
+                        });
+            }
+            KeyManagerFactory managers = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
+            managers.init(keys, new char[0]);
+            SSLContext context = SSLContext.getInstance("TLS");
+            context.init(managers.getKeyManagers(), null, null);
+            listening = (SSLServerSocket)
+                    context.getServerSocketFactory().createServerSocket(0, 50, InetAddress.getLoopbackAddress());
+            Thread thread = new Thread(() -> accept(talk), "tls-server");
+            thread.setDaemon(true);
+            thread.start();
+        }
+
+        private void accept(Talk talk) {
+            while (true) {
+                try {
+                    SSLSocket client = (SSLSocket) listening.accept();
+                    Thread thread = new Thread(() -> talk(client, talk), "tls-client");
+                    thread.setDaemon(true);
+                    thread.start();
+                } catch (IOException e) {
+                    return;
+                }
+            }
+        }
+
+        private void talk(SSLSocket client, Talk talk) {
+            try (client) {
+                client.startHandshake();
+                handshakes.incrementAndGet();
+                talk.hold(client);
+            } catch (IOException e) {
+                // It is gone.
+            }
+        }
+
+        int port() {
+            return listening.getLocalPort();
+        }
+
+        int handshakes() {
+            return handshakes.get();
+        }
+
+        @Override
+        public void close() throws IOException {
+            listening.close();
+        }
+    }
+
+    @Test
+    void pull_that_is_cancelled_closes_a_connection_that_says_nothing_more() throws Exception {
+        Path certificate = certificate();
+        CountDownLatch stalled = new CountDownLatch(1);
+        CountDownLatch closed = new CountDownLatch(1);
+        try (TlsServer stalling = new TlsServer(certificate, client -> {
+            client.getOutputStream()
+                    .write("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\nx".getBytes(StandardCharsets.US_ASCII));
+            byte[] request = new byte[8192];
+            try {
+                for (int count = 0; count >= 0; count = client.getInputStream().read(request)) {
+                    stalled.countDown();
+                }
+            } finally {
+                closed.countDown();
+            }
+        })) {
+            String reference = fake((exchange, blob) -> {
+                exchange.getResponseHeaders().set("Location", "https://localhost:" + stalling.port() + "/x");
+                exchange.sendResponseHeaders(307, -1);
+            });
+            List<Runnable> ends = new CopyOnWriteArrayList<>();
+            AtomicBoolean cancelled = new AtomicBoolean();
+            Work cancellable = new QuietWork() {
+                @Override
+                public void onEnd(Runnable run) {
+                    ends.add(run);
+                }
+
+                @Override
+                public void check() {
+                    if (cancelled.get()) {
+                        throw new ForkdException(ForkdException.Kind.FAILED, "interrupted");
+                    }
+                }
+            };
+            try (Images images = new Images(
+                    scratch.resolve("cache"),
+                    Platform.host(),
+                    ANYWHERE,
+                    Map.of("SSL_CERT_FILE", certificate.toString()),
+                    cancellable)) {
+                Layer layer =
+                        images.find(ImageReference.parse(reference)).layers().get(0);
+                CompletableFuture<Void> pulled = CompletableFuture.runAsync(layer::await);
+                assertThat(stalled.await(60, TimeUnit.SECONDS)).isTrue();
+                cancelled.set(true);
+                ends.forEach(Runnable::run);
+                // Before the minute for which a registry may be silent.
+                assertThat(closed.await(30, TimeUnit.SECONDS)).isTrue();
+                assertThatThrownBy(() -> pulled.get(30, TimeUnit.SECONDS)).hasMessageContaining("interrupted");
+            }
+            assertNothingIsBeingFetched(scratch.resolve("cache"));
+        }
+    }
+
     @ParameterizedTest
     @CsvSource({"ftp://127.0.0.1/x, ftp://", "'http://:x y', no address", "mailto:x, no address"})
     void addresses_that_the_registry_sends_us_to_are_checked(String location, String why) throws Exception {
@@ -531,7 +715,8 @@ class RegistryTest {
     @ParameterizedTest
     @CsvSource({
         "sha256:[0-9a-f]{64}, sha256:zz, 'has no digest: sha256:zz'",
-        "'\"size\":[0-9]+', '\"size\":10000000000000000000000', without digest or size"
+        "'\"size\":[0-9]+', '\"size\":10000000000000000000000', without digest or size",
+        "'\"size\":[0-9]+', '\"size\":9000000', larger than 8 MiB"
     })
     void manifest_of_nonsense_is_damaged_and_not_a_wrong_request(String what, String nonsense, String why)
             throws Exception {
@@ -541,6 +726,19 @@ class RegistryTest {
                 .isInstanceOfSatisfying(
                         ForkdException.class, e -> assertThat(e.kind()).isEqualTo(ForkdException.Kind.DAMAGED))
                 .hasMessageContaining(why);
+    }
+
+    @Test
+    void layer_that_is_named_as_a_document_is_not_read_into_memory() throws Exception {
+        Digest digest = Digest.sha256(NOISE);
+        Path blob =
+                Files.createDirectories(scratch.resolve("cache/blobs/sha256")).resolve(digest.hex());
+        try (var file = new java.io.RandomAccessFile(blob.toFile(), "rw")) {
+            file.setLength(16L << 30);
+        }
+        assertThatThrownBy(() -> new BlobStore(scratch.resolve("cache")).read(digest))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("larger than 8 MiB");
     }
 
     @Test
@@ -703,6 +901,7 @@ class RegistryTest {
             }
         });
         BlobStore store = new BlobStore(scratch.resolve("cache"));
+        Files.createDirectories(scratch.resolve("cache/blobs")); // It may be interrupted before it makes it.
         int checks = 1;
         for (checksUntilInterrupt.set(1); !pulls(reference); checksUntilInterrupt.set(++checks)) {
             for (BlobStore.Stored blob : store.list()) {
@@ -769,7 +968,7 @@ class RegistryTest {
 
     /** Fetches all layers side by side, as somebody does who waits for them one by one. */
     private int layersOf(String reference, Work heard) {
-        try (Images images = new Images(scratch.resolve("cache"), Platform.host(), false, Map.of(), heard)) {
+        try (Images images = new Images(scratch.resolve("cache"), Platform.host(), ANYWHERE, Map.of(), heard)) {
             Image image = images.find(ImageReference.parse(reference));
             image.layers().forEach(Layer::fetch);
             for (Layer layer : image.layers()) {

@@ -128,4 +128,14 @@ class NetworkPolicyTest {
         assertThatThrownBy(() -> NetworkPolicy.parse(List.of(String.join(",", rules), "internet")))
                 .hasMessageContaining("10000");
     }
+
+    @Test
+    void there_may_be_a_thousand_ports_and_no_more() {
+        List<String> rules = IntStream.rangeClosed(1, NetworkPolicy.MOST_PORTS)
+                .mapToObj(port -> (port % 2 == 0 ? "!" : "") + "internet:" + port)
+                .toList();
+        assertThat(NetworkPolicy.parse(rules).allow()).hasSize(NetworkPolicy.MOST_PORTS / 2);
+        assertThatThrownBy(() -> NetworkPolicy.parse(List.of(String.join(",", rules), "10.0.0.0/8:2000-3000")))
+                .hasMessageContaining("1000 different ports");
+    }
 }

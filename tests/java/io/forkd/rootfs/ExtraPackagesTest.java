@@ -8,6 +8,7 @@ import io.forkd.files.Trees;
 import io.forkd.image.OciImage;
 import io.forkd.image.Platform;
 import io.forkd.image.QuietWork;
+import io.forkd.image.Reach;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.vmm.NativeFiles;
@@ -16,6 +17,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -24,6 +26,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Packages of a repository that is in the image, installed by the image's own package manager. */
 class ExtraPackagesTest {
+    private static final Reach ANYWHERE = new Reach(false, Optional.empty());
+
     private static final Work QUIET = new QuietWork();
 
     @TempDir
@@ -40,8 +44,8 @@ class ExtraPackagesTest {
         Tool.run("tests/images/managers", scratch.resolve("images").toString());
         NativeFiles files = NativeFiles.installed();
         Path directory = scratch.resolve("cache");
-        try (RootfsCache cache =
-                new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), Map.of(), QUIET)) {
+        try (RootfsCache cache = new RootfsCache(
+                directory, files.mkfs(), files.mktree(), files.guest(), Map.of(), QUIET, Optional.empty())) {
             assertThatThrownBy(() -> cache.get(with(manager, "no-such-package")))
                     .isInstanceOfSatisfying(ForkdException.class, e -> {
                         assertThat(e.sentence()).isEqualTo("cannot install no-such-package");
@@ -96,9 +100,15 @@ class ExtraPackagesTest {
                 .write();
         NativeFiles files = NativeFiles.installed();
         try (RootfsCache cache = new RootfsCache(
-                scratch.resolve("cache"), files.mkfs(), files.mktree(), files.guest(), Map.of(), QUIET)) {
-            Path ext4 = cache.get(
-                            new Request(reference, Platform.host(), false, new RootfsOptions(64, List.of("anything"))))
+                scratch.resolve("cache"),
+                files.mkfs(),
+                files.mktree(),
+                files.guest(),
+                Map.of(),
+                QUIET,
+                Optional.empty())) {
+            Path ext4 = cache.get(new Request(
+                            reference, Platform.host(), ANYWHERE, new RootfsOptions(64, List.of("anything"))))
                     .file();
             assertThat(host).isDirectoryContaining("glob:**/precious");
             assertThat(host.resolve("precious")).hasContent("precious");
@@ -119,7 +129,7 @@ class ExtraPackagesTest {
         return new Request(
                 "docker-archive:" + scratch.resolve("images").resolve(manager + ".tar"),
                 Platform.host(),
-                false,
+                ANYWHERE,
                 new RootfsOptions(1024, List.of(packages)));
     }
 }

@@ -3,6 +3,7 @@ package io.forkd.rootfs;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.sun.net.httpserver.HttpServer;
 import io.forkd.ForkdException;
 import io.forkd.Remedy;
 import io.forkd.files.Trees;
@@ -12,11 +13,14 @@ import io.forkd.image.OciImage.Members;
 import io.forkd.image.OciImage.Packing;
 import io.forkd.image.Platform;
 import io.forkd.image.QuietWork;
+import io.forkd.image.Reach;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.vmm.NativeFiles;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
@@ -33,12 +37,15 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
@@ -58,12 +65,15 @@ class RootfsCacheTest {
     /** What every guest gets; the images of these tests have none of it. */
     private static final String OURS = "\\./(forkd-init\\.sh|dev|proc|sys|run|tmp|work|etc|etc/.*)?";
 
+    private static final Reach ANYWHERE = new Reach(false, Optional.empty());
+
     @TempDir
     Path scratch;
 
     private final List<String> said = new ArrayList<>();
     private final AtomicInteger checksUntilInterrupt = new AtomicInteger(Integer.MAX_VALUE);
     private final List<RootfsCache> caches = new CopyOnWriteArrayList<>();
+    private volatile Runnable onMerge = () -> {};
     private OciImage image;
 
     private final Work work = new QuietWork() {
@@ -74,6 +84,9 @@ class RootfsCacheTest {
 
         @Override
         public void check() {
+            if (isOf(Merger.class)) {
+                onMerge.run();
+            }
             if (checksUntilInterrupt.decrementAndGet() == 0) {
                 throw new ForkdException(ForkdException.Kind.FAILED, "interrupted");
             }
@@ -85,13 +98,19 @@ class RootfsCacheTest {
         image = new OciImage(Files.createDirectory(scratch.resolve("image")));
     }
 
+    private static boolean isOf(Class<?> one) {
+        return StackWalker.getInstance()
+                .walk(frames -> frames.anyMatch(frame -> frame.getClassName().equals(one.getName())));
+    }
+
     private RootfsCache cache(Path directory) {
         return cache(directory, Map.of());
     }
 
     private RootfsCache cache(Path directory, Map<String, String> environment) {
         NativeFiles files = NativeFiles.installed();
-        return new RootfsCache(directory, files.mkfs(), files.mktree(), files.guest(), environment, work);
+        return new RootfsCache(
+                directory, files.mkfs(), files.mktree(), files.guest(), environment, work, Optional.empty());
     }
 
     /** In use until the end of the test. */
@@ -108,7 +127,7 @@ class RootfsCacheTest {
     }
 
     private static Request request(String reference, int sizeMib) {
-        return new Request(reference, Platform.host(), false, new RootfsOptions(sizeMib, List.of()));
+        return new Request(reference, Platform.host(), ANYWHERE, new RootfsOptions(sizeMib, List.of()));
     }
 
     private void requireSameAsUmoci(Path ext4) throws Exception {
@@ -128,6 +147,55 @@ class RootfsCacheTest {
                 .filter(line -> Arrays.stream(line.split(" +")).limit(2).noneMatch(word -> word.matches(except)))
                 .filter(line -> !line.startsWith(". "))
                 .toList();
+    }
+
+    @Test
+    void images_are_unpacked_one_after_the_other() throws Exception {
+        image.layer(Packing.PLAIN, new Members().file("f", "x")).write();
+        CompletableFuture<Boolean> unpacking = new CompletableFuture<>();
+        CompletableFuture<Boolean> waiting = new CompletableFuture<>();
+        Work first = new QuietWork() {
+            @Override
+            public void check() {
+                // Of the merger, and not of who looks for the image.
+                if (isOf(Merger.class)) {
+                    unpacking.complete(true);
+                    waiting.orTimeout(60, TimeUnit.SECONDS).join();
+                }
+            }
+        };
+        Work second = new QuietWork() {
+            @Override
+            public void say(String line) {
+                if (line.startsWith("Another image is being unpacked")) {
+                    waiting.complete(true);
+                }
+            }
+        };
+        NativeFiles files = NativeFiles.installed();
+        String reference = "oci:" + scratch.resolve("image") + ":1";
+        try (RootfsCache one = new RootfsCache(
+                        scratch.resolve("one"),
+                        files.mkfs(),
+                        files.mktree(),
+                        files.guest(),
+                        Map.of(),
+                        first,
+                        Optional.empty());
+                RootfsCache other = new RootfsCache(
+                        scratch.resolve("other"),
+                        files.mkfs(),
+                        files.mktree(),
+                        files.guest(),
+                        Map.of(),
+                        second,
+                        Optional.empty())) {
+            CompletableFuture<Rootfs> made = CompletableFuture.supplyAsync(() -> one.get(request(reference, 32)));
+            unpacking.orTimeout(60, TimeUnit.SECONDS).join();
+            assertThat(other.get(request(reference, 32)).file()).isRegularFile();
+            assertThat(waiting).isCompleted();
+            assertThat(made.get(60, TimeUnit.SECONDS).file()).isRegularFile();
+        }
     }
 
     @Test
@@ -397,8 +465,8 @@ class RootfsCacheTest {
                                             + "}}"));
         }
         Files.writeString(folder.resolve("index.json"), "{\"schemaVersion\":2,\"manifests\":[" + entries + "]}");
-        Path ext4 = cache().get(
-                        new Request("oci:" + folder, Platform.parse(platform), false, new RootfsOptions(32, List.of())))
+        Path ext4 = cache().get(new Request(
+                        "oci:" + folder, Platform.parse(platform), ANYWHERE, new RootfsOptions(32, List.of())))
                 .file();
         assertThat(debugfs(ext4, "cat /which")).endsWith(which);
     }
@@ -853,6 +921,143 @@ class RootfsCacheTest {
         cache.prune(() -> Set.of(used), false);
         assertThat(used).exists();
         assertThat(unused).doesNotExist();
+    }
+
+    private RootfsCache bounded(long mib, Set<Path> inUse) {
+        NativeFiles files = NativeFiles.installed();
+        return new RootfsCache(
+                scratch.resolve("cache"),
+                files.mkfs(),
+                files.mktree(),
+                files.guest(),
+                Map.of(),
+                work,
+                Optional.of(new RootfsCache.Bound(mib << 20, () -> inUse)));
+    }
+
+    /** Each with 8 MiB that no other has. */
+    private String imageOf(int number) throws IOException {
+        byte[] noise = new byte[8 << 20];
+        new java.util.Random(number).nextBytes(noise);
+        return new OciImage(Files.createDirectory(scratch.resolve("image" + number)))
+                .layer(Packing.PLAIN, new Members().file("f", noise))
+                .write();
+    }
+
+    @Test
+    void cache_that_is_full_gives_up_what_was_not_asked_for_the_longest() throws Exception {
+        List<Path> files = new ArrayList<>();
+        for (int i = 0; i < 4; i++) {
+            // Room for two, and for one that is made, which may take 32 MiB: in the end each takes some 12.
+            try (RootfsCache cache = bounded(60, Set.of())) {
+                files.add(cache.get(request(imageOf(i), 32)).file());
+                if (i == 1) {
+                    assertThat(files).allSatisfy(file -> assertThat(file).exists());
+                    assertThat(cache.get(request(imageAgain(0), 32)).cached()).isTrue();
+                }
+            }
+        }
+        assertThat(files.get(0)).exists();
+        assertThat(files.get(1)).doesNotExist();
+        assertThat(files.get(3)).exists();
+    }
+
+    private String imageAgain(int number) {
+        return "oci:" + scratch.resolve("image" + number) + ":1";
+    }
+
+    @Test
+    void cache_that_is_full_keeps_what_snapshots_use_and_refuses_the_next() throws Exception {
+        Path used;
+        try (RootfsCache cache = bounded(130, Set.of())) {
+            used = cache.get(request(imageOf(0), 32)).file().toRealPath();
+        }
+        try (RootfsCache cache = bounded(40, Set.of(used))) {
+            assertThatThrownBy(() -> cache.get(request(imageOf(1), 32)))
+                    .isInstanceOfSatisfying(
+                            NoRoomException.class,
+                            e -> assertThat(e.isPassing()).isFalse())
+                    .hasMessageContaining("33 MiB")
+                    .hasMessageContaining("of the 40 MiB");
+            assertThat(used).exists();
+            assertThat(cache.list()).hasSize(1);
+            assertThat(cache.get(request(imageAgain(0), 32)).cached()).isTrue();
+        }
+    }
+
+    @Test
+    void room_that_another_build_is_going_to_take_is_taken_by_nobody() throws Exception {
+        String small = imageOf(0);
+        String large = imageOf(1);
+        try (RootfsCache one = bounded(130, Set.of());
+                RootfsCache other = bounded(130, Set.of())) {
+            CompletableFuture<Boolean> building = new CompletableFuture<>();
+            CompletableFuture<Boolean> refused = new CompletableFuture<>();
+            onMerge = () -> {
+                building.complete(true);
+                refused.orTimeout(60, TimeUnit.SECONDS).join();
+            };
+            CompletableFuture<Rootfs> made = CompletableFuture.supplyAsync(() -> one.get(request(large, 100)));
+            building.orTimeout(60, TimeUnit.SECONDS).join();
+            assertThatThrownBy(() -> other.get(request(small, 32)))
+                    .isInstanceOfSatisfying(
+                            NoRoomException.class,
+                            e -> assertThat(e.isPassing()).isTrue());
+            onMerge = () -> {};
+            refused.complete(true);
+            assertThat(made.get(60, TimeUnit.SECONDS).file()).exists();
+            // What it has not taken after all is free again.
+            assertThat(other.get(request(small, 32)).cached()).isFalse();
+        }
+    }
+
+    @Test
+    void image_that_is_pulled_slowly_keeps_nobody_from_being_unpacked() throws Exception {
+        image.layer(Packing.PLAIN, new Members().file("f", "x")).write();
+        CountDownLatch asked = new CountDownLatch(1);
+        CountDownLatch go = new CountDownLatch(1);
+        HttpServer slow = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        slow.setExecutor(task -> new Thread(task, "slow-registry").start());
+        Path layout = scratch.resolve("image");
+        String manifest =
+                Files.readString(layout.resolve("index.json")).replaceFirst("(?s).*?sha256:([0-9a-f]{64}).*", "$1");
+        Path layer = largest(layout.resolve("blobs/sha256"));
+        slow.createContext("/v2/py/", exchange -> {
+            try (exchange) {
+                String last = exchange.getRequestURI().getPath().replaceFirst(".*/(sha256:)?", "");
+                byte[] blob =
+                        Files.readAllBytes(layout.resolve("blobs/sha256").resolve(last.equals("1") ? manifest : last));
+                exchange.sendResponseHeaders(200, blob.length);
+                if (last.equals(layer.getFileName().toString())) {
+                    asked.countDown();
+                    go.await();
+                }
+                exchange.getResponseBody().write(blob);
+            } catch (InterruptedException e) {
+                throw new IOException(e);
+            }
+        });
+        slow.start();
+        try (RootfsCache one = cache(scratch.resolve("one"));
+                RootfsCache other = cache(scratch.resolve("other"))) {
+            String reference = "127.0.0.1:" + slow.getAddress().getPort() + "/py:1";
+            CompletableFuture<Rootfs> made = CompletableFuture.supplyAsync(() -> one.get(request(reference, 32)));
+            assertThat(asked.await(60, TimeUnit.SECONDS)).isTrue();
+            CompletableFuture<Rootfs> fast =
+                    CompletableFuture.supplyAsync(() -> other.get(request("oci:" + layout + ":1", 32)));
+            assertThat(fast.get(60, TimeUnit.SECONDS).file()).isRegularFile();
+            go.countDown();
+            assertThat(made.get(60, TimeUnit.SECONDS).file()).isRegularFile();
+        } finally {
+            go.countDown();
+            slow.stop(0);
+        }
+    }
+
+    private static Path largest(Path directory) throws IOException {
+        return Trees.list(directory).stream()
+                .max(Comparator.comparing(file -> file.toFile().length()))
+                .orElseThrow();
     }
 
     @Test

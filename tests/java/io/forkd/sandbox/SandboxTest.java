@@ -35,12 +35,14 @@ class SandboxTest {
                 OptionalLong.of(7),
                 Optional.of("forkd-child-1"),
                 Optional.of(NetworkPolicy.parse(List.of("internet,!1.1.1.1"))),
-                OptionalLong.of(64),
+                Optional.empty(),
                 new Limits(Map.of(Limit.DISK, 100L, Limit.NET_BYTES, 0L)),
                 List.of(Path.of("/v.ext4")),
                 Instant.EPOCH,
                 3,
-                Optional.empty());
+                Optional.empty(),
+                Lifetime.ENDLESS,
+                Naming.NONE);
     }
 
     @Test

@@ -61,6 +61,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         AWAIT_END,
         SNAPSHOT,
         BRANCH,
+        RESET,
         /** Of a branch, by its twin. */
         WRITE,
         KILL,
@@ -133,6 +134,11 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         return steps().stream().filter(step::equals).count();
     }
 
+    /** The same of cgroups. */
+    public List<Optional<Path>> cgroups() {
+        return List.copyOf(host.cgroups);
+    }
+
     /** What each VM was given, in the order in which they were asked for. */
     public List<Limits> limits() {
         return List.copyOf(host.limits);
@@ -151,6 +157,11 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     /** The process of that number is killed, by the kernel say. */
     public void killed(int pid) {
         host.find(pid).ifPresent(process -> process.end(End.KILLED));
+    }
+
+    /** All of them are, by a restart of the host say. */
+    public void killAll() {
+        host.all(Process.class).forEach(process -> process.end(End.KILLED));
     }
 
     /** The process of that number answers nobody. */
@@ -184,7 +195,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     /** Nothing that this monitor and those beside it have started goes on. */
     @Override
     public void close() {
-        host.all(Process.class).forEach(process -> process.end(End.KILLED));
+        killAll();
         host.agents.close();
     }
 
@@ -224,6 +235,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         private final MemoryAgents agents = new MemoryAgents();
         private final List<Thread> writers = new CopyOnWriteArrayList<>();
         private final List<Limits> limits = new CopyOnWriteArrayList<>();
+        private final List<Optional<Path>> cgroups = new CopyOnWriteArrayList<>();
         private int next = FIRST_PID;
 
         synchronized int count(Class<? extends Process> kind) {
@@ -386,8 +398,10 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         private final Path vsock;
         private final Function<String, Fault> agentSteps;
         private final Optional<Path> learns;
+        private final Optional<String> first;
         private volatile String text;
         private volatile boolean ready;
+        private volatile boolean standsStill;
 
         Guest(
                 Host host,
@@ -396,9 +410,11 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
                 long memoryBytes,
                 Path vsock,
                 Optional<Path> learns,
+                boolean ofFiles,
                 Function<String, Fault> agentSteps) {
             super(host, inProc);
             this.text = text;
+            this.first = ofFiles ? Optional.of(text) : Optional.empty();
             this.memoryBytes = memoryBytes;
             this.vsock = vsock;
             this.learns = learns;
@@ -418,7 +434,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
 
         @Override
         public Fault step(String action) {
-            return agentSteps.apply(action);
+            return standsStill ? Fault.HANGS : agentSteps.apply(action);
         }
 
         @Override
@@ -456,6 +472,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         final long memoryBytes;
         final boolean detached;
         final Optional<Path> learns;
+        final boolean ofFiles;
         final Set<Guest> children = new HashSet<>();
         private int handles;
         volatile Written written;
@@ -467,6 +484,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
             this.memoryBytes = memoryBytes;
             this.detached = detached;
             this.learns = learns;
+            this.ofFiles = written == Written.DONE;
             this.written = written;
         }
 
@@ -522,6 +540,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     public Vm boot(BootOptions options) {
         requireFile(Step.BOOT, options.kernel());
         host.limits.add(options.limits());
+        host.cgroups.add(options.cgroup());
         Fault fault = tried(Step.BOOT, options.kernel().toString());
         if (fault instanceof Fault.Dies) {
             throw error(EPIPE, Step.BOOT, options.kernel().toString());
@@ -534,6 +553,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
                 options.memoryBytes(),
                 options.vsock(),
                 Optional.empty(),
+                false,
                 action -> step(Step.AGENT));
         if (!(fault instanceof Fault.Hangs)) {
             guest.comeUp();
@@ -743,6 +763,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         @Override
         public synchronized void snapshot(Path directory) {
             asked(Step.SNAPSHOT);
+            guest.standsStill = true;
             Path memory = directory.resolve("memory.bin");
             opened(Step.SNAPSHOT, memory, () -> writeMemory(memory, guest.text, guest.memoryBytes));
             Path vmstate = directory.resolve("vmstate");
@@ -807,6 +828,15 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         }
 
         @Override
+        public synchronized void reset(String hostname) {
+            asked(Step.RESET);
+            if (guest.standsStill) {
+                throw error(NativeError.EBUSY, Step.RESET, "of process " + guest.pid);
+            }
+            guest.set(guest.first.orElseThrow(() -> error(NativeError.ENOTSUP, Step.RESET, "of process " + guest.pid)));
+        }
+
+        @Override
         public synchronized void kill() {
             requireOpen();
             step(Step.KILL);
@@ -860,6 +890,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         public synchronized Vm fork(ChildOptions options) {
             Fault fault = asked(Step.FORK);
             host.limits.add(options.limits());
+            host.cgroups.add(options.cgroup());
             options.console().ifPresent(console -> write(console, "forked\n"));
             Guest child = new Guest(
                     host,
@@ -868,6 +899,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
                     server.memoryBytes,
                     options.vsock(),
                     server.learns,
+                    server.ofFiles,
                     action -> step(Step.AGENT));
             if (options.control().isPresent()) {
                 host.listen(options.control().get(), child);
