@@ -12,9 +12,6 @@ import java.util.List;
 final class ProcessFigures {
     private static final double MILLIS_PER_TICK = 10; // USER_HZ is 100 on x86
 
-    /** What a VM process calls the thread that is no vCPU. */
-    private static final String LOOP = "forkd-loop";
-
     private ProcessFigures() {}
 
     static double pssKib(int pid) {
@@ -36,21 +33,31 @@ final class ProcessFigures {
     }
 
     /**
-     * Page faults so far, field 10, of a child's vCPUs: those that its guest waited for. What the loop's thread takes is
-     * its devices', or prepared.
+     * Page faults so far, field 10, of a child's vCPUs: those that its guest waited for. What its other threads take is its
+     * devices', or prepared. Those have names of their own, and come and go with the disks' work.
      */
     static double guestFaults(int pid) {
-        Path threads = Path.of("/proc", String.valueOf(pid), "task");
+        Path process = Path.of("/proc", String.valueOf(pid));
+        List<String> name = lines(process.resolve("comm"));
         try {
             double faults = 0;
-            for (Path thread : Trees.list(threads)) {
-                if (!lines(thread.resolve("comm")).equals(List.of(LOOP))) {
+            for (Path thread : Trees.list(process.resolve("task"))) {
+                if (isCalled(thread, name)) {
                     faults += Long.parseLong(stat(thread.resolve("stat")).get(7));
                 }
             }
             return faults;
         } catch (IOException e) {
-            throw unreadable(threads, e);
+            throw unreadable(process, e);
+        }
+    }
+
+    /** One that has ended is not. */
+    private static boolean isCalled(Path thread, List<String> name) {
+        try {
+            return Files.readAllLines(thread.resolve("comm")).equals(name);
+        } catch (IOException e) {
+            return false;
         }
     }
 

@@ -9,8 +9,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -28,7 +26,7 @@ final class Live implements AutoCloseable {
     private final ProcessWatch watch;
     private final Consumer<Sandbox> onEnd;
     private final Map<Path, Entry> entries = new ConcurrentHashMap<>();
-    private final Map<Long, Path> tokens = new ConcurrentHashMap<>();
+    private final Map<Long, Sandbox> tokens = new ConcurrentHashMap<>(); // as each was when it was first seen
     private final AtomicLong next = new AtomicLong();
     private final Thread waiter = new Thread(this::await, "sandboxes");
     private volatile boolean closed;
@@ -46,14 +44,17 @@ final class Live implements AutoCloseable {
 
     /** One that was seen to answer. It is not kept when it has ended meanwhile, or nothing tells which process it is. */
     void add(Sandbox sandbox) {
-        if (closed || sandbox.startTime().isEmpty() || entries.containsKey(sandbox.directory())) {
+        if (closed || sandbox.startTime().isEmpty() || has(sandbox)) {
             return;
         }
         try {
             Entry entry = new Entry(sandbox, modified(sandbox.directory()), next.getAndIncrement());
-            tokens.put(entry.token(), sandbox.directory());
-            // Before its end can be told, which takes it out again.
-            if (entries.putIfAbsent(sandbox.directory(), entry) != null || !isWatched(entry)) {
+            tokens.put(entry.token(), sandbox);
+            // Before its end can be told, which takes it out again. One that was paused and resumed may come before the
+            // end of the process that it had.
+            Entry now = entries.compute(
+                    sandbox.directory(), (path, known) -> known != null && isSame(known, sandbox) ? known : entry);
+            if (now.token() != entry.token() || !isWatched(entry)) {
                 forget(entry.token());
             }
         } catch (IOException e) {
@@ -72,21 +73,24 @@ final class Live implements AutoCloseable {
 
     /** The sandbox of which that was the token. */
     private Optional<Sandbox> forget(long token) {
-        List<Sandbox> forgotten = new ArrayList<>();
-        Optional.ofNullable(tokens.remove(token))
-                .ifPresent(path -> entries.computeIfPresent(path, (same, entry) -> {
-                    if (entry.token() != token) {
-                        return entry;
-                    }
-                    forgotten.add(entry.sandbox());
-                    return null;
-                }));
-        return forgotten.stream().findFirst();
+        Sandbox first = tokens.remove(token);
+        if (first == null) {
+            return Optional.empty();
+        }
+        Entry known = entries.get(first.directory());
+        return known != null && known.token() == token && entries.remove(first.directory(), known)
+                ? Optional.of(known.sandbox())
+                : Optional.of(first);
     }
 
-    /** Whether it is known, without a look at its file. */
-    boolean has(Path directory) {
-        return !closed && entries.containsKey(directory);
+    private static boolean isSame(Entry known, Sandbox sandbox) {
+        return known.sandbox().process().equals(sandbox.process());
+    }
+
+    /** Whether the end of its process will be told. Nobody looks at its file. */
+    boolean has(Sandbox sandbox) {
+        Entry known = entries.get(sandbox.directory());
+        return !closed && known != null && isSame(known, sandbox);
     }
 
     /** As its file says now; empty when it is not known to live. */
@@ -100,7 +104,8 @@ final class Live implements AutoCloseable {
             if (modified.equals(known.modified())) {
                 return Optional.of(known.sandbox());
             }
-            Optional<Sandbox> now = Sandbox.read(directory);
+            // One that has another process by now is looked at as one that nobody knows.
+            Optional<Sandbox> now = Sandbox.read(directory).filter(sandbox -> isSame(known, sandbox));
             now.ifPresent(sandbox -> entries.replace(directory, known, new Entry(sandbox, modified, known.token())));
             return now;
         } catch (IOException | ForkdException e) {

@@ -173,7 +173,7 @@ public final class Sandboxes {
 
     /** To be said before that process ends: whoever follows hears of it from here alone. */
     void announce(Sandbox sandbox) {
-        if (live.filter(all -> all.has(sandbox.directory())).isPresent()
+        if (live.filter(all -> all.has(sandbox)).isPresent()
                 && sandbox.startTime().isPresent()) {
             sandbox.process().ifPresent(announced::add);
         }
@@ -408,7 +408,7 @@ public final class Sandboxes {
             // Those that answer are noted.
             directories().stream()
                     .filter(directory ->
-                            live.filter(known -> known.has(directory)).isEmpty())
+                            live.flatMap(known -> known.find(directory)).isEmpty())
                     .forEach(this::look);
         }
         FileTime changed = modified(root().resolve(CHANGED));

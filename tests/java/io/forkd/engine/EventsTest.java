@@ -6,11 +6,14 @@ import io.forkd.engine.Events.Event;
 import io.forkd.engine.Events.Kind;
 import io.forkd.sandbox.Lifetime;
 import io.forkd.sandbox.Sandbox;
+import io.forkd.vmm.MemoryVmm.Fault;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -78,6 +81,48 @@ class EventsTest {
         assertThat(next(reader)).startsWith("created");
         assertThat(next(reader)).startsWith("ended").endsWith(" timeout");
         assertThat(reader.next(Duration.ofMillis(300))).isEmpty();
+    }
+
+    @Test
+    void the_end_of_a_process_that_was_paused_is_not_taken_for_that_of_the_one_that_was_resumed() throws Exception {
+        String id = world.engine
+                .spawn(World.spawning("base", 1), World.call())
+                .get(0)
+                .id();
+        Events.Reader reader = reader();
+        world.vmm.delayWatches(true);
+        world.pause(id);
+        assertThat(next(reader)).isEqualTo("paused " + id + " asked");
+        world.resume(id);
+        assertThat(next(reader)).isEqualTo("resumed " + id + " ");
+        world.engine.sandboxes().find(id);
+        CountDownLatch asked = new CountDownLatch(1);
+        CountDownLatch again = new CountDownLatch(1);
+        world.vmm.plan((number, step) -> {
+            // Whoever is told of the end and asks how the sandbox is gets an answer when it is paused once more.
+            if (Thread.currentThread().getName().equals("sandboxes")) {
+                asked.countDown();
+                awaitQuietly(again);
+            }
+            return Fault.NONE;
+        });
+        world.vmm.delayWatches(false);
+        asked.await(1, TimeUnit.SECONDS);
+        world.pause(id);
+        again.countDown();
+        assertThat(next(reader)).isEqualTo("paused " + id + " asked");
+        world.resume(id);
+        assertThat(next(reader)).isEqualTo("resumed " + id + " ");
+        world.beside().pause(id, World.call());
+        assertThat(next(reader)).isEqualTo("paused " + id + " by another process");
+    }
+
+    private static void awaitQuietly(CountDownLatch latch) {
+        try {
+            latch.await();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     @Test

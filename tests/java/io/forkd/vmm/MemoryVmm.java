@@ -22,9 +22,9 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
-import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.BlockingDeque;
 import java.util.concurrent.CopyOnWriteArrayList;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.LinkedBlockingDeque;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
@@ -100,6 +100,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     private final Host host;
     private final List<Step> steps = new ArrayList<>();
     private volatile boolean watchesBroken;
+    private volatile boolean watchesLate;
     private Plan plan = (number, step) -> Fault.NONE;
 
     public MemoryVmm() {
@@ -177,6 +178,11 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     /** From now on no watch tells anything. */
     public void breakWatches() {
         watchesBroken = true;
+    }
+
+    /** Whether watches tell nothing yet, and all of it later. */
+    public void delayWatches(boolean late) {
+        watchesLate = late;
     }
 
     /** Servers that nobody uses have waited long enough. */
@@ -945,7 +951,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     }
 
     private final class MemoryWatch implements ProcessWatch {
-        private final BlockingQueue<Long> ended = new LinkedBlockingQueue<>();
+        private final BlockingDeque<Long> ended = new LinkedBlockingDeque<>();
 
         @Override
         public boolean add(int pid, long startTime, long token) {
@@ -962,6 +968,10 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
             }
             try {
                 Long token = ended.poll(timeout.toMillis(), TimeUnit.MILLISECONDS);
+                if (token != null && watchesLate) {
+                    ended.addFirst(token);
+                    return OptionalLong.empty();
+                }
                 return token == null ? OptionalLong.empty() : OptionalLong.of(token);
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
