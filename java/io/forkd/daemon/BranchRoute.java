@@ -79,7 +79,7 @@ final class BranchRoute {
                     || (Files.exists(directory) && !Owners.has(engine, http.caller(), tag))) {
                 throw new HttpFailure(409, "snapshot " + tag + " exists");
             }
-            Sandbox sandbox = SandboxLookup.usable(engine, http.caller(), id);
+            Sandbox sandbox = SandboxLookup.usable(engine, http.caller(), id).sandbox();
             String source = sandbox.snapshot().tag();
             if (parent.isPresent() && !parent.get().equals(source)) {
                 throw new HttpFailure(

@@ -15,7 +15,7 @@ import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
 import io.forkd.http.WebSocket;
-import io.forkd.sandbox.Sandbox;
+import io.forkd.sandbox.Found.Known;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -53,7 +53,7 @@ final class ExecSocket {
     }
 
     private Response exec(HttpCall http) {
-        Sandbox sandbox = guests.sandbox(http);
+        Known sandbox = guests.sandbox(http);
         Optional<ProcessName> present = http.query("attach").map(ProcessName::parse);
         List<String> arguments = http.queries("arg");
         if (arguments.isEmpty() == present.isEmpty()) {

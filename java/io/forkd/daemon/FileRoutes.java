@@ -19,7 +19,7 @@ import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
-import io.forkd.sandbox.Sandbox;
+import io.forkd.sandbox.Found.Known;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -253,7 +253,7 @@ final class FileRoutes {
     private Response read(HttpCall http) {
         GuestPath path = path(http);
         Optional<String> user = http.query("user");
-        Sandbox sandbox = guests.sandbox(http);
+        Known sandbox = guests.sandbox(http);
         Optional<Matcher> range = http.header("Range")
                 .map(RANGE::matcher)
                 .filter(Matcher::matches)
@@ -327,7 +327,7 @@ final class FileRoutes {
         GuestPath path = path(http);
         FileOptions options = options(http);
         Optional<String> user = http.query("user");
-        Sandbox sandbox = guests.sandbox(http);
+        Known sandbox = guests.sandbox(http);
         Open<GuestFileWriter> open =
                 guests.open(http, sandbox, guest -> files(guest, user).write(path, options));
         return Response.later(new Response.Job() {

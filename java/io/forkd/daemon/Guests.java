@@ -8,6 +8,7 @@ import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
+import io.forkd.sandbox.Found.Known;
 import io.forkd.sandbox.Sandbox;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -57,16 +58,16 @@ final class Guests {
     }
 
     /** The sandbox that the path names. */
-    Sandbox sandbox(HttpCall http) {
+    Known sandbox(HttpCall http) {
         return sandbox(http, http.parameter("id"));
     }
 
-    Sandbox sandbox(HttpCall http, String idOrName) {
+    Known sandbox(HttpCall http, String idOrName) {
         return SandboxLookup.usable(engine, http.caller(), SandboxLookup.id(engine, http.caller(), idOrName));
     }
 
     /** What a guest answers at once. Ends when the client goes away. */
-    <T> T ask(HttpCall http, Sandbox sandbox, Function<GuestStreams, T> question) {
+    <T> T ask(HttpCall http, Known sandbox, Function<GuestStreams, T> question) {
         return calls.ask(http.caller().owner(), sandbox.id(), () -> {
             Call call = Calls.of(http, Optional.empty());
             try (Engine.Use used = use(http, sandbox, call)) {
@@ -79,7 +80,7 @@ final class Guests {
      * Opens what goes on for long. It is closed, beside by who has it, when the client goes away, so that nobody waits in it
      * any more.
      */
-    <T extends AutoCloseable> Open<T> open(HttpCall http, Sandbox sandbox, Function<GuestStreams, T> opening) {
+    <T extends AutoCloseable> Open<T> open(HttpCall http, Known sandbox, Function<GuestStreams, T> opening) {
         Place place = streams.take(http.caller().owner(), sandbox.id());
         try {
             return calls.ask(http.caller().owner(), sandbox.id(), () -> {
@@ -88,7 +89,7 @@ final class Guests {
                 try {
                     T stream = asked(http, used.sandbox(), call, opening);
                     http.onCancel(() -> closeQuietly(stream));
-                    return new Open<>(stream, both(used, place), e -> failure(http, sandbox, e));
+                    return new Open<>(stream, both(used, place), e -> failure(http, sandbox.id(), e));
                 } catch (RuntimeException e) {
                     used.close();
                     throw e;
@@ -106,7 +107,7 @@ final class Guests {
     }
 
     /** Begins it, in a thread of its own. */
-    void goOn(HttpCall http, Sandbox sandbox, Task task) {
+    void goOn(HttpCall http, Known sandbox, Task task) {
         Place place = streams.take(http.caller().owner(), sandbox.id());
         try {
             Engine.Use used = use(http, sandbox, Calls.of(http, Optional.empty()));
@@ -153,9 +154,9 @@ final class Guests {
     }
 
     /** Its end may have come since it was looked at. */
-    private Engine.Use use(HttpCall http, Sandbox sandbox, Call call) {
+    private Engine.Use use(HttpCall http, Known sandbox, Call call) {
         try {
-            return engine.use(sandbox.id(), call);
+            return engine.use(sandbox, call);
         } catch (ForkdException e) {
             SandboxLookup.usable(engine, http.caller(), sandbox.id());
             throw Failures.internal(e);
@@ -168,18 +169,18 @@ final class Guests {
             GuestStreams guest = new GuestStreams(sandbox.vsock());
             return call.interruptibly(() -> question.apply(guest));
         } catch (ForkdException e) {
-            throw failure(http, sandbox, e);
+            throw failure(http, sandbox.id(), e);
         }
     }
 
     /** Whatever goes wrong with a guest that has said nothing about it may have a reason that the host knows. */
-    private HttpFailure failure(HttpCall http, Sandbox sandbox, ForkdException e) {
+    private HttpFailure failure(HttpCall http, String sandbox, ForkdException e) {
         HttpFailure failure = Failures.ofGuest(e);
         return e instanceof GuestException.Refused
                 ? failure
                 : new HttpFailure(
                         failure.status(),
-                        failure.text() + SandboxLookup.whyKilled(engine, http.caller(), sandbox.id()),
+                        failure.text() + SandboxLookup.whyKilled(engine, http.caller(), sandbox),
                         Optional.empty());
     }
 

@@ -12,7 +12,7 @@ import io.forkd.http.HttpFailure;
 import io.forkd.http.Relay;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
-import io.forkd.sandbox.Sandbox;
+import io.forkd.sandbox.Found.Known;
 import java.time.Duration;
 import java.util.List;
 import java.util.regex.Pattern;
@@ -81,7 +81,7 @@ final class PortRoutes {
         if (number < 1 || number > MOST_PORT) {
             throw new HttpFailure(400, "a port is a number from 1 to " + MOST_PORT + ", and not " + port);
         }
-        Sandbox sandbox = guests.sandbox(http, id);
+        Known sandbox = guests.sandbox(http, id);
         String target = http.query().isEmpty() ? path : path + "?" + http.query();
         Open<GuestPort> open = guests.open(http, sandbox, guest -> guest.connect(new GuestAddress.Port(number)));
         boolean ours = http.caller().means() == Caller.Means.TOKEN;

@@ -16,7 +16,7 @@ import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
-import io.forkd.sandbox.Sandbox;
+import io.forkd.sandbox.Found.Known;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.OutputStream;
@@ -91,7 +91,7 @@ final class ProcessRoutes {
     }
 
     /** Runs it, and tells what it writes while it does. */
-    Response run(HttpCall http, Sandbox sandbox, RunRequest request, Optional<byte[]> input) {
+    Response run(HttpCall http, Known sandbox, RunRequest request, Optional<byte[]> input) {
         Place place = hold(http, input);
         try {
             return lines(guests.open(http, sandbox, guest -> guest.run(request)), input, place);
@@ -106,7 +106,7 @@ final class ProcessRoutes {
     }
 
     /** Starts it, and listens no more. */
-    Response start(HttpCall http, Sandbox sandbox, RunRequest request, Optional<byte[]> input) {
+    Response start(HttpCall http, Known sandbox, RunRequest request, Optional<byte[]> input) {
         Place place = hold(http, input);
         try {
             return start(http, sandbox, request, input, place);
@@ -116,7 +116,7 @@ final class ProcessRoutes {
         }
     }
 
-    private Response start(HttpCall http, Sandbox sandbox, RunRequest request, Optional<byte[]> input, Place place) {
+    private Response start(HttpCall http, Known sandbox, RunRequest request, Optional<byte[]> input, Place place) {
         long pid = guests.ask(http, sandbox, guest -> {
             try (GuestProcess process = guest.run(request)) {
                 return process.pid();

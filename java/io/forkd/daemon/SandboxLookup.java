@@ -6,6 +6,7 @@ import io.forkd.engine.Engine;
 import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
 import io.forkd.sandbox.Found;
+import io.forkd.sandbox.Found.Known;
 import io.forkd.sandbox.Found.Paused;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Sandbox;
@@ -34,10 +35,11 @@ final class SandboxLookup {
 
     private static Found known(Engine engine, Caller caller, String id, Supplier<Found> look) {
         try {
-            if (engine.sandboxes()
-                    .directory(id)
-                    .filter(directory -> Owners.knows(caller, directory))
-                    .isPresent()) {
+            if (caller.owner().isEmpty()
+                    || engine.sandboxes()
+                            .directory(id)
+                            .filter(directory -> Owners.knows(caller, directory))
+                            .isPresent()) {
                 return look.get();
             }
         } catch (ForkdException e) {
@@ -58,19 +60,21 @@ final class SandboxLookup {
     }
 
     /** One that can be asked something, perhaps when it was resumed for that; 409 when it is paused and stays so. */
-    static Sandbox usable(Engine engine, Caller caller, String id) {
-        return find(engine, caller, id) instanceof Paused paused
-                        && paused.sandbox().lifetime().wake()
-                ? paused.sandbox()
-                : running(engine, caller, id);
+    static Known usable(Engine engine, Caller caller, String id) {
+        Found found = find(engine, caller, id);
+        return found instanceof Paused paused && paused.sandbox().lifetime().wake() ? paused : running(found);
     }
 
     /** One that runs; 409 when it is paused, 500 when it does not answer. */
     static Sandbox running(Engine engine, Caller caller, String id) {
-        Found found = find(engine, caller, id);
+        return running(find(engine, caller, id)).sandbox();
+    }
+
+    private static Running running(Found found) {
         if (found instanceof Running running) {
-            return running.sandbox();
+            return running;
         }
+        String id = found.id();
         if (found instanceof Paused) {
             throw new HttpFailure(
                     409, "sandbox " + id + " is paused: POST /v1/sandboxes/" + id + "/resume lets it go on");

@@ -238,7 +238,7 @@ final class SandboxRoutes {
         long count = count(body);
         Lifetime lifetime = lifetime(body);
         Naming naming = naming(body, count);
-        Sandbox source = usable(http);
+        Sandbox source = usable(http).sandbox();
         if (body.optionalJson("network").isPresent()) {
             // Not left unnoticed as other fields that are none: who gives it counts on it.
             throw new HttpFailure(400, "what is forked of a sandbox has its network; PUT ../network gives another");
@@ -475,7 +475,7 @@ final class SandboxRoutes {
         return Response.json(200, Wire.sandbox(new Running(reset, false, Room.LEFT)));
     }
 
-    private Sandbox usable(HttpCall http) {
+    private Known usable(HttpCall http) {
         return SandboxLookup.usable(engine, http.caller(), id(http));
     }
 
@@ -507,7 +507,7 @@ final class SandboxRoutes {
                 || http.header("Accept")
                         .filter(types -> types.contains(Wire.LINES))
                         .isPresent();
-        Sandbox sandbox = usable(http);
+        Known sandbox = usable(http);
         if (arguments.isEmpty()) {
             throw new HttpFailure(400, "args is empty");
         }
@@ -582,7 +582,7 @@ final class SandboxRoutes {
     private Response eval(HttpCall http) {
         String code = http.body().text("code");
         long seconds = http.body().optionalNumber("timeout_secs", 0, LONGEST).orElse(EVAL.toSeconds());
-        Sandbox sandbox = usable(http);
+        Known sandbox = usable(http);
         Evaluation evaluation =
                 asked("eval", http, sandbox, agent -> agent.eval(code, Optional.of(Duration.ofSeconds(seconds))));
         if (evaluation instanceof Evaluation.Failure failure) {
@@ -612,10 +612,10 @@ final class SandboxRoutes {
     }
 
     /** What a guest answers, which has its volumes again. Whatever goes wrong with it is no fault of the request. */
-    private <T> T asked(String operation, HttpCall http, Sandbox sandbox, Function<AgentClient, T> question) {
+    private <T> T asked(String operation, HttpCall http, Known sandbox, Function<AgentClient, T> question) {
         Call call = Calls.of(http, Optional.empty());
         return guests.ask(http.caller().owner(), sandbox.id(), () -> {
-            try (Engine.Use used = use(http, sandbox.id(), call)) {
+            try (Engine.Use used = use(http, sandbox, call)) {
                 engine.sandboxes().giveVolumesBack(sandbox.id());
                 AgentClient agent =
                         new AgentClient(new AgentAddress.Vsock(used.sandbox().vsock()));
@@ -631,9 +631,9 @@ final class SandboxRoutes {
     }
 
     /** Its end may have come since it was looked at. */
-    private Engine.Use use(HttpCall http, String id, Call call) {
+    private Engine.Use use(HttpCall http, Known sandbox, Call call) {
         try {
-            return engine.use(id, call);
+            return engine.use(sandbox, call);
         } catch (ForkdException e) {
             usable(http);
             throw Failures.internal(e);
@@ -641,7 +641,7 @@ final class SandboxRoutes {
     }
 
     /** Of what failed, that may be the reason; of what did not, nobody has to be asked. */
-    private Optional<String> noRoom(Sandbox sandbox) {
+    private Optional<String> noRoom(Known sandbox) {
         return engine.sandboxes().room(sandbox.id()).problem("sandbox " + sandbox.id(), Limit.DISK.field());
     }
 

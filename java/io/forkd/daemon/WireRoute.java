@@ -11,7 +11,7 @@ import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
 import io.forkd.http.Splice;
-import io.forkd.sandbox.Sandbox;
+import io.forkd.sandbox.Found.Known;
 import java.nio.ByteBuffer;
 import java.util.List;
 
@@ -28,7 +28,7 @@ final class WireRoute {
     }
 
     private Response join(HttpCall http) {
-        Sandbox sandbox = guests.sandbox(http);
+        Known sandbox = guests.sandbox(http);
         if (http.header("Upgrade")
                 .filter(GuestStreams.PROTOCOL::equalsIgnoreCase)
                 .isEmpty()) {

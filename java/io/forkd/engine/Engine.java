@@ -350,7 +350,12 @@ public final class Engine {
      * @throws ForkdException when it is not there, or does not answer, or is paused and stays so
      */
     public Use use(String id, Call call) {
-        Lifetimes.Use used = lifetimes().use(id, call);
+        return use(sandboxes.findAny(id), call);
+    }
+
+    /** The same of one that was looked at a moment ago, and is not looked at again when it has no end. */
+    public Use use(Found looked, Call call) {
+        Lifetimes.Use used = lifetimes().use(looked, call);
         return new Use(used.sandbox(), used::close);
     }
 

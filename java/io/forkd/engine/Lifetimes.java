@@ -50,10 +50,14 @@ final class Lifetimes {
         return directory.resolve(".used");
     }
 
-    /** Fails when there is none, or it is paused and not to be resumed by this. */
-    Use use(String id, Call call) {
-        while (true) {
-            Found found = sandboxes.findAny(id);
+    /**
+     * Fails when it has ended, or is paused and not to be resumed by this.
+     *
+     * @param looked as it was found a moment ago
+     */
+    Use use(Found looked, Call call) {
+        String id = looked.id();
+        for (Found found = looked; ; found = sandboxes.findAny(id)) {
             if (found instanceof Paused paused && paused.sandbox().lifetime().wake()) {
                 pauses.resume(id, call);
                 continue;

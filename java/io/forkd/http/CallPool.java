@@ -1,31 +1,23 @@
 package io.forkd.http;
 
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.LinkedTransferQueue;
-import java.util.concurrent.RejectedExecutionHandler;
-import java.util.concurrent.ThreadPoolExecutor;
-import java.util.concurrent.TimeUnit;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
 
 /**
- * The threads that handlers run on: as many as are needed, up to a bound, and a bounded number of calls beyond it. Of users,
- * who may have calls that take days, no one has more than half of them, and all together three quarters.
+ * Lets handlers run: as many at once as there are places, and a bounded number waits for one. Of users, who may have calls
+ * that take days, no one has more than half of the places, and all together three quarters. A call has its place until its
+ * handler returns; an answer that goes on after it goes on in the same thread, which is why threads have no bound here.
  */
 final class CallPool {
-    private static final long IDLE_SECONDS = 30;
-
-    /** Hands a task to a thread that waits, if there is one. */
-    private static final class Handover extends LinkedTransferQueue<Runnable> {
-        private static final long serialVersionUID = 1;
-
-        @Override
-        public boolean offer(Runnable task) {
-            return tryTransfer(task);
-        }
-    }
-
     private final int most;
     private final AtomicInteger admitted = new AtomicInteger();
     private final int mostOfUsers;
@@ -34,27 +26,23 @@ final class CallPool {
     /** How many each user has. Guarded by itself. */
     private final Map<String, Integer> ofUsers = new HashMap<>();
 
-    private final ThreadPoolExecutor threads;
+    private final ExecutorService threads;
+
+    // Guarded by threads.
+    private final Deque<Runnable> waiting = new ArrayDeque<>();
+    private int free;
 
     CallPool(int atOnce, int waiting) {
         most = atOnce + waiting;
         mostOfUsers = Math.max(1, atOnce / 4 * 3);
         mostOfUser = Math.max(1, atOnce / 2);
         AtomicInteger names = new AtomicInteger();
-        // No thread waits, and no more may be made: the task waits.
-        RejectedExecutionHandler enqueue = (task, pool) -> pool.getQueue().add(task);
-        threads = new ThreadPoolExecutor(
-                0,
-                atOnce,
-                IDLE_SECONDS,
-                TimeUnit.SECONDS,
-                new Handover(),
-                task -> {
-                    Thread thread = new Thread(task, "forkd-call-" + names.incrementAndGet());
-                    thread.setDaemon(true);
-                    return thread;
-                },
-                enqueue);
+        free = atOnce;
+        threads = Executors.newCachedThreadPool(task -> {
+            Thread thread = new Thread(task, "forkd-call-" + names.incrementAndGet());
+            thread.setDaemon(true);
+            return thread;
+        });
     }
 
     /** Takes a place, from the reading of the body to the end of the handler. */
@@ -85,8 +73,46 @@ final class CallPool {
         }
     }
 
-    void run(Runnable task) {
+    /** Runs a handler when there is a place, and in the same thread what comes after it, which needs none. */
+    void run(Supplier<Runnable> handler) {
+        Runnable task = () -> {
+            Runnable rest;
+            try {
+                rest = handler.get();
+            } finally {
+                next();
+            }
+            rest.run();
+        };
+        synchronized (threads) {
+            if (free == 0) {
+                waiting.add(task);
+                return;
+            }
+            free--;
+        }
         threads.execute(task);
+    }
+
+    private void next() {
+        Runnable task;
+        synchronized (threads) {
+            task = waiting.poll();
+            if (task == null) {
+                free++;
+                return;
+            }
+        }
+        try {
+            threads.execute(task);
+        } catch (RejectedExecutionException e) {
+            // The server has stopped, and its connections are closed.
+        }
+    }
+
+    /** For what is no call any more. */
+    Executor threads() {
+        return threads;
     }
 
     void close() {

@@ -18,13 +18,9 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Function;
 import java.util.regex.Pattern;
@@ -70,7 +66,6 @@ final class Dispatcher extends Abstract.NonBlocking {
     private final Limits limits;
     private final Function<ForkdException, HttpFailure> failures;
     private final CallPool pool;
-    private final ExecutorService streams;
     private final Set<Exchange> exchanges = ConcurrentHashMap.newKeySet();
     private final Set<Exchange> handedOver = ConcurrentHashMap.newKeySet(); // whose connections are
     private final AtomicLong bodyBytes = new AtomicLong();
@@ -85,12 +80,6 @@ final class Dispatcher extends Abstract.NonBlocking {
         this.failures = failures;
         this.tokens = tokens;
         this.pool = new CallPool(limits.callsAtOnce(), limits.callsWaiting());
-        AtomicInteger names = new AtomicInteger();
-        this.streams = Executors.newCachedThreadPool(task -> {
-            Thread thread = new Thread(task, "forkd-stream-" + names.incrementAndGet());
-            thread.setDaemon(true);
-            return thread;
-        });
     }
 
     /** From now on; what goes on for who may no more is ended. */
@@ -129,7 +118,6 @@ final class Dispatcher extends Abstract.NonBlocking {
 
     void close() {
         pool.close();
-        streams.shutdownNow();
     }
 
     long bodyBytes() {
@@ -331,7 +319,7 @@ final class Dispatcher extends Abstract.NonBlocking {
                 Response answer = answer(() -> found.route().handler().handle(running));
                 pool.leave(caller.owner());
                 bodyBytes.addAndGet(-body.length);
-                send(answer);
+                return () -> send(answer);
             });
         }
 
@@ -395,22 +383,10 @@ final class Dispatcher extends Abstract.NonBlocking {
         }
 
         private void send(Response answer) {
-            if (answer.content() instanceof Content.Later || answer.content() instanceof Content.Stream) {
-                try {
-                    streams.execute(() -> sendHere(answer));
-                } catch (RejectedExecutionException e) {
-                    answer.close(); // The server has stopped, and its connections are closed.
-                }
-            } else {
-                sendHere(answer);
-            }
-        }
-
-        private void sendHere(Response answer) {
             if (answer.content() instanceof Content.Later later) {
                 Response made = answer(later.job()::run);
                 try {
-                    sendHere(made);
+                    send(made);
                 } finally {
                     answer.close();
                 }
@@ -452,7 +428,7 @@ final class Dispatcher extends Abstract.NonBlocking {
             }
             handedOver.add(this);
             TunnelConnection made = new TunnelConnection(
-                    connection, request.getComponents().getExecutor(), streams, new Response.Tunnel() {
+                    connection, request.getComponents().getExecutor(), pool.threads(), new Response.Tunnel() {
                         @Override
                         public void carry(ByteChannel client) throws IOException {
                             tunnel.carry(client);

@@ -3,6 +3,9 @@ package io.forkd.http;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -39,5 +42,51 @@ class CallPoolTest {
         assertThat(admitted(ADMIN, 100)).isEqualTo(16);
         pool.leave(ADMIN);
         assertThat(pool.admit(Optional.of("bert"))).isTrue();
+    }
+
+    @Test
+    void as_many_handlers_run_at_once_as_there_are_places_and_what_comes_after_them_needs_none() throws Exception {
+        Semaphore begun = new Semaphore(0);
+        CountDownLatch handled = new CountDownLatch(1);
+        CountDownLatch sent = new CountDownLatch(1);
+        CountDownLatch all = new CountDownLatch(16);
+        for (int i = 0; i < 16; i++) {
+            pool.run(() -> {
+                begun.release();
+                await(handled);
+                return () -> {
+                    all.countDown();
+                    await(sent);
+                };
+            });
+        }
+        assertThat(begun.tryAcquire(8, 30, TimeUnit.SECONDS)).isTrue();
+        assertThat(begun.tryAcquire(100, TimeUnit.MILLISECONDS)).isFalse();
+        handled.countDown();
+        assertThat(all.await(30, TimeUnit.SECONDS)).isTrue();
+        sent.countDown();
+    }
+
+    @Test
+    void a_handler_that_fails_leaves_its_place() throws Exception {
+        CountDownLatch ran = new CountDownLatch(1);
+        for (int i = 0; i < 8; i++) {
+            pool.run(() -> {
+                throw new IllegalStateException("of the test");
+            });
+        }
+        pool.run(() -> {
+            ran.countDown();
+            return () -> {};
+        });
+        assertThat(ran.await(30, TimeUnit.SECONDS)).isTrue();
+    }
+
+    private static void await(CountDownLatch latch) {
+        try {
+            latch.await();
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
     }
 }
