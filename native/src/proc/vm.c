@@ -188,7 +188,7 @@ bool vm_is_host_full(const struct vm *vm)
     return full;
 }
 
-/* After each round of the loop, which is where all writes to disks are. */
+/* After each round of the loop; a disk's thread wakes it when something has failed. */
 static void note_full(struct vm *vm)
 {
     uint32_t host = vm->status.host_full != 0 || vm_is_host_full(vm);

@@ -1,5 +1,6 @@
 package io.forkd.engine;
 
+import io.forkd.ForkdException.Kind;
 import io.forkd.engine.Fork.Child;
 import io.forkd.engine.Fork.Failure;
 import io.forkd.sandbox.Room;
@@ -92,7 +93,8 @@ final class Children implements AutoCloseable {
         } else {
             onFailure.accept(new Failure(
                     place.name(),
-                    Groups.whyKilled(place.cgroup(), place.limits()).orElseGet(status::reason)));
+                    Groups.whyKilled(place.cgroup(), place.limits()).orElseGet(status::reason),
+                    Kind.FAILED));
         }
     }
 
@@ -118,7 +120,8 @@ final class Children implements AutoCloseable {
             all.add(vm);
             starting.put(vm, place);
         } catch (VmmException e) {
-            onFailure.accept(new Failure(place.name(), e.sentence()));
+            onFailure.accept(new Failure(
+                    place.name(), e.sentence(), e.kind() == Kind.CONFLICT ? Kind.CONFLICT : Kind.FAILED));
             return;
         }
         child.meanwhile().run();

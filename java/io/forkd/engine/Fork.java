@@ -30,8 +30,12 @@ public final class Fork implements AutoCloseable {
      */
     public record Child(String name, int pid, long startTime, Path socket, Optional<String> netns, Duration restore) {}
 
-    /** A child that did not come up, and why. */
-    public record Failure(String name, String reason) {}
+    /**
+     * A child that did not come up, and why.
+     *
+     * @param kind a conflict where another VM has what this one needs
+     */
+    public record Failure(String name, String reason, Kind kind) {}
 
     private final ForkRequest request;
     private final OwnedDirectory run;
@@ -136,7 +140,7 @@ public final class Fork implements AutoCloseable {
     /** Takes a failed child for the failure of all: they end when the fork is closed. */
     public static void failAll(Failure failure) {
         throw new ForkdException(
-                Kind.FAILED,
+                failure.kind(),
                 "the child " + failure.name() + " did not come up: " + failure.reason(),
                 "All children of this fork were ended.");
     }

@@ -11,6 +11,7 @@ import io.forkd.http.Limits;
 import io.forkd.kernel.GuestKernel;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.MemoryVmm;
+import io.forkd.vmm.NativeError;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -113,6 +114,17 @@ class FullHostTest {
         assertThat(failed.text("warning")).contains("no room", id);
         assertThat(failed.text("stderr")).isEmpty();
         assertThat(api.post(exec, "{'args':['true']}").json().has("warning")).isFalse();
+    }
+
+    @Test
+    void what_another_vm_has_is_a_conflict() {
+        vmm.plan((number, step) ->
+                step == MemoryVmm.Step.FORK ? new MemoryVmm.Fault.Fails(NativeError.EBUSY) : MemoryVmm.Fault.NONE);
+        Answer busy = made();
+        assertThat(busy.status()).as(busy.text()).isEqualTo(409);
+        assertThat(busy.error()).contains("did not come up");
+        vmm.plan((number, step) -> MemoryVmm.Fault.NONE);
+        assertThat(made().status()).isEqualTo(201);
     }
 
     @Test
