@@ -9,8 +9,9 @@
  *   floor MEMORY_IMAGE single N   N times one: milliseconds of each, a line each
  *   floor MEMORY_IMAGE parked N   the same with the child forked, its VM and vCPU made, and KVM entered
  *                                 beforehand
- *   floor MEMORY_IMAGE reset:P N  N times, milliseconds of each: a VM whose guest has written to P pages put
- *                                 back, by madvise(2) and by setting its state anew
+ *   floor MEMORY_IMAGE reset:P N  N times, milliseconds of each: a VM in another process, whose guest has
+ *                                 written to P pages and halts, put back: from the request, by one message,
+ *                                 until its vCPU, which is stopped, could run again
  *
  * MEMORY_IMAGE is a snapshot's memory.bin of the guest tests/native/guests/ready.S.
  */
@@ -18,6 +19,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,12 +28,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define RESUME 0x100010u /* tests/native/guests/ready.S */
+#define RESUME 0x100010u    /* tests/native/guests/ready.S */
+#define GENERATION 0xf0000u /* a page that the host writes to */
 #define MAX_ENTRIES 256
 #ifndef KVM_CAP_PRE_FAULT_MEMORY
 #define KVM_CAP_PRE_FAULT_MEMORY 236
@@ -247,18 +253,28 @@ static double run_single(int parked)
     return elapsed;
 }
 
-/* A guest that writes to so many pages; where ready.S has its own code. */
-static void write_code(int pages)
+/* A guest that writes to so many pages, in no order, as bench/reset.c's does, and halts; where ready.S has
+ * its own code. */
+static void write_code(uint32_t pages)
 {
-    static uint8_t code[] = {0xbf, 0,    0,    0,    1,    /* mov $0x1000000, %edi */
-                             0xb9, 0,    0,    0,    0,    /* mov $pages, %ecx */
-                             0xc7, 0x07, 1,    0,    0, 0, /* movl $1, (%edi) */
-                             0x81, 0xc7, 0,    0x10, 0, 0, /* add $4096, %edi */
-                             0x49,                         /* dec %ecx */
-                             0x75, 0xf1,                   /* jnz, to movl */
-                             0x66, 0xba, 0x10, 5,          /* mov $0x510, %dx */
-                             0xee};                        /* out %al, %dx */
-    memcpy(code + 6, &pages, sizeof pages);
+    static uint8_t code[] = {0xbb, 0,    0,    0, 0,    /* mov $pages, %ebx */
+                             0x89, 0xd9,                /* mov %ebx, %ecx */
+                             0x31, 0xd2,                /* xor %edx, %edx */
+                             0x89, 0xd0,                /* loop: mov %edx, %eax */
+                             0x89, 0xd7,                /* mov %edx, %edi */
+                             0xc1, 0xe7, 0x0c,          /* shl $12, %edi */
+                             0x81, 0xc7, 0,    0, 0, 1, /* add $0x1000000, %edi */
+                             0xc7, 0x07, 1,    0, 0, 0, /* movl $1, (%edi) */
+                             0x05, 0x27, 0x9e, 0, 0,    /* add $40487, %eax */
+                             0x31, 0xd2,                /* xor %edx, %edx */
+                             0xf7, 0xf3,                /* div %ebx */
+                             0x49,                      /* dec %ecx */
+                             0x75, 0xe1,                /* jnz loop */
+                             0x66, 0xba, 0x10, 5,       /* mov $0x510, %dx */
+                             0xee,                      /* out %al, %dx */
+                             0xf4,                      /* halt: hlt */
+                             0xeb, 0xfd};               /* jmp halt */
+    memcpy(code + 1, &pages, sizeof pages);
     memcpy(parent.memory + RESUME, code, sizeof code);
 }
 
@@ -276,32 +292,124 @@ static void drop_shadow_pages(struct child child)
     CALL(child.vm, KVM_SET_USER_MEMORY_REGION, &slot);
 }
 
-static double run_reset(struct child child, int pages)
+/* The VM of the process that is put back again and again. */
+static struct {
+    struct child child;
+    pthread_t vcpu_thread;
+    sem_t run;
+    sem_t written;
+    sem_t stopped;
+} put_back;
+
+static void on_kick(int signal)
 {
-    write_code(pages);
-    set_state(child);
-    CALL(child.vcpu, KVM_RUN, NULL);
-    if (child.run->exit_reason != KVM_EXIT_IO || child.run->io.port != 0x510)
-        errx(1, "exit reason %u instead of the guest's port write", child.run->exit_reason);
-    child.run->immediate_exit = 1;
-    ioctl(child.vcpu, KVM_RUN, NULL);
-    child.run->immediate_exit = 0;
-    usleep(20000); /* right after one change of memslots another takes milliseconds */
-    double start = now_ms();
+    (void)signal;
+    put_back.child.run->immediate_exit = 1;
+}
+
+static void *vcpu_thread(void *unused)
+{
+    (void)unused;
+    struct child child = put_back.child;
+    for (;;) {
+        sem_wait(&put_back.run);
+        CALL(child.vcpu, KVM_RUN, NULL);
+        if (child.run->exit_reason != KVM_EXIT_IO || child.run->io.port != 0x510)
+            errx(1, "exit reason %u instead of the guest's port write", child.run->exit_reason);
+        sem_post(&put_back.written);
+        if (ioctl(child.vcpu, KVM_RUN, NULL) == 0 || errno != EINTR) /* it halts, until it is kicked */
+            err(1, "KVM_RUN");
+        child.run->immediate_exit = 0;
+        sem_post(&put_back.stopped);
+    }
+    return NULL;
+}
+
+/* What a vCPU does not have by its state: what is under way, and the time. */
+static void set_time(struct child child)
+{
+    struct kvm_mp_state mp_state;
+    struct kvm_clock_data clock;
+    uint64_t offset = 0;
+    struct kvm_device_attr attribute = {
+        .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset};
+    CALL(child.vcpu, KVM_GET_MP_STATE, &mp_state);
+    CALL(child.vm, KVM_GET_CLOCK, &clock);
+    CALL(child.vcpu, KVM_SET_DEVICE_ATTR, &attribute);
+}
+
+static void put_child_back(struct child child)
+{
+    if (pthread_kill(put_back.vcpu_thread, SIGURG) != 0)
+        errx(1, "pthread_kill");
+    sem_wait(&put_back.stopped);
     if (madvise(parent.memory, parent.memory_size, MADV_DONTNEED) < 0)
         err(1, "madvise");
     drop_shadow_pages(child);
     for (int i = 0; i < 3; i++)
         CALL(child.vm, KVM_SET_IRQCHIP, &parent.irqchips[i]);
     set_state(child);
-    return now_ms() - start;
+    if (getrandom(parent.memory + GENERATION, 16, 0) != 16)
+        err(1, "getrandom");
+    set_time(child);
 }
 
-static void run_resets(int pages, int count)
+/* Tells of each time that the guest has written, and of when it could run again. */
+_Noreturn static void serve_resets(int channel, uint32_t pages)
 {
-    struct child child = create();
-    for (int i = 0; i < count; i++)
-        printf("%.4f\n", run_reset(child, pages));
+    struct sigaction action = {.sa_handler = on_kick};
+    sigaction(SIGURG, &action, NULL);
+    put_back.child = create();
+    sem_init(&put_back.run, 0, 0);
+    sem_init(&put_back.written, 0, 0);
+    sem_init(&put_back.stopped, 0, 0);
+    set_state(put_back.child);
+    if (pthread_create(&put_back.vcpu_thread, NULL, vcpu_thread, NULL) != 0)
+        errx(1, "pthread_create");
+    for (double time = 0;;) {
+        write_code(pages);
+        sem_post(&put_back.run);
+        sem_wait(&put_back.written);
+        if (write(channel, &time, sizeof time) != sizeof time || read(channel, &time, sizeof time) <= 0)
+            _exit(0);
+        put_child_back(put_back.child);
+        time = now_ms();
+    }
+}
+
+static double await_written(int channel)
+{
+    double time;
+    if (read(channel, &time, sizeof time) != sizeof time)
+        errx(1, "the VM's process ended");
+    return time;
+}
+
+static void run_resets(uint32_t pages, int count)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        err(1, "socketpair");
+    pid_t pid = fork();
+    if (pid < 0)
+        err(1, "fork");
+    if (pid == 0) {
+        close(pair[0]);
+        serve_resets(pair[1], pages);
+    }
+    close(pair[1]);
+    await_written(pair[0]);
+    for (int i = 0; i < count + 1; i++) {
+        usleep(20000); /* right after one change of memslots another takes milliseconds */
+        double start = now_ms();
+        if (write(pair[0], &start, sizeof start) != sizeof start)
+            err(1, "write");
+        double elapsed = await_written(pair[0]) - start;
+        if (i > 0) /* the first one warms up */
+            printf("%.4f\n", elapsed);
+    }
+    close(pair[0]);
+    waitpid(pid, NULL, 0);
 }
 
 /* All of our process group but us. */
@@ -339,7 +447,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (strncmp(argv[2], "reset:", strlen("reset:")) == 0) {
-        run_resets(atoi(argv[2] + strlen("reset:")), count);
+        run_resets((uint32_t)atoi(argv[2] + strlen("reset:")), count);
         return 0;
     }
     int parked = strcmp(argv[2], "parked") == 0;

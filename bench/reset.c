@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reset: how long it takes to put a child back whose guest has written to so many pages, from the call until
- * the guest may run again. Beside it, in turn, the floor: a bare VM whose guest has written to as many, and
- * that stands, put back with bare system calls.
+ * the guest may run again. Beside it, in turn, the floor: a bare VM in another process, whose guest has
+ * written to as many and halts as this one does, put back with bare system calls.
  *
  *   reset VMM GUEST FLOOR ROUNDS
  */

@@ -507,9 +507,13 @@ static int load_devices(struct machine *machine, const struct vmstate_reader *re
  * which children share. */
 static int keep_devices(struct machine *machine, struct forkd_error *err)
 {
-    vmstate_writer_init(&machine->state->devices);
-    save_devices(machine, &machine->state->devices);
-    return vmstate_writer_finish(&machine->state->devices, err);
+    struct vmstate_writer *devices = &machine->state->devices;
+    vmstate_writer_init(devices);
+    save_devices(machine, devices);
+    int result = vmstate_writer_finish(devices, err);
+    if (result < 0)
+        return result;
+    return vmstate_reader_init(&machine->state->kept_devices, devices->data, devices->length, err);
 }
 
 int machine_load(struct machine *machine, const struct vmstate_reader *reader, struct forkd_error *err)
@@ -694,11 +698,9 @@ static int reset_vcpus(struct machine *machine, struct forkd_error *err)
 
 int machine_reset(struct machine *machine, struct forkd_error *err)
 {
-    struct vmstate_reader reader;
-    const struct vmstate_writer *devices = &machine->state->devices;
-    int result = vmstate_reader_init(&reader, devices->data, devices->length, err);
     /* Devices first: they let go of their interrupt lines, whose levels are in no state. */
-    if (result < 0 || (result = load_devices(machine, &reader, err)) < 0)
+    int result = load_devices(machine, &machine->state->kept_devices, err);
+    if (result < 0)
         return result;
     for (uint32_t i = 0; i < machine->config.disk_count; i++)
         disk_reset(machine->disks[i]);

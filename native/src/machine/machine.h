@@ -42,7 +42,8 @@ struct machine_state {
     struct kvm_clock_data clock;
     uint64_t host_tsc; /* at the same instant as `clock` */
     struct vcpu_state vcpus[FORKD_MAX_VCPUS];
-    struct vmstate_writer devices; /* their sections, which machine_reset reads again */
+    struct vmstate_writer devices;      /* their sections */
+    struct vmstate_reader kept_devices; /* of these, checked once: machine_reset reads them again */
 };
 
 struct machine {
