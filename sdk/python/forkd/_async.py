@@ -39,6 +39,8 @@ from .types import (
     MadeDirectory,
     NetworkPolicy,
     Pong,
+    Pool,
+    PoolOptions,
     Process,
     SandboxInfo,
     SandboxMetrics,
@@ -48,6 +50,7 @@ from .types import (
     SnapshotLine,
     SnapshotOptions,
     Started,
+    TakeOptions,
     Version,
     WorkspaceInfo,
 )
@@ -846,6 +849,42 @@ class AsyncController:
     def port_client(self, sandbox_id: SandboxId, port: int) -> httpx.AsyncClient:
         """A client of what listens at a port in it, whose paths are the guest's."""
         return self._client(self.port_url(sandbox_id, port), _wire.Token(self._address.base, self._headers()))
+
+    # --- pools
+
+    async def put_pool(self, name: str, snapshot_tag: str, size: int = 1, **options: Unpack[PoolOptions]) -> Pool:
+        """Keeps so many sandboxes of a snapshot ready. Answered before they are there; `ready` tells how many are."""
+        body = {"snapshot_tag": snapshot_tag, "size": size, **_wire.options(PoolOptions, options)}
+        return cast(Pool, await self._ask("PUT", _wire.pool_path(name), body))
+
+    async def list_pools(self) -> list[Pool]:
+        return cast(list[Pool], await self._ask("GET", "/v1/pools"))
+
+    async def get_pool(self, name: str) -> Pool:
+        return cast(Pool, await self._ask("GET", _wire.pool_path(name)))
+
+    async def delete_pool(self, name: str) -> None:
+        """Those that are ready end; those that have been taken go on."""
+        await self._ask("DELETE", _wire.pool_path(name))
+
+    async def take_sandbox(self, pool: str, **options: Unpack[TakeOptions]) -> SandboxInfo:
+        """One that is ready, at once; when there is none, one that is forked now."""
+        body = _wire.options(TakeOptions, options)
+        return cast(SandboxInfo, await self._ask("POST", _wire.pool_path(pool, "/take"), body))
+
+    async def give_back_sandbox(self, sandbox_id: SandboxId) -> None:
+        """Has one that was taken be reset, and ready for the next who takes one. Its id is to be used no more."""
+        await self._ask("POST", _wire.sandbox_path(sandbox_id, "/give-back"))
+
+    @asynccontextmanager
+    async def taken(self, pool: str, **options: Unpack[TakeOptions]) -> AsyncIterator[SandboxInfo]:
+        """One that is taken for as long as the with statement goes on."""
+        sandbox = await self.take_sandbox(pool, **options)
+        try:
+            yield sandbox
+        finally:
+            with _wire.gone_is_well():
+                await self.give_back_sandbox(sandbox)
 
     # --- workspaces
 

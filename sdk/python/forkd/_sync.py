@@ -38,6 +38,8 @@ from .types import (
     MadeDirectory,
     NetworkPolicy,
     Pong,
+    Pool,
+    PoolOptions,
     Process,
     SandboxInfo,
     SandboxMetrics,
@@ -47,6 +49,7 @@ from .types import (
     SnapshotLine,
     SnapshotOptions,
     Started,
+    TakeOptions,
     Version,
     WorkspaceInfo,
 )
@@ -845,6 +848,42 @@ class Controller:
     def port_client(self, sandbox_id: SandboxId, port: int) -> httpx.Client:
         """A client of what listens at a port in it, whose paths are the guest's."""
         return self._client(self.port_url(sandbox_id, port), _wire.Token(self._address.base, self._headers()))
+
+    # --- pools
+
+    def put_pool(self, name: str, snapshot_tag: str, size: int = 1, **options: Unpack[PoolOptions]) -> Pool:
+        """Keeps so many sandboxes of a snapshot ready. Answered before they are there; `ready` tells how many are."""
+        body = {"snapshot_tag": snapshot_tag, "size": size, **_wire.options(PoolOptions, options)}
+        return cast(Pool, self._ask("PUT", _wire.pool_path(name), body))
+
+    def list_pools(self) -> list[Pool]:
+        return cast(list[Pool], self._ask("GET", "/v1/pools"))
+
+    def get_pool(self, name: str) -> Pool:
+        return cast(Pool, self._ask("GET", _wire.pool_path(name)))
+
+    def delete_pool(self, name: str) -> None:
+        """Those that are ready end; those that have been taken go on."""
+        self._ask("DELETE", _wire.pool_path(name))
+
+    def take_sandbox(self, pool: str, **options: Unpack[TakeOptions]) -> SandboxInfo:
+        """One that is ready, at once; when there is none, one that is forked now."""
+        body = _wire.options(TakeOptions, options)
+        return cast(SandboxInfo, self._ask("POST", _wire.pool_path(pool, "/take"), body))
+
+    def give_back_sandbox(self, sandbox_id: SandboxId) -> None:
+        """Has one that was taken be reset, and ready for the next who takes one. Its id is to be used no more."""
+        self._ask("POST", _wire.sandbox_path(sandbox_id, "/give-back"))
+
+    @contextmanager
+    def taken(self, pool: str, **options: Unpack[TakeOptions]) -> Iterator[SandboxInfo]:
+        """One that is taken for as long as the with statement goes on."""
+        sandbox = self.take_sandbox(pool, **options)
+        try:
+            yield sandbox
+        finally:
+            with _wire.gone_is_well():
+                self.give_back_sandbox(sandbox)
 
     # --- workspaces
 

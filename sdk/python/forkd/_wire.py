@@ -67,10 +67,11 @@ class Event(TypedDict, total=False):
     id: str
     time: str
     event: Literal[
-        "created", "ended", "paused", "resumed", "reset", "branched", "snapshot_made", "snapshot_removed", "lost"
+        "created", "ended", "paused", "resumed", "reset", "taken", "given_back", "branched", "snapshot_made", "snapshot_removed", "lost"
     ]
     sandbox: str
     snapshot: str
+    pool: str
     reason: str
 
 
@@ -142,6 +143,10 @@ def id_of(sandbox: SandboxId) -> str:
 
 def sandbox_path(sandbox: SandboxId, rest: str = "") -> str:
     return f"/v1/sandboxes/{segment(id_of(sandbox))}{rest}"
+
+
+def pool_path(name: str, rest: str = "") -> str:
+    return f"/v1/pools/{segment(name)}{rest}"
 
 
 def segment(text: Union[str, int]) -> str:

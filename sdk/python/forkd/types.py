@@ -136,6 +136,59 @@ Pong = dict[str, Any]
 """What the agent of the guest answers, word for word."""
 
 
+class Pool(TypedDict):
+    name: str
+    owner: Optional[str]
+    """The user whose it is."""
+    snapshot_tag: str
+    size: int
+    """How many are kept ready."""
+    per_child_netns: bool
+    network: NotRequired[Optional[NetworkPolicy]]
+    """What each may reach, from a namespace of its own. Without it what the snapshot was branched with, than which
+    it cannot be wider; else internet.
+    """
+    memory_limit_mib: NotRequired[Optional[int]]
+    """What each may take of the host's memory for its guest's, past which it is killed. Default: no limit."""
+    console_limit_kib: NotRequired[Optional[int]]
+    """How much of its console is kept, where that is logged. Default: 1024."""
+    disk_limit_mib: NotRequired[Optional[int]]
+    """What it may take of the host's disk for what it writes to private disks; 0: no limit. Default: 10240."""
+    disk_bps: NotRequired[Optional[int]]
+    """Bytes a second of each disk; 0: no limit. Default: none."""
+    disk_iops: NotRequired[Optional[int]]
+    """Requests a second of each disk; 0: no limit. Default: none."""
+    net_bps: NotRequired[Optional[int]]
+    """Bytes a second of its network, in each direction; 0: no limit. Default: none."""
+    vsock_connections: NotRequired[Optional[int]]
+    """Connections between host and guest at a time. Default: 1023."""
+    vsock_buffer_mib: NotRequired[Optional[int]]
+    """What it may have written to connections that nobody has read yet. Default: 64."""
+    cpus: NotRequired[Optional[float]]
+    """How many of the host's processors it may use. Default, and 0: no limit."""
+    pids_limit: NotRequired[Optional[int]]
+    """How many of the host's threads it may have: it takes 4 and one for each vCPU. Default, and 0: no limit."""
+    io_bps: NotRequired[Optional[int]]
+    """Bytes a second that it reads, and writes, of the host's disks. Default, and 0: no limit."""
+    io_iops: NotRequired[Optional[int]]
+    """The same in requests. Default, and 0: no limit."""
+    ttl_secs: NotRequired[Optional[int]]
+    """Its time to live: from when it is made or resumed, or this is said, until it is over, whatever it does."""
+    idle_secs: NotRequired[Optional[int]]
+    """It is over when nobody has used it for so long, too."""
+    on_timeout: NotRequired[Optional[Literal["kill", "pause"]]]
+    """What happens when it is over. Default: kill."""
+    wake: NotRequired[Optional[bool]]
+    """Whether exec, eval, ping and branch resume it when it is paused. Default: false."""
+    labels: NotRequired[Optional[Labels]]
+    ready: int
+    """How many are ready: more than size when some have been given back."""
+    taken: int
+    """How many have been taken, and neither ended nor given back."""
+    problem: Optional[str]
+    """Why fewer are ready than there should be."""
+
+
 class Process(TypedDict):
     pid: int
     tag: Optional[str]
@@ -184,6 +237,8 @@ class SandboxInfo(TypedDict):
     """When its time to live is over; null when it has none, or is paused."""
     name: Optional[str]
     labels: Labels
+    pool: Optional[dict[str, Any]]
+    """The pool that it is ready in, or was taken of; null of one that is of none."""
 
 
 class SandboxMetrics(TypedDict):
@@ -452,5 +507,56 @@ class ForkOptions(TypedDict):
     """What happens when it is over. Default: kill."""
     wake: NotRequired[Optional[bool]]
     """Whether exec, eval, ping and branch resume it when it is paused. Default: false."""
+    name: NotRequired[Optional[Name]]
+    labels: NotRequired[Optional[Labels]]
+
+
+class PoolOptions(TypedDict):
+    """Keyword arguments."""
+
+    per_child_netns: NotRequired[Optional[bool]]
+    """Whether each gets a network namespace of its own, forkd-child-K: one that is there, or is made for it."""
+    network: NotRequired[Optional[NetworkPolicy]]
+    """What each may reach, from a namespace of its own. Without it what the snapshot was branched with, than which
+    it cannot be wider; else internet.
+    """
+    memory_limit_mib: NotRequired[Optional[int]]
+    """What each may take of the host's memory for its guest's, past which it is killed. Default: no limit."""
+    console_limit_kib: NotRequired[Optional[int]]
+    """How much of its console is kept, where that is logged. Default: 1024."""
+    disk_limit_mib: NotRequired[Optional[int]]
+    """What it may take of the host's disk for what it writes to private disks; 0: no limit. Default: 10240."""
+    disk_bps: NotRequired[Optional[int]]
+    """Bytes a second of each disk; 0: no limit. Default: none."""
+    disk_iops: NotRequired[Optional[int]]
+    """Requests a second of each disk; 0: no limit. Default: none."""
+    net_bps: NotRequired[Optional[int]]
+    """Bytes a second of its network, in each direction; 0: no limit. Default: none."""
+    vsock_connections: NotRequired[Optional[int]]
+    """Connections between host and guest at a time. Default: 1023."""
+    vsock_buffer_mib: NotRequired[Optional[int]]
+    """What it may have written to connections that nobody has read yet. Default: 64."""
+    cpus: NotRequired[Optional[float]]
+    """How many of the host's processors it may use. Default, and 0: no limit."""
+    pids_limit: NotRequired[Optional[int]]
+    """How many of the host's threads it may have: it takes 4 and one for each vCPU. Default, and 0: no limit."""
+    io_bps: NotRequired[Optional[int]]
+    """Bytes a second that it reads, and writes, of the host's disks. Default, and 0: no limit."""
+    io_iops: NotRequired[Optional[int]]
+    """The same in requests. Default, and 0: no limit."""
+    ttl_secs: NotRequired[Optional[int]]
+    """Its time to live: from when it is made or resumed, or this is said, until it is over, whatever it does."""
+    idle_secs: NotRequired[Optional[int]]
+    """It is over when nobody has used it for so long, too."""
+    on_timeout: NotRequired[Optional[Literal["kill", "pause"]]]
+    """What happens when it is over. Default: kill."""
+    wake: NotRequired[Optional[bool]]
+    """Whether exec, eval, ping and branch resume it when it is paused. Default: false."""
+    labels: NotRequired[Optional[Labels]]
+
+
+class TakeOptions(TypedDict):
+    """Keyword arguments."""
+
     name: NotRequired[Optional[Name]]
     labels: NotRequired[Optional[Labels]]

@@ -11,6 +11,9 @@ import type {
     ExecResponse,
     ForkdEvent,
     Health,
+    NamingOptions,
+    Pool,
+    PoolOptions,
     SandboxInfo,
     SnapshotInfo,
     SnapshotInfoDetail,
@@ -29,7 +32,7 @@ const DEFAULT_SECS = 30;
 /** What an image may take that is pulled and made a disk. */
 const PULL_SECS = 3600;
 
-/** The daemon: snapshots, sandboxes, workspaces, and what happens. Answers are as they come over the wire. */
+/** The daemon: snapshots, sandboxes, pools, workspaces, and what happens. Answers are as they come over the wire. */
 export class Controller {
     /** @internal */
     readonly connection: Connection;
@@ -127,6 +130,31 @@ export class Controller {
         return this.connection.json('POST', at(id, '/ping'), options);
     }
 
+    // --- pools ---
+
+    /** Keeps sandboxes of a snapshot ready. Answered before they are there; ready tells how many are. */
+    putPool(name: string, options: PoolOptions & CallOptions): Promise<Pool> {
+        return this.connection.json('PUT', pool(name), {...options, body: wire(options)});
+    }
+
+    listPools(options: CallOptions = {}): Promise<Pool[]> {
+        return this.connection.json('GET', '/v1/pools', options);
+    }
+
+    getPool(name: string, options: CallOptions = {}): Promise<Pool> {
+        return this.connection.json('GET', pool(name), options);
+    }
+
+    /** Those that are ready end; those that have been taken go on. */
+    deletePool(name: string, options: CallOptions = {}): Promise<null> {
+        return this.connection.json('DELETE', pool(name), options);
+    }
+
+    /** One that is ready, at once; when there is none, one that is forked now. */
+    async take(name: string, options: NamingOptions & CallOptions = {}): Promise<Sandbox> {
+        return new Sandbox(this, await this.#post<SandboxInfo>(pool(name, '/take'), options, wire(options)));
+    }
+
     // --- workspaces ---
 
     listWorkspaces(options: CallOptions = {}): Promise<WorkspaceInfo[]> {
@@ -208,6 +236,10 @@ async function* told(lines: AsyncGenerator<string>, url: string): AsyncGenerator
 
 function of(tag: string, action = ''): string {
     return `/v1/snapshots/${encodeURIComponent(tag)}${action}`;
+}
+
+function pool(name: string, action = ''): string {
+    return `/v1/pools/${encodeURIComponent(name)}${action}`;
 }
 
 function workspace(name: string, action = ''): string {

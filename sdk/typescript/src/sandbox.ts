@@ -182,6 +182,12 @@ export class Sandbox implements AsyncDisposable {
         return this.#update('POST', '/reset', options);
     }
 
+    /** Gives it back to the pool that it was taken of, which resets it. Nothing is to be done with it any more. */
+    async giveBack(options: CallOptions = {}): Promise<void> {
+        await this.#json('POST', '/give-back', options);
+        this.#killed = true;
+    }
+
     /** Another name, or, with null, none. */
     rename(name: string | null, options: CallOptions = {}): Promise<SandboxInfo> {
         return this.#update('PUT', '/name', options, {name});

@@ -95,6 +95,8 @@ export interface SandboxInfo {
     ends_at_unix: number | null;
     name: string | null;
     labels: Record<string, string>;
+    /** The pool that it is ready in, or was taken of. Only one that is taken can be used. */
+    pool: {name: string; state: 'ready' | 'taken' | 'returning'} | null;
 }
 
 export interface SandboxMetrics {
@@ -149,6 +151,41 @@ export interface SnapshotLine {
     /** Never seen here: it is thrown. */
     error?: string;
     status?: number;
+}
+
+/** Sandboxes that are kept ready; and what each is made with. */
+export interface Pool {
+    name: string;
+    /** The user whose it is. */
+    owner: string | null;
+    snapshot_tag: string;
+    /** How many are kept ready. */
+    size: number;
+    per_child_netns: boolean;
+    network?: NetworkPolicy;
+    memory_limit_mib?: number;
+    console_limit_kib?: number;
+    disk_limit_mib?: number;
+    disk_bps?: number;
+    disk_iops?: number;
+    net_bps?: number;
+    vsock_connections?: number;
+    vsock_buffer_mib?: number;
+    cpus?: number;
+    pids_limit?: number;
+    io_bps?: number;
+    io_iops?: number;
+    ttl_secs?: number;
+    idle_secs?: number;
+    on_timeout?: 'kill' | 'pause';
+    wake?: boolean;
+    labels?: Record<string, string>;
+    /** More than size when some have been given back. */
+    ready: number;
+    /** Taken, and neither ended nor given back. */
+    taken: number;
+    /** Why fewer are ready than there should be. */
+    problem: string | null;
 }
 
 export interface WorkspaceInfo {
@@ -250,6 +287,8 @@ export interface ForkdEvent {
         | 'paused'
         | 'resumed'
         | 'reset'
+        | 'taken'
+        | 'given_back'
         | 'branched'
         | 'snapshot_made'
         | 'snapshot_removed'
@@ -257,6 +296,7 @@ export interface ForkdEvent {
     time: string;
     sandbox?: string;
     snapshot?: string;
+    pool?: string;
     reason?: string;
 }
 
@@ -396,6 +436,16 @@ export interface TalkOptions {
     timeoutSecs?: number;
     tag?: string;
     detach?: boolean;
+}
+
+export interface PoolOptions extends LimitOptions, LifetimeOptions {
+    snapshotTag: string;
+    /** How many are kept ready, from 1 to 100. Default: 1. */
+    size?: number;
+    perChildNetns?: boolean;
+    network?: NetworkPolicy;
+    /** Those that each gets when it is taken. */
+    labels?: Record<string, string>;
 }
 
 export interface WorkspaceOptions {

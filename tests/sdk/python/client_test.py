@@ -237,6 +237,23 @@ class Tests:
         self.assertEqual(self.client.reset_sandbox(self.sandbox)["state"], "running")
         self.assertNotEqual(self.client.exec_command(self.sandbox, ["cat", "work"])["stdout"], "half way\n")
 
+    def test_pool_hands_out_and_takes_back(self):
+        self.assertEqual(self.client.put_pool("clients", self.sandbox["snapshot_tag"])["size"], 1)
+        try:
+            first = self.client.take_sandbox("clients", name="taken")
+            self.assertEqual(first["pool"], {"name": "clients", "state": "taken"})
+            self.client.exec_command(first, ["sh", "-c", "echo half way > work"])
+            self.client.give_back_sandbox("taken")
+            self.refused(409, self.client.give_back_sandbox, first)
+            with self.client.taken("clients") as other:
+                self.assertNotEqual(self.client.exec_command(other, ["cat", "work"])["stdout"], "half way\n")
+            self.assertEqual([pool["name"] for pool in self.client.list_pools()], ["clients"])
+            self.assertEqual(self.client.get_pool("clients")["taken"], 0)
+        finally:
+            self.client.delete_pool("clients")
+        self.refused(404, self.client.get_pool, "clients")
+        self.refused(404, self.client.take_sandbox, "clients")
+
     def test_wait_until_it_has_ended(self):
         self.assertIs(self.client.wait_sandbox(self.sandbox, 0), False)
         self.client.set_timeout(self.sandbox, ttl_secs=1)

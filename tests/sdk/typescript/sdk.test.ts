@@ -212,6 +212,25 @@ describe('sandboxes', () => {
         await one.kill();
     });
 
+    test('are taken of a pool and given back', async () => {
+        assert.equal((await controller.putPool('clients', {snapshotTag, size: 1})).size, 1);
+        const one = await controller.take('clients', {name: 'taken'});
+        assert.deepEqual(one.info.pool, {name: 'clients', state: 'taken'});
+        await one.exec(['sh', '-c', 'echo half way > work']);
+        await one.giveBack();
+        await assert.rejects(controller.sandbox(one.id).then(same => same.giveBack()), ConflictError);
+        const other = await controller.take('clients');
+        assert.notEqual((await other.exec(['cat', 'work'])).stdout, 'half way\n');
+        await other.giveBack();
+        assert.deepEqual(
+            (await controller.listPools()).map(({name}) => name),
+            ['clients'],
+        );
+        assert.equal((await controller.getPool('clients')).taken, 0);
+        await controller.deletePool('clients');
+        await assert.rejects(controller.take('clients'), NotFoundError);
+    });
+
     test('are forked live, paused, resumed and waited for', async () => {
         await sandbox.exec(['sh', '-c', 'echo half way > work']);
         const [child] = await sandbox.fork({n: 1, labels: {of: 'live'}});

@@ -47,6 +47,8 @@ public final class Daemon implements AutoCloseable {
             metrics.info("forkd_build_info", "The version of forkd.", "version", Engine.VERSION);
             Branching branching = new Branching(engine, options.branchConcurrency(), metrics);
             Quota quota = new Quota(engine);
+            PoolQuota pools = new PoolQuota(quota);
+            engine.pools().admit(pools);
             GuestCalls guests = new GuestCalls(options.http().limits().callsAtOnce());
             Routes routes = routes(
                     engine,
@@ -56,7 +58,10 @@ public final class Daemon implements AutoCloseable {
                     new Workspaces(engine, branching, quota, state),
                     options,
                     metrics);
-            return new Daemon(engine, HttpServer.start(options.http(), routes, metrics, Failures::answer), held);
+            HttpServer server = HttpServer.start(options.http(), routes, metrics, Failures::answer);
+            pools.of(server::caller);
+            held.push(engine.pools().keepFull());
+            return new Daemon(engine, server, held);
         } catch (RuntimeException e) {
             release(held);
             throw e;
@@ -84,7 +89,10 @@ public final class Daemon implements AutoCloseable {
         GuestCalls open = new GuestCalls(STREAMS);
         Guests streams = new Guests(engine, guests, open);
         ProcessRoutes processes = new ProcessRoutes(streams);
-        new SandboxRoutes(engine, quota, guests, streams, processes, metrics).addTo(routes);
+        Metrics.Timing times =
+                metrics.timing("forkd_operation_seconds", "How long operations on sandboxes take.", "operation");
+        new SandboxRoutes(engine, quota, guests, streams, processes, metrics, times).addTo(routes);
+        new PoolRoutes(engine, times).addTo(routes);
         processes.addTo(routes);
         new ExecSocket(streams).addTo(routes);
         new FileRoutes(streams).addTo(routes);

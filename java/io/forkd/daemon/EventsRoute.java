@@ -97,6 +97,7 @@ final class EventsRoute {
         switch (event.kind()) {
             case CREATED, RESET -> data.put("sandbox", event.of()).put("snapshot", event.detail());
             case ENDED, PAUSED -> data.put("sandbox", event.of()).put("reason", event.detail());
+            case TAKEN, GIVEN_BACK -> data.put("sandbox", event.of()).put("pool", event.detail());
             case RESUMED -> data.put("sandbox", event.of());
             case BRANCHED -> data.put("sandbox", event.of()).put("snapshot", event.detail());
             case SNAPSHOT_MADE, SNAPSHOT_REMOVED -> data.put("snapshot", event.of());

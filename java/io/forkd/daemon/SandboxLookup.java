@@ -71,10 +71,16 @@ final class SandboxLookup {
     }
 
     private static Running running(Found found) {
+        String id = found.id();
+        if (found instanceof Running running && running.sandbox().isPools()) {
+            throw new HttpFailure(
+                    409,
+                    "sandbox " + id + " is of the pool "
+                            + running.sandbox().pool().orElseThrow().pool() + ", of which it has to be taken");
+        }
         if (found instanceof Running running) {
             return running;
         }
-        String id = found.id();
         if (found instanceof Paused) {
             throw new HttpFailure(
                     409, "sandbox " + id + " is paused: POST /v1/sandboxes/" + id + "/resume lets it go on");

@@ -84,13 +84,19 @@ final class SandboxRoutes {
     private final Metrics.Timing times;
 
     SandboxRoutes(
-            Engine engine, Quota quota, GuestCalls guests, Guests streams, ProcessRoutes processes, Metrics metrics) {
+            Engine engine,
+            Quota quota,
+            GuestCalls guests,
+            Guests streams,
+            ProcessRoutes processes,
+            Metrics metrics,
+            Metrics.Timing times) {
         this.engine = engine;
         this.quota = quota;
         this.guests = guests;
         this.streams = streams;
         this.processes = processes;
-        this.times = metrics.timing("forkd_operation_seconds", "How long operations on sandboxes take.", "operation");
+        this.times = times;
         metrics.gauge(
                 "forkd_sandboxes_active",
                 "Sandboxes that live.",
@@ -291,7 +297,7 @@ final class SandboxRoutes {
         return value;
     }
 
-    private static Lifetime lifetime(Body body) {
+    static Lifetime lifetime(Body body) {
         Optional<Duration> ttl = time(body, Lifetime.TTL);
         Optional<Duration> idle = time(body, Lifetime.IDLE);
         boolean pause = body.optionalChoice(Lifetime.ON_TIMEOUT, List.of(Lifetime.KILL, Lifetime.PAUSE))
@@ -308,7 +314,7 @@ final class SandboxRoutes {
         return seconds.isPresent() ? Optional.of(Duration.ofSeconds(seconds.getAsLong())) : Optional.empty();
     }
 
-    private static Naming naming(Body body) {
+    static Naming naming(Body body) {
         Map<String, String> labels = new LinkedHashMap<>();
         body.optionalObject(Naming.LABELS)
                 .ifPresent(given -> given.names().forEach(key -> labels.put(key, given.text(key))));
@@ -349,7 +355,7 @@ final class SandboxRoutes {
         return Response.json(200, Wire.sandbox(SandboxLookup.find(engine, http.caller(), id)));
     }
 
-    private static Optional<NetworkPolicy> policy(Body body) {
+    static Optional<NetworkPolicy> policy(Body body) {
         try {
             return body.optionalJson("network").map(NetworkPolicy::of);
         } catch (ForkdException e) {
@@ -372,8 +378,12 @@ final class SandboxRoutes {
         return Response.json(200, Wire.sandbox(new Running(changed, false, Room.LEFT)));
     }
 
-    /** A snapshot that children can be made of, by what its manifest and its state say. */
     private Snapshot usable(HttpCall http, SnapshotTag tag) {
+        return usable(engine, http, tag);
+    }
+
+    /** A snapshot that children can be made of, by what its manifest and its state say. */
+    static Snapshot usable(Engine engine, HttpCall http, SnapshotTag tag) {
         Failures.requireThere(engine, http.caller(), tag);
         try {
             Snapshot snapshot = engine.store().read(tag);

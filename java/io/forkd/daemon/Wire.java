@@ -108,6 +108,8 @@ final class Wire {
         Naming naming = sandbox.map(Sandbox::naming).orElse(Naming.NONE);
         naming.named(Optional.empty()).put(node);
         put(node, Naming.NAME, naming.name());
+        sandbox.flatMap(Sandbox::pool)
+                .ifPresentOrElse(member -> member.put(node.putObject("pool")), () -> node.putNull("pool"));
         if (naming.labels().isEmpty()) {
             node.putObject(Naming.LABELS);
         }

@@ -79,6 +79,7 @@ public final class Engine {
     private final Leases leases;
     private final Networks networks;
     private final Cgroups cgroups;
+    private final Pools pools;
     private final AtomicLong swept = new AtomicLong(Long.MIN_VALUE);
     private volatile Optional<ScheduledExecutorService> following = Optional.empty();
 
@@ -102,6 +103,7 @@ public final class Engine {
         this.holders = new Holders(sandboxes, servers, store);
         this.leases = new Leases(servers, new Launches(store, chains), holders);
         this.workingSets = new WorkingSets(vmm, store, cgroups);
+        this.pools = new Pools(dataDirectory.resolve("pools"), this, sandboxes, paused, store, resets());
     }
 
     /** The engine on libforkd. */
@@ -132,6 +134,15 @@ public final class Engine {
     /** Networks of children, as an administrator sees them. */
     public Networks networks() {
         return networks;
+    }
+
+    /** Sandboxes that are kept ready. */
+    public Pools pools() {
+        return pools;
+    }
+
+    private Resets resets() {
+        return new Resets(vmm, sandboxes, paused);
     }
 
     /** What happens to sandboxes and snapshots, by this engine, or seen by it. */
@@ -334,7 +345,7 @@ public final class Engine {
     public Sandbox reset(String id, Call call) {
         sweepNowAndThen();
         try (Use used = use(id, call)) {
-            Sandbox reset = new Resets(vmm, sandboxes, paused).reset(id, call);
+            Sandbox reset = resets().reset(id, call);
             events().happened(
                             Events.Kind.RESET,
                             id,

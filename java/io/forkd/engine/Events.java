@@ -6,8 +6,11 @@ import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.function.Consumer;
 
 /**
  * What has happened, for whoever wants to hear of it. The last of it is kept, so that who comes back hears what he has
@@ -23,6 +26,8 @@ public final class Events implements AutoCloseable {
         PAUSED,
         RESUMED,
         RESET,
+        TAKEN,
+        GIVEN_BACK,
         BRANCHED,
         SNAPSHOT_MADE,
         SNAPSHOT_REMOVED,
@@ -40,12 +45,14 @@ public final class Events implements AutoCloseable {
      *
      * @param of the id of a sandbox, or the tag of a snapshot
      * @param owner the user whose it is; empty: nobody's, or nobody can tell any more
-     * @param detail of what a sandbox was made, as what it was branched, or why it ended or was paused; may be empty
+     * @param detail of what a sandbox was made, as what it was branched, of which pool it was taken, or why it ended or was
+     *     paused; may be empty
      */
     public record Event(long number, Instant time, Kind kind, String of, Optional<String> owner, String detail) {}
 
     private final String run;
     private final Deque<Event> last = new ArrayDeque<>();
+    private final List<Consumer<Event>> listeners = new CopyOnWriteArrayList<>();
     private long next = 1;
     private boolean closed;
 
@@ -55,12 +62,24 @@ public final class Events implements AutoCloseable {
         run = HexFormat.of().formatHex(random);
     }
 
-    synchronized void happened(Kind kind, String of, Optional<String> owner, String detail) {
+    /** Has somebody hear of each, at once, on the thread that tells it: he must not take long. */
+    void listen(Consumer<Event> listener) {
+        listeners.add(listener);
+    }
+
+    void happened(Kind kind, String of, Optional<String> owner, String detail) {
+        Event event = note(kind, of, owner, detail);
+        listeners.forEach(listener -> listener.accept(event));
+    }
+
+    private synchronized Event note(Kind kind, String of, Optional<String> owner, String detail) {
         if (last.size() == KEPT) {
             last.removeFirst();
         }
-        last.addLast(new Event(next++, Instant.now(), kind, of, owner, detail));
+        Event event = new Event(next++, Instant.now(), kind, of, owner, detail);
+        last.addLast(event);
         notifyAll();
+        return event;
     }
 
     /** Where one who has heard that would go on. */

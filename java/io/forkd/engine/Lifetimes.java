@@ -66,14 +66,18 @@ final class Lifetimes {
             if (isOver(sandbox) && expire(id, true)) {
                 continue;
             }
-            if (sandbox.lifetime().idle().isEmpty()) {
+            // Of a pool's is looked at who uses it when it is given back.
+            if (sandbox.lifetime().idle().isEmpty() && sandbox.pool().isEmpty()) {
                 return new Use(sandbox, Optional.empty());
             }
             call.check();
             Optional<FileLock> held = tryHold(sandbox);
             if (held.isPresent()) {
                 Use use = new Use(sandbox, held);
-                if (sandboxes.isThere(sandbox)) {
+                if (sandboxes
+                        .runs(id)
+                        .filter(now -> now.process().equals(sandbox.process()) && !now.isPools())
+                        .isPresent()) {
                     return use;
                 }
                 use.close();

@@ -113,6 +113,12 @@ final class Live implements AutoCloseable {
         }
     }
 
+    /** Its file was written. Of what is written in one tick of the clock, its time does not tell. */
+    void changed(Path directory) {
+        entries.computeIfPresent(
+                directory, (path, known) -> new Entry(known.sandbox(), FileTime.fromMillis(0), known.token()));
+    }
+
     private static FileTime modified(Path directory) throws IOException {
         return Files.getLastModifiedTime(Sandbox.file(directory));
     }

@@ -30,30 +30,34 @@ final class Resets {
     Sandbox reset(String id, Call call) {
         // Nobody pauses, resumes, changes or ends it meanwhile, nor does who waits for that.
         try (PausedSandboxes.Alone alone = paused.lockSoon(id)) {
-            Sandbox sandbox = sandboxes.find(id);
-            if (!sandbox.base().equals(sandbox.snapshot())) {
-                throw refused(
-                        id,
-                        "its memory is not of its snapshot's files: it was paused since then, or forked of one that runs, or"
-                                + " of a branch that was not written yet");
-            }
-            if (!sandbox.volumes().isEmpty()) {
-                throw refused(
-                        id, "it writes through to " + sandbox.volumes() + ", which would not be put back with it");
-            }
-            try (Vm vm = vmm.attach(sandbox.control())) {
-                try {
-                    vm.reset(id);
-                } catch (VmmException e) {
-                    if (isAsItWas(vm)) {
-                        throw refused(id, e.sentence());
-                    }
-                    throw ended(id, e.sentence());
-                }
-                awaitReady(id, vm, call);
-            }
-            return sandbox;
+            return reset(sandboxes.find(id), call);
         }
+    }
+
+    /** For who has it alone. */
+    Sandbox reset(Sandbox sandbox, Call call) {
+        String id = sandbox.id();
+        if (!sandbox.base().equals(sandbox.snapshot())) {
+            throw refused(
+                    id,
+                    "its memory is not of its snapshot's files: it was paused since then, or forked of one that runs, or"
+                            + " of a branch that was not written yet");
+        }
+        if (!sandbox.volumes().isEmpty()) {
+            throw refused(id, "it writes through to " + sandbox.volumes() + ", which would not be put back with it");
+        }
+        try (Vm vm = vmm.attach(sandbox.control())) {
+            try {
+                vm.reset(id);
+            } catch (VmmException e) {
+                if (isAsItWas(vm)) {
+                    throw refused(id, e.sentence());
+                }
+                throw ended(id, e.sentence());
+            }
+            awaitReady(id, vm, call);
+        }
+        return sandbox;
     }
 
     private static boolean isAsItWas(Vm vm) {

@@ -126,7 +126,7 @@ public final class Sandboxes {
         }
     }
 
-    private void releaseName(Sandbox sandbox) {
+    void releaseName(Sandbox sandbox) {
         sandbox.naming().name().ifPresent(name -> names.release(owner(sandbox.directory()), name, sandbox.id()));
     }
 
@@ -433,6 +433,7 @@ public final class Sandboxes {
     Sandbox running(Found found) {
         String id = found.id();
         if (found instanceof Running running) {
+            requireTaken(running.sandbox());
             return running.sandbox();
         }
         if (found instanceof Paused) {
@@ -440,6 +441,16 @@ public final class Sandboxes {
         }
         throw new ForkdException(
                 Kind.FAILED, "the sandbox '" + id + "' cannot be used: " + problem(found), new Remedy.EndSandbox(id));
+    }
+
+    /** What a pool keeps ready stays as it was made until it is taken. */
+    private static void requireTaken(Sandbox sandbox) {
+        if (sandbox.isPools()) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the sandbox '" + sandbox.id() + "' is of the pool '"
+                            + sandbox.pool().orElseThrow().pool() + "', of which it has to be taken");
+        }
     }
 
     /** What it takes of the host; empty when it has no process. */
@@ -543,6 +554,16 @@ public final class Sandboxes {
     Sandbox change(String id, UnaryOperator<Sandbox> change) {
         findAny(id);
         try (PausedSandboxes.Alone alone = paused.lockSoon(id)) {
+            return changeAlone(id, sandbox -> {
+                requireTaken(sandbox);
+                return change.apply(sandbox);
+            });
+        }
+    }
+
+    /** As {@link #change}, also of one that is a pool's, for who has it alone. */
+    Sandbox changeAlone(String id, UnaryOperator<Sandbox> change) {
+        try {
             Found found = findAny(id);
             if (!(found instanceof Known known)) {
                 throw new ForkdException(
@@ -554,6 +575,7 @@ public final class Sandboxes {
                 Sandbox present = Sandbox.read(known.directory()).orElse(known.sandbox());
                 Sandbox changed = change.apply(present);
                 changed.write();
+                live.ifPresent(all -> all.changed(changed.directory()));
                 if (found instanceof Paused) {
                     Trees.sync(Sandbox.file(changed.directory()));
                     Trees.sync(changed.directory());

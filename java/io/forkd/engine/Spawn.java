@@ -336,6 +336,7 @@ final class Spawn {
                 0,
                 Optional.empty(),
                 request.lifetime().begun(now),
-                request.naming());
+                request.naming(),
+                request.pool());
     }
 }

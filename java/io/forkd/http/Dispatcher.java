@@ -82,6 +82,10 @@ final class Dispatcher extends Abstract.NonBlocking {
         this.pool = new CallPool(limits.callsAtOnce(), limits.callsWaiting());
     }
 
+    Optional<Caller> caller(String name) {
+        return tokens.flatMap(file -> file.caller(name));
+    }
+
     /** From now on; what goes on for who may no more is ended. */
     void use(TokenFile changed) {
         tokens = Optional.of(changed);

@@ -203,6 +203,11 @@ public final class HttpServer {
         return dispatcher.bodyBytes();
     }
 
+    /** The caller of that name, whom its token lets in now. */
+    public Optional<Caller> caller(String name) {
+        return dispatcher.caller(name);
+    }
+
     /**
      * Reads tokens and certificates again and reopens the audit log. What cannot be used is logged, and what was used
      * before stays in use.

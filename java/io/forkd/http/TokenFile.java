@@ -26,6 +26,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.function.UnaryOperator;
@@ -221,6 +222,14 @@ public final class TokenFile {
             throw new HttpFailure(401, "the token is not valid");
         }
         return found;
+    }
+
+    /** The caller of that name. */
+    Optional<Caller> caller(String name) {
+        return entries.stream()
+                .map(Entry::caller)
+                .filter(caller -> caller.name().equals(name))
+                .findFirst();
     }
 
     private static String hash(String token) {

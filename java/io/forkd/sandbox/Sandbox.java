@@ -28,6 +28,7 @@ import tools.jackson.databind.node.ObjectNode;
  * @param branches how many have been made of it
  * @param lastBranch the folder of the last one
  * @param naming what people and programs call it
+ * @param pool that it is ready in, or was taken of
  */
 public record Sandbox(
         String id,
@@ -45,7 +46,8 @@ public record Sandbox(
         int branches,
         Optional<Path> lastBranch,
         Lifetime lifetime,
-        Naming naming) {
+        Naming naming,
+        Optional<Membership> pool) {
     public static final String PREFIX = "sb-";
 
     /** When it was made, in hexadecimal seconds, and something that tells it from others; earlier versions had no time. */
@@ -104,11 +106,11 @@ public record Sandbox(
     }
 
     public Sandbox withNetwork(NetworkPolicy policy) {
-        return with(Optional.of(policy), branches, lastBranch, lifetime, naming);
+        return with(Optional.of(policy), branches, lastBranch, lifetime, naming, pool);
     }
 
     public Sandbox withOneMoreBranch(Path branch) {
-        return with(network, branches + 1, Optional.of(branch), lifetime, naming);
+        return with(network, branches + 1, Optional.of(branch), lifetime, naming, pool);
     }
 
     /** As it is when it has been resumed. */
@@ -137,7 +139,8 @@ public record Sandbox(
                 branches,
                 lastBranch,
                 lifetime.begun(Instant.now()),
-                naming);
+                naming,
+                pool);
     }
 
     /** As what tells of it is kept in another folder while it has no process. */
@@ -158,22 +161,37 @@ public record Sandbox(
                 branches,
                 lastBranch,
                 lifetime,
-                naming);
+                naming,
+                pool);
     }
 
     public Sandbox withLifetime(Lifetime other) {
-        return with(network, branches, lastBranch, other, naming);
+        return with(network, branches, lastBranch, other, naming, pool);
     }
 
     public Sandbox withNaming(Naming other) {
-        return with(network, branches, lastBranch, lifetime, other);
+        return with(network, branches, lastBranch, lifetime, other, pool);
+    }
+
+    public Sandbox withPool(Membership.State state) {
+        return with(network, branches, lastBranch, lifetime, naming, pool.map(member -> member.in(state)));
+    }
+
+    /** Whether it is a pool's which nobody has taken it of: it is not to be used. */
+    public boolean isPools() {
+        return pool.filter(member -> !member.is(Membership.State.TAKEN)).isPresent();
     }
 
     private Sandbox with(
-            Optional<NetworkPolicy> policy, int branched, Optional<Path> last, Lifetime life, Naming called) {
+            Optional<NetworkPolicy> policy,
+            int branched,
+            Optional<Path> last,
+            Lifetime life,
+            Naming called,
+            Optional<Membership> member) {
         return new Sandbox(
                 id, directory, snapshot, base, pid, startTime, netns, policy, cgroup, limits, volumes, createdAt,
-                branched, last, life, called);
+                branched, last, life, called, member);
     }
 
     /** Empty when there is no such file: the sandbox is being made, or its maker died. */
@@ -195,7 +213,8 @@ public record Sandbox(
                         json.number("branches"),
                         json.text("last_branch").map(Path::of),
                         json.lifetime("lifetime"),
-                        json.naming()));
+                        json.naming(),
+                        Membership.read(json.root().path("pool"))));
     }
 
     /** Puts the file in place, or replaces it. */
@@ -233,6 +252,7 @@ public record Sandbox(
             lifetime.write(node.putObject("lifetime"));
         }
         naming.put(node);
+        pool.ifPresent(member -> member.write(node.putObject("pool")));
         RuntimeFile.stage(file(directory), node);
     }
 

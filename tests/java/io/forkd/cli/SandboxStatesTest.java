@@ -97,7 +97,8 @@ class SandboxStatesTest {
                 0,
                 Optional.empty(),
                 Lifetime.ENDLESS,
-                Naming.NONE);
+                Naming.NONE,
+                Optional.empty());
         sandbox.write();
         return sandbox;
     }

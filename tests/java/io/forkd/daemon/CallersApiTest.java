@@ -98,6 +98,12 @@ class CallersApiTest {
             Map.entry("POST /v1/sandboxes/:id/pause", Rule.ONE),
             Map.entry("POST /v1/sandboxes/:id/resume", Rule.ONE),
             Map.entry("POST /v1/sandboxes/:id/reset", Rule.ONE),
+            Map.entry("POST /v1/sandboxes/:id/give-back", Rule.ONE),
+            Map.entry("GET /v1/pools", Rule.LIST),
+            Map.entry("GET /v1/pools/:name", Rule.ONE),
+            Map.entry("PUT /v1/pools/:name", Rule.MAKE),
+            Map.entry("DELETE /v1/pools/:name", Rule.ONE),
+            Map.entry("POST /v1/pools/:name/take", Rule.ONE),
             Map.entry("GET /v1/workspaces", Rule.LIST),
             Map.entry("POST /v1/workspaces", Rule.MAKE),
             Map.entry("GET /v1/workspaces/:name", Rule.ONE),
@@ -204,6 +210,7 @@ class CallersApiTest {
         String id = sandbox(anna, "py");
         require(201, anna.post("/v1/sandboxes/" + id + "/branch", "{'tag':'annas'}"));
         require(201, anna.post("/v1/workspaces", "{'name':'work','snapshot_tag':'py'}"));
+        require(200, anna.put("/v1/pools/work", "{'snapshot_tag':'annas'}"));
 
         RULES.forEach((route, rule) -> {
             switch (rule) {
@@ -232,6 +239,8 @@ class CallersApiTest {
         require(404, bert.delete("/v1/snapshots/annas?cascade=true"));
         require(404, bert.delete("/v1/snapshots/annas?force=true"));
 
+        assertThat(each(anna, "/v1/pools", "name")).containsExactly("work");
+        require(204, anna.delete("/v1/pools/work"));
         assertThat(each(anna, "/v1/sandboxes", "id")).contains(id).hasSize(2);
         assertThat(each(anna, "/v1/snapshots", "tag")).containsExactly("annas", "py");
         assertThat(each(anna, "/v1/workspaces", "name")).containsExactly("work");
@@ -437,6 +446,35 @@ class CallersApiTest {
             }
         });
         assertThat(service.ids()).containsExactly(id);
+    }
+
+    @Test
+    void what_a_pool_keeps_ready_counts_as_its_users() throws InterruptedException {
+        Api anna = caller("anna", Role.USER, quotas(2, 1000, 0));
+        require(200, anna.put("/v1/pools/web", "{'snapshot_tag':'py','size':3}"));
+        JsonNode pool = anna.get("/v1/pools/web").json();
+        for (int i = 0; i < 1000 && (pool.path("ready").intValue() < 2 || pool.path("problem").isNull()); i++) {
+            Thread.sleep(20);
+            pool = anna.get("/v1/pools/web").json();
+        }
+        assertThat(pool.path("ready").intValue()).isEqualTo(2);
+        assertThat(pool.path("problem").stringValue()).contains("the quota of anna is reached");
+        require(403, anna.post("/v1/sandboxes", "{'snapshot_tag':'py'}"));
+        require(201, anna.post("/v1/pools/web/take", "{}"));
+        require(201, anna.post("/v1/pools/web/take", "{}"));
+        assertThat(anna.post("/v1/pools/web/take", "{}").error()).contains("the quota of anna is reached");
+        require(403, anna.put("/v1/pools/web", "{'snapshot_tag':'py','disk_limit_mib':0}"));
+
+        Api admin = caller("root2", Role.ADMIN, Quotas.NONE);
+        assertThat(each(admin, "/v1/pools", "owner")).containsExactly("anna");
+        require(404, admin.get("/v1/pools/web"));
+        require(200, admin.get("/v1/pools/web?owner=anna"));
+        Api bert = user("bert");
+        require(404, bert.get("/v1/pools/web?owner=anna"));
+        require(404, bert.delete("/v1/pools/web?owner=anna"));
+        require(204, admin.delete("/v1/pools/web?owner=anna"));
+        assertThat(each(anna, "/v1/pools", "name")).isEmpty();
+        assertThat(each(anna, "/v1/sandboxes", "id")).hasSize(2); // Those that it has taken.
     }
 
     @Test

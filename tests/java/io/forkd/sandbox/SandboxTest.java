@@ -42,7 +42,8 @@ class SandboxTest {
                 3,
                 Optional.empty(),
                 Lifetime.ENDLESS,
-                Naming.NONE);
+                Naming.NONE,
+                Optional.empty());
     }
 
     @Test

@@ -1,0 +1,37 @@
+package io.forkd.daemon;
+
+import io.forkd.engine.Call;
+import io.forkd.engine.Pool;
+import io.forkd.engine.Pools;
+import io.forkd.http.Caller;
+import io.forkd.http.HttpFailure;
+import java.util.Optional;
+import java.util.function.Function;
+import java.util.function.Supplier;
+
+/** What is made for a user's pool counts as what the user makes: against the quotas that it has at that time. */
+final class PoolQuota implements Pools.Admission {
+    private final Quota quota;
+    private volatile Function<String, Optional<Caller>> callers = name -> Optional.empty();
+
+    PoolQuota(Quota quota) {
+        this.quota = quota;
+    }
+
+    /** Those whom their tokens let in; before that is said, there are none. */
+    void of(Function<String, Optional<Caller>> known) {
+        callers = known;
+    }
+
+    @Override
+    public <T> T admit(Pool pool, int count, Call call, Supplier<T> job) {
+        if (pool.owner().isEmpty()) {
+            return job.get();
+        }
+        String owner = pool.owner().get();
+        Caller caller = callers.apply(owner)
+                .filter(one -> one.owner().equals(pool.owner()))
+                .orElseThrow(() -> new HttpFailure(403, "there is no user " + owner + " any more"));
+        return quota.sandboxes(caller, pool.like().tag(), count, call, job);
+    }
+}
