@@ -167,7 +167,7 @@ struct forkd_vm_status {
     uint64_t start_time;      /* of a detached VM's process, for forkd_process_kill; 0 otherwise */
     uint32_t disk_full;       /* 1: a write to a private disk has failed, since it would have been past
                                  limits.disk_bytes: the guest had an I/O error */
-    uint32_t reserved32;
+    uint32_t frozen;          /* 1: when it was attached to, it was frozen (forkd_vm_freeze) */
     uint64_t reserved[8];
 };
 
@@ -464,6 +464,17 @@ struct forkd_reset_options {
  * guest wants of it; -EINVAL; -EPIPE it is gone. With any other error it has ended.
  */
 int forkd_vm_reset(struct forkd_vm *vm, const struct forkd_reset_options *options, struct forkd_error *err);
+
+/*
+ * Have the VM be frozen whenever its guest has been idle for after_ms (100 at least; 0: never, as at first):
+ * its vCPUs stop, and it wakes the host no more. Anything that reaches its guest, on vsock or from the
+ * network, has it go on at once, as do a branch, a snapshot and a reset; its clocks have gone on, and what
+ * was due meanwhile happens then. Idle is a guest that no device had anything for, or from, to which nobody
+ * is connected, and whose processors were at work for less than 5 % of the time. So a program that only waits
+ * for a time to come waits for longer. It is a matter of the VM, kept by a reset, and not passed on to
+ * branches. Errors: -EINVAL; -EPIPE it is gone.
+ */
+int forkd_vm_freeze(struct forkd_vm *vm, uint32_t after_ms, struct forkd_error *err);
 
 /*
  * Put a chain's memory together: base (a memory.bin) and the layers over it, the first of the chain first, as

@@ -358,6 +358,13 @@ API int forkd_vm_reset(struct forkd_vm *vm, const struct forkd_reset_options *op
     return result < 0 ? result : request(vm, REQUEST_TIMEOUT_MS, &message, sizeof message, &none, NULL, err);
 }
 
+API int forkd_vm_freeze(struct forkd_vm *vm, uint32_t after_ms, struct forkd_error *err)
+{
+    struct control_freeze message = {.header = {CONTROL_MAGIC, CONTROL_FREEZE}, .after_ms = after_ms};
+    struct fd_list none = {0};
+    return request(vm, REQUEST_TIMEOUT_MS, &message, sizeof message, &none, NULL, err);
+}
+
 static int receive_status_of(int channel, const char *path, struct forkd_vm_status *status,
                              struct forkd_error *err)
 {

@@ -64,6 +64,8 @@ void vsock_limit(struct virtio_device *device, uint32_t connections, uint32_t bu
 int vsock_listen(struct virtio_device *device, int listen_fd, struct forkd_error *err);
 /* Held, new clients of that socket wait. */
 void vsock_hold(struct virtio_device *device, bool held);
+/* Whether there is any connection, of whoever asked for it. */
+bool vsock_is_connected(const struct virtio_device *device);
 /* Connect a stream socket, which becomes the device's, to a port in the guest. A refusal closes it, and so
  * does a failure: -EAGAIN the guest's driver is not up (or broken), -ENOBUFS too many connections. */
 int vsock_connect(struct virtio_device *device, int stream_fd, uint32_t port, struct forkd_error *err);

@@ -312,6 +312,7 @@ bool virtio_has_feature(const struct virtio_device *device, uint32_t bit)
 
 void virtio_interrupt(struct virtio_device *device, uint16_t queue)
 {
+    device->machine->news(device->machine);
     if (virtqueue_interrupt_due(&device->queues[queue]))
         set_interrupt_status(device, device->interrupt_status | VIRTIO_MMIO_INT_VRING);
 }
@@ -359,6 +360,7 @@ void virtio_copy_config(const void *config, size_t size, uint32_t offset, void *
 void virtio_config_changed(struct virtio_device *device)
 {
     device->config_generation++;
+    device->machine->news(device->machine);
     if (device->status & VIRTIO_CONFIG_S_DRIVER_OK)
         set_interrupt_status(device, device->interrupt_status | VIRTIO_MMIO_INT_CONFIG);
 }

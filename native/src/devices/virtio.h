@@ -64,6 +64,8 @@ struct virtio_machine {
     struct loop *loop;
     /* Set the level of an interrupt line; called with the lock held, from any thread. */
     void (*set_irq)(struct virtio_machine *machine, uint32_t gsi, bool level);
+    /* There is something for the guest, whether or not it wants to be interrupted; likewise. */
+    void (*news)(struct virtio_machine *machine);
     /* Get the loop to call virtio_process on devices with kicked queues; from vCPU threads. */
     void (*wake)(struct virtio_machine *machine);
     /* The VM cannot go on, and ends with this error; with the lock held. */

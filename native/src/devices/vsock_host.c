@@ -121,6 +121,11 @@ void vsock_hold(struct virtio_device *device, bool held)
         vsock_listener_continue(vsock);
 }
 
+bool vsock_is_connected(const struct virtio_device *device)
+{
+    return container_of(device, struct vsock, device)->known != 0;
+}
+
 static void listener_ready(struct loop_watch *watch, uint32_t events)
 {
     (void)events;

@@ -72,6 +72,14 @@ static void on_wake(struct loop_watch *watch, uint32_t events)
         virtio_process(machine->devices[i]);
 }
 
+/* Any interrupt thaws a guest: frozen, it was waiting for one. Also if it has turned that off meanwhile. */
+static void bus_news(struct virtio_machine *bus)
+{
+    struct machine *machine = container_of(bus, struct machine, bus);
+    machine->news++;
+    machine_thaw(machine);
+}
+
 /* --- assembly ---------------------------------------------------------------------------------------------
  */
 
@@ -118,6 +126,7 @@ int machine_init(struct machine *machine, const struct machine_config *config, v
     machine->bus = (struct virtio_machine){.memory = &machine->memory,
                                            .loop = &machine->loop,
                                            .set_irq = bus_set_irq,
+                                           .news = bus_news,
                                            .wake = bus_wake,
                                            .fail = bus_fail};
     machine->vm_fd = -1;
@@ -280,11 +289,8 @@ int machine_settle(struct machine *machine, struct forkd_error *err)
     return result;
 }
 
-int machine_pause(struct machine *machine, struct forkd_error *err)
+static void stop_vcpus(struct machine *machine)
 {
-    int result = machine_settle(machine, err);
-    if (result < 0)
-        return result;
     machine->paused = true;
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
         vcpu_kick(&machine->vcpus[i]);
@@ -292,6 +298,60 @@ int machine_pause(struct machine *machine, struct forkd_error *err)
         while (!machine->vcpus[i].parked && machine->end == FORKD_END_NONE)
             pthread_cond_wait(&machine->parked, &machine->lock);
     }
+}
+
+static void start_vcpus(struct machine *machine)
+{
+    machine->paused = false;
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
+        machine->vcpus[i].run->immediate_exit = 0;
+    pthread_cond_broadcast(&machine->unparked);
+}
+
+/* Whether nothing happens before an interrupt: no vCPU is at work, and no disk. */
+static bool is_waiting(const struct machine *machine)
+{
+    bool waiting = true;
+    for (uint32_t i = 0; i < machine->config.vcpu_count && waiting; i++)
+        waiting = vcpu_is_halted(&machine->vcpus[i]);
+    for (uint32_t i = 0; i < machine->device_count && waiting; i++) {
+        const struct virtio_device *device = machine->devices[i];
+        waiting = device->kicked == 0 && (device->ops->busy == NULL || !device->ops->busy(device));
+    }
+    return waiting;
+}
+
+bool machine_freeze(struct machine *machine)
+{
+    uint32_t news = machine->news;
+    stop_vcpus(machine);
+    if (machine->end != FORKD_END_NONE)
+        return false;
+    if (machine->news == news && is_waiting(machine))
+        machine->frozen = true;
+    else
+        start_vcpus(machine);
+    return machine->frozen;
+}
+
+void machine_thaw(struct machine *machine)
+{
+    if (!machine->frozen)
+        return;
+    machine->frozen = false;
+    for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
+        vcpu_tell_stopped(&machine->vcpus[i]);
+    start_vcpus(machine);
+    machine->thawed(machine);
+}
+
+int machine_pause(struct machine *machine, struct forkd_error *err)
+{
+    int result = machine_settle(machine, err);
+    if (result < 0)
+        return result;
+    machine_thaw(machine);
+    stop_vcpus(machine);
     if (machine->end != FORKD_END_NONE)
         return error_set(err, EPIPE, "pause", "VM", "it has ended");
     /* What vCPUs left for the loop before they stopped belongs to the instant before the pause. */
@@ -302,10 +362,7 @@ int machine_pause(struct machine *machine, struct forkd_error *err)
 
 void machine_resume(struct machine *machine)
 {
-    machine->paused = false;
-    for (uint32_t i = 0; i < machine->config.vcpu_count; i++)
-        machine->vcpus[i].run->immediate_exit = 0;
-    pthread_cond_broadcast(&machine->unparked);
+    start_vcpus(machine);
     for (uint32_t i = 0; i < machine->device_count; i++) {
         if (machine->devices[i]->ops->release != NULL)
             machine->devices[i]->ops->release(machine->devices[i]);

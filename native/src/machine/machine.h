@@ -58,6 +58,8 @@ struct machine {
     pthread_cond_t parked;   /* a vCPU has parked */
     pthread_cond_t unparked; /* vCPUs may go on */
     bool paused;
+    bool frozen;   /* paused by machine_freeze */
+    uint32_t news; /* counts whenever a device had something for the guest */
     int vm_fd;
     struct vcpu vcpus[FORKD_MAX_VCPUS];
     struct virtio_device *devices[PLATFORM_MAX_VIRTIO];
@@ -74,6 +76,8 @@ struct machine {
     /* The owner's: called with the lock held, `ready` and `ended` from any thread, once each. */
     void (*ready)(struct machine *machine); /* the guest wrote to PLATFORM_PORT_READY */
     void (*ended)(struct machine *machine);
+    /* The same, whenever it is frozen no more. */
+    void (*thawed)(struct machine *machine);
     bool guest_ready;
     enum forkd_vm_end end;    /* FORKD_END_NONE while it runs */
     struct forkd_error error; /* with FORKD_END_ERROR */
@@ -126,6 +130,13 @@ void machine_run_first(struct machine *machine);
 int machine_settle(struct machine *machine, struct forkd_error *err);
 int machine_pause(struct machine *machine, struct forkd_error *err);
 void machine_resume(struct machine *machine);
+/*
+ * Stop the vCPUs until a device has something for the guest, or machine_thaw, or a pause. Its time goes on,
+ * and timers that were due meanwhile come at once. On the loop's thread, lock held. False: it has something
+ * to do, and has not been stopped.
+ */
+bool machine_freeze(struct machine *machine);
+void machine_thaw(struct machine *machine);
 /* Whether machine_reset can be: -ENOTSUP with what is missing. */
 int machine_check_reset(const struct machine *machine, struct forkd_error *err);
 /*

@@ -295,11 +295,21 @@ int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const st
     if ((state->has_lapic_timer && (result = KVM_IOCTL(fd, KVM_SET_LAPIC, &state->lapic, err)) < 0) ||
         (result = set_msrs(vcpu, state->time_msrs, err)) < 0)
         return result;
-    /* Tell the guest's watchdogs that it stood still; EINVAL if its clock is at an address that it has not.
-     */
     if (state->has_kvmclock)
-        ioctl(fd, KVM_KVMCLOCK_CTRL, 0);
+        vcpu_tell_stopped(vcpu);
     return 0;
+}
+
+void vcpu_tell_stopped(const struct vcpu *vcpu)
+{
+    ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0); /* EINVAL if its clock is at an address that it has not */
+}
+
+bool vcpu_is_halted(const struct vcpu *vcpu)
+{
+    struct kvm_mp_state state = {.mp_state = KVM_MP_STATE_RUNNABLE};
+    ioctl(vcpu->fd, KVM_GET_MP_STATE, &state);
+    return state.mp_state == KVM_MP_STATE_HALTED || state.mp_state == KVM_MP_STATE_UNINITIALIZED;
 }
 
 int vcpu_get_tsc(const struct vcpu *vcpu, uint64_t *tsc, struct forkd_error *err)

@@ -71,6 +71,10 @@ int vcpu_reset(const struct vcpu *vcpu, struct forkd_error *err);
  * machine_restore), used where the host can set it. */
 int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const struct vcpu_state *state,
                   uint64_t tsc_offset, struct forkd_error *err);
+/* Tell the guest's watchdogs that it stood still, if it has KVM's clock. The vCPU must not run, nor below. */
+void vcpu_tell_stopped(const struct vcpu *vcpu);
+/* Whether it waits for an interrupt, or to be started. */
+bool vcpu_is_halted(const struct vcpu *vcpu);
 /* What the guest would read of its TSC now. The vCPU must not run. */
 int vcpu_get_tsc(const struct vcpu *vcpu, uint64_t *tsc, struct forkd_error *err);
 void vcpu_state_free(struct vcpu_state *state);

@@ -67,6 +67,7 @@ static int boot(struct vm *vm, const struct control_boot *message, const int *fd
     vm->machine.host = host;
     vm->machine.ready = vm_on_guest_ready;
     vm->machine.ended = vm_on_ended;
+    vm->machine.thawed = vm_on_thawed;
     if ((result = machine_create_vm(&vm->machine, err)) < 0 ||
         (result = limits_apply(&vm->machine, &message->limits, err)) < 0 ||
         (result = vm_attach_net(vm, tap, err)) < 0 ||

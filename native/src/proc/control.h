@@ -10,7 +10,7 @@
  * afterwards with TAKEN. A detached server keeps its parked children to itself, and passes FORK on to them. A
  * server says SERVER_STATUS when it is asked with the same, to who attaches, and when its files are written.
  * A VM process says STATUS when its phase changes, to who attaches, and when it is asked with the same; it
- * takes SNAPSHOT, BRANCH, RESET and CONNECT, each answered by a REPLY, in order.
+ * takes SNAPSHOT, BRANCH, RESET, FREEZE and CONNECT, each answered by a REPLY, in order.
  *
  * A process whose owner's end is closed ends; unless it is detached, with a listening socket at which it
  * takes any number of further channels.
@@ -43,6 +43,7 @@ enum control_type {
     CONTROL_BRANCH,
     CONTROL_SERVER_STATUS,
     CONTROL_RESET,
+    CONTROL_FREEZE,
 };
 
 struct control_header {
@@ -145,6 +146,11 @@ struct control_reset {
     char hostname[CONTROL_HOSTNAME_SIZE];
 };
 
+struct control_freeze {
+    struct control_header header;
+    uint32_t after_ms;
+};
+
 /* Descriptor: a connected stream socket. */
 struct control_connect {
     struct control_header header;
@@ -181,6 +187,7 @@ union control_message {
     struct control_server_status server_status;
     struct control_connect connect;
     struct control_reset reset;
+    struct control_freeze freeze;
     struct control_status status;
     struct control_reply reply;
 };

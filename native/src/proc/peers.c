@@ -95,6 +95,8 @@ static void serve_request(struct vm *vm, const union control_message *message, s
         fds[0] = -1; /* the device's now, or closed */
     } else if (length == sizeof message->reset && message->header.type == CONTROL_RESET && fd_count == 0) {
         result = vm_reset(vm, &message->reset, err);
+    } else if (length == sizeof message->freeze && message->header.type == CONTROL_FREEZE && fd_count == 0) {
+        result = vm_freeze(vm, message->freeze.after_ms, err);
     } else {
         result = error_set(err, EPROTO, "receive", "control channel", "unexpected message");
     }

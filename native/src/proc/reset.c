@@ -24,7 +24,7 @@ static int check_reset(const struct vm *vm, const struct control_reset *message,
             err, ENOTSUP, "reset", "VM",
             "it was forked from a branch before that was written, so that what it began with is in "
             "no file: fork one from the branch as it is now");
-    if (machine->paused)
+    if (machine->paused && !machine->frozen)
         return error_set(err, EBUSY, "reset", "VM",
                          "it has been written down as a snapshot, and stands still");
     for (uint32_t i = 0; i < machine->config.disk_count; i++) {

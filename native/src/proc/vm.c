@@ -124,10 +124,12 @@ void vm_init(struct vm *vm)
     vm->status.pid = getpid();
     vm->machine.ready = vm_on_guest_ready;
     vm->machine.ended = vm_on_ended;
+    vm->machine.thawed = vm_on_thawed;
     vm->vsock_directory = -1;
     vm->has_vsock_name = false;
     vm->listener_directory = -1;
     vm->exchange.watch.fd = -1;
+    vm->freezer.timer.fd = -1;
     vm->listener_watch = (struct loop_watch){.fd = -1, .ready = peers_on_listener};
 }
 

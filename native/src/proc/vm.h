@@ -34,6 +34,15 @@ struct vm_peer {
     struct vm_peer *next;
 };
 
+/* When it is frozen (freeze.c). */
+struct freezer {
+    uint32_t after_ms;       /* of idleness; 0: never */
+    uint32_t idle_looks;     /* in a row */
+    uint32_t news;           /* the machine's, at the last look */
+    uint64_t processor_ns;   /* what the process had used by then */
+    struct loop_watch timer; /* fd -1: nobody has asked for it yet */
+};
+
 /*
  * Not whole pages: what every child writes, the end of the stack, the fields behind it and the C library's
  * own variables behind those, lies on three pages when a `struct vm` begins on one.
@@ -54,6 +63,7 @@ struct vm {
     struct loop_watch listener_watch; /* fd -1: not detached */
     uint32_t flags;                   /* FORKD_NO_AGENT */
     uint64_t started_us;              /* CLOCK_MONOTONIC when the child was asked for; 0: booted */
+    struct freezer freezer;
     struct loop_watch deadline_watch; /* a child's timer, until it is ready; fd -1: none */
     int console_fd;
     int vsock_directory;    /* where the socket at vsock_path is; -1: there is none */

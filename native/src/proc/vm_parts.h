@@ -48,6 +48,10 @@ void first_answer_forget(struct vm *vm);
 /* reset.c */
 int vm_reset(struct vm *vm, const struct control_reset *message, struct forkd_error *err);
 
+/* freeze.c: frozen when it was idle for so long, 0: never; and for machine.thawed */
+int vm_freeze(struct vm *vm, uint32_t after_ms, struct forkd_error *err);
+void vm_on_thawed(struct machine *machine);
+
 /* branch.c; `fds` as control.h says, closed by the caller. */
 int vm_check_ready(const struct vm *vm, const char *operation, struct forkd_error *err);
 int vm_snapshot(struct vm *vm, int directory, struct forkd_error *err);

@@ -19,6 +19,11 @@ static void require_at(bool condition, const char *what, int line)
 }
 #define require(condition) require_at(condition, #condition, __LINE__)
 
+static void news(struct virtio_machine *machine)
+{
+    (void)machine;
+}
+
 static void set_irq(struct virtio_machine *machine, uint32_t gsi, bool level)
 {
     struct driver *driver = container_of(machine, struct driver, machine);
@@ -48,8 +53,12 @@ void driver_open(struct driver *driver, uint64_t memory_bytes)
     driver->memory = (struct guest_memory){.host = host, .size = memory_bytes};
     pthread_mutex_init(&driver->lock, NULL);
     require(loop_init(&driver->loop, &driver->lock, NULL) == 0);
-    driver->machine = (struct virtio_machine){
-        .memory = &driver->memory, .loop = &driver->loop, .set_irq = set_irq, .wake = wake, .fail = fail};
+    driver->machine = (struct virtio_machine){.memory = &driver->memory,
+                                              .loop = &driver->loop,
+                                              .set_irq = set_irq,
+                                              .news = news,
+                                              .wake = wake,
+                                              .fail = fail};
     driver->allocated = GUEST_PAGE_SIZE; /* address 0 stays free: a mistake shows */
 }
 
