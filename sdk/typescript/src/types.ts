@@ -91,6 +91,7 @@ export interface SandboxInfo {
     idle_secs: number | null;
     on_timeout: 'kill' | 'pause';
     wake: boolean;
+    freeze_secs: number | null;
     /** When its time to live is over; null when it has none, or is paused. */
     ends_at_unix: number | null;
     name: string | null;
@@ -331,6 +332,8 @@ export interface LifetimeOptions {
     onTimeout?: 'kill' | 'pause';
     /** Whether exec, eval, ping and branch resume it when it is paused. Default: false. */
     wake?: boolean;
+    /** How long its guest is idle until its processors stop; something that reaches it has them go on. Default: never. */
+    freezeSecs?: number;
 }
 
 export interface NamingOptions {

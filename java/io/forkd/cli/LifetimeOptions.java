@@ -35,13 +35,21 @@ final class LifetimeOptions {
     @Option(names = "--wake", description = "Whoever uses it when it is paused resumes it.")
     boolean wake;
 
+    @Option(
+            names = "--freeze",
+            paramLabel = "TIME",
+            converter = TimeConverter.class,
+            description = "When its guest has been idle for so long its processors stop, until something reaches it:"
+                    + " programs that wait for a time to come wait for longer.")
+    Optional<Duration> freeze = Optional.empty();
+
     enum OnTimeout {
         KILL,
         PAUSE
     }
 
     Lifetime lifetime() {
-        return Lifetime.of(ttl, idle, onTimeout == OnTimeout.PAUSE, wake);
+        return Lifetime.of(ttl, idle, onTimeout == OnTimeout.PAUSE, wake).freezing(freeze);
     }
 
     static final class TimeConverter implements ITypeConverter<Duration> {

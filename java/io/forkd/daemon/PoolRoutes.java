@@ -57,7 +57,9 @@ final class PoolRoutes {
                 Wire.array(
                         engine.pools().list().stream()
                                 .filter(each -> http.caller().owner().isEmpty()
-                                        || http.caller().owner().equals(each.pool().owner()))
+                                        || http.caller()
+                                                .owner()
+                                                .equals(each.pool().owner()))
                                 .toList(),
                         PoolRoutes::info));
     }
@@ -75,7 +77,8 @@ final class PoolRoutes {
         Optional<String> owner = http.caller().owner().or(() -> http.query("owner"));
         String name = http.parameter("name");
         return engine.pools().list().stream()
-                .filter(each -> each.pool().owner().equals(owner) && each.pool().name().equals(name))
+                .filter(each ->
+                        each.pool().owner().equals(owner) && each.pool().name().equals(name))
                 .findFirst()
                 .orElseThrow(() -> notFound(name));
     }
@@ -92,8 +95,7 @@ final class PoolRoutes {
         Body body = http.body();
         String text = body.text("snapshot_tag");
         long size = body.optionalNumber("size", 0, Long.MAX_VALUE).orElse(1);
-        NetworkRequest network =
-                new NetworkRequest(body.flag("per_child_netns", false), SandboxRoutes.policy(body));
+        NetworkRequest network = new NetworkRequest(body.flag("per_child_netns", false), SandboxRoutes.policy(body));
         Limits limits = SandboxRoutes.limits(body);
         SpawnRequest like = new SpawnRequest(Failures.tag(text), 1, network, limits, VolumeConflict.FAIL)
                 .living(SandboxRoutes.lifetime(body))
@@ -151,9 +153,7 @@ final class PoolRoutes {
             if (e.kind() == ForkdException.Kind.NOT_FOUND && !isThere(http, name)) {
                 throw notFound(name);
             }
-            throw e.kind() == ForkdException.Kind.NOT_FOUND
-                    ? new HttpFailure(409, e.sentence())
-                    : Failures.internal(e);
+            throw e.kind() == ForkdException.Kind.NOT_FOUND ? new HttpFailure(409, e.sentence()) : Failures.internal(e);
         }
         times.observe(System.nanoTime() - start, "take");
         return Response.json(201, Wire.sandbox(new Running(taken, false, Room.LEFT)));

@@ -298,19 +298,20 @@ final class SandboxRoutes {
     }
 
     static Lifetime lifetime(Body body) {
-        Optional<Duration> ttl = time(body, Lifetime.TTL);
-        Optional<Duration> idle = time(body, Lifetime.IDLE);
+        Optional<Duration> ttl = time(body, Lifetime.TTL, Lifetime.MOST);
+        Optional<Duration> idle = time(body, Lifetime.IDLE, Lifetime.MOST);
         boolean pause = body.optionalChoice(Lifetime.ON_TIMEOUT, List.of(Lifetime.KILL, Lifetime.PAUSE))
                 .equals(Optional.of(Lifetime.PAUSE));
         try {
-            return Lifetime.of(ttl, idle, pause, body.flag(Lifetime.WAKE, false));
+            return Lifetime.of(ttl, idle, pause, body.flag(Lifetime.WAKE, false))
+                    .freezing(time(body, Lifetime.FREEZE, Lifetime.FREEZE_MOST));
         } catch (ForkdException e) {
             throw Failures.answer(e);
         }
     }
 
-    private static Optional<Duration> time(Body body, String field) {
-        OptionalLong seconds = body.optionalNumber(field, 1, Lifetime.MOST);
+    private static Optional<Duration> time(Body body, String field, long most) {
+        OptionalLong seconds = body.optionalNumber(field, 1, most);
         return seconds.isPresent() ? Optional.of(Duration.ofSeconds(seconds.getAsLong())) : Optional.empty();
     }
 

@@ -98,6 +98,7 @@ final class Wire {
         put(node, Lifetime.IDLE, seconds(lifetime.idle()));
         node.put(Lifetime.ON_TIMEOUT, lifetime.pause() ? Lifetime.PAUSE : Lifetime.KILL);
         node.put(Lifetime.WAKE, lifetime.wake());
+        put(node, Lifetime.FREEZE, seconds(lifetime.freeze()));
         put(
                 node,
                 "ends_at_unix",

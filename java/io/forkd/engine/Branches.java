@@ -218,7 +218,8 @@ final class Branches {
                             Optional.of(console),
                             Optional.empty(),
                             machine.limits(),
-                            cgroup),
+                            cgroup,
+                            Optional.empty()),
                     machine.tap(),
                     source::check);
             children.awaitReady(child -> {}, Fork::failAll);

@@ -89,6 +89,12 @@ final class Children implements AutoCloseable {
     private void hand(Vm vm, Place place, Consumer<Child> onReady, Consumer<Failure> onFailure) {
         VmStatus status = vm.await(Duration.ZERO).orElseThrow();
         if (status.phase() == Phase.READY) {
+            try {
+                place.freeze().ifPresent(after -> vm.freeze(Optional.of(after)));
+            } catch (VmmException e) {
+                onFailure.accept(new Failure(place.name(), e.sentence()));
+                return;
+            }
             onReady.accept(ready(place, status));
         } else {
             onFailure.accept(new Failure(
@@ -120,8 +126,8 @@ final class Children implements AutoCloseable {
             all.add(vm);
             starting.put(vm, place);
         } catch (VmmException e) {
-            onFailure.accept(new Failure(
-                    place.name(), e.sentence(), e.kind() == Kind.CONFLICT ? Kind.CONFLICT : Kind.FAILED));
+            onFailure.accept(
+                    new Failure(place.name(), e.sentence(), e.kind() == Kind.CONFLICT ? Kind.CONFLICT : Kind.FAILED));
             return;
         }
         child.meanwhile().run();

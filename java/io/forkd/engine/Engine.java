@@ -19,7 +19,9 @@ import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.NativeFiles;
 import io.forkd.vmm.NativeVmm;
+import io.forkd.vmm.Vm;
 import io.forkd.vmm.Vmm;
+import io.forkd.vmm.VmmException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -380,7 +382,26 @@ public final class Engine {
 
     /** Has its time begin anew, and be another. */
     public Sandbox setLifetime(String id, Lifetime lifetime) {
-        return sandboxes.change(id, sandbox -> sandbox.withLifetime(lifetime.begun(Instant.now())));
+        List<Lifetime> before = new ArrayList<>();
+        Sandbox changed = sandboxes.change(id, sandbox -> {
+            before.add(sandbox.lifetime());
+            return sandbox.withLifetime(lifetime.begun(Instant.now()));
+        });
+        if (!before.get(0).freeze().equals(lifetime.freeze())) {
+            sandboxes.runs(id).ifPresent(sandbox -> freeze(sandbox, lifetime));
+        }
+        return changed;
+    }
+
+    private void freeze(Sandbox sandbox, Lifetime lifetime) {
+        try (Vm vm = vmm.attach(sandbox.control())) {
+            vm.freeze(lifetime.freeze());
+        } catch (VmmException e) {
+            if (sandboxes.isThere(sandbox)) {
+                throw e;
+            }
+            // It has been paused, and has it when it is resumed; or ended.
+        }
     }
 
     /** Has a sandbox be called otherwise. */

@@ -129,7 +129,8 @@ public final class Fork implements AutoCloseable {
                 request.keepWork() ? Optional.of(run.path().resolve(name + ".console.log")) : Optional.empty(),
                 netns,
                 limits,
-                cgroup);
+                cgroup,
+                Optional.empty());
     }
 
     /** Waits until all are ready; {@code onReady} gets each as soon as it is. One that fails, fails all. */

@@ -2,6 +2,7 @@ package io.forkd.engine;
 
 import io.forkd.Limits;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Optional;
 
 /**
@@ -11,6 +12,7 @@ import java.util.Optional;
  * @param netns the network namespace that its tap device is in
  * @param limits that are said: its own, and where it has none its snapshot's
  * @param cgroup made for it, when one of them needs it
+ * @param freeze how long its guest is idle until it is frozen
  */
 record Place(
         String name,
@@ -19,7 +21,8 @@ record Place(
         Optional<Path> console,
         Optional<String> netns,
         Limits limits,
-        Optional<Path> cgroup) {
+        Optional<Path> cgroup,
+        Optional<Duration> freeze) {
     private static final Path NAMESPACES = Path.of("/var/run/netns");
 
     static Path namespace(String name) {

@@ -418,7 +418,9 @@ public final class Pools {
             Found found = sandboxes.findAny(id);
             Membership member = taken(found);
             pool = tryRead(new Key(owner, member.pool())).filter(there -> there.has(member));
-            isReady = found instanceof Running running && pool.isPresent() && putBack(pool.get(), running.sandbox(), call);
+            isReady = found instanceof Running running
+                    && pool.isPresent()
+                    && putBack(pool.get(), running.sandbox(), call);
             if (!isReady) {
                 tryLeave(id);
             }
@@ -426,7 +428,10 @@ public final class Pools {
         if (!isReady) {
             end(id, "given back to its pool", call);
         }
-        sandboxes.events().happened(Events.Kind.GIVEN_BACK, id, owner, pool.map(Pool::name).orElse(""));
+        sandboxes
+                .events()
+                .happened(
+                        Events.Kind.GIVEN_BACK, id, owner, pool.map(Pool::name).orElse(""));
         if (pool.isPresent()) {
             owners.add(owner);
             // It may have been removed while this one became ready.
@@ -486,11 +491,8 @@ public final class Pools {
     /** Whether one of the pool would not be what this is when it has been reset. */
     private boolean isOtherwise(Pool pool, Sandbox sandbox) {
         Snapshot snapshot = store.read(pool.like().tag());
-        NetworkPolicy policy = pool.like()
-                .network()
-                .of(snapshot, pool.owner())
-                .policy()
-                .orElse(NetworkPolicy.INTERNET);
+        NetworkPolicy policy =
+                pool.like().network().of(snapshot, pool.owner()).policy().orElse(NetworkPolicy.INTERNET);
         return !sandbox.snapshot().equals(Servers.origin(snapshot))
                 || sandbox.network().filter(other -> !other.equals(policy)).isPresent();
     }
@@ -533,9 +535,11 @@ public final class Pools {
     /** Not to be called by who has it alone: so does who ends one that was paused. */
     private void end(String id, String why, Call call) {
         try {
-            sandboxes.kill(List.of(sandboxes.findAny(id)), why, call).forEach(failure -> failure.ifPresent(e -> {
-                throw e;
-            }));
+            sandboxes
+                    .kill(List.of(sandboxes.findAny(id)), why, call)
+                    .forEach(failure -> failure.ifPresent(e -> {
+                        throw e;
+                    }));
         } catch (ForkdException e) {
             if (e.kind() != Kind.NOT_FOUND) {
                 throw e;
@@ -582,8 +586,7 @@ public final class Pools {
     /** After how many ms it is to be looked at again; negative when it is full. */
     private long fill(Pool pool) {
         Key key = key(pool);
-        try (FileLock alone = FileLock.tryExclusive(filling(key))
-                .orElse(null)) {
+        try (FileLock alone = FileLock.tryExclusive(filling(key)).orElse(null)) {
             if (alone == null) {
                 return AGAIN_MS; // Another process is at it.
             }
@@ -637,9 +640,10 @@ public final class Pools {
     private void endForsaken(boolean waits) {
         // Before what there is to be: what is made of a new one meanwhile is not among them.
         List<Sandbox> all = members().filter(Sandbox::isPools).toList();
-        Map<String, Pool> pools = readAll().stream().collect(Collectors.toMap(Pool::definition, pool -> pool, (a, b) -> a));
-        Map<String, List<Sandbox>> by =
-                all.stream().collect(Collectors.groupingBy(sandbox -> member(sandbox).definition()));
+        Map<String, Pool> pools =
+                readAll().stream().collect(Collectors.toMap(Pool::definition, pool -> pool, (a, b) -> a));
+        Map<String, List<Sandbox>> by = all.stream()
+                .collect(Collectors.groupingBy(sandbox -> member(sandbox).definition()));
         by.forEach((definition, its) -> unwanted(Optional.ofNullable(pools.get(definition)), its)
                 .forEach(sandbox -> endUnlessTaken(sandbox, waits)));
     }
@@ -650,7 +654,8 @@ public final class Pools {
         }
         Optional<Origin> origin;
         try {
-            origin = Optional.of(Servers.origin(store.read(pool.get().like().tag(), pool.get().owner())));
+            origin = Optional.of(Servers.origin(
+                    store.read(pool.get().like().tag(), pool.get().owner())));
         } catch (ForkdException e) {
             if (e.kind() != Kind.NOT_FOUND) {
                 return Stream.empty();
@@ -664,7 +669,8 @@ public final class Pools {
                         && present.equals(Optional.of(sandbox.snapshot()))));
         return Stream.concat(
                 split.getOrDefault(false, List.of()).stream(),
-                split.getOrDefault(true, List.of()).stream().skip(2L * pool.get().size()));
+                split.getOrDefault(true, List.of()).stream()
+                        .skip(2L * pool.get().size()));
     }
 
     private void endUnlessTaken(Sandbox sandbox, boolean waits) {

@@ -16,6 +16,7 @@ import io.forkd.vmm.Vmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -63,6 +64,7 @@ final class Spawn {
             Limits limits,
             VolumeConflict volumeConflict,
             boolean keepServer,
+            Optional<Duration> freeze,
             Folders folders,
             Note note) {}
 
@@ -98,6 +100,7 @@ final class Spawn {
                         limits,
                         request.volumeConflict(),
                         true,
+                        request.lifetime().freeze(),
                         (home, entered) -> newFolders(
                                 request,
                                 snapshot.manifest().ownedBy(call.owner()).owner(),
@@ -125,6 +128,7 @@ final class Spawn {
                                 paused.limits(),
                                 paused.volumes().isEmpty() ? VolumeConflict.PRIVATE : VolumeConflict.FAIL,
                                 false,
+                                paused.lifetime().freeze(),
                                 (home, entered) -> oldFolder(paused, home, entered, call),
                                 (child, directory, cgroup, source) -> paused.awake(
                                         directory,
@@ -256,7 +260,8 @@ final class Spawn {
                             Optional.of(Sandbox.console(path)),
                             namespaces.get(places.size()),
                             order.limits(),
-                            groups.make(id)));
+                            groups.make(id),
+                            order.freeze()));
         }
         return places;
     }

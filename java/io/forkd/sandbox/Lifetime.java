@@ -15,20 +15,31 @@ import tools.jackson.databind.node.ObjectNode;
  * @param idle for how long nobody has to have used it until it is over
  * @param pause whether it is paused then, as against ended
  * @param wake whether one that is paused is resumed when somebody uses it
+ * @param freeze for how long its guest has to be idle until its processors stop, until something reaches it
  * @param since when the time to live began: when it was made or resumed, or this was said
  */
-public record Lifetime(Optional<Duration> ttl, Optional<Duration> idle, boolean pause, boolean wake, Instant since) {
+public record Lifetime(
+        Optional<Duration> ttl,
+        Optional<Duration> idle,
+        boolean pause,
+        boolean wake,
+        Optional<Duration> freeze,
+        Instant since) {
     /** Until somebody ends it. */
     public static final Lifetime ENDLESS =
-            new Lifetime(Optional.empty(), Optional.empty(), false, false, Instant.EPOCH);
+            new Lifetime(Optional.empty(), Optional.empty(), false, false, Optional.empty(), Instant.EPOCH);
 
     /** In seconds: ten years. */
     public static final long MOST = 315_360_000;
+
+    /** Of {@link #freeze}, in seconds: a day. */
+    public static final long FREEZE_MOST = 86_400;
 
     public static final String TTL = "ttl_secs";
     public static final String IDLE = "idle_secs";
     public static final String ON_TIMEOUT = "on_timeout";
     public static final String WAKE = "wake";
+    public static final String FREEZE = "freeze_secs";
     public static final String KILL = "kill";
     public static final String PAUSE = "pause";
 
@@ -40,11 +51,18 @@ public record Lifetime(Optional<Duration> ttl, Optional<Duration> idle, boolean 
             throw new ForkdException(
                     Kind.USAGE, "a sandbox is paused after its time to live or its idle time, and has neither");
         }
-        return new Lifetime(ttl, idle, pause, wake, Instant.EPOCH);
+        return new Lifetime(ttl, idle, pause, wake, Optional.empty(), Instant.EPOCH);
+    }
+
+    public Lifetime freezing(Optional<Duration> after) {
+        if (after.filter(time -> time.toSeconds() > FREEZE_MOST).isPresent()) {
+            throw new ForkdException(Kind.USAGE, "a sandbox is frozen after a day at most");
+        }
+        return new Lifetime(ttl, idle, pause, wake, after, since);
     }
 
     public Lifetime begun(Instant now) {
-        return equals(ENDLESS) ? this : new Lifetime(ttl, idle, pause, wake, now);
+        return equals(ENDLESS) ? this : new Lifetime(ttl, idle, pause, wake, freeze, now);
     }
 
     /** Whether it is over at some time. */
@@ -72,6 +90,7 @@ public record Lifetime(Optional<Duration> ttl, Optional<Duration> idle, boolean 
                         seconds(node.path(IDLE)),
                         node.path(ON_TIMEOUT).asString("").equals(PAUSE),
                         node.path(WAKE).asBoolean(false),
+                        seconds(node.path(FREEZE)),
                         Instant.parse(node.path(SINCE).asString("")));
     }
 
@@ -82,6 +101,7 @@ public record Lifetime(Optional<Duration> ttl, Optional<Duration> idle, boolean 
                 seconds(node.path(IDLE)),
                 node.path(ON_TIMEOUT).asString("").equals(PAUSE),
                 node.path(WAKE).asBoolean(false),
+                seconds(node.path(FREEZE)),
                 Instant.EPOCH);
     }
 
@@ -99,6 +119,7 @@ public record Lifetime(Optional<Duration> ttl, Optional<Duration> idle, boolean 
         if (wake) {
             node.put(WAKE, true);
         }
+        freeze.ifPresent(time -> node.put(FREEZE, time.toSeconds()));
         return node;
     }
 

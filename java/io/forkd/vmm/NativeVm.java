@@ -86,6 +86,13 @@ final class NativeVm implements Vm {
     }
 
     @Override
+    public synchronized void freeze(Optional<Duration> after) {
+        requireOpen();
+        int millis = (int) after.map(Duration::toMillis).orElse(0L).longValue();
+        Library.check(error -> Native.forkd_vm_freeze(handle, millis, error));
+    }
+
+    @Override
     public synchronized void kill() {
         requireOpen();
         Native.forkd_vm_kill(handle);

@@ -30,6 +30,12 @@ public interface Vm extends AutoCloseable {
      */
     void reset(String hostname);
 
+    /**
+     * Has the VM be frozen whenever its guest has been idle for so long, from a tenth of a second to a day; empty: not any
+     * more. Whatever reaches its guest then has it go on.
+     */
+    void freeze(Optional<Duration> after);
+
     /** Ends the VM now, detached or not, and waits until it is gone. */
     void kill();
 

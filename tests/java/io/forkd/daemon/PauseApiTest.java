@@ -139,6 +139,18 @@ class PauseApiTest {
     }
 
     @Test
+    void time_until_it_is_frozen_is_told_and_changed() throws Exception {
+        JsonNode made = made("'freeze_secs':5");
+        assertThat(made.path("freeze_secs").intValue()).isEqualTo(5);
+        assertThat(made.path("ends_at_unix").isNull()).isTrue();
+        Answer changed = service.api()
+                .put("/v1/sandboxes/" + made.path("id").stringValue() + "/timeout", "{'ttl_secs':100,'freeze_secs':7}");
+        assertThat(changed.json().path("freeze_secs").intValue()).isEqualTo(7);
+        changed = service.api().put("/v1/sandboxes/" + made.path("id").stringValue() + "/timeout", "{}");
+        assertThat(changed.json().path("freeze_secs").isNull()).isTrue();
+    }
+
+    @Test
     void time_counts_while_no_daemon_is_there() throws Exception {
         String ends = made("'ttl_secs':1").path("id").stringValue();
         String sleeps = made("'ttl_secs':1,'on_timeout':'pause'").path("id").stringValue();
@@ -151,7 +163,8 @@ class PauseApiTest {
 
     @Test
     void times_that_are_none_are_refused() {
-        for (String fields : List.of("'ttl_secs':0", "'idle_secs':-1", "'ttl_secs':'x'", "'on_timeout':'sleep'")) {
+        for (String fields : List.of(
+                "'ttl_secs':0", "'idle_secs':-1", "'ttl_secs':'x'", "'on_timeout':'sleep'", "'freeze_secs':86401")) {
             assertThat(service.api()
                             .post("/v1/sandboxes", "{'snapshot_tag':'py'," + fields + "}")
                             .status())

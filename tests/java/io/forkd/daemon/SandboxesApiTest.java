@@ -76,6 +76,7 @@ class SandboxesApiTest {
                         "ttl_secs",
                         "idle_secs",
                         "on_timeout",
+                        "freeze_secs",
                         "wake",
                         "ends_at_unix",
                         "name",

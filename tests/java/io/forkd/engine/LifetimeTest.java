@@ -179,6 +179,38 @@ class LifetimeTest {
     }
 
     @Test
+    void who_is_to_be_frozen_is_in_every_process_that_it_has() throws Exception {
+        List<Duration> none = List.of();
+        Sandbox sandbox = spawn(lifetime(0, 0, false, false).freezing(time(5)));
+        assertThat(world.vmm.frozenAfter()).containsExactly(Duration.ofSeconds(5));
+        world.engine.reset(sandbox.id(), World.call());
+        assertThat(world.vmm.frozenAfter()).containsExactly(Duration.ofSeconds(5));
+        world.pause(sandbox.id());
+        world.resume(sandbox.id());
+        assertThat(world.vmm.frozenAfter()).containsExactly(Duration.ofSeconds(5));
+        world.pause(sandbox.id());
+        world.engine.setLifetime(sandbox.id(), lifetime(100, 0, false, false).freezing(time(7)));
+        assertThat(world.vmm.frozenAfter()).isEqualTo(none);
+        world.resume(sandbox.id());
+        assertThat(world.vmm.frozenAfter()).containsExactly(Duration.ofSeconds(7));
+        world.engine.setLifetime(sandbox.id(), lifetime(100, 0, false, false));
+        assertThat(world.vmm.frozenAfter()).isEqualTo(none);
+        world.engine.fork(sandbox.id(), World.spawning("base", 1).living(Lifetime.ENDLESS), World.call());
+        assertThat(world.vmm.frozenAfter()).isEqualTo(none);
+    }
+
+    @Test
+    void one_that_cannot_be_told_to_freeze_is_not_made() {
+        world.vmm.plan((number, step) -> step == Step.FREEZE ? new Fault.Fails(-5) : Fault.NONE);
+        Lifetime lifetime = lifetime(0, 0, false, false).freezing(time(5));
+        assertThatThrownBy(() -> spawn(lifetime))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("as planned");
+        assertThat(world.vmm.vms()).isZero();
+        world.vmm.plan((number, step) -> Fault.NONE);
+    }
+
+    @Test
     void a_service_does_it_in_time_whoever_made_or_changed_them() throws Exception {
         Engine other = world.beside();
         Sandbox before = spawn(lifetime(1, 0, true, false));

@@ -62,6 +62,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         SNAPSHOT,
         BRANCH,
         RESET,
+        FREEZE,
         /** Of a branch, by its twin. */
         WRITE,
         KILL,
@@ -148,6 +149,13 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
     /** The VMs that live, of whatever kind. */
     public int vms() {
         return host.count(Guest.class);
+    }
+
+    /** After how long those that live are frozen that are. */
+    public List<Duration> frozenAfter() {
+        return host.all(Guest.class).stream()
+                .flatMap(guest -> guest.freeze.stream())
+                .toList();
     }
 
     /** The servers that live, twins too. */
@@ -408,6 +416,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         private volatile String text;
         private volatile boolean ready;
         private volatile boolean standsStill;
+        private volatile Optional<Duration> freeze = Optional.empty();
 
         Guest(
                 Host host,
@@ -840,6 +849,12 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
                 throw error(NativeError.EBUSY, Step.RESET, "of process " + guest.pid);
             }
             guest.set(guest.first.orElseThrow(() -> error(NativeError.ENOTSUP, Step.RESET, "of process " + guest.pid)));
+        }
+
+        @Override
+        public synchronized void freeze(Optional<Duration> after) {
+            asked(Step.FREEZE);
+            guest.freeze = after;
         }
 
         @Override
