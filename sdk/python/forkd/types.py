@@ -109,6 +109,8 @@ class Lifetime(TypedDict):
     """Its time to live: from when it is made or resumed, or this is said, until it is over, whatever it does."""
     idle_secs: NotRequired[Optional[int]]
     """It is over when nobody has used it for so long, too."""
+    freeze_secs: NotRequired[Optional[int]]
+    """When its guest has been idle for so long, its processors stop until something reaches it. Null: never."""
     on_timeout: NotRequired[Optional[Literal["kill", "pause"]]]
     """What happens when it is over. Default: kill."""
     wake: NotRequired[Optional[bool]]
@@ -231,6 +233,8 @@ class SandboxInfo(TypedDict):
     """Its time to live: from when it is made or resumed, or this is said, until it is over, whatever it does."""
     idle_secs: Optional[int]
     """It is over when nobody has used it for so long, too."""
+    freeze_secs: Optional[int]
+    """When its guest has been idle for so long, its processors stop until something reaches it. Null: never."""
     on_timeout: Literal["kill", "pause"]
     wake: bool
     ends_at_unix: Optional[int]
@@ -488,6 +492,8 @@ class SandboxOptions(TypedDict):
     """Its time to live: from when it is made or resumed, or this is said, until it is over, whatever it does."""
     idle_secs: NotRequired[Optional[int]]
     """It is over when nobody has used it for so long, too."""
+    freeze_secs: NotRequired[Optional[int]]
+    """When its guest has been idle for so long, its processors stop until something reaches it. Null: never."""
     on_timeout: NotRequired[Optional[Literal["kill", "pause"]]]
     """What happens when it is over. Default: kill."""
     wake: NotRequired[Optional[bool]]
@@ -503,6 +509,8 @@ class ForkOptions(TypedDict):
     """Its time to live: from when it is made or resumed, or this is said, until it is over, whatever it does."""
     idle_secs: NotRequired[Optional[int]]
     """It is over when nobody has used it for so long, too."""
+    freeze_secs: NotRequired[Optional[int]]
+    """When its guest has been idle for so long, its processors stop until something reaches it. Null: never."""
     on_timeout: NotRequired[Optional[Literal["kill", "pause"]]]
     """What happens when it is over. Default: kill."""
     wake: NotRequired[Optional[bool]]
