@@ -223,7 +223,7 @@ int forkd_vm_fd(const struct forkd_vm *vm);
  * a failure the files written so far have been removed, and the VM goes on. Once it has begun it is done to
  * its end, whatever becomes of who asked. Errors: -ENOSPC and others of writing; -ENOSPC also when
  * status.host_full or status.disk_full; -ETIMEDOUT as for forkd_vm_branch; -EAGAIN the guest is not ready
- * yet; -EPIPE the VM died.
+ * yet; -EBUSY it has been snapshotted already; -EPIPE the VM died.
  */
 int forkd_vm_snapshot(struct forkd_vm *vm, const char *directory, struct forkd_error *err);
 
@@ -429,8 +429,8 @@ struct forkd_branch_result {
  * was written to (since the VM's server was started, with FORKD_BRANCH_LAYER; in all otherwise), and at the
  * very end, when all of that is fsynced, vmstate: a folder without it is no snapshot. The VM may end before
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
- * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EEXIST as for
- * forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing;
+ * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EBUSY it has been
+ * snapshotted, and stands still; -EEXIST as for forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing;
  * -ENOSPC when status.host_full or status.disk_full; -ETIMEDOUT the storage of a disk has not answered what
  * the guest asked of it for five seconds: the guest ran on meanwhile, and does; -EMFILE it was branched
  * faster than what was written in between can be put together, and has no more of the descriptors that a

@@ -18,6 +18,15 @@ int vm_check_ready(const struct vm *vm, const char *operation, struct forkd_erro
     return error_set(err, EAGAIN, operation, "VM", "the guest is not ready yet");
 }
 
+int vm_check_running(const struct vm *vm, const char *operation, struct forkd_error *err)
+{
+    int result = vm_check_ready(vm, operation, err);
+    if (result == 0 && vm->machine.paused && !vm->machine.frozen)
+        result = error_set(err, EBUSY, operation, "VM",
+                           "it has been written down as a snapshot, and stands still");
+    return result;
+}
+
 /* What a guest has on its disks whose writes have failed is not what it wrote: nothing to begin others with.
  */
 static int check_full(struct vm *vm, const char *operation, struct forkd_error *err)
@@ -101,7 +110,7 @@ static int check_descriptors(const struct vm *vm, struct forkd_error *err)
 int vm_snapshot(struct vm *vm, int directory, struct forkd_error *err)
 {
     uint32_t disk_count = vm->machine.config.disk_count;
-    int result = vm_check_ready(vm, "snapshot", err);
+    int result = vm_check_running(vm, "snapshot", err);
     if (result < 0 || (result = check_full(vm, "snapshot", err)) < 0 ||
         (result = snapshot_claim(disk_count, directory, err)) < 0)
         return result;
@@ -116,7 +125,7 @@ static int check_branch(struct vm *vm, const struct control_branch *message, str
     if ((message->flags & FORKD_BRANCH_LAYER) != 0 && vm->memory_fd < 0)
         return error_set(err, EINVAL, "branch", "VM",
                          "it was booted: there is nothing that a layer could be over");
-    int result = vm_check_ready(vm, "branch", err);
+    int result = vm_check_running(vm, "branch", err);
     if (result < 0 || (result = check_full(vm, "branch", err)) < 0)
         return result;
     return check_descriptors(vm, err);

@@ -11,7 +11,7 @@
 static int check_reset(const struct vm *vm, const struct control_reset *message, struct forkd_error *err)
 {
     const struct machine *machine = &vm->machine;
-    int result = vm_check_ready(vm, "reset", err);
+    int result = vm_check_running(vm, "reset", err);
     if (result < 0)
         return result;
     if ((vm->flags & FORKD_NO_AGENT) == 0 && message->hostname[0] == '\0')
@@ -24,9 +24,6 @@ static int check_reset(const struct vm *vm, const struct control_reset *message,
             err, ENOTSUP, "reset", "VM",
             "it was forked from a branch before that was written, so that what it began with is in "
             "no file: fork one from the branch as it is now");
-    if (machine->paused && !machine->frozen)
-        return error_set(err, EBUSY, "reset", "VM",
-                         "it has been written down as a snapshot, and stands still");
     for (uint32_t i = 0; i < machine->config.disk_count; i++) {
         if (disk_mode(machine->disks[i]) == FORKD_DISK_SHARED)
             return error_set(

@@ -54,6 +54,8 @@ void vm_on_thawed(struct machine *machine);
 
 /* branch.c; `fds` as control.h says, closed by the caller. */
 int vm_check_ready(const struct vm *vm, const char *operation, struct forkd_error *err);
+/* And whether it still runs: what has been written down never does again. */
+int vm_check_running(const struct vm *vm, const char *operation, struct forkd_error *err);
 int vm_snapshot(struct vm *vm, int directory, struct forkd_error *err);
 int vm_branch(struct vm *vm, const struct control_branch *message, const int *fds,
               struct forkd_branch_result *result, struct forkd_error *err);

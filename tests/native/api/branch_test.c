@@ -182,6 +182,34 @@ static void booted_vm_can_be_branched_but_not_as_a_layer(void **state)
     forkd_vm_free(vm);
 }
 
+/* Nothing may happen in it that is not in what was written. */
+static void one_that_was_written_down_never_runs_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char console[128];
+    char directory[128];
+    char other[128];
+    folder_file(&fixture->folder, "still.console", console, sizeof console);
+    make_directory(fixture, "still", directory, sizeof directory);
+    make_directory(fixture, "still-other", other, sizeof other);
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *vm = fork_child(server, console, NULL);
+    wait_for_dots(console, 1);
+    OK(forkd_vm_snapshot(vm, directory, &error));
+    int before = dots(console);
+    const struct forkd_branch_options options = {.directory = other};
+    struct forkd_server *twin = NULL;
+    assert_int_equal(forkd_vm_branch(vm, &options, &twin, NULL, &error), -EBUSY);
+    assert_int_equal(forkd_vm_snapshot(vm, other, &error), -EBUSY);
+    assert_int_equal(count_files(other), 0);
+    assert_int_equal(forkd_vm_snapshot(vm, "/proc", &error), -EBUSY); /* one that could not be written */
+    usleep(300000);
+    assert_int_equal(dots(console), before);
+    forkd_vm_free(vm);
+    forkd_server_free(server);
+}
+
 /* --- what is left -----------------------------------------------------------------------------------------
  */
 
@@ -795,6 +823,7 @@ int main(void)
         cmocka_unit_test(chain_of_layers_restores_what_it_was_made_of),
         cmocka_unit_test(branch_of_a_branch_that_is_not_on_disk_yet),
         cmocka_unit_test(booted_vm_can_be_branched_but_not_as_a_layer),
+        cmocka_unit_test(one_that_was_written_down_never_runs_again),
         cmocka_unit_test(the_source_is_afterwards_as_it_was),
         cmocka_unit_test(killed_source_leaves_a_whole_branch_or_none),
         cmocka_unit_test(killed_twin_writer_or_child_leaves_a_whole_branch_or_none),
