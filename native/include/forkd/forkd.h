@@ -401,12 +401,19 @@ int forkd_server_fork(struct forkd_server *server, const struct forkd_child_opti
 #define FORKD_BRANCH_LAYER                                                                                   \
     2u /* write what differs from the files that the VM's server was started from, instead of all */
 
+/* How a branch gets its memory. */
+enum forkd_branch_way {
+    FORKD_BRANCH_CHOOSE = 0, /* whichever is to have the guest stand still for less, within reason */
+    FORKD_BRANCH_FORK = 1,   /* fork(2): shared until one of both writes to it */
+    FORKD_BRANCH_PRECOPY = 2 /* what is not the file's any more is copied, most of it while the guest runs */
+};
+
 struct forkd_branch_options {
     const char *directory;    /* existing folder to write the snapshot to; required */
     const char *control_path; /* Unix socket to create: the branch is detached until all is written, and then
                                  ends by itself; NULL: it ends with its handle */
     uint32_t flags;           /* FORKD_BRANCH_LAYER */
-    uint32_t reserved32;      /* zero */
+    uint32_t way;             /* enum forkd_branch_way; see below */
     const char *cgroup_path;  /* folder of a cgroup, of version 2, that the branch moves to before it takes
                                  anything; NULL: it stays in the VM's. Memory that it shares with the VM goes
                                  on  to count as the VM's. -EINVAL it is none; -EACCES */
@@ -417,7 +424,7 @@ struct forkd_branch_result {
     uint64_t pause_us; /* how long the guest stood still, microseconds */
     uint64_t fork_us;  /* of that, in fork(2) */
     int32_t pid;       /* of the branch's server; 0: it has died at once */
-    uint32_t reserved32;
+    uint32_t way;      /* FORKD_BRANCH_FORK or FORKD_BRANCH_PRECOPY: how it was made */
     uint64_t reserved[4];
 };
 
@@ -430,11 +437,12 @@ struct forkd_branch_result {
  * very end, when all of that is fsynced, vmstate: a folder without it is no snapshot. The VM may end before
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
  * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EBUSY it has been
- * snapshotted, and stands still; -EEXIST as for forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that was booted, which differs from nothing;
- * -ENOSPC when status.host_full or status.disk_full; -ETIMEDOUT the storage of a disk has not answered what
- * the guest asked of it for five seconds: the guest ran on meanwhile, and does; -EMFILE it was branched
- * faster than what was written in between can be put together, and has no more of the descriptors that a
- * process may have (RLIMIT_NOFILE): wait a moment; -ENOMEM, -EAGAIN of fork(2); -EPIPE the VM died.
+ * snapshotted, and stands still; -EEXIST as for forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that
+ * was booted, which differs from nothing; -ENOSPC when status.host_full or status.disk_full; -ETIMEDOUT the
+ * storage of a disk has not answered what the guest asked of it for five seconds: the guest ran on meanwhile,
+ * and does; -EMFILE it was branched faster than what was written in between can be put together, and has no
+ * more of the descriptors that a process may have (RLIMIT_NOFILE): wait a moment; -ENOMEM, -EAGAIN of
+ * fork(2); -EPIPE the VM died.
  */
 int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
                     struct forkd_server **out, struct forkd_branch_result *result, struct forkd_error *err);

@@ -115,6 +115,9 @@ int receive_message(int channel, int timeout_ms, pid_t server, union control_mes
 int receive_reply(int channel, int timeout_ms, pid_t server, uint32_t *unanswered,
                   struct forkd_vm_status *status, struct forkd_branch_result *branch,
                   struct forkd_error *err);
+/* How many bytes a process may take more, half of what its host and its cgroups have left; 0: not to be
+ * known. */
+uint64_t memory_room(pid_t process);
 /* The status that a VM has said last. */
 void keep_status(struct forkd_vm_status *status, const struct forkd_vm_status *said);
 /* Take in one message of a server: a child that was parked, or news. 1: done; 0: the server is gone; -EAGAIN:

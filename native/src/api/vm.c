@@ -288,10 +288,13 @@ static int fill_branch_message(const struct forkd_branch_options *options, struc
 {
     message->header = (struct control_header){CONTROL_MAGIC, CONTROL_BRANCH};
     message->flags = options->flags;
+    message->way = options->way;
     message->has_listener = options->control_path != NULL;
     message->has_cgroup = options->cgroup_path != NULL;
-    if ((options->flags & ~FORKD_BRANCH_LAYER) != 0 || options->reserved32 != 0)
+    if ((options->flags & ~FORKD_BRANCH_LAYER) != 0)
         return error_set(err, EINVAL, "check", "options", "unknown flags");
+    if (options->way > FORKD_BRANCH_PRECOPY)
+        return error_set(err, EINVAL, "check", "way", "there is no way %u", options->way);
     int result = check_reserved(options->reserved, 7, err);
     if (result == 0)
         result = fd_list_open(list, options->directory, O_RDONLY | O_DIRECTORY, "snapshot folder", err);
@@ -317,6 +320,7 @@ API int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *
     struct fd_list list = {.fds = {pair[1]}, .count = 1};
     struct control_branch message = {0};
     struct forkd_branch_result branch = {0};
+    message.room = memory_room(vm->status.pid);
     code = fill_branch_message(options, &message, &list, err);
     if (code == 0)
         code = request(vm, BRANCH_TIMEOUT_MS, &message, sizeof message, &list, &branch, err);

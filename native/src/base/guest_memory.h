@@ -14,9 +14,16 @@
 #define GUEST_HOLE_END 0x100000000ull
 
 struct guest_memory {
-    uint8_t *host; /* the start of the mapping; offset in it = offset in memory.bin */
-    uint64_t size; /* bytes */
+    uint8_t *host;   /* the start of the mapping; offset in it = offset in memory.bin */
+    uint64_t size;   /* bytes */
+    uint64_t *noted; /* a bit for each page that devices have got to write to; NULL: nobody wants to know */
 };
+
+/*
+ * What KVM's log of dirty pages does not see: devices write to these bytes, or may from now on. With the VM's
+ * lock held.
+ */
+void guest_memory_note(const struct guest_memory *memory, const void *at, uint64_t length);
 
 /*
  * The only place where a guest address becomes a pointer. NULL unless [address, address + length) lies wholly
@@ -31,6 +38,8 @@ void *guest_memory_at(const struct guest_memory *memory, uint64_t address, uint6
  * as such; and after KVM_CREATE_VM, to which each mapping is 1.2 us.
  */
 void guest_memory_divide(const struct guest_memory *memory);
+/* Bytes of each part but the last. */
+uint64_t guest_memory_part(const struct guest_memory *memory);
 
 /* Bytes of RAM below the hole, and from 4 GiB up. */
 uint64_t guest_memory_low(const struct guest_memory *memory);

@@ -107,6 +107,7 @@ static bool add_segment(const struct virtqueue *queue, struct virtqueue_chain *c
     if (desc->flags & VRING_DESC_F_WRITE) {
         chain->writable_count++;
         chain->writable_bytes += desc->len;
+        guest_memory_note(queue->memory, base, desc->len);
         return true;
     }
     /* virtio 1.2, 2.7.4.2: everything readable comes first. */
@@ -190,6 +191,7 @@ void virtqueue_stage(struct virtqueue *queue, uint16_t position, uint16_t head, 
     struct vring_used_elem *element = &used_ring(queue)->ring[slot];
     __atomic_store_n(&element->id, head, __ATOMIC_RELAXED);
     __atomic_store_n(&element->len, written, __ATOMIC_RELAXED);
+    guest_memory_note(queue->memory, element, sizeof *element);
 }
 
 void virtqueue_publish(struct virtqueue *queue, uint16_t count)
@@ -197,7 +199,9 @@ void virtqueue_publish(struct virtqueue *queue, uint16_t count)
     queue->next_used += count;
     /* Release: orders the stores to the buffers and to used->ring before this store of used->idx, by which
      * the driver finds them. */
-    __atomic_store_n(&used_ring(queue)->idx, queue->next_used, __ATOMIC_RELEASE);
+    uint16_t *index = &used_ring(queue)->idx;
+    __atomic_store_n(index, queue->next_used, __ATOMIC_RELEASE);
+    guest_memory_note(queue->memory, index, sizeof *index);
 }
 
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
@@ -227,8 +231,10 @@ static void ask_for_kick(struct virtqueue *queue, uint16_t index)
 {
     /* Without EVENT_IDX the driver always kicks, because used->flags stays 0. What is right is not written:
      * in a child that would be a page of its own for each queue. */
-    if (queue->event_idx && __atomic_load_n(avail_event(queue), __ATOMIC_RELAXED) != index)
+    if (queue->event_idx && __atomic_load_n(avail_event(queue), __ATOMIC_RELAXED) != index) {
         __atomic_store_n(avail_event(queue), index, __ATOMIC_RELAXED);
+        guest_memory_note(queue->memory, avail_event(queue), sizeof index);
+    }
     /* Orders our store of avail_event before the caller's load of avail->idx. The driver stores avail->idx
      * first and then loads avail_event, so either it kicks or we see its chain. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);

@@ -142,22 +142,28 @@ int machine_init(struct machine *machine, const struct machine_config *config, v
     return result;
 }
 
-/* The memslots come before the interrupt controllers: the other way round each costs an SRCU grace period. */
-static int create_memory(struct machine *machine, struct forkd_error *err)
+/* Slot 0 is below the hole, slot 1 from 4 GiB up. */
+static uint32_t slot_count(const struct machine *machine)
 {
-    struct kvm_userspace_memory_region low = {.slot = 0,
-                                              .guest_phys_addr = 0,
-                                              .memory_size = guest_memory_low(&machine->memory),
-                                              .userspace_addr = (uintptr_t)machine->memory.host};
-    int result = KVM_IOCTL(machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &low, err);
-    if (result < 0 || guest_memory_high(&machine->memory) == 0)
-        return result;
-    struct kvm_userspace_memory_region high = {.slot = 1,
-                                               .guest_phys_addr = GUEST_HOLE_END,
-                                               .memory_size = guest_memory_high(&machine->memory),
-                                               .userspace_addr =
-                                                   (uintptr_t)machine->memory.host + low.memory_size};
-    return KVM_IOCTL(machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &high, err);
+    return guest_memory_high(&machine->memory) == 0 ? 1 : 2;
+}
+
+/* The memslots come before the interrupt controllers: the other way round each costs an SRCU grace period. */
+static int set_memory(struct machine *machine, uint32_t flags, struct forkd_error *err)
+{
+    uint64_t low = guest_memory_low(&machine->memory);
+    uint64_t high = guest_memory_high(&machine->memory);
+    int result = 0;
+    for (uint32_t slot = 0; slot < slot_count(machine) && result == 0; slot++) {
+        struct kvm_userspace_memory_region region = {.slot = slot,
+                                                     .flags = flags,
+                                                     .guest_phys_addr = slot == 0 ? 0 : GUEST_HOLE_END,
+                                                     .memory_size = slot == 0 ? low : high,
+                                                     .userspace_addr = (uintptr_t)machine->memory.host +
+                                                                       (slot == 0 ? 0 : low)};
+        result = KVM_IOCTL(machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &region, err);
+    }
+    return result;
 }
 
 static int create_irqchip(struct machine *machine, struct forkd_error *err)
@@ -175,7 +181,7 @@ int machine_create_vm(struct machine *machine, struct forkd_error *err)
     if (result < 0)
         return result;
     machine->vm_fd = result;
-    if ((result = create_memory(machine, err)) < 0 || (result = create_irqchip(machine, err)) < 0)
+    if ((result = set_memory(machine, 0, err)) < 0 || (result = create_irqchip(machine, err)) < 0)
         return result;
     for (uint32_t i = 0; i < machine->config.vcpu_count; i++) {
         result = vcpu_create(&machine->vcpus[i], machine, i, machine->vm_fd, &machine->host, err);
@@ -360,13 +366,61 @@ int machine_pause(struct machine *machine, struct forkd_error *err)
     return 0;
 }
 
-void machine_resume(struct machine *machine)
+void machine_release(struct machine *machine)
 {
-    start_vcpus(machine);
     for (uint32_t i = 0; i < machine->device_count; i++) {
         if (machine->devices[i]->ops->release != NULL)
             machine->devices[i]->ops->release(machine->devices[i]);
     }
+}
+
+void machine_resume(struct machine *machine)
+{
+    start_vcpus(machine);
+    machine_release(machine);
+}
+
+/* --- what is written to -----------------------------------------------------------------------------------
+ */
+
+int machine_log_writes(struct machine *machine, uint64_t *noted, struct forkd_error *err)
+{
+    machine->memory.noted = noted;
+    /* A change of a memslot may take milliseconds, which no exit is to wait for. */
+    pthread_mutex_unlock(&machine->lock);
+    int result = set_memory(machine, noted == NULL ? 0 : KVM_MEM_LOG_DIRTY_PAGES, err);
+    pthread_mutex_lock(&machine->lock);
+    return result;
+}
+
+/* Whether a request was taken from a queue and is not completed: what is done on the loop is, in between. */
+static bool is_busy(const struct machine *machine)
+{
+    bool busy = false;
+    for (uint32_t i = 0; i < machine->device_count; i++) {
+        const struct virtio_device *device = machine->devices[i];
+        busy = busy || (device->ops->busy != NULL && device->ops->busy(device));
+    }
+    return busy;
+}
+
+int machine_take_written(struct machine *machine, uint64_t *pages, uint64_t *scratch, struct forkd_error *err)
+{
+    uint64_t low = guest_memory_low(&machine->memory) / GUEST_PAGE_SIZE;
+    uint64_t words = (machine->memory.size / GUEST_PAGE_SIZE + 63) / 64;
+    for (uint32_t slot = 0; slot < slot_count(machine); slot++) {
+        /* The second begins with a word of its own: the hole is at a multiple of 64 pages. */
+        struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = scratch + (slot == 0 ? 0 : low / 64)};
+        int result = KVM_IOCTL(machine->vm_fd, KVM_GET_DIRTY_LOG, &log, err);
+        if (result < 0)
+            return result;
+    }
+    uint64_t *noted = machine->memory.noted;
+    for (uint64_t i = 0; i < words; i++)
+        pages[i] |= scratch[i] | noted[i];
+    if (!is_busy(machine))
+        memset(noted, 0, words * sizeof *noted);
+    return 0;
 }
 
 /* --- saving -----------------------------------------------------------------------------------------------

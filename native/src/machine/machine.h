@@ -137,6 +137,20 @@ void machine_resume(struct machine *machine);
  */
 bool machine_freeze(struct machine *machine);
 void machine_thaw(struct machine *machine);
+/* Undoes machine_settle alone. */
+void machine_release(struct machine *machine);
+/*
+ * Keep a record of the pages that are written to, by whomever; `noted`: zeroed, a bit for each page, where
+ * devices' own go; NULL: no more. After machine_settle, so that nothing is under way that was not noted.
+ * Gives the lock back meanwhile.
+ */
+int machine_log_writes(struct machine *machine, uint64_t *noted, struct forkd_error *err);
+/*
+ * Add those written to since it was asked last to `pages`. A page that a disk is reading into is told again
+ * until that is done. `scratch` is of the same size.
+ */
+int machine_take_written(struct machine *machine, uint64_t *pages, uint64_t *scratch,
+                         struct forkd_error *err);
 /* Whether machine_reset can be: -ENOTSUP with what is missing. */
 int machine_check_reset(const struct machine *machine, struct forkd_error *err);
 /*

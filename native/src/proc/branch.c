@@ -3,11 +3,17 @@
 #include "proc/vm_parts.h"
 
 #include "base/clock.h"
+#include "proc/precopy.h"
 #include "proc/twin.h"
 #include "snapshot/files.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -131,29 +137,53 @@ static int check_branch(struct vm *vm, const struct control_branch *message, str
     return check_descriptors(vm, err);
 }
 
+/* --- branch -----------------------------------------------------------------------------------------------
+ */
+
+/* One that copies while the guest runs. */
+struct branch {
+    struct vm *vm;
+    struct vm_peer *peer; /* who gets the reply */
+    struct twin twin;
+    int fds[CONTROL_BRANCH_MAX_FDS]; /* of the request */
+    uint32_t fd_count;
+    struct precopy *precopy;
+    struct loop_watch turn; /* an eventfd that is always readable: the loop is to come by again */
+};
+
 /*
  * What happens while the guest stands still: all of it, and nothing else. Lock held, so that no thread is in
  * the middle of anything when fork(2) leaves the twin with this thread alone.
  */
-static int fork_twin(struct vm *vm, struct twin *twin, pid_t *pid, struct forkd_branch_result *result,
-                     struct forkd_error *err)
+static int fork_twin(struct vm *vm, struct twin *twin, struct precopy *precopy, pid_t *pid,
+                     struct forkd_branch_result *result, struct forkd_error *err)
 {
+    const struct guest_memory *memory = &vm->machine.memory;
     int rc = save_state(vm, &twin->state, err);
     for (uint32_t i = 0; i < vm->machine.config.disk_count && rc == 0; i++)
         rc = disk_freeze_top(vm->machine.disks[i], err);
     if (rc < 0)
         return rc;
+    /* When there is no room for the last of the copies: memory is as good to inherit as it was. */
+    bool copied = precopy != NULL && precopy_finish(precopy, err) == 0 &&
+                  madvise(memory->host, memory->size, MADV_DONTFORK) == 0;
+    twin->copies = copied ? precopy_file(precopy) : -1;
+    twin->copied = copied ? precopy_pages(precopy) : NULL;
+    result->way = copied ? FORKD_BRANCH_PRECOPY : FORKD_BRANCH_FORK;
     uint64_t before = clock_now_us();
     *pid = fork();
     if (*pid == 0)
         twin_process(vm, twin);
+    int code = errno;
     result->fork_us = clock_now_us() - before;
-    return *pid < 0 ? error_set(err, errno, "fork", "VM", NULL) : 0;
+    if (copied)
+        madvise(memory->host, memory->size, MADV_DOFORK);
+    return *pid < 0 ? error_set(err, code, "fork", "VM", NULL) : 0;
 }
 
 /* The guest stands still for the time of fork_twin. */
-static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_result *result,
-                          struct forkd_error *err)
+static int pause_and_fork(struct vm *vm, struct twin *twin, struct precopy *precopy,
+                          struct forkd_branch_result *result, struct forkd_error *err)
 {
     signal(SIGCHLD, SIG_IGN); /* twins are nobody's to wait for */
     int rc = machine_settle(&vm->machine, err);
@@ -164,20 +194,102 @@ static int pause_and_fork(struct vm *vm, struct twin *twin, struct forkd_branch_
     if (rc == 0)
         rc = check_full(vm, "branch", err); /* what was under way may have filled it */
     if (rc == 0)
-        rc = fork_twin(vm, twin, &pid, result, err);
+        rc = fork_twin(vm, twin, precopy, &pid, result, err);
     if (vm->machine.end == FORKD_END_NONE)
         machine_resume(&vm->machine);
     result->pause_us = clock_now_us() - before;
     result->pid = pid;
     vmstate_writer_free(&twin->state);
+    if (rc < 0)
+        snapshot_remove(vm->machine.config.disk_count, twin->directory);
     return rc;
 }
 
-/* `fds` as control.h says; they are closed by the caller. */
-int vm_branch(struct vm *vm, const struct control_branch *message, const int *fds,
-              struct forkd_branch_result *result, struct forkd_error *err)
+static void branch_free(struct branch *branch)
 {
-    uint32_t disk_count = vm->machine.config.disk_count;
+    int turn = branch->turn.fd;
+    branch->vm->branch = NULL;
+    precopy_end(branch->precopy);
+    if (turn >= 0) {
+        loop_remove(&branch->vm->machine.loop, &branch->turn);
+        close(turn);
+    }
+    free(branch);
+}
+
+/* Its descriptors are not the caller's. */
+static void finish(struct branch *branch, bool with_copies)
+{
+    struct vm *vm = branch->vm;
+    struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
+    if (!with_copies) {
+        precopy_end(branch->precopy);
+        branch->precopy = NULL;
+    }
+    if (pause_and_fork(vm, &branch->twin, branch->precopy, &reply.branch, &reply.error) == 0)
+        memset(&reply.error, 0, sizeof reply.error);
+    for (uint32_t i = 0; i < branch->fd_count; i++)
+        close(branch->fds[i]);
+    peers_reply(branch->peer, &reply);
+    branch_free(branch);
+}
+
+static void on_turn(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct branch *branch = container_of(watch, struct branch, turn);
+    enum precopy_next next = precopy_step(branch->precopy);
+    if (branch->vm->machine.end == FORKD_END_NONE && next != PRECOPY_AGAIN)
+        finish(branch, next == PRECOPY_STOP);
+}
+
+void branch_finish(struct vm *vm)
+{
+    if (vm->branch != NULL)
+        finish(vm->branch, false);
+}
+
+void branch_finish_of(struct vm *vm, const struct vm_peer *peer)
+{
+    if (vm->branch != NULL && vm->branch->peer == peer)
+        finish(vm->branch, false);
+}
+
+void branch_abandon(struct vm *vm)
+{
+    if (vm->branch != NULL)
+        snapshot_remove(vm->machine.config.disk_count, vm->branch->twin.directory);
+}
+
+/* False: it is to be done at once. */
+static bool start_copying(struct vm *vm, struct vm_peer *peer, const struct control_branch *message,
+                          const struct twin *twin, const int *fds, uint32_t fd_count)
+{
+    const struct guest_memory *memory = &vm->machine.memory;
+    bool wanted = message->way == FORKD_BRANCH_PRECOPY;
+    if (message->way == FORKD_BRANCH_FORK || (!wanted && memory->size <= guest_memory_part(memory)))
+        return false;
+    struct branch *branch = calloc(1, sizeof *branch);
+    if (branch == NULL)
+        return false;
+    *branch = (struct branch){
+        .vm = vm, .peer = peer, .twin = *twin, .fd_count = fd_count, .turn = {.fd = -1, .ready = on_turn}};
+    memcpy(branch->fds, fds, fd_count * sizeof *fds);
+    int turn = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (turn >= 0 && loop_add(&vm->machine.loop, &branch->turn, turn, EPOLLIN, NULL) < 0)
+        close(turn);
+    if (branch->turn.fd < 0 ||
+        precopy_start(&branch->precopy, &vm->machine, message->room, wanted, NULL) < 0) {
+        branch_free(branch);
+        return false;
+    }
+    vm->branch = branch;
+    return true;
+}
+
+int vm_branch(struct vm *vm, struct vm_peer *peer, const struct control_branch *message, const int *fds,
+              uint32_t fd_count, struct forkd_branch_result *result, struct forkd_error *err)
+{
     struct twin twin = {.channel = fds[0],
                         .directory = fds[1],
                         .listener_directory = message->has_listener ? fds[2] : -1,
@@ -185,10 +297,9 @@ int vm_branch(struct vm *vm, const struct control_branch *message, const int *fd
                         .cgroup = message->has_cgroup ? fds[message->has_listener ? 4 : 2] : -1,
                         .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0};
     int rc = check_branch(vm, message, err);
-    if (rc < 0 || (rc = snapshot_claim(disk_count, twin.directory, err)) < 0)
+    if (rc < 0 || (rc = snapshot_claim(vm->machine.config.disk_count, twin.directory, err)) < 0)
         return rc;
-    rc = pause_and_fork(vm, &twin, result, err);
-    if (rc < 0)
-        snapshot_remove(disk_count, twin.directory);
-    return rc;
+    if (start_copying(vm, peer, message, &twin, fds, fd_count))
+        return 1;
+    return pause_and_fork(vm, &twin, NULL, result, err);
 }

@@ -132,9 +132,12 @@ struct control_snapshot {
 
 /* Descriptors: the branch's channel, the folder to write to; as said, the folder of a listening socket and
  * that socket, and a cgroup. */
+#define CONTROL_BRANCH_MAX_FDS 5
 struct control_branch {
     struct control_header header;
     uint32_t flags; /* FORKD_BRANCH_LAYER */
+    uint32_t way;   /* enum forkd_branch_way */
+    uint64_t room;  /* bytes that its copies of memory may take */
     uint8_t has_listener;
     uint8_t has_cgroup;
 };

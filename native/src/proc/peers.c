@@ -12,14 +12,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_REQUEST_FDS 5
-
 /* The lock is held: who does not read is dropped, not waited for. That, too, is noticed on the peer's watch.
  */
 static void tell(const struct vm_peer *peer, const void *message, size_t length)
 {
     if (channel_send(peer->fd, CHANNEL_NOW, message, length, NULL, 0, NULL) < 0)
         shutdown(peer->fd, SHUT_RDWR);
+}
+
+void peers_reply(const struct vm_peer *peer, const struct control_reply *reply)
+{
+    tell(peer, reply, sizeof *reply);
 }
 
 static void send_status(const struct vm_peer *peer)
@@ -78,9 +81,11 @@ static int serve_connect(struct vm *vm, int stream, uint32_t port, struct forkd_
     return vsock_connect(vm->machine.vsock, stream, port, err);
 }
 
-static void serve_request(struct vm *vm, const union control_message *message, size_t length, int *fds,
-                          uint32_t fd_count, struct control_reply *reply)
+/* 1: the reply comes later, and the descriptors have been taken. */
+static int serve_request(struct vm_peer *peer, const union control_message *message, size_t length, int *fds,
+                         uint32_t fd_count, struct control_reply *reply)
 {
+    struct vm *vm = peer->vm;
     struct forkd_error *err = &reply->error;
     int result = 0;
     if (length == sizeof message->snapshot && message->header.type == CONTROL_SNAPSHOT && fd_count == 1) {
@@ -88,7 +93,7 @@ static void serve_request(struct vm *vm, const union control_message *message, s
     } else if (length == sizeof message->branch && message->header.type == CONTROL_BRANCH &&
                fd_count ==
                    2u + 2u * (message->branch.has_listener != 0) + (message->branch.has_cgroup != 0)) {
-        result = vm_branch(vm, &message->branch, fds, &reply->branch, err);
+        result = vm_branch(vm, peer, &message->branch, fds, fd_count, &reply->branch, err);
     } else if (length == sizeof message->connect && message->header.type == CONTROL_CONNECT &&
                fd_count == 1) {
         result = serve_connect(vm, fds[0], message->connect.port, err);
@@ -102,6 +107,7 @@ static void serve_request(struct vm *vm, const union control_message *message, s
     }
     if (result == 0)
         memset(err, 0, sizeof *err);
+    return result;
 }
 
 void peers_on_peer(struct loop_watch *watch, uint32_t events)
@@ -111,12 +117,13 @@ void peers_on_peer(struct loop_watch *watch, uint32_t events)
     struct vm *vm = peer->vm;
     union control_message message;
     size_t length = 0;
-    int fds[MAX_REQUEST_FDS];
-    uint32_t fd_count = MAX_REQUEST_FDS;
+    int fds[CONTROL_BRANCH_MAX_FDS];
+    uint32_t fd_count = CONTROL_BRANCH_MAX_FDS;
     int got = channel_receive(peer->fd, CHANNEL_NOW, &message, sizeof message, &length, fds, &fd_count, NULL);
     if (got == -EAGAIN)
         return;
     if (got <= 0) {
+        branch_finish_of(vm, peer);
         remove_peer(peer);
         return;
     }
@@ -126,13 +133,19 @@ void peers_on_peer(struct loop_watch *watch, uint32_t events)
         send_status(peer);
         return;
     }
+    /* Replies come in the order of requests, and only one thing is done with the whole VM at a time. */
+    if (message.header.type == CONTROL_CONNECT)
+        branch_finish_of(vm, peer);
+    else
+        branch_finish(vm);
     struct control_reply reply = {.header = {CONTROL_MAGIC, CONTROL_REPLY}};
-    serve_request(vm, &message, length, fds, fd_count, &reply);
+    if (serve_request(peer, &message, length, fds, fd_count, &reply) == 1)
+        return;
     for (uint32_t i = 0; i < fd_count; i++) {
         if (fds[i] >= 0)
             close(fds[i]);
     }
-    tell(peer, &reply, sizeof reply);
+    peers_reply(peer, &reply);
 }
 
 /* Somebody attaches to a detached VM. */

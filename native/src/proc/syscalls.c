@@ -63,6 +63,7 @@ static const struct filter_value requests[] = {
     VALUE(KVM_GET_TSC_KHZ),
     VALUE(KVM_GET_DEVICE_ATTR),
     VALUE(KVM_GET_CPUID2),
+    VALUE(KVM_GET_DIRTY_LOG),
     /* what the host can do */
     VALUE(KVM_GET_API_VERSION),
     VALUE(KVM_CHECK_EXTENSION),
@@ -94,6 +95,7 @@ static const struct filter_value prctls[] = {
 };
 static const struct filter_value nothing_new[] = {{0, "NULL"}, END};
 static const struct filter_value violations[] = {VALUE(SIGSYS), END};
+static const struct filter_value memory_files[] = {VALUE(MFD_CLOEXEC), END};
 static const struct filter_value kicks[] = {VALUE(SIGURG), END};
 static const struct filter_value kills[] = {VALUE(SIGKILL), END};
 
@@ -151,6 +153,7 @@ static const struct filter_call monitor_calls[] = {
     CALL(mremap, "memory"),
     CALL(madvise, "memory"),
     CALL(brk, "memory"),
+    CALL_WITH(memfd_create, 1, FILTER_ONE_OF, memory_files, "what a branch copies while its source runs"),
     CALL_WITH(clone, 0, FILTER_NO_BITS, new_namespaces, "threads of vCPUs, and of the event loop"),
     CALL(fork, "children, twins and writers"),
     CALL(clone3, "children in a cgroup; the root that it has keeps it from new namespaces"),

@@ -4,6 +4,7 @@
 #include "base/array.h"
 #include "base/broker.h"
 #include "base/channel.h"
+#include "base/io.h"
 
 #include "machine/limits.h"
 #include "proc/cgroup.h"
@@ -77,6 +78,7 @@ static void let_go(const struct vm *source, const struct twin *twin)
     keep(&kept, twin->directory);
     keep(&kept, twin->listener_directory);
     keep(&kept, twin->listener);
+    keep(&kept, twin->copies);
     keep(&kept, broker_fd());
     keep(&kept, source->memory_fd);
     keep(&kept, machine->host.fd);
@@ -88,6 +90,47 @@ static void let_go(const struct vm *source, const struct twin *twin)
     free(kept.fds);
 }
 
+static bool has_bit(const uint64_t *bits, uint64_t index)
+{
+    return (bits[index / 64] >> index % 64 & 1) != 0;
+}
+
+static int read_copies(const struct guest_memory *memory, int copies, const uint64_t *copied)
+{
+    uint64_t pages = memory->size / GUEST_PAGE_SIZE;
+    int result = 0;
+    for (uint64_t page = 0; page < pages && result == 0;) {
+        if (copied[page / 64] == 0) {
+            page = (page / 64 + 1) * 64;
+            continue;
+        }
+        uint64_t end = page;
+        while (end < pages && has_bit(copied, end))
+            end++;
+        uint64_t offset = page * GUEST_PAGE_SIZE;
+        if (end > page)
+            result = io_pread(copies, memory->host + offset, (end - page) * GUEST_PAGE_SIZE, offset);
+        page = end + 1;
+    }
+    return result;
+}
+
+/* The same mapping as the source's, with what was copied as this one's own pages. */
+static int make_memory(const struct vm *source, const struct twin *twin, void **out, struct forkd_error *err)
+{
+    struct guest_memory memory = {.size = source->machine.memory.size};
+    int flags = MAP_PRIVATE | MAP_NORESERVE | (source->memory_fd < 0 ? MAP_ANONYMOUS : 0);
+    void *map = mmap(NULL, memory.size, PROT_READ | PROT_WRITE, flags, source->memory_fd, 0);
+    if (map == MAP_FAILED)
+        return error_set(err, errno, "mmap", "guest memory", NULL);
+    memory.host = map;
+    guest_memory_divide(&memory);
+    int result = read_copies(&memory, twin->copies, twin->copied);
+    close(twin->copies);
+    *out = map;
+    return result < 0 ? error_set(err, result, "read", "copies of guest memory", NULL) : 0;
+}
+
 static int load(struct vm *vm, const struct vm *source, const struct twin *twin, struct forkd_error *err)
 {
     struct vmstate_reader reader;
@@ -97,12 +140,15 @@ static int load(struct vm *vm, const struct vm *source, const struct twin *twin,
         disks[i] = source->machine.disks[i];
         disk_inherit(disks[i]);
     }
-    int result = vmstate_reader_init(&reader, twin->state.data, twin->state.length, err);
+    void *memory = source->machine.memory.host;
+    int result = twin->copies < 0 ? 0 : make_memory(source, twin, &memory, err);
+    if (result == 0)
+        result = vmstate_reader_init(&reader, twin->state.data, twin->state.length, err);
     if (result == 0)
         result = machine_load_config(&config, &reader, err);
     if (result == 0)
-        result = vm_load_state(vm, &reader, &config, source->machine.memory.host, source->memory_fd, disks,
-                               &source->machine.host, err);
+        result =
+            vm_load_state(vm, &reader, &config, memory, source->memory_fd, disks, &source->machine.host, err);
     if (result == 0)
         limits_inherit(&vm->machine, &source->machine);
     return result;

@@ -37,6 +37,7 @@ void vm_fail(struct vm *vm, const struct forkd_error *error)
 
 _Noreturn void vm_leave(struct vm *vm)
 {
+    branch_abandon(vm);
     if (vm->has_vsock_name)
         broker_release();
     if (vm->listener_watch.fd >= 0)

@@ -72,6 +72,7 @@ struct vm {
     bool was_asked;         /* it has its working set, or there is none to have */
     int listener_directory; /* where the control socket is; -1 likewise */
     char vsock_path[CONTROL_PATH_SIZE];
+    struct branch *branch;         /* that is under way; NULL: none */
     struct exchange exchange;      /* hello of a booted machine, identity of a child */
     struct forkd_vm_status status; /* until it runs, its error is that of vm_prepare */
 };

@@ -33,6 +33,7 @@ _Noreturn void vm_leave(struct vm *vm);
 
 /* peers.c */
 void peers_publish(struct vm *vm);
+void peers_reply(const struct vm_peer *peer, const struct control_reply *reply);
 void peers_on_peer(struct loop_watch *watch, uint32_t events);
 void peers_on_listener(struct loop_watch *watch, uint32_t events);
 
@@ -52,13 +53,20 @@ int vm_reset(struct vm *vm, const struct control_reset *message, struct forkd_er
 int vm_freeze(struct vm *vm, uint32_t after_ms, struct forkd_error *err);
 void vm_on_thawed(struct machine *machine);
 
-/* branch.c; `fds` as control.h says, closed by the caller. */
+/* branch.c; `fds` as control.h says. */
 int vm_check_ready(const struct vm *vm, const char *operation, struct forkd_error *err);
 /* And whether it still runs: what has been written down never does again. */
 int vm_check_running(const struct vm *vm, const char *operation, struct forkd_error *err);
 int vm_snapshot(struct vm *vm, int directory, struct forkd_error *err);
-int vm_branch(struct vm *vm, const struct control_branch *message, const int *fds,
-              struct forkd_branch_result *result, struct forkd_error *err);
+/* 1: it is under way, `fds` are its own, and `peer` gets its reply later. */
+int vm_branch(struct vm *vm, struct vm_peer *peer, const struct control_branch *message, const int *fds,
+              uint32_t fd_count, struct forkd_branch_result *result, struct forkd_error *err);
+/* Be done with the one that is under way, so that something else may begin. */
+void branch_finish(struct vm *vm);
+/* The same when `peer` is to get its reply. */
+void branch_finish_of(struct vm *vm, const struct vm_peer *peer);
+/* The VM ends before it is made. */
+void branch_abandon(struct vm *vm);
 
 /* load.c; `layer_counts`: NULL when no disk has layers. No lock yet. */
 int vm_open_disks(struct disk **disks, uint32_t count, const uint32_t *modes, const uint32_t *layer_counts,

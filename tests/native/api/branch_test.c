@@ -309,7 +309,7 @@ static void killed_source_leaves_a_whole_branch_or_none(void **state)
         struct forkd_vm *source = fork_child(server, NULL, NULL);
         pid_t killer = start_killer(pid_of(source));
         usleep((useconds_t)(rand() % 8000));
-        const struct forkd_branch_options options = {.directory = directory};
+        const struct forkd_branch_options options = {.directory = directory, .way = way};
         struct forkd_server *twin = NULL;
         int result = forkd_vm_branch(source, &options, &twin, NULL, &error);
         assert_int_equal(waitpid(killer, NULL, 0), killer);
@@ -842,5 +842,21 @@ int main(void)
         cmocka_unit_test(shared_disk_is_the_sources_alone),
         cmocka_unit_test(children_beyond_the_brokers_bound_leave_room_when_they_are_gone), /* the last */
     };
-    return cmocka_run_group_tests(tests, make_snapshot, remove_snapshot);
+    const struct CMUnitTest copying[] = {
+        cmocka_unit_test(every_branch_is_of_one_instant),
+        cmocka_unit_test(branches_at_the_same_time_are_each_right),
+        cmocka_unit_test(chain_of_layers_restores_what_it_was_made_of),
+        cmocka_unit_test(branch_of_a_branch_that_is_not_on_disk_yet),
+        cmocka_unit_test(booted_vm_can_be_branched_but_not_as_a_layer),
+        cmocka_unit_test(the_source_is_afterwards_as_it_was),
+        cmocka_unit_test(killed_source_leaves_a_whole_branch_or_none),
+        cmocka_unit_test(killed_twin_writer_or_child_leaves_a_whole_branch_or_none),
+        cmocka_unit_test(full_disk_fails_the_branch_and_not_the_source),
+        cmocka_unit_test(detached_branch_completes_by_itself),
+        cmocka_unit_test(shared_disk_is_the_sources_alone),
+    };
+    way = FORKD_BRANCH_PRECOPY;
+    int failed = cmocka_run_group_tests(copying, make_snapshot, remove_snapshot);
+    way = FORKD_BRANCH_CHOOSE;
+    return failed + cmocka_run_group_tests(tests, make_snapshot, remove_snapshot);
 }

@@ -201,6 +201,8 @@ static inline void assert_right(const struct fixture *fixture, struct forkd_serv
     forkd_vm_free(child);
 }
 
+static uint32_t way; /* enum forkd_branch_way, of all branches */
+
 static inline struct forkd_server *branch(struct forkd_vm *vm, const char *directory, uint32_t flags,
                                           const char *control_path)
 {
@@ -208,9 +210,10 @@ static inline struct forkd_server *branch(struct forkd_vm *vm, const char *direc
     struct forkd_server *server = NULL;
     struct forkd_branch_result result;
     struct forkd_branch_options options = {
-        .directory = directory, .flags = flags, .control_path = control_path};
+        .directory = directory, .flags = flags, .way = way, .control_path = control_path};
     OK(forkd_vm_branch(vm, &options, &server, &result, &error));
     assert_true(result.pid > 0 && result.fork_us <= result.pause_us);
+    assert_int_equal(result.way, way == FORKD_BRANCH_CHOOSE ? FORKD_BRANCH_FORK : way);
     return server;
 }
 
