@@ -302,8 +302,8 @@ struct forkd_server_options {
     uint32_t idle_timeout_ms;     /* how long a detached server stays with neither a handle nor a child that
                                      is not detached itself; 0: 60000 */
     uint32_t flags;               /* FORKD_LEARN_WORKING_SET */
-    const char *working_set_path; /* file of the pages that a child touches for its first answer; NULL: none
-                                     are prepared; see below */
+    const char *working_set_path; /* file of the pages that a child touches until it is ready, and for its
+                                     first answer; NULL: none are prepared; see below */
     uint64_t reserved[7];         /* zero */
 };
 
@@ -313,13 +313,14 @@ struct forkd_server_options {
  * no state yet, so that forkd_server_fork takes one of them in half the time; the server forks new ones when
  * it has nothing else to do. A parked child costs what an idle child costs.
  *
- * With working_set_path, every child has the pages that this file tells of prepared, at most 64 MiB of them
- * its own, when its first connection is opened (forkd_vm_connect, vsock_path) and not before, so that its
- * guest takes few page faults until it answers. Who makes a snapshot makes this file, too: with a server that
- * has FORKD_LEARN_WORKING_SET, the first child that answers a connection notes there which pages of memory it
- * touched for the answer. No other child may write to it: what one did would be all others' cost. It is a
- * cache: one that is damaged, or belongs to other memory, and one that cannot be opened, is done without. One
- * file belongs to one memory image.
+ * With working_set_path, every child has the pages that this file tells of prepared, at most 64 MiB of
+ * them its own, so that its guest takes few page faults: those of its start before it runs, those of an
+ * answer when its first connection is opened (forkd_vm_connect, vsock_path) and not before. So have the
+ * children of its branches (forkd_vm_branch). Who makes a snapshot makes this file, too: with a server
+ * that has FORKD_LEARN_WORKING_SET, the first child that answers a connection notes there which pages of
+ * memory it touched until it was asked, and for the answer. No other child may write to it: what one did
+ * would be all others' cost. It is a cache: one that is damaged, or belongs to other memory, and one that
+ * cannot be opened, is done without. One file belongs to one memory image.
  *
  * The server ends, and every child that is not detached with it, when *out is freed or the calling process
  * dies, unless it is detached.

@@ -43,6 +43,7 @@ static int start_child(struct vm *vm, const struct control_fork *message, const 
         (result = vm_arm_deadline(vm, message->ready_timeout_ms, err)) < 0 ||
         (message->has_listener && (result = detach(vm, fds[next], err)) < 0))
         return result;
+    first_answer_starting(vm);
     pthread_mutex_lock(&vm->machine.lock);
     if ((message->flags & FORKD_NO_AGENT) == 0)
         result = agent_start_identity(vm, message->hostname, err);

@@ -1,10 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a child has ready when it is asked for the first time. */
+/* What a child has ready when it starts, and when it is asked for the first time. */
 #include "proc/vm_parts.h"
 
 #include "snapshot/working_set.h"
 
 #include <stdlib.h>
+
+static bool populate(const struct vm *vm, enum working_set_part part)
+{
+    const struct guest_memory *memory = &vm->machine.memory;
+    struct working_set set;
+    if (working_set_read(vm->working_set_fd, memory->size, &set) < 0)
+        return false;
+    working_set_populate(&set, part, memory->host);
+    working_set_free(&set);
+    return true;
+}
+
+/* The guest is about to run: what every child touches on its way to being ready costs less in one go. */
+void first_answer_starting(const struct vm *vm)
+{
+    if (vm->working_set_fd >= 0)
+        populate(vm, WORKING_SET_START);
+}
 
 /*
  * Somebody is going to ask the guest something: now, not when it was forked, a child gets the pages that it
@@ -18,13 +36,8 @@ void first_answer_opening(struct vsock_host *host)
         return;
     vm->was_asked = true;
     const struct guest_memory *memory = &vm->machine.memory;
-    struct working_set set;
-    if (working_set_read(vm->working_set_fd, memory->size, &set) == 0) {
-        working_set_populate(&set, memory->host);
-        working_set_free(&set);
-    } else {
+    if (!populate(vm, WORKING_SET_ANSWER))
         vm->touched_before = working_set_begin(vm->working_set_fd, memory->host, memory->size);
-    }
 }
 
 /* Before the client has the answer: it may well end the child at once. */

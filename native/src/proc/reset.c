@@ -49,6 +49,8 @@ static int put_back(struct vm *vm, const struct control_reset *message, struct f
     int result = machine_reset(machine, err);
     if (result == 0)
         result = vm_arm_deadline(vm, message->ready_timeout_ms, err);
+    if (result == 0)
+        first_answer_starting(vm);
     if (result == 0 && has_agent)
         result = agent_start_identity(vm, message->hostname, err);
     vm->status.fork_us = clock_now_us() - vm->started_us;

@@ -81,6 +81,7 @@ static void let_go(const struct vm *source, const struct twin *twin)
     keep(&kept, twin->copies);
     keep(&kept, broker_fd());
     keep(&kept, source->memory_fd);
+    keep(&kept, source->working_set_fd);
     keep(&kept, machine->host.fd);
     for (uint32_t i = 0; i < machine->config.disk_count; i++) {
         if (disk_mode(machine->disks[i]) != FORKD_DISK_SHARED)
@@ -149,9 +150,12 @@ static int load(struct vm *vm, const struct vm *source, const struct twin *twin,
     if (result == 0)
         result =
             vm_load_state(vm, &reader, &config, memory, source->memory_fd, disks, &source->machine.host, err);
-    if (result == 0)
-        limits_inherit(&vm->machine, &source->machine);
-    return result;
+    if (result != 0)
+        return result;
+    limits_inherit(&vm->machine, &source->machine);
+    /* Its memory is the source's, mostly, and so is what an answer takes. */
+    vm->working_set_fd = source->working_set_fd;
+    return 0;
 }
 
 /* The library takes from nobody else which process it is. */

@@ -41,7 +41,8 @@ void peers_on_listener(struct loop_watch *watch, uint32_t events);
 int agent_accept(struct vsock_host *host, uint32_t port);
 int agent_start_identity(struct vm *vm, const char *hostname, struct forkd_error *err);
 
-/* first_answer.c, for vsock_host */
+/* first_answer.c; the second and third for vsock_host */
+void first_answer_starting(const struct vm *vm);
 void first_answer_opening(struct vsock_host *host);
 void first_answer_given(struct vsock_host *host);
 void first_answer_forget(struct vm *vm);

@@ -26,8 +26,10 @@
 #define RANGE_COUNT 8u
 #define RANGE_KIND 12u
 
-#define KIND_READ 0u
+/* Of the answer or, with KIND_START, of the start. */
 #define KIND_WRITTEN 1u
+#define KIND_START 2u
+#define KINDS 4u
 
 /* Holes that are smaller than the kernel's read-ahead are not worth a call. */
 #define FETCH_GAP 32u
@@ -39,21 +41,29 @@ static const char magic[8] = {'F', 'O', 'R', 'K', 'D', 'W', 'S', 'T'};
 
 /* What the ranges so far come to. */
 struct totals {
-    uint64_t end; /* first page after the last */
-    uint64_t pages[2];
+    uint64_t end;   /* first page after the last of this part */
+    bool of_answer; /* it is that of the answer, which comes second */
+    uint64_t pages[KINDS];
 };
 
 /* Note one more range; false: it breaks an order or a limit. */
 static bool add_range(struct totals *totals, uint64_t memory_pages, uint64_t first, uint64_t count,
                       uint32_t kind)
 {
-    if (kind > KIND_WRITTEN || count == 0 || first < totals->end || first > memory_pages ||
+    if (kind >= KINDS)
+        return false;
+    bool of_answer = (kind & KIND_START) == 0;
+    if (of_answer && !totals->of_answer)
+        totals->end = 0;
+    if ((totals->of_answer && !of_answer) || count == 0 || first < totals->end || first > memory_pages ||
         count > memory_pages - first)
         return false;
+    totals->of_answer = of_answer;
     totals->end = first + count;
     totals->pages[kind] += count;
-    return totals->pages[KIND_WRITTEN] <= WORKING_SET_MAX_WRITTEN / WORKING_SET_PAGE &&
-           totals->pages[KIND_READ] <= WORKING_SET_MAX_READ / WORKING_SET_PAGE;
+    return totals->pages[KIND_WRITTEN] + totals->pages[KIND_WRITTEN | KIND_START] <=
+               WORKING_SET_MAX_WRITTEN / WORKING_SET_PAGE &&
+           totals->pages[0] + totals->pages[KIND_START] <= WORKING_SET_MAX_READ / WORKING_SET_PAGE;
 }
 
 static bool header_valid(const uint8_t *bytes, size_t length, uint64_t memory_size)
@@ -89,7 +99,8 @@ int working_set_decode(const uint8_t *bytes, size_t length, uint64_t memory_size
             return -EBADMSG;
         }
         set.ranges[i] =
-            (struct working_set_range){.first = first, .count = count, .written = kind == KIND_WRITTEN};
+            (struct working_set_range){.first = first, .count = count, .written = (kind & KIND_WRITTEN) != 0};
+        set.start_count += (kind & KIND_START) != 0;
     }
     *out = set;
     return 0;
@@ -121,11 +132,11 @@ void working_set_free(struct working_set *set)
  */
 
 /* Ranges from *index on with at most `gap` pages between them, whatever their kind: the first page after
- * them. *index becomes that of the range that follows. */
-static uint64_t end_of_run(const struct working_set *set, uint32_t *index, uint64_t gap)
+ * them. *index becomes that of the range that follows; `count` is where those of this part end. */
+static uint64_t end_of_run(const struct working_set *set, uint32_t *index, uint32_t count, uint64_t gap)
 {
     uint64_t end = set->ranges[*index].first;
-    for (; *index < set->count && set->ranges[*index].first - end <= gap; (*index)++)
+    for (; *index < count && set->ranges[*index].first - end <= gap; (*index)++)
         end = set->ranges[*index].first + set->ranges[*index].count;
     return end;
 }
@@ -134,7 +145,8 @@ void working_set_fetch(const struct working_set *set, int memory_fd)
 {
     for (uint32_t i = 0; i < set->count;) {
         uint64_t first = set->ranges[i].first;
-        uint64_t end = end_of_run(set, &i, FETCH_GAP);
+        uint32_t count = i < set->start_count ? set->start_count : set->count;
+        uint64_t end = end_of_run(set, &i, count, FETCH_GAP);
         posix_fadvise(memory_fd, (off_t)(first * WORKING_SET_PAGE), (off_t)((end - first) * WORKING_SET_PAGE),
                       POSIX_FADV_WILLNEED);
     }
@@ -146,19 +158,21 @@ static bool populate(void *memory, uint64_t first, uint64_t end, int advice)
            0;
 }
 
-void working_set_populate(const struct working_set *set, void *memory)
+void working_set_populate(const struct working_set *set, enum working_set_part part, void *memory)
 {
+    uint32_t from = part == WORKING_SET_START ? 0 : set->start_count;
+    uint32_t to = part == WORKING_SET_START ? set->start_count : set->count;
     /* Written ones first: a read maps its neighbours as well, which would have to be undone for them. Where
      * it fails, for want of memory or of Linux 5.14, the guest takes its faults. */
     bool going = true;
-    for (uint32_t i = 0; i < set->count && going; i++) {
+    for (uint32_t i = from; i < to && going; i++) {
         const struct working_set_range *range = &set->ranges[i];
         if (range->written)
             going = populate(memory, range->first, range->first + range->count, MADV_POPULATE_WRITE);
     }
-    for (uint32_t i = 0; i < set->count && going;) {
+    for (uint32_t i = from; i < to && going;) {
         uint64_t first = set->ranges[i].first;
-        going = populate(memory, first, end_of_run(set, &i, 0), MADV_POPULATE_READ);
+        going = populate(memory, first, end_of_run(set, &i, to, 0), MADV_POPULATE_READ);
     }
 }
 
@@ -182,9 +196,8 @@ struct writer {
     struct totals totals;
 };
 
-static int put_range(struct writer *writer, uint64_t first, uint64_t count, bool anonymous)
+static int put_range(struct writer *writer, uint64_t first, uint64_t count, uint32_t kind)
 {
-    uint32_t kind = anonymous ? KIND_WRITTEN : KIND_READ;
     if (writer->count == WORKING_SET_MAX_RANGES ||
         !add_range(&writer->totals, writer->memory_pages, first, count, kind))
         return -E2BIG;
@@ -207,8 +220,24 @@ static int put_new(void *context, uint64_t first, uint64_t count, bool anonymous
         while (known < end && writer->before[known] != MARK(anonymous))
             known++;
         if (known > first)
-            rc = put_range(writer, first, known - first, anonymous);
+            rc = put_range(writer, first, known - first, anonymous ? KIND_WRITTEN : 0);
         first = known + 1;
+    }
+    return rc;
+}
+
+/* What was there already. */
+static int put_start(struct writer *writer)
+{
+    int rc = 0;
+    for (uint64_t first = 0; first < writer->memory_pages && rc == 0;) {
+        const uint8_t mark = writer->before[first];
+        uint64_t end = first + 1;
+        while (end < writer->memory_pages && writer->before[end] == mark)
+            end++;
+        if (mark != 0)
+            rc = put_range(writer, first, end - first, KIND_START | (mark == MARK(true) ? KIND_WRITTEN : 0));
+        first = end;
     }
     return rc;
 }
@@ -265,11 +294,12 @@ int working_set_learn(int fd, uint8_t *before, const void *memory, uint64_t size
     int rc = bytes == MAP_FAILED ? -errno : 0;
     if (rc == 0) {
         writer.bytes = bytes;
-        rc = pagemap_scan(memory, size, put_new, &writer);
+        rc = put_start(&writer);
+        if (rc == 0)
+            rc = pagemap_scan(memory, size, put_new, &writer);
         if (rc == -E2BIG)
             writer.count = 0;
-        if (rc == 0 &&
-            writer.totals.pages[KIND_READ] + writer.totals.pages[KIND_WRITTEN] < WORKING_SET_MIN_PAGES)
+        if (rc == 0 && writer.totals.pages[0] + writer.totals.pages[KIND_WRITTEN] < WORKING_SET_MIN_PAGES)
             rc = -ENODATA;
         if (rc == 0 || rc == -E2BIG)
             rc = write_set(fd, &writer);

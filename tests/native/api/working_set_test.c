@@ -98,6 +98,36 @@ static void reset_child_takes_few_faults_for_its_first_answer(void **state)
     forkd_server_free(learning);
 }
 
+/* Of a live branch, and of a branch of such a child: whether its source has answered already or not. */
+static void child_of_a_branch_takes_few_faults_for_its_first_answer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    const char *path = FILE_IN(fixture->folder, "branch");
+    struct forkd_server *learning = start_learning(fixture, path);
+    faults_of_first_answer(learning);
+    struct forkd_server *servers[3] = {start_with_working_set(fixture, path, 0)};
+    struct forkd_vm *sources[2];
+    for (int i = 0; i < 2; i++) {
+        struct forkd_vm_status status;
+        const struct forkd_branch_options options = {
+            .directory = i == 0 ? FILE_IN(fixture->folder, "first") : FILE_IN(fixture->folder, "second")};
+        assert_int_equal(mkdir(options.directory, 0700), 0);
+        sources[i] = fork_ready(servers[i], NULL, &status);
+        if (i == 1)
+            ask_child(sources[i]);
+        ask_child_for(sources[i], "b");
+        OK(forkd_vm_branch(sources[i], &options, &servers[i + 1], NULL, &error));
+        OK(forkd_server_wait_written(servers[i + 1], 20000, &error));
+        assert_true(faults_of_first_answer(servers[i + 1]) < 50);
+    }
+    for (int i = 2; i >= 0; i--)
+        forkd_server_free(servers[i]);
+    for (int i = 0; i < 2; i++)
+        forkd_vm_free(sources[i]);
+    forkd_server_free(learning);
+}
+
 /* A file to learn to is there, but not for them: whatever runs in a child could put there what it liked. */
 static void other_children_learn_nothing_and_cannot_write(void **state)
 {
@@ -206,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(child_takes_few_faults_for_its_first_answer),
         cmocka_unit_test(reset_child_takes_few_faults_for_its_first_answer),
+        cmocka_unit_test(child_of_a_branch_takes_few_faults_for_its_first_answer),
         cmocka_unit_test(other_children_learn_nothing_and_cannot_write),
         cmocka_unit_test(ping_teaches_nothing),
         cmocka_unit_test(child_that_is_not_asked_is_not_prepared),

@@ -21,6 +21,8 @@ static void check_promises(const struct working_set *set, uint64_t pages)
     uint64_t total[2] = {0};
     for (uint32_t i = 0; i < set->count; i++) {
         const struct working_set_range *range = &set->ranges[i];
+        if (i == set->start_count)
+            end = 0;
         if (range->count == 0 || range->first < end || range->first > pages ||
             range->count > pages - range->first)
             abort();
@@ -28,7 +30,8 @@ static void check_promises(const struct working_set *set, uint64_t pages)
         total[range->written] += range->count;
     }
     if (total[1] * WORKING_SET_PAGE > WORKING_SET_MAX_WRITTEN ||
-        total[0] * WORKING_SET_PAGE > WORKING_SET_MAX_READ || set->count > WORKING_SET_MAX_RANGES)
+        total[0] * WORKING_SET_PAGE > WORKING_SET_MAX_READ || set->count > WORKING_SET_MAX_RANGES ||
+        set->start_count > set->count)
         abort();
 }
 

@@ -2,9 +2,10 @@
 /*
  * A guest for tests that ask something: a virtio-vsock driver that accepts every connection and answers every
  * packet with one byte; not before it has written to one page in two from 16 MiB up and read the others,
- * unless the packet begins with 'p', for a ping. With 'm' it makes a mess of the machine as well: of
- * registers, interrupt controllers and devices. It says "ready" when it can be snapshotted, and once more in
- * every child. It halts until the device interrupts it, so that a thousand of them can be alive.
+ * unless the packet begins with 'p', for a ping, or with 'b': then it waits to be branched. With 'm' it makes
+ * a mess of the machine as well: of registers, interrupt controllers and devices. It says "ready" when it can
+ * be snapshotted, and once more in every child. It halts until the device interrupts it, so that a thousand
+ * of them can be alive.
  */
 #include "guest.h"
 #include "interrupts.h"
@@ -111,6 +112,15 @@ static void make_a_mess(void)
     *at(DEVICES + 0x30) = 7;
 }
 
+/* Only a child gets beyond this, in which that number is another. */
+static void await_fork(uint32_t generation)
+{
+    out8(READY_PORT, 0);
+    while (*at(VMGENID) == generation)
+        __asm__ volatile("pause");
+    out8(READY_PORT, 0);
+}
+
 static void serve(void)
 {
     static uint16_t seen;
@@ -122,11 +132,14 @@ static void serve(void)
         reply(packet, RESET, 0);
     } else if (packet->header.op == DATA) {
         char question = (char)packet->data[0];
-        if (question != 'p')
+        uint32_t generation = *at(VMGENID); /* before it is known that it waits */
+        if (question != 'p' && question != 'b')
             work();
         if (question == 'm')
             make_a_mess();
         reply(packet, DATA, 1);
+        if (question == 'b')
+            await_fork(generation);
     }
     offer(RX, index);
 }
@@ -138,11 +151,7 @@ void run(uint32_t start_info)
         *at(FIRST + page * PAGE) = ~page;
     start_device();
     interrupts_start(GSI((device - DEVICES) / STRIDE));
-    uint32_t generation = *at(VMGENID);
-    out8(READY_PORT, 0);
-    while (*at(VMGENID) == generation)
-        __asm__ volatile("pause");
-    out8(READY_PORT, 0);
+    await_fork(*at(VMGENID));
     for (;;)
         serve();
 }

@@ -30,7 +30,7 @@
 struct range {
     uint64_t first;
     uint32_t count;
-    uint32_t kind; /* 1: written */
+    uint32_t kind; /* 1: written; 2, 3: of the start */
 };
 
 static int make_file(void)
@@ -138,12 +138,38 @@ static void touching_what_is_populated_takes_no_fault(void **state)
     assert_int_equal(working_set_read(fd, SIZE, &set), 0);
     uint8_t *bare = map_image(image);
     uint8_t *populated = map_image(image);
-    working_set_populate(&set, populated);
+    working_set_populate(&set, WORKING_SET_ANSWER, populated);
     assert_true(touch(bare) > 150);
     assert_int_equal(touch(populated), 0);
     working_set_free(&set);
     munmap(bare, SIZE);
     munmap(populated, SIZE);
+    close(fd);
+    close(image);
+}
+
+static void what_was_touched_before_comes_with_the_start(void **state)
+{
+    (void)state;
+    int image = make_image();
+    int fd = make_file();
+    uint8_t *memory = map_image(image);
+    touch(memory);
+    uint8_t *before = begin(fd, memory);
+    touch_much(memory);
+    assert_int_equal(working_set_learn(fd, before, memory, SIZE), 0);
+    munmap(memory, SIZE);
+    struct working_set set;
+    assert_int_equal(working_set_read(fd, SIZE, &set), 0);
+    memory = map_image(image);
+    working_set_populate(&set, WORKING_SET_ANSWER, memory);
+    assert_true(touch(memory) > 150);
+    munmap(memory, SIZE);
+    memory = map_image(image);
+    working_set_populate(&set, WORKING_SET_START, memory);
+    assert_int_equal(touch(memory), 0);
+    working_set_free(&set);
+    munmap(memory, SIZE);
     close(fd);
     close(image);
 }
@@ -156,7 +182,7 @@ static void populating_changes_neither_memory_nor_image(void **state)
     struct working_set set;
     assert_int_equal(working_set_read(fd, SIZE, &set), 0);
     uint8_t *memory = map_image(image);
-    working_set_populate(&set, memory);
+    working_set_populate(&set, WORKING_SET_ANSWER, memory);
     memory[110 * PAGE + 1] = 0;
     for (uint64_t page = 0; page < PAGES; page++)
         assert_int_equal(memory[page * PAGE], page < PAGES / 2 ? content_of(page) : 0);
@@ -192,7 +218,7 @@ static void what_is_learnt_is_what_was_touched_since(void **state)
     struct working_set set;
     assert_int_equal(working_set_read(fd, SIZE, &set), 0);
     static uint8_t kinds[PAGES]; /* 1: read, 2: written */
-    for (uint32_t i = 0; i < set.count; i++)
+    for (uint32_t i = set.start_count; i < set.count; i++)
         memset(kinds + set.ranges[i].first, set.ranges[i].written ? 2 : 1, set.ranges[i].count);
     for (uint64_t page = 0; page < PAGES; page++)
         assert_int_equal(kinds[page] == 2,
@@ -200,6 +226,14 @@ static void what_is_learnt_is_what_was_touched_since(void **state)
     assert_int_equal(kinds[9], 1); /* and maybe its neighbours, which the kernel brings along */
     assert_int_equal(kinds[200], 0);
     assert_int_equal(kinds[2000], 0); /* it was there */
+    memset(kinds, 0, sizeof kinds);
+    for (uint32_t i = 0; i < set.start_count; i++)
+        memset(kinds + set.ranges[i].first, set.ranges[i].written ? 2 : 1, set.ranges[i].count);
+    for (uint64_t page = 0; page < PAGES; page++)
+        assert_int_equal(kinds[page] == 2, page == 6 || page == 1000);
+    assert_int_equal(kinds[2000], 1);
+    assert_int_equal(kinds[3000], 1);
+    assert_int_equal(kinds[9], 0);
     working_set_free(&set);
     munmap(memory, SIZE);
     close(fd);
@@ -309,7 +343,7 @@ static void more_than_the_limit_is_learnt_as_nothing(void **state)
     struct working_set set;
     assert_int_equal(working_set_read(fd, SIZE, &set), 0);
     assert_int_equal(set.count, 0);
-    working_set_populate(&set, memory);
+    working_set_populate(&set, WORKING_SET_ANSWER, memory);
     working_set_free(&set);
     munmap(memory, SIZE);
     close(fd);
@@ -383,8 +417,9 @@ static int decode(size_t length, uint64_t memory_size)
     return rc;
 }
 
-static const struct range good[] = {{0, 1, 1}, {1, 2, 0}, {100, 16384 - 1, 1}, {(1 << 20) - 1, 1, 0}};
-#define GOOD make_set(good, 4)
+static const struct range good[] = {{1, 1, 3}, {7, 2, 2},           {0, 1, 1},
+                                    {1, 2, 0}, {100, 16384 - 2, 1}, {(1 << 20) - 1, 1, 0}};
+#define GOOD make_set(good, 6)
 
 static void a_good_set_is_one(void **state)
 {
@@ -458,7 +493,9 @@ static void ranges_that_cannot_be_are_refused(void **state)
 {
     (void)state;
     REFUSED({5, 0, 1});
-    REFUSED({5, 1, 2});
+    REFUSED({5, 1, 4});
+    REFUSED({5, 1, 0}, {6, 1, 2});
+    REFUSED({5, 2, 2}, {6, 1, 3});
     REFUSED({1 << 20, 1, 0});
     REFUSED({(1 << 20) - 1, 2, 0});
     REFUSED({UINT64_MAX, 2, 0});
@@ -471,6 +508,7 @@ static void a_set_over_a_limit_is_refused(void **state)
     (void)state;
     REFUSED({0, 16384 + 1, 1});
     REFUSED({0, 16384, 1}, {20000, 1, 1});
+    REFUSED({0, 16384, 3}, {20000, 1, 1});
     REFUSED({0, 65536 + 1, 0});
     static struct range many[WORKING_SET_MAX_RANGES + 1];
     for (uint32_t i = 0; i <= WORKING_SET_MAX_RANGES; i++)
@@ -483,6 +521,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(touching_what_is_populated_takes_no_fault),
+        cmocka_unit_test(what_was_touched_before_comes_with_the_start),
         cmocka_unit_test(populating_changes_neither_memory_nor_image),
         cmocka_unit_test(what_is_learnt_is_what_was_touched_since),
         cmocka_unit_test(a_set_is_learnt_once),

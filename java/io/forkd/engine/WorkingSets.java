@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Output;
+import io.forkd.agent.CommandFailed;
 import io.forkd.cgroup.Cgroups;
 import io.forkd.sandbox.Origin;
 import io.forkd.sandbox.RuntimeDirectory;
@@ -43,11 +44,17 @@ final class WorkingSets {
 
     private static final String NAME = "learn";
 
-    /** The first that takes some work is learnt from: there may be no interpreter. */
+    /**
+     * The first that takes some work is learnt from: there may be no interpreter, and no such command. The agent's own
+     * program is always there; it ends at once when it is not init.
+     */
     private static final List<Consumer<AgentClient>> QUESTIONS = List.of(
-            agent -> agent.eval("1 + 1", Optional.of(ANSWER)),
-            agent -> agent.exec(
-                    List.of("true"), ANSWER, Output.into(new ByteArrayOutputStream(), new ByteArrayOutputStream())));
+            agent -> agent.eval("1 + 1", Optional.of(ANSWER)), run("true"), run("/proc/self/exe"));
+
+    private static Consumer<AgentClient> run(String program) {
+        return agent -> agent.exec(
+                List.of(program), ANSWER, Output.into(new ByteArrayOutputStream(), new ByteArrayOutputStream()));
+    }
 
     private final Vmm vmm;
     private final SnapshotStore store;
@@ -123,6 +130,8 @@ final class WorkingSets {
                     return true;
                 });
             }
+        } catch (CommandFailed e) {
+            // There is no such command: the next question may be one for this image.
         }
     }
 

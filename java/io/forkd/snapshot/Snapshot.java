@@ -30,7 +30,7 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
 
     private static final String IMAGE = "the disk image";
 
-    /** What a child touches for its first answer; learnt by one, and can be learnt again at any time. */
+    /** What a child touches until it is ready and for its first answer; learnt by one, and can be learnt again at any time. */
     public static final String WORKING_SET = "working-set";
 
     /** Whether a file of that name can be made again at any time, or is one that is being made. */
