@@ -144,7 +144,7 @@ static const struct filter_call monitor_calls[] = {
     CALL(epoll_create1, "a VM's event loop"),
     CALL(epoll_ctl, "what it watches"),
     CALL(eventfd2, "its wake-up"),
-    CALL(timerfd_create, "a child's deadline, and when a throttled device goes on"),
+    CALL(timerfd_create, "a child's deadline; when a throttled device goes on; whether a guest is idle"),
     CALL(timerfd_settime, "the same"),
     CALL(signalfd4, "a server hears of its children's ends"),
     CALL_WITH(mmap, 2, FILTER_NO_BITS, executable, "memory, and files as memory; never code"),
