@@ -272,6 +272,12 @@ class SnapshotInfo(TypedDict):
     """The sandbox that it is a branch of, or compact:TAG. Absent of one that was booted."""
     pause_ms: NotRequired[int]
     """How long the sandbox stood still for the branch. Absent of what is no branch."""
+    pause_us: NotRequired[int]
+    """The same in microseconds."""
+    way: NotRequired[Literal["fork", "precopy"]]
+    """How the branch got its memory: by fork(2), which shares it, or copied while the sandbox ran. Absent of what is
+    no branch.
+    """
     diff_ms: NotRequired[int]
     """How long the making of the difference took. Present, with the two below, when a difference was asked for."""
     diff_physical_bytes: NotRequired[int]

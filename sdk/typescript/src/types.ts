@@ -22,6 +22,10 @@ export interface SnapshotInfo {
     branched_from?: string;
     /** How long the sandbox stood still for the branch. */
     pause_ms?: number;
+    /** The same in microseconds. */
+    pause_us?: number;
+    /** How the branch got its memory: by fork(2), which shares it, or copied while the sandbox ran. */
+    way?: 'fork' | 'precopy';
     diff_ms?: number;
     diff_physical_bytes?: number;
     diff_logical_bytes?: number;

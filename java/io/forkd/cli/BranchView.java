@@ -12,6 +12,7 @@ import tools.jackson.databind.node.ObjectNode;
 /**
  * A snapshot that was made of what runs, as it is shown.
  *
+ * @param way how its memory got there; empty: a daemon that does not say
  * @param volumesAway how long its source was without its volumes, if it writes to any
  * @param bytes what it takes on the disk; empty while it is being written
  */
@@ -20,6 +21,7 @@ record BranchView(
         String directory,
         Optional<String> parent,
         Duration pause,
+        Optional<String> way,
         Optional<Duration> volumesAway,
         OptionalLong bytes) {
 
@@ -29,6 +31,7 @@ record BranchView(
                 result.directory().toString(),
                 result.parent().map(parent -> parent.value()),
                 result.pause(),
+                Optional.of(result.way().text()),
                 result.volumesAway(),
                 bytes);
     }
@@ -58,9 +61,11 @@ record BranchView(
                 .put("tag", tag)
                 .put("dir", directory)
                 .put("pause_ms", Format.inMillis(pause))
+                .put("pause_us", pause.toNanos() / 1000)
                 .put("total_ms", Format.inMillis(total))
                 .put("state", bytes.isPresent() ? "complete" : "writing");
         volumesAway.ifPresent(away -> node.put("volumes_away_ms", Format.inMillis(away)));
+        way.ifPresent(how -> node.put("way", how));
         parent.ifPresent(tag -> node.put("parent_tag", tag));
         bytes.ifPresent(taken -> node.put("physical_bytes", taken));
         return node;

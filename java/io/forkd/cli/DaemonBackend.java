@@ -25,6 +25,7 @@ import java.io.OutputStream;
 import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -319,7 +320,10 @@ record DaemonBackend(DaemonClient daemon) implements Backend {
                 info.tag(),
                 made.text("dir"),
                 info.parent(),
-                Duration.ofMillis(made.optionalNumber("pause_ms").orElse(0)),
+                made.optionalNumber("pause_us").isPresent()
+                        ? Duration.of(made.number("pause_us"), ChronoUnit.MICROS)
+                        : Duration.ofMillis(made.optionalNumber("pause_ms").orElse(0)),
+                made.optionalText("way"),
                 Optional.empty(),
                 made.text("status").equals("ready")
                         ? OptionalLong.of(BranchView.physical(info.files()))

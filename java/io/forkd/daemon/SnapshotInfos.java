@@ -89,7 +89,9 @@ final class SnapshotInfos {
                 .put("created_at_unix", created.getEpochSecond());
         Provenance.of(directory).ifPresent(where -> {
             node.put("branched_from", where.from());
-            where.pause().ifPresent(pause -> node.put("pause_ms", pause.toMillis()));
+            where.pause()
+                    .ifPresent(pause -> node.put("pause_ms", pause.toMillis()).put("pause_us", pause.toNanos() / 1000));
+            where.way().ifPresent(way -> node.put("way", way));
             where.difference()
                     .ifPresent(
                             difference -> node.put("diff_ms", difference.time().toMillis())
@@ -104,7 +106,10 @@ final class SnapshotInfos {
 
     /** A branch that was just made. */
     ObjectNode info(BranchResult branch) {
-        return info(branch.tag()).put("pause_ms", branch.pause().toMillis());
+        return info(branch.tag())
+                .put("pause_ms", branch.pause().toMillis())
+                .put("pause_us", branch.pause().toNanos() / 1000)
+                .put("way", branch.way().text());
     }
 
     /** A branch that nobody waited for: its writing is what the answer is about, even if that is over by now. */

@@ -1,6 +1,7 @@
 package io.forkd.engine;
 
 import io.forkd.snapshot.SnapshotTag;
+import io.forkd.vmm.Branch;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Optional;
@@ -9,6 +10,7 @@ import java.util.Optional;
  * A branch that was made.
  *
  * @param pause how long the guest stood still
+ * @param way how its memory got there
  * @param volumesAway how long its volumes were unmounted in it, if it writes to any
  * @param written whether it is on the disk already
  */
@@ -17,5 +19,6 @@ public record BranchResult(
         Path directory,
         Optional<SnapshotTag> parent,
         Duration pause,
+        Branch.Way way,
         Optional<Duration> volumesAway,
         boolean written) {}

@@ -103,7 +103,11 @@ final class Branches {
             if (request.counted()) {
                 count(sandbox, made, call);
             }
-            new Provenance(sandbox.id(), Optional.of(made.branch().pause())).note(made.directory());
+            Provenance.ofBranch(
+                            sandbox.id(),
+                            made.branch().pause(),
+                            made.branch().way().text())
+                    .note(made.directory());
             if (request.untilWritten()) {
                 await(made, call);
             }
@@ -451,6 +455,7 @@ final class Branches {
                 made.directory(),
                 parent.map(under -> under.parent().tag()),
                 made.branch().pause(),
+                made.branch().way(),
                 away,
                 written);
     }

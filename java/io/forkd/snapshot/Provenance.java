@@ -19,9 +19,10 @@ import tools.jackson.databind.node.ObjectNode;
  *
  * @param from the sandbox that it is a branch of, or {@code compact:TAG}
  * @param pause how long that sandbox stood still; not known before the branch is made
+ * @param way how its memory got there; likewise
  * @param difference what it differs by from what the sandbox was forked from, when that was asked for
  */
-public record Provenance(String from, Optional<Duration> pause, Optional<Difference> difference) {
+public record Provenance(String from, Optional<Duration> pause, Optional<String> way, Optional<Difference> difference) {
     static final String FILE = ".provenance";
     static final String STAGED = FILE + ".new";
 
@@ -35,17 +36,23 @@ public record Provenance(String from, Optional<Duration> pause, Optional<Differe
     public record Difference(Duration time, long physical, long logical) {}
 
     public Provenance(String from, Optional<Duration> pause) {
-        this(from, pause, Optional.empty());
+        this(from, pause, Optional.empty(), Optional.empty());
+    }
+
+    /** Of a branch that was made. */
+    public static Provenance ofBranch(String from, Duration pause, String way) {
+        return new Provenance(from, Optional.of(pause), Optional.of(way), Optional.empty());
     }
 
     public Provenance with(Difference measured) {
-        return new Provenance(from, pause, Optional.of(measured));
+        return new Provenance(from, pause, way, Optional.of(measured));
     }
 
     /** Notes it in the snapshot's folder. */
     public void note(Path directory) {
         ObjectNode node = JsonNodeFactory.instance.objectNode().put("from", from);
         pause.ifPresent(time -> node.put("pause_us", micros(time)));
+        way.ifPresent(how -> node.put("way", how));
         difference.ifPresent(measured -> node.putObject("difference")
                 .put("time_us", micros(measured.time()))
                 .put("physical", measured.physical())
@@ -67,11 +74,21 @@ public record Provenance(String from, Optional<Duration> pause, Optional<Differe
             JsonNode from = node.path("from");
             return from.isString()
                     ? Optional.of(new Provenance(
-                            from.stringValue(), time(node, "pause_us"), difference(node.path("difference"))))
+                            from.stringValue(),
+                            time(node, "pause_us"),
+                            way(node.path("way")),
+                            difference(node.path("difference"))))
                     : Optional.empty();
         } catch (IOException | JacksonException e) {
             return Optional.empty();
         }
+    }
+
+    /** What is no word was written by somebody else. */
+    private static Optional<String> way(JsonNode node) {
+        return node.isString() && node.stringValue().matches("[a-z]{1,16}")
+                ? Optional.of(node.stringValue())
+                : Optional.empty();
     }
 
     private static Optional<Difference> difference(JsonNode node) {

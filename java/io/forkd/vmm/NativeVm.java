@@ -71,7 +71,8 @@ final class NativeVm implements Vm {
             o.flags(options.layer() ? Native.FORKD_BRANCH_LAYER : 0);
             forkd_branch_result result = Library.zero(new forkd_branch_result());
             Library.check(error -> Native.forkd_vm_branch(handle, o, server, result, error));
-            return new Branch(Library.micros(result.pause_us()), new NativeForkServer(server));
+            Branch.Way way = result.way() == Native.FORKD_BRANCH_PRECOPY ? Branch.Way.PRECOPY : Branch.Way.FORK;
+            return new Branch(Library.micros(result.pause_us()), way, new NativeForkServer(server));
         }
     }
 

@@ -463,7 +463,16 @@ class RemoteTest {
         printed(way, "exec", "--child", id, "--", "set", "colour", "red");
         JsonNode branch = json(way, "snapshot", "--from-sandbox", id, "--tag", "later", "--json");
         assertThat(fields(branch))
-                .containsExactly("branched_from", "dir", "pause_ms", "physical_bytes", "state", "tag", "total_ms");
+                .containsExactly(
+                        "branched_from",
+                        "dir",
+                        "pause_ms",
+                        "pause_us",
+                        "physical_bytes",
+                        "state",
+                        "tag",
+                        "total_ms",
+                        "way");
         assertThat(branch.path("branched_from").stringValue()).isEqualTo(id);
         assertThat(branch.path("dir").stringValue()).isEqualTo(scratch + "/forkd/snapshots/later");
         assertThat(printed(Way.FOLDERS, "fork", "--tag", "later", "-n", "1", "--", "get", "colour"))

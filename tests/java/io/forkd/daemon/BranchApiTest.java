@@ -73,7 +73,15 @@ class BranchApiTest {
         assertThat(made.status()).as(made.text()).isEqualTo(201);
         assertThat(made.json().propertyNames())
                 .containsExactlyInAnyOrder(
-                        "tag", "dir", "created_at_unix", "branched_from", "pause_ms", "status", "bootable");
+                        "tag",
+                        "dir",
+                        "created_at_unix",
+                        "branched_from",
+                        "pause_ms",
+                        "pause_us",
+                        "way",
+                        "status",
+                        "bootable");
         assertThat(made.text("tag")).matches("branch-" + id + "-[0-9]{10}-[0-9a-f]{4}");
         assertThat(made.text("branched_from")).isEqualTo(id);
         assertThat(made.text("status")).isEqualTo("ready");

@@ -804,7 +804,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
             writer.setDaemon(true);
             host.writers.add(writer);
             writer.start();
-            return new Branch(Duration.ZERO, server);
+            return new Branch(Duration.ZERO, Branch.Way.FORK, server);
         }
 
         private void writeOut(BranchOptions options, Optional<Object> key, Server twin) {
