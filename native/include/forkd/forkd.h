@@ -6,7 +6,7 @@
  * memory.bin, vmstate and one disk layer per writable disk; forkd_server_start turns such a snapshot into a
  * fork server, and forkd_server_fork makes children of it, each in a process of its own that maps memory.bin
  * copy-on-write. forkd_vm_branch turns a running VM into one more fork server without stopping it for longer
- * than a fork(2).
+ * than a fork(2), at most.
  *
  * Whatever was started ends with its handle, and with the process that holds it; unless it was given a
  * control_path. Then it is detached: it goes on by itself, and any process that may open that Unix socket
@@ -430,15 +430,22 @@ struct forkd_branch_result {
 };
 
 /*
- * Branch a running VM: for as long as a fork(2) takes it stands still, then it goes on. The other side of
- * that fork holds memory, devices and disks of exactly that instant: it is a fork server at once (*out),
+ * Branch a running VM: for as long as a fork(2) takes it stands still, then it goes on; for less, where its
+ * memory is copied beforehand, while it runs (FORKD_BRANCH_PRECOPY). That is chosen when fork(2) would take
+ * some milliseconds, most of them for memory that the guest has only read, and what it has written to is
+ * 256 MiB at most; asked for, it is done with whatever the guest has written to. In both cases the copies are
+ * to be at most half of the memory that the host and the cgroups of the VM have left. Where there is less,
+ * and where something else is asked of the VM meanwhile, it becomes fork(2); result->way says what it was.
+ *
+ * The other side holds memory, devices and disks of exactly that instant: it is a fork server at once (*out),
  * while a process beside it writes them to `directory`: memory.bin (or, with FORKD_BRANCH_LAYER,
  * memory.layer: what differs, in the layer format), disk-<i>.layer for every FORKD_DISK_PRIVATE disk i that
  * was written to (since the VM's server was started, with FORKD_BRANCH_LAYER; in all otherwise), and at the
  * very end, when all of that is fsynced, vmstate: a folder without it is no snapshot. The VM may end before
  * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
  * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EBUSY it has been
- * snapshotted, and stands still; -EEXIST as for forkd_vm_snapshot; -EINVAL FORKD_BRANCH_LAYER for a VM that
+ * snapshotted, and stands still; -EEXIST as for forkd_vm_snapshot; -EINVAL an unknown way, or
+ * FORKD_BRANCH_LAYER for a VM that
  * was booted, which differs from nothing; -ENOSPC when status.host_full or status.disk_full; -ETIMEDOUT the
  * storage of a disk has not answered what the guest asked of it for five seconds: the guest ran on meanwhile,
  * and does; -EMFILE it was branched faster than what was written in between can be put together, and has no
