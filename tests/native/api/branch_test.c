@@ -2,6 +2,7 @@
 /* Branches of a running VM (sequence.h). */
 #include "sequence.h"
 
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -206,6 +207,166 @@ static void one_that_was_written_down_never_runs_again(void **state)
     assert_int_equal(forkd_vm_snapshot(vm, "/proc", &error), -EBUSY); /* one that could not be written */
     usleep(300000);
     assert_int_equal(dots(console), before);
+    forkd_vm_free(vm);
+    forkd_server_free(server);
+}
+
+/* --- copying while it runs --------------------------------------------------------------------------------
+ */
+
+/* A child that has read much and written to little, here and there, and stands still. */
+static struct forkd_vm *fork_reader(const struct fixture *fixture, const char *command_line,
+                                    uint64_t memory_mib, struct forkd_server **server)
+{
+    struct forkd_error error = {0};
+    struct forkd_boot_options options = boot_options(GUEST("dirty"));
+    options.command_line = command_line;
+    options.memory_bytes = memory_mib << 20;
+    options.vcpu_count = 1;
+    struct forkd_vm *vm = boot(&options);
+    OK(forkd_vm_wait(vm, WAIT_MS, NULL, &error));
+    char folder[128];
+    char memory[256];
+    char vmstate[256];
+    path_in(fixture->folder.path, "reader", folder, sizeof folder);
+    remove_directory(folder);
+    make_directory(fixture, "reader", folder, sizeof folder);
+    OK(forkd_vm_snapshot(vm, folder, &error));
+    forkd_vm_free(vm);
+    const struct forkd_server_options of_files = {
+        .vmm_path = FORKD_VMM,
+        .memory_path = path_in(folder, "memory.bin", memory, sizeof memory),
+        .vmstate_path = path_in(folder, "vmstate", vmstate, sizeof vmstate)};
+    OK(forkd_server_start(server, &of_files, &error));
+    return fork_child(*server, NULL, NULL);
+}
+
+/* Returns how it was done. */
+static uint32_t branch_by(struct forkd_vm *vm, const char *directory, uint32_t wanted)
+{
+    struct forkd_error error = {0};
+    struct forkd_branch_result result;
+    const struct forkd_branch_options options = {.directory = directory, .way = wanted};
+    struct forkd_server *twin = NULL;
+    OK(forkd_vm_branch(vm, &options, &twin, &result, &error));
+    OK(forkd_server_wait_written(twin, WAIT_MS, &error));
+    forkd_server_free(twin);
+    return result.way;
+}
+
+static void assert_same_memory(const char *one, const char *other)
+{
+    char command[600];
+    snprintf(command, sizeof command, "cmp '%s/memory.bin' '%s/memory.bin'", one, other);
+    assert_int_equal(system(command), 0);
+}
+
+/* Nothing happens in it any more: so both ways have to write the same. */
+static void both_ways_write_the_same(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_server *server = NULL;
+    char forked[128];
+    char copied[128];
+    make_directory(fixture, "forked", forked, sizeof forked);
+    make_directory(fixture, "copied", copied, sizeof copied);
+    struct forkd_vm *vm = fork_reader(fixture, "8s640", 704, &server);
+    assert_int_equal(branch_by(vm, forked, FORKD_BRANCH_FORK), FORKD_BRANCH_FORK);
+    /* More than half of it is clean, and fork(2) would take long. */
+    assert_int_equal(branch_by(vm, copied, FORKD_BRANCH_CHOOSE), FORKD_BRANCH_PRECOPY);
+    assert_same_memory(forked, copied);
+    forkd_vm_free(vm);
+    forkd_server_free(server);
+    remove_directory(forked);
+    remove_directory(copied);
+    /* With memory on both sides of the hole, and too little to copy for. */
+    make_directory(fixture, "forked", forked, sizeof forked);
+    make_directory(fixture, "copied", copied, sizeof copied);
+    vm = fork_reader(fixture, "8", 3200, &server);
+    assert_int_equal(branch_by(vm, forked, FORKD_BRANCH_CHOOSE), FORKD_BRANCH_FORK);
+    assert_int_equal(branch_by(vm, copied, FORKD_BRANCH_PRECOPY), FORKD_BRANCH_PRECOPY);
+    assert_same_memory(forked, copied);
+    forkd_vm_free(vm);
+    forkd_server_free(server);
+    remove_directory(forked);
+    remove_directory(copied);
+}
+
+static void unknown_way_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *vm = fork_child(server, NULL, NULL);
+    const struct forkd_branch_options options = {.directory = fixture->folder.path, .way = 3};
+    struct forkd_server *twin = NULL;
+    assert_int_equal(forkd_vm_branch(vm, &options, &twin, NULL, &error), -EINVAL);
+    forkd_vm_free(vm);
+    forkd_server_free(server);
+}
+
+struct owner {
+    const struct fixture *fixture;
+    const char *control;
+    int number;
+    int failures;
+};
+
+/* cmocka's checks are for the first thread. */
+static void *branch_again_and_again(void *argument)
+{
+    struct owner *owner = argument;
+    struct forkd_error error = {0};
+    struct forkd_vm *vm = NULL;
+    owner->failures += forkd_vm_attach(&vm, owner->control, &error) < 0;
+    for (int i = 0; i < 20 && owner->failures == 0; i++) {
+        char name[32];
+        char directory[128];
+        snprintf(name, sizeof name, "owner-%d-%d", owner->number, i);
+        path_in(owner->fixture->folder.path, name, directory, sizeof directory);
+        owner->failures += mkdir(directory, 0700) < 0;
+        const struct forkd_branch_options options = {.directory = directory, .way = FORKD_BRANCH_PRECOPY};
+        struct forkd_branch_result result = {0};
+        struct forkd_server *twin = NULL;
+        if (forkd_vm_branch(vm, &options, &twin, &result, &error) < 0 ||
+            forkd_server_wait_written(twin, WAIT_MS, &error) < 0 || result.way == FORKD_BRANCH_CHOOSE)
+            owner->failures++;
+        forkd_server_free(twin);
+    }
+    forkd_vm_free(vm);
+    return NULL;
+}
+
+/* What one asks for has what the other has begun be done in the other way. */
+static void owners_branch_it_at_the_same_time(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *control = FILE_IN(fixture->folder, "owned");
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *vm = fork_child(server, NULL, control);
+    struct owner owners[3];
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++) {
+        owners[i] = (struct owner){.fixture = fixture, .control = control, .number = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, branch_again_and_again, &owners[i]), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(owners[i].failures, 0);
+    }
+    for (int i = 0; i < 60; i++) {
+        char name[32];
+        char directory[128];
+        snprintf(name, sizeof name, "owner-%d-%d", i % 3, i / 3);
+        path_in(fixture->folder.path, name, directory, sizeof directory);
+        if (i < 15) {
+            struct forkd_server *again = start_flat(fixture, directory);
+            assert_right(fixture, again);
+            forkd_server_free(again);
+        }
+        remove_directory(directory);
+    }
+    forkd_vm_kill(vm);
     forkd_vm_free(vm);
     forkd_server_free(server);
 }
@@ -823,6 +984,9 @@ int main(void)
         cmocka_unit_test(chain_of_layers_restores_what_it_was_made_of),
         cmocka_unit_test(branch_of_a_branch_that_is_not_on_disk_yet),
         cmocka_unit_test(booted_vm_can_be_branched_but_not_as_a_layer),
+        cmocka_unit_test(both_ways_write_the_same),
+        cmocka_unit_test(unknown_way_is_refused),
+        cmocka_unit_test(owners_branch_it_at_the_same_time),
         cmocka_unit_test(one_that_was_written_down_never_runs_again),
         cmocka_unit_test(the_source_is_afterwards_as_it_was),
         cmocka_unit_test(killed_source_leaves_a_whole_branch_or_none),

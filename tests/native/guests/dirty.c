@@ -6,7 +6,8 @@
  *   b  goes on writing to the same pages, and prints a line a round;
  *   c  waits for the next generation, in which it writes to the pages after those; from the fourth on it only
  *      says that it is ready;
- *   p  and a second number: before it writes it reads a word of each page of that many MiB.
+ *   p  and a second number: before it writes it reads a word of each page of that many MiB;
+ *   s  likewise, and what it writes to is spread over all that it has read.
  *
  * Flat 32-bit protected mode, no interrupts.
  */
@@ -17,11 +18,11 @@
 #define STEP 40487u     /* from one page to the next; a prime, so that it comes by all of them */
 #define COMMAND_LINE 24 /* offset in hvm_start_info */
 
-static void write_pages(uint32_t first, uint32_t mib)
+static void write_pages(uint32_t first, uint32_t mib, uint32_t distance)
 {
     uint32_t pages = mib * ((1u << 20) / PAGE);
     for (uint32_t i = 0, page = 0; i < pages; i++, page = (page + STEP) % pages)
-        *at(first + page * PAGE) = 1;
+        *at(first + page * distance * PAGE) = 1;
 }
 
 /* In few instructions, for each is emulated on some hosts. */
@@ -59,14 +60,15 @@ void run(uint32_t start_info)
     const char *text = (const char *)(uintptr_t)*at(start_info + COMMAND_LINE);
     uint32_t mib = number(&text);
     const char *more = text + 1;
-    uint32_t present = *text == 'p' ? number(&more) : 0;
+    uint32_t present = *text == 'p' || *text == 's' ? number(&more) : 0;
+    uint32_t distance = *text == 's' ? present / mib : 1;
     uint32_t links = *text == 'c' ? 3 : 1;
     wait_for_generation();
     out8(READY_PORT, 0);
     for (uint32_t link = 0; link < links; link++) {
         wait_for_generation();
         read_pages(present);
-        write_pages(FIRST + link * (mib << 20), mib);
+        write_pages(FIRST + link * (mib << 20), mib, distance);
         out8(READY_PORT, 0);
     }
     for (uint32_t round = 2; *text == 'b'; round++) {
