@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * branch-pause: how long a child of a 1.5 GiB snapshot stands still while it is branched, by how much of its
- * memory has diverged; beside it, in turn, fork(2) alone of such a mapping. Then what a busy source pays in
- * the second after a branch.
+ * branch-pause: how long a child stands still while it is branched, by how much of its memory it has read and
+ * written to, and how what it wrote to lies; beside it, in turn, fork(2) alone of such a mapping. Then what a
+ * busy source pays in the second after a branch.
  *
  *   branch VMM GUEST BRANCHES
  */
@@ -23,12 +23,15 @@
 #include <unistd.h>
 
 #define MEMORY (1536ull << 20)
-/* Of one that has been up for long: all of it was read, and little written. As much as a guest without paging
- * reaches; in a tmpfs, where the cache has a page of 4 KiB for each, as older kernels have it for disks, too.
- */
-#define LARGE (3072ull << 20)
-#define PRESENT_MIB 3040
-#define PRESENT_DIRTY_MIB 64
+/* Those that have been up for long: all of their memory was read, and little written. In a tmpfs, where the
+ * cache has a page of 4 KiB for each, as older kernels have it for disks, too. 3 GiB is as much as a guest
+ * without paging reaches. */
+static const struct {
+    int read; /* MiB; it has 32 more */
+    int written;
+} old[] = {{64, 16}, {256, 64}, {1024, 64}, {3040, 64}};
+#define OLD_COUNT (int)(sizeof old / sizeof old[0])
+#define REST_MIB 32
 #define FIRST (16ull << 20) /* where the guest begins to write, too */
 #define PAGE 4096u
 #define STEP 40487u /* the order in which it does, as in dirty.c */
@@ -47,6 +50,20 @@ struct source {
     char branch[96]; /* folder that branches are written to */
 };
 
+/* What a guest does before it is branched. */
+struct life {
+    int read;    /* MiB; 0: nothing in particular, of 1.5 GiB */
+    int written; /* MiB */
+    bool spread; /* over all that it has read */
+    bool busy;   /* it goes on writing */
+};
+
+/* How far the pages that it writes to lie apart. */
+static uint32_t distance(const struct life *life)
+{
+    return life->spread ? (uint32_t)(life->read / life->written) : 1;
+}
+
 static void check(int result, const struct forkd_error *error)
 {
     if (result < 0)
@@ -54,22 +71,23 @@ static void check(int result, const struct forkd_error *error)
 }
 
 /* A child that has read and written to so much of its memory. */
-static void source_make(struct source *source, const char *vmm, const char *guest, int present, int mib,
-                        bool busy)
+static void source_make(struct source *source, const char *vmm, const char *guest, const struct life *life)
 {
     struct forkd_error error;
     char command_line[24];
-    if (present > 0)
-        snprintf(command_line, sizeof command_line, "%dp%d", mib, present);
+    if (life->read > 0)
+        snprintf(command_line, sizeof command_line, "%d%c%d", life->written, life->spread ? 's' : 'p',
+                 life->read);
     else
-        snprintf(command_line, sizeof command_line, "%d%s", mib, busy ? "b" : "");
-    struct forkd_boot_options options = {.vmm_path = vmm,
-                                         .kernel_path = guest,
-                                         .command_line = command_line,
-                                         .memory_bytes = present > 0 ? LARGE : MEMORY,
-                                         .vcpu_count = 1,
-                                         .flags = FORKD_NO_AGENT};
-    measure_snapshot_write(&source->snapshot, present > 0 ? "/dev/shm" : MEASURE_DISK, &options);
+        snprintf(command_line, sizeof command_line, "%d%s", life->written, life->busy ? "b" : "");
+    struct forkd_boot_options options = {
+        .vmm_path = vmm,
+        .kernel_path = guest,
+        .command_line = command_line,
+        .memory_bytes = life->read > 0 ? (uint64_t)(life->read + REST_MIB) << 20 : MEMORY,
+        .vcpu_count = 1,
+        .flags = FORKD_NO_AGENT};
+    measure_snapshot_write(&source->snapshot, life->read > 0 ? "/dev/shm" : MEASURE_DISK, &options);
     snprintf(source->console, sizeof source->console, "%s/console", source->snapshot.directory);
     snprintf(source->branch, sizeof source->branch, "%s/branch", source->snapshot.directory);
     if (mkdir(source->branch, 0700) < 0)
@@ -103,14 +121,17 @@ static void remove_branch(const struct source *source)
 }
 
 /* The branch is ended, as a rule, before it is written: its pause is what is measured, not the disk. */
-static double branch_ms(struct source *source)
+static double branch_ms(struct source *source, double *call_ms, uint32_t *way)
 {
     struct forkd_error error;
     struct forkd_branch_options options = {.directory = source->branch};
     struct forkd_branch_result result;
     struct forkd_server *twin = NULL;
     usleep(SETTLE_US);
+    double start = measure_now_ms();
     check(forkd_vm_branch(source->vm, &options, &twin, &result, &error), &error);
+    *call_ms = measure_now_ms() - start;
+    *way = result.way;
     forkd_server_free(twin);
     remove_branch(source);
     return (double)result.pause_us / 1000;
@@ -130,7 +151,7 @@ struct bare {
  * order, it would be the allocator's luck who has which, and the ratio anything from 0.9 to 1.8. So neither
  * does, and for both neighbours lie apart, as they do in a guest that has been up for long.
  */
-static _Noreturn void bare_process(int channel, const char *memory, int present, int mib)
+static _Noreturn void bare_process(int channel, const char *memory, const struct life *life)
 {
     int fd = open(memory, O_RDONLY | O_CLOEXEC);
     struct stat info;
@@ -140,11 +161,11 @@ static _Noreturn void bare_process(int channel, const char *memory, int present,
         mmap(NULL, (size_t)info.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
     if (map == MAP_FAILED)
         err(1, "%s", memory);
-    for (uint64_t page = 0; page < (uint64_t)present * ((1u << 20) / PAGE); page++)
+    for (uint64_t page = 0; page < (uint64_t)life->read * ((1u << 20) / PAGE); page++)
         (void)*(volatile uint32_t *)(map + FIRST + page * PAGE);
-    uint32_t pages = (uint32_t)mib * ((1u << 20) / PAGE);
+    uint32_t pages = (uint32_t)life->written * ((1u << 20) / PAGE);
     for (uint32_t i = 0, page = 0; i < pages; i++, page = (page + STEP) % pages)
-        *(volatile uint32_t *)(map + FIRST + (uint64_t)page * PAGE) = 1;
+        *(volatile uint32_t *)(map + FIRST + (uint64_t)page * distance(life) * PAGE) = 1;
     char byte;
     while (read(channel, &byte, 1) == 1) {
         usleep(SETTLE_US);
@@ -159,7 +180,7 @@ static _Noreturn void bare_process(int channel, const char *memory, int present,
     _exit(0);
 }
 
-static struct bare bare_start(const char *memory, int present, int mib)
+static struct bare bare_start(const char *memory, const struct life *life)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -169,7 +190,7 @@ static struct bare bare_start(const char *memory, int present, int mib)
         err(1, "fork");
     if (bare.pid == 0) {
         close(pair[0]);
-        bare_process(pair[1], memory, present, mib);
+        bare_process(pair[1], memory, life);
     }
     close(pair[1]);
     return bare;
@@ -193,32 +214,34 @@ static void bare_end(const struct bare *bare)
 /* --- what is measured -------------------------------------------------------------------------------------
  */
 
-static double measure_size(const char *vmm, const char *guest, int present, int mib, int count)
+static double measure_life(const char *vmm, const char *guest, struct life life, int count)
 {
     struct source source = {0};
-    source_make(&source, vmm, guest, present, mib, false);
-    struct bare bare = bare_start(source.snapshot.memory, present, mib);
-    double *ours = calloc((size_t)count * 2, sizeof *ours);
+    source_make(&source, vmm, guest, &life);
+    struct bare bare = bare_start(source.snapshot.memory, &life);
+    double *ours = calloc((size_t)count * 3, sizeof *ours);
     if (ours == NULL)
         err(1, "calloc");
     double *floors = ours + count;
-    branch_ms(&source); /* warm up */
+    double *calls = floors + count;
+    uint32_t way;
+    branch_ms(&source, calls, &way); /* warm up */
     bare_ms(&bare);
     for (int i = 0; i < count; i++) {
         /* Each comes after the other in turn: what is left of one may disturb the next. */
         if (i % 2 == 0)
             floors[i] = bare_ms(&bare);
-        ours[i] = branch_ms(&source);
+        ours[i] = branch_ms(&source, &calls[i], &way);
         if (i % 2 == 1)
             floors[i] = bare_ms(&bare);
     }
-    double first_third = measure_median((double[]){ours[0], ours[1], ours[2], ours[3], ours[4]}, 5);
-    double last_third = measure_median(
-        (double[]){ours[count - 5], ours[count - 4], ours[count - 3], ours[count - 2], ours[count - 1]}, 5);
     double floor_p50 = measure_median(floors, count);
+    double call_p50 = measure_median(calls, count);
     double p50 = measure_median(ours, count);
-    printf("%8d %8d %10.2f %10.2f %10.2f %10.2f %12.2f %12.2f\n", present, mib, p50, ours[count * 99 / 100],
-           floor_p50, p50 / floor_p50, first_third, last_third);
+    printf("%8d %8d %9s %9.2f %9.2f %9.2f %8.3f %8s %9.1f\n", life.read, life.written,
+           life.spread ? "scattered" : "together", p50, ours[count * 99 / 100], floor_p50, p50 / floor_p50,
+           way == FORKD_BRANCH_PRECOPY ? "precopy" : "fork", call_p50);
+    fflush(stdout);
     bare_end(&bare);
     source_remove(&source);
     free(ours);
@@ -239,7 +262,7 @@ static void measure_slowdown(const char *vmm, const char *guest, int mib)
 {
     struct forkd_error error;
     struct source source = {0};
-    source_make(&source, vmm, guest, 0, mib, true);
+    source_make(&source, vmm, guest, &(struct life){.written = mib, .busy = true});
     sleep(1);
     uint64_t start = rounds(&source);
     sleep(1);
@@ -270,18 +293,22 @@ int main(int argc, char **argv)
         errx(2, "usage: branch VMM GUEST BRANCHES");
     int count = atoi(argv[3]);
     double ratios[FIGURE_SOURCES];
-    printf("pause of a branch of a 1.5 GiB guest, and of one of 3 GiB that has read it all, ms, %d branches "
-           "each\n",
-           count);
-    printf("%8s %8s %10s %10s %10s %10s %12s %12s\n", "read", "MiB", "p50", "p99", "fork(2)", "ratio",
-           "first 5", "last 5");
+    printf("pause of a branch, ms, %d branches each; call: until forkd_vm_branch is back\n", count);
+    printf("%8s %8s %9s %9s %9s %9s %8s %8s %9s\n", "read MiB", "written", "", "p50", "p99", "fork(2)",
+           "ratio", "way", "call");
     for (int i = 0; i < SIZE_COUNT; i++)
-        measure_size(argv[1], argv[2], 0, sizes[i], count);
+        measure_life(argv[1], argv[2], (struct life){.written = sizes[i]}, count);
     for (int i = 0; i < FIGURE_SOURCES; i++)
-        ratios[i] = measure_size(argv[1], argv[2], 0, FIGURE_MIB, count);
+        ratios[i] = measure_life(argv[1], argv[2], (struct life){.written = FIGURE_MIB}, count);
     measure_slowdown(argv[1], argv[2], 64);
-    double large = measure_size(argv[1], argv[2], PRESENT_MIB, PRESENT_DIRTY_MIB, count);
+    double large = 0; /* the worse of both */
+    for (int i = 0; i < OLD_COUNT * 2; i++) {
+        struct life life = {.read = old[i / 2].read, .written = old[i / 2].written, .spread = i % 2 == 1};
+        double ratio = measure_life(argv[1], argv[2], life, count);
+        if (i / 2 == OLD_COUNT - 1)
+            large = ratio > large ? ratio : large;
+    }
     printf("branch-pause ratio-to-fork-at-256MiB: %.2f\n", measure_median(ratios, FIGURE_SOURCES));
-    printf("branch-pause ratio-to-fork-at-3GiB: %.2f\n", large);
+    printf("branch-pause ratio-to-fork-at-3GiB: %.3f\n", large);
     return 0;
 }

@@ -31,7 +31,7 @@ struct rings {
     rings()
     {
         void *host = mmap(nullptr, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        memory = {static_cast<uint8_t *>(host), MEMORY};
+        memory = {static_cast<uint8_t *>(host), MEMORY, nullptr};
         auto *desc = reinterpret_cast<vring_desc *>(memory.host + DESC);
         desc[0] = {BUFFERS, 16, VRING_DESC_F_NEXT, 1};
         desc[1] = {BUFFERS + 0x1000, 4096, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2};
