@@ -58,12 +58,15 @@ public final class Pools {
 
     private static final int WORKERS = 4;
     private static final Duration MAKING = Duration.ofMinutes(2);
-    private static final long SOON_MS = 5;
+    private static final long SOON_MS = 20;
     private static final long AGAIN_MS = 5000;
     private static final long LOOK_SECS = 30;
 
     /** How long a call to a guest may take to end when that has been reset. */
     private static final Duration USES_END = Duration.ofSeconds(5);
+
+    /** What one user may have of them: who looks reads all. */
+    static final int MOST = 64;
 
     /** What may be made for a user. */
     public interface Admission {
@@ -175,6 +178,13 @@ public final class Pools {
             Path folder = folder(call.owner());
             Files.createDirectories(folder);
             try (FileLock alone = FileLock.exclusive(root.resolve(".lock"))) {
+                if (!Files.exists(file)
+                        && Trees.list(folder).stream()
+                                        .filter(entry -> Naming.isName(String.valueOf(entry.getFileName())))
+                                        .count()
+                                >= MOST) {
+                    throw new ForkdException(Kind.CONFLICT, "there are " + MOST + " pools already, which is the most");
+                }
                 Pool made = tryRead(key(wanted))
                         .filter(wanted::isLike)
                         .map(there -> new Pool(name, there.owner(), size, like, there.definition()))
@@ -566,10 +576,14 @@ public final class Pools {
         due.put(owner, false);
         long again = -1;
         try {
-            for (Pool pool : readAll()) {
-                if (pool.owner().equals(owner)) {
-                    again = Math.max(again, fill(pool));
-                }
+            List<Pool> its = readAll().stream()
+                    .filter(pool -> pool.owner().equals(owner))
+                    .toList();
+            if (its.isEmpty()) {
+                owners.remove(owner);
+            }
+            for (Pool pool : its) {
+                again = Math.max(again, fill(pool));
             }
             endForsaken(false);
         } catch (ForkdException e) {

@@ -530,6 +530,28 @@ class PoolsTest {
     }
 
     @Test
+    void so_many_pools_may_be_there_and_no_more() {
+        kept = closed(kept); // Only what is written is looked at.
+        for (int i = 0; i < Pools.MOST; i++) {
+            pools().put("pool" + i, 1, World.spawning("base", 1), World.call());
+        }
+        assertConflict(() -> put(1));
+        pools().put("pool0", 2, World.spawning("base", 1), World.call());
+        pools().delete(NOBODY, "pool0");
+        put(1);
+        assertThat(pools().list()).hasSize(Pools.MOST);
+    }
+
+    private static AutoCloseable closed(AutoCloseable open) {
+        try {
+            open.close();
+        } catch (Exception e) {
+            throw new IllegalStateException(e);
+        }
+        return () -> {};
+    }
+
+    @Test
     void damaged_definition_is_told_and_can_be_written_anew() throws IOException {
         put(1);
         awaitReady(1);
