@@ -453,7 +453,11 @@ class CallersApiTest {
         Api anna = caller("anna", Role.USER, quotas(2, 1000, 0));
         require(200, anna.put("/v1/pools/web", "{'snapshot_tag':'py','size':3}"));
         JsonNode pool = anna.get("/v1/pools/web").json();
-        for (int i = 0; i < 1000 && (pool.path("ready").intValue() < 2 || pool.path("problem").isNull()); i++) {
+        for (int i = 0;
+                i < 1000
+                        && (pool.path("ready").intValue() < 2
+                                || pool.path("problem").isNull());
+                i++) {
             Thread.sleep(20);
             pool = anna.get("/v1/pools/web").json();
         }

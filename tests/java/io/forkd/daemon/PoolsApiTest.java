@@ -62,7 +62,9 @@ class PoolsApiTest {
         Set<String> ids = new HashSet<>();
         for (int i = 0; i < 100; i++) {
             String id = take("web").path("id").stringValue();
-            assertThat(service.exec(id, "get", "life")).as("life " + i + " of " + id).doesNotContain("life-");
+            assertThat(service.exec(id, "get", "life"))
+                    .as("life " + i + " of " + id)
+                    .doesNotContain("life-");
             assertThat(service.exec(id, "hostname")).isEqualTo(id);
             service.exec(id, "set", "life", "life-" + i);
             assertThat(service.exec(id, "get", "life")).isEqualTo("life-" + i);
@@ -88,7 +90,8 @@ class PoolsApiTest {
         assertThat(taken.path("labels").path("who").stringValue()).isEqualTo("me");
         assertThat(awaitReady("web", 2).path("taken").intValue()).isEqualTo(1);
         giveBack("mine");
-        JsonNode back = ok(200, service.api().get("/v1/sandboxes/" + taken.path("id").stringValue()));
+        JsonNode back =
+                ok(200, service.api().get("/v1/sandboxes/" + taken.path("id").stringValue()));
         assertThat(back.path("pool").path("state").stringValue()).isEqualTo("ready");
         assertThat(back.path("name").isNull()).isTrue();
         assertThat(back.path("ttl_secs").isNull()).isTrue();
@@ -98,7 +101,8 @@ class PoolsApiTest {
     void what_is_ready_can_be_seen_and_ended_and_nothing_else() throws Exception {
         put("web", "");
         awaitReady("web", 1);
-        JsonNode ready = ok(200, service.api().get("/v1/sandboxes")).valueStream()
+        JsonNode ready = ok(200, service.api().get("/v1/sandboxes"))
+                .valueStream()
                 .filter(each -> each.path("pool").path("state").asString("").equals("ready"))
                 .findFirst()
                 .orElseThrow();
@@ -125,21 +129,31 @@ class PoolsApiTest {
 
     @Test
     void wrong_requests_are_told_so() {
-        assertThat(service.api().put("/v1/pools/web", "{'snapshot_tag':'absent'}").status())
+        assertThat(service.api()
+                        .put("/v1/pools/web", "{'snapshot_tag':'absent'}")
+                        .status())
                 .isEqualTo(404);
         assertThat(service.api().put("/v1/pools/web", "{}").status()).isEqualTo(422);
-        assertThat(service.api().put("/v1/pools/web", "{'snapshot_tag':'py','size':0}").status())
+        assertThat(service.api()
+                        .put("/v1/pools/web", "{'snapshot_tag':'py','size':0}")
+                        .status())
                 .isEqualTo(400);
-        assertThat(service.api().put("/v1/pools/web", "{'snapshot_tag':'py','size':101}").status())
+        assertThat(service.api()
+                        .put("/v1/pools/web", "{'snapshot_tag':'py','size':101}")
+                        .status())
                 .isEqualTo(400);
         assertThat(service.api().put("/v1/pools/sb-1", "{'snapshot_tag':'py'}").status())
                 .isEqualTo(400);
         assertThat(service.api().get("/v1/pools/web").status()).isEqualTo(404);
         assertThat(service.api().delete("/v1/pools/web").status()).isEqualTo(404);
         assertThat(service.api().post("/v1/pools/web/take", "{}").status()).isEqualTo(404);
-        assertThat(service.api().post("/v1/sandboxes/" + service.sandbox() + "/give-back").status())
+        assertThat(service.api()
+                        .post("/v1/sandboxes/" + service.sandbox() + "/give-back")
+                        .status())
                 .isEqualTo(409);
-        assertThat(service.api().post("/v1/sandboxes/sb-00000000-00000000/give-back").status())
+        assertThat(service.api()
+                        .post("/v1/sandboxes/sb-00000000-00000000/give-back")
+                        .status())
                 .isEqualTo(404);
     }
 }

@@ -120,7 +120,9 @@ class PoolsTest {
     }
 
     private void awaitReady(int count) {
-        await(count + " are ready", () -> status().ready() == count && in(State.RETURNING).isEmpty());
+        await(
+                count + " are ready",
+                () -> status().ready() == count && in(State.RETURNING).isEmpty());
     }
 
     private void giveBack(Sandbox sandbox) {
@@ -131,8 +133,8 @@ class PoolsTest {
         ExecutorService threads = Executors.newFixedThreadPool(count);
         try {
             List<T> results = new ArrayList<>();
-            for (Future<T> each :
-                    threads.invokeAll(IntStream.range(0, count).mapToObj(i -> job).toList())) {
+            for (Future<T> each : threads.invokeAll(
+                    IntStream.range(0, count).mapToObj(i -> job).toList())) {
                 results.add(each.get());
             }
             return results;
@@ -189,8 +191,7 @@ class PoolsTest {
         assertThat(ready.naming()).isEqualTo(Naming.NONE);
         String first = World.text(ready.vsock());
 
-        Sandbox taken =
-                pools().take(NOBODY, "web", new Naming(Optional.of("mine"), Map.of("who", "me")), World.call());
+        Sandbox taken = pools().take(NOBODY, "web", new Naming(Optional.of("mine"), Map.of("who", "me")), World.call());
         assertThat(taken.id()).isEqualTo(ready.id());
         assertThat(taken.lifetime().ttl()).contains(Duration.ofHours(1));
         assertThat(taken.naming().labels()).isEqualTo(Map.of("tier", "one", "who", "me"));
@@ -212,8 +213,7 @@ class PoolsTest {
     void name_that_is_taken_leaves_the_sandbox_ready() {
         put(1);
         awaitReady(1);
-        world.engine.spawn(
-                World.spawning("base", 1).called(new Naming(Optional.of("mine"), Map.of())), World.call());
+        world.engine.spawn(World.spawning("base", 1).called(new Naming(Optional.of("mine"), Map.of())), World.call());
         assertConflict(() -> pools().take(NOBODY, "web", new Naming(Optional.of("mine"), Map.of()), World.call()));
         assertThat(status().ready()).isEqualTo(1);
         assertThat(in(State.TAKEN)).isEmpty();
@@ -441,8 +441,9 @@ class PoolsTest {
             }
         });
         put(5);
-        await("two are ready and why no more is told", () -> status().ready() == 2
-                && status().problem().equals(Optional.of("the quota is reached")));
+        await(
+                "two are ready and why no more is told",
+                () -> status().ready() == 2 && status().problem().equals(Optional.of("the quota is reached")));
         open.set(true);
         Sandbox taken = take();
         awaitReady(5);
