@@ -81,6 +81,7 @@ class SandboxesApiTest {
                         "ends_at_unix",
                         "name",
                         "labels",
+                        "pool",
                         "state");
         assertThat(sandbox.path("id").stringValue()).matches("sb-[0-9a-f]{8}-[0-9a-f]{4,}");
         assertThat(sandbox.path("snapshot_tag").stringValue()).isEqualTo("py");
