@@ -67,7 +67,17 @@ class Event(TypedDict, total=False):
     id: str
     time: str
     event: Literal[
-        "created", "ended", "paused", "resumed", "reset", "taken", "given_back", "branched", "snapshot_made", "snapshot_removed", "lost"
+        "created",
+        "ended",
+        "paused",
+        "resumed",
+        "reset",
+        "taken",
+        "given_back",
+        "branched",
+        "snapshot_made",
+        "snapshot_removed",
+        "lost",
     ]
     sandbox: str
     snapshot: str
