@@ -860,12 +860,15 @@ class AsyncController:
     async def list_pools(self) -> list[Pool]:
         return cast(list[Pool], await self._ask("GET", "/v1/pools"))
 
-    async def get_pool(self, name: str) -> Pool:
-        return cast(Pool, await self._ask("GET", _wire.pool_path(name)))
+    async def get_pool(self, name: str, *, owner: Optional[str] = None) -> Pool:
+        """One's own; administrators may name a user whose it is."""
+        query: Query = {"owner": owner}
+        return cast(Pool, await self._ask("GET", _wire.pool_path(name), query=query))
 
-    async def delete_pool(self, name: str) -> None:
+    async def delete_pool(self, name: str, *, owner: Optional[str] = None) -> None:
         """Those that are ready end; those that have been taken go on."""
-        await self._ask("DELETE", _wire.pool_path(name))
+        query: Query = {"owner": owner}
+        await self._ask("DELETE", _wire.pool_path(name), query=query)
 
     async def take_sandbox(self, pool: str, **options: Unpack[TakeOptions]) -> SandboxInfo:
         """One that is ready, at once; when there is none, one that is forked now."""

@@ -859,12 +859,15 @@ class Controller:
     def list_pools(self) -> list[Pool]:
         return cast(list[Pool], self._ask("GET", "/v1/pools"))
 
-    def get_pool(self, name: str) -> Pool:
-        return cast(Pool, self._ask("GET", _wire.pool_path(name)))
+    def get_pool(self, name: str, *, owner: Optional[str] = None) -> Pool:
+        """One's own; administrators may name a user whose it is."""
+        query: Query = {"owner": owner}
+        return cast(Pool, self._ask("GET", _wire.pool_path(name), query=query))
 
-    def delete_pool(self, name: str) -> None:
+    def delete_pool(self, name: str, *, owner: Optional[str] = None) -> None:
         """Those that are ready end; those that have been taken go on."""
-        self._ask("DELETE", _wire.pool_path(name))
+        query: Query = {"owner": owner}
+        self._ask("DELETE", _wire.pool_path(name), query=query)
 
     def take_sandbox(self, pool: str, **options: Unpack[TakeOptions]) -> SandboxInfo:
         """One that is ready, at once; when there is none, one that is forked now."""

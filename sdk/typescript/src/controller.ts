@@ -134,7 +134,8 @@ export class Controller {
 
     /** Keeps sandboxes of a snapshot ready. Answered before they are there; ready tells how many are. */
     putPool(name: string, options: PoolOptions & CallOptions): Promise<Pool> {
-        return this.connection.json('PUT', pool(name), {...options, body: wire(options)});
+        const {signal, timeoutMs} = options;
+        return this.connection.json('PUT', pool(name), {signal, timeoutMs, json: wire(options)});
     }
 
     listPools(options: CallOptions = {}): Promise<Pool[]> {

@@ -240,7 +240,7 @@ class Tests:
     def test_pool_hands_out_and_takes_back(self):
         self.assertEqual(self.client.put_pool("clients", self.sandbox["snapshot_tag"])["size"], 1)
         try:
-            first = self.client.take_sandbox("clients", name="taken")
+            first = self.client.take_sandbox("clients", name="taken", labels={"of": "clients"})
             self.assertEqual(first["pool"], {"name": "clients", "state": "taken"})
             self.client.exec_command(first, ["sh", "-c", "echo half way > work"])
             self.client.give_back_sandbox("taken")
@@ -253,6 +253,28 @@ class Tests:
             self.client.delete_pool("clients")
         self.refused(404, self.client.get_pool, "clients")
         self.refused(404, self.client.take_sandbox, "clients")
+
+    def test_pool_is_told_what_to_make(self):
+        limits = {
+            "memory_limit_mib": 1 << 20,
+            "console_limit_kib": 64,
+            "disk_limit_mib": 100,
+            "disk_bps": 1 << 30,
+            "disk_iops": 10000,
+            "net_bps": 1 << 30,
+            "vsock_connections": 100,
+            "vsock_buffer_mib": 8,
+            "cpus": 1.5,
+            "pids_limit": 100,
+            "io_bps": 1 << 30,
+            "io_iops": 10000,
+        }
+        options = {"per_child_netns": True, "network": "none", "labels": {"of": "clients"}, **LIFE, **limits}
+        pool = self.client.put_pool("limited", self.sandbox["snapshot_tag"], 2, **options)
+        self.assertEqual({field: pool[field] for field in limits}, limits)
+        self.refused(404, self.client.get_pool, "limited", owner="anna")
+        self.refused(404, self.client.delete_pool, "limited", owner="anna")
+        self.client.delete_pool("limited")
 
     def test_wait_until_it_has_ended(self):
         self.assertIs(self.client.wait_sandbox(self.sandbox, 0), False)

@@ -218,7 +218,10 @@ describe('sandboxes', () => {
         assert.deepEqual(one.info.pool, {name: 'clients', state: 'taken'});
         await one.exec(['sh', '-c', 'echo half way > work']);
         await one.giveBack();
-        await assert.rejects(controller.sandbox(one.id).then(same => same.giveBack()), ConflictError);
+        await assert.rejects(
+            controller.sandbox(one.id).then(same => same.giveBack()),
+            ConflictError,
+        );
         const other = await controller.take('clients');
         assert.notEqual((await other.exec(['cat', 'work'])).stdout, 'half way\n');
         await other.giveBack();
