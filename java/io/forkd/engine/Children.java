@@ -92,7 +92,7 @@ final class Children implements AutoCloseable {
             try {
                 place.freeze().ifPresent(after -> vm.freeze(Optional.of(after)));
             } catch (VmmException e) {
-                onFailure.accept(new Failure(place.name(), e.sentence()));
+                onFailure.accept(failure(place, e));
                 return;
             }
             onReady.accept(ready(place, status));
@@ -102,6 +102,10 @@ final class Children implements AutoCloseable {
                     Groups.whyKilled(place.cgroup(), place.limits()).orElseGet(status::reason),
                     Kind.FAILED));
         }
+    }
+
+    private static Failure failure(Place place, VmmException e) {
+        return new Failure(place.name(), e.sentence(), e.kind() == Kind.CONFLICT ? Kind.CONFLICT : Kind.FAILED);
     }
 
     private void startMore(Map<Vm, Place> starting, int atOnce, Consumer<Failure> onFailure) {
