@@ -304,7 +304,7 @@ static int attempt(const struct escape_request *request, int channel)
     case ESCAPE_USERFAULTFD:
         return of_call(syscall(SYS_userfaultfd, 0));
     case ESCAPE_MEMFD:
-        return of_call(syscall(SYS_memfd_create, "x", 0));
+        return of_call(syscall(SYS_memfd_create, "x", 0)); /* with MFD_CLOEXEC alone it may */
     case ESCAPE_OLD_ABI:
         return old_abi();
     case ESCAPE_X32_ABI:
