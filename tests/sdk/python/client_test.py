@@ -255,20 +255,7 @@ class Tests:
         self.refused(404, self.client.take_sandbox, "clients")
 
     def test_pool_is_told_what_to_make(self):
-        limits = {
-            "memory_limit_mib": 1 << 20,
-            "console_limit_kib": 64,
-            "disk_limit_mib": 100,
-            "disk_bps": 1 << 30,
-            "disk_iops": 10000,
-            "net_bps": 1 << 30,
-            "vsock_connections": 100,
-            "vsock_buffer_mib": 8,
-            "cpus": 1.5,
-            "pids_limit": 100,
-            "io_bps": 1 << 30,
-            "io_iops": 10000,
-        }
+        limits = dict(LIMITS, memory_limit_mib=256)
         options = {"per_child_netns": True, "network": "none", "labels": {"of": "clients"}, **LIFE, **limits}
         pool = self.client.put_pool("limited", self.sandbox["snapshot_tag"], 2, **options)
         self.assertEqual({field: pool[field] for field in limits}, limits)
