@@ -69,6 +69,8 @@ const others: Record<string, {type: string; without: string[]}> = {
     Exec: {type: 'StartOptions', without: ['args', 'stdin_base64', 'stream']},
     Lifetime: {type: 'LifetimeOptions', without: []},
     MakeDirectory: {type: 'OwnerOptions', without: ['path', 'path_base64']},
+    PutPool: {type: 'PoolOptions', without: []},
+    Take: {type: 'NamingOptions', without: []},
 };
 
 /** Those of which the SDK has no type, or one that is no interface. */
