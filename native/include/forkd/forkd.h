@@ -401,6 +401,9 @@ int forkd_server_fork(struct forkd_server *server, const struct forkd_child_opti
 /* forkd_branch_options.flags */
 #define FORKD_BRANCH_LAYER                                                                                   \
     2u /* write what differs from the files that the VM's server was started from, instead of all */
+#define FORKD_BRANCH_UNWRITTEN                                                                               \
+    4u /* write nothing: it is for children that are forked now, which then have the processors and the disk \
+          to themselves */
 
 /* How a branch gets its memory. */
 enum forkd_branch_way {
@@ -413,7 +416,7 @@ struct forkd_branch_options {
     const char *directory;    /* existing folder to write the snapshot to; required */
     const char *control_path; /* Unix socket to create: the branch is detached until all is written, and then
                                  ends by itself; NULL: it ends with its handle */
-    uint32_t flags;           /* FORKD_BRANCH_LAYER */
+    uint32_t flags;           /* FORKD_BRANCH_LAYER, or FORKD_BRANCH_UNWRITTEN */
     uint32_t way;             /* enum forkd_branch_way; see below */
     const char *cgroup_path;  /* folder of a cgroup, of version 2, that the branch moves to before it takes
                                  anything; NULL: it stays in the VM's. Memory that it shares with the VM goes
@@ -442,15 +445,16 @@ struct forkd_branch_result {
  * memory.layer: what differs, in the layer format), disk-<i>.layer for every FORKD_DISK_PRIVATE disk i that
  * was written to (since the VM's server was started, with FORKD_BRANCH_LAYER; in all otherwise), and at the
  * very end, when all of that is fsynced, vmstate: a folder without it is no snapshot. The VM may end before
- * that. A branch with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM
- * goes on writing to that disk. Errors: -EAGAIN the guest is not ready yet; -EBUSY it has been
- * snapshotted, and stands still; -EEXIST as for forkd_vm_snapshot; -EINVAL an unknown way, or
- * FORKD_BRANCH_LAYER for a VM that
- * was booted, which differs from nothing; -ENOSPC when status.host_full or status.disk_full; -ETIMEDOUT the
- * storage of a disk has not answered what the guest asked of it for five seconds: the guest ran on meanwhile,
- * and does; -EMFILE it was branched faster than what was written in between can be put together, and has no
- * more of the descriptors that a process may have (RLIMIT_NOFILE): wait a moment; -ENOMEM, -EAGAIN of
- * fork(2); -EPIPE the VM died.
+ * that. With FORKD_BRANCH_UNWRITTEN nothing but the mark that the folder is taken is made there, write_state
+ * stays FORKD_WRITING, and a detached branch ends when nobody has had a handle of it for a minute. A branch
+ * with a FORKD_DISK_SHARED disk is only written: it gives no children (-EBUSY), since the VM goes on writing
+ * to that disk. Errors: -EAGAIN the guest is not ready yet; -EBUSY it has been snapshotted, and stands still;
+ * -EEXIST as for forkd_vm_snapshot; -EINVAL an unknown way, or FORKD_BRANCH_LAYER for a VM that was booted,
+ * which differs from nothing; -ENOSPC when status.host_full or status.disk_full; -ETIMEDOUT the storage of a
+ * disk has not answered what the guest asked of it for five seconds: the guest ran on meanwhile, and does;
+ * -EMFILE it was branched faster than what was written in between can be put together, and has no more of the
+ * descriptors that a process may have (RLIMIT_NOFILE): wait a moment; -ENOMEM, -EAGAIN of fork(2); -EPIPE the
+ * VM died.
  */
 int forkd_vm_branch(struct forkd_vm *vm, const struct forkd_branch_options *options,
                     struct forkd_server **out, struct forkd_branch_result *result, struct forkd_error *err);

@@ -291,7 +291,8 @@ static int fill_branch_message(const struct forkd_branch_options *options, struc
     message->way = options->way;
     message->has_listener = options->control_path != NULL;
     message->has_cgroup = options->cgroup_path != NULL;
-    if ((options->flags & ~FORKD_BRANCH_LAYER) != 0)
+    if (options->flags != 0 && options->flags != FORKD_BRANCH_LAYER &&
+        options->flags != FORKD_BRANCH_UNWRITTEN)
         return error_set(err, EINVAL, "check", "options", "unknown flags");
     if (options->way > FORKD_BRANCH_PRECOPY)
         return error_set(err, EINVAL, "check", "way", "there is no way %u", options->way);

@@ -295,7 +295,8 @@ int vm_branch(struct vm *vm, struct vm_peer *peer, const struct control_branch *
                         .listener_directory = message->has_listener ? fds[2] : -1,
                         .listener = message->has_listener ? fds[3] : -1,
                         .cgroup = message->has_cgroup ? fds[message->has_listener ? 4 : 2] : -1,
-                        .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0};
+                        .over_base = (message->flags & FORKD_BRANCH_LAYER) != 0,
+                        .unwritten = (message->flags & FORKD_BRANCH_UNWRITTEN) != 0};
     int rc = check_branch(vm, message, err);
     if (rc < 0 || (rc = snapshot_claim(vm->machine.config.disk_count, twin.directory, err)) < 0)
         return rc;

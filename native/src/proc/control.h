@@ -135,7 +135,7 @@ struct control_snapshot {
 #define CONTROL_BRANCH_MAX_FDS 5
 struct control_branch {
     struct control_header header;
-    uint32_t flags; /* FORKD_BRANCH_LAYER */
+    uint32_t flags; /* FORKD_BRANCH_LAYER, or FORKD_BRANCH_UNWRITTEN */
     uint32_t way;   /* enum forkd_branch_way */
     uint64_t room;  /* bytes that its copies of memory may take */
     uint8_t has_listener;

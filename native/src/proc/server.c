@@ -26,6 +26,8 @@
 #include <unistd.h>
 
 #define PARK_PAUSE_MS 2
+/* How long a detached branch that is not written waits for whoever is to fork children of it. */
+#define UNWRITTEN_IDLE_MS 60000u
 /* Signals, listener, writer, owner; the attached come after. */
 #define POLLED_FIXED 4u
 #define POLLED_FEW 16u
@@ -548,7 +550,7 @@ static _Noreturn void end(struct server *server)
 
 static bool is_needed(const struct server *server)
 {
-    return server->owner >= 0 || server->attached_count > 0 || server->write_state == FORKD_WRITING ||
+    return server->owner >= 0 || server->attached_count > 0 || server->writer.channel >= 0 ||
            live_children(server) > 0;
 }
 
@@ -758,6 +760,11 @@ _Noreturn void server_process_twin(struct vm *vm, const struct twin *twin, int r
         end_writing(server, FORKD_WRITE_FAILED, error);
         _exit(1);
     }
-    start_writing(server, twin);
+    if (twin->unwritten) {
+        server->write_state = FORKD_WRITING; /* there never is anything */
+        server->idle_timeout_ms = UNWRITTEN_IDLE_MS;
+    } else {
+        start_writing(server, twin);
+    }
     run(server);
 }

@@ -16,6 +16,7 @@ struct twin {
     int listener;           /* -1 likewise */
     int cgroup;             /* -1: it stays in its source's */
     bool over_base;         /* write layers */
+    bool unwritten;         /* write nothing */
     int copies;             /* file of copied pages, each where it is in memory; -1: memory is inherited */
     const uint64_t *copied; /* which they are, a bit for each page */
     struct vmstate_writer state; /* the paused machine's */

@@ -41,6 +41,40 @@ static void every_branch_is_of_one_instant(void **state)
     forkd_server_free(server);
 }
 
+/* For children that are forked now; a branch of such a child, which is written, has what it had. */
+static void branch_that_is_not_written_gives_children(void **state)
+{
+    struct fixture *fixture = *state;
+    struct forkd_error error = {0};
+    char unwritten[128];
+    char written[128];
+    make_directory(fixture, "unwritten", unwritten, sizeof unwritten);
+    make_directory(fixture, "written", written, sizeof written);
+    struct forkd_server *server = start_flat(fixture, fixture->base);
+    struct forkd_vm *source = fork_child(server, NULL, NULL);
+    struct forkd_branch_options both = {.directory = unwritten,
+                                        .flags = FORKD_BRANCH_UNWRITTEN | FORKD_BRANCH_LAYER};
+    struct forkd_server *twin = NULL;
+    assert_int_equal(forkd_vm_branch(source, &both, &twin, NULL, &error), -EINVAL);
+    twin = branch(source, unwritten, FORKD_BRANCH_UNWRITTEN, NULL);
+    assert_right(fixture, twin);
+    assert_int_equal(forkd_server_wait_written(twin, 500, &error), -ETIMEDOUT);
+    assert_false(exists_in(unwritten, "memory.bin") || exists_in(unwritten, "vmstate"));
+    struct forkd_vm *child = fork_child(twin, NULL, NULL);
+    struct forkd_server *grandtwin = branch(child, written, 0, NULL);
+    forkd_server_free(twin);
+    OK(forkd_server_wait_written(grandtwin, WAIT_MS, &error));
+    forkd_server_free(grandtwin);
+    struct forkd_server *again = start_flat(fixture, written);
+    assert_right(fixture, again);
+    forkd_server_free(again);
+    forkd_vm_free(child);
+    forkd_vm_free(source);
+    forkd_server_free(server);
+    remove_directory(unwritten);
+    remove_directory(written);
+}
+
 static void branches_at_the_same_time_are_each_right(void **state)
 {
     struct fixture *fixture = *state;
@@ -980,6 +1014,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_branch_is_of_one_instant),
+        cmocka_unit_test(branch_that_is_not_written_gives_children),
         cmocka_unit_test(branches_at_the_same_time_are_each_right),
         cmocka_unit_test(chain_of_layers_restores_what_it_was_made_of),
         cmocka_unit_test(branch_of_a_branch_that_is_not_on_disk_yet),

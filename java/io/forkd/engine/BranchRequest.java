@@ -8,27 +8,37 @@ import java.util.Optional;
  *
  * @param layer whether to write what differs from the sandbox's base only
  * @param replace whether a snapshot of that tag may be replaced
- * @param untilWritten whether to return only when it is on the disk
+ * @param written whether and when it is on the disk
  * @param counted whether the sandbox is to tell of it, as of those that are kept
  */
 public record BranchRequest(
-        String sandbox,
-        Optional<SnapshotTag> tag,
-        boolean layer,
-        boolean replace,
-        boolean untilWritten,
-        boolean counted) {
+        String sandbox, Optional<SnapshotTag> tag, boolean layer, boolean replace, Written written, boolean counted) {
+    /** When a branch is on the disk. */
+    public enum Written {
+        /** Before the call returns. */
+        AT_ONCE,
+        /** A while after it. */
+        LATER,
+        /** Not at all: it is for children that are forked now. */
+        NEVER
+    }
+
     public BranchRequest(
             String sandbox, Optional<SnapshotTag> tag, boolean layer, boolean replace, boolean untilWritten) {
-        this(sandbox, tag, layer, replace, untilWritten, true);
+        this(sandbox, tag, layer, replace, untilWritten ? Written.AT_ONCE : Written.LATER, true);
     }
 
     /** Of another sandbox. */
     public BranchRequest of(String id) {
-        return new BranchRequest(id, tag, layer, replace, untilWritten, counted);
+        return new BranchRequest(id, tag, layer, replace, written, counted);
     }
 
     public BranchRequest uncounted() {
-        return new BranchRequest(sandbox, tag, layer, replace, untilWritten, false);
+        return new BranchRequest(sandbox, tag, layer, replace, written, false);
+    }
+
+    /** Whether to return only when it is on the disk. */
+    public boolean untilWritten() {
+        return written == Written.AT_ONCE;
     }
 }

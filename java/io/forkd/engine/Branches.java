@@ -98,6 +98,7 @@ final class Branches {
                                 parent,
                                 sandbox.base(),
                                 request.replace(),
+                                request.written() != BranchRequest.Written.NEVER,
                                 call),
                         call)) {
             if (request.counted()) {
@@ -241,6 +242,7 @@ final class Branches {
                     Optional.of(parent),
                     Servers.origin(from),
                     request.replace(),
+                    true,
                     call)) {
                 await(made, call);
                 return result(request.tag(), made, Optional.of(parent), Optional.empty(), true);
@@ -334,8 +336,9 @@ final class Branches {
         try (Groups groups = Groups.ofBranch(cgroups, limits)) {
             Optional<Path> own = groups.make(Cgroups.name(owner, String.valueOf(cgroup.getFileName())));
             Cgroups.allowBranches(cgroup, limits);
-            Branch made =
-                    source.vm().branch(new BranchOptions(options.directory(), options.control(), options.layer(), own));
+            Branch made = source.vm()
+                    .branch(new BranchOptions(
+                            options.directory(), options.control(), options.written(), options.layer(), own));
             groups.release();
             return made;
         }
@@ -350,6 +353,7 @@ final class Branches {
             Optional<Under> parent,
             Origin base,
             boolean replace,
+            boolean onDisk,
             Call call) {
         Path directory = store.directory(tag);
         Set<Integer> written = WrittenVolumes.numbers(source.volumes(), source.disks(), volumes.images());
@@ -387,7 +391,7 @@ final class Branches {
                                 living,
                                 source.machine().limits(),
                                 new BranchOptions(
-                                        directory, Optional.of(control), parent.isPresent(), Optional.empty()),
+                                        directory, Optional.of(control), onDisk, parent.isPresent(), Optional.empty()),
                                 control),
                         call);
             } catch (RuntimeException e) {

@@ -1,6 +1,7 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
+import io.forkd.engine.BranchRequest.Written;
 import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.Sandbox;
@@ -18,7 +19,7 @@ import java.util.Optional;
 
 /**
  * Forks sandboxes of one that runs, without a snapshot: of a branch that is given up as soon as they are there. It lies
- * where nobody lists it, and is not written to its end.
+ * where nobody lists it, and is not written, or not to its end.
  */
 final class LiveForks {
     private static final SecureRandom RANDOM = new SecureRandom();
@@ -42,7 +43,9 @@ final class LiveForks {
     /** @param like how many, and what they are to be like; its tag is not looked at */
     List<Sandbox> fork(Sandbox source, SpawnRequest like, Call call) {
         SnapshotTag tag = new SnapshotTag("fork-" + random());
-        branches.branch(new BranchRequest(source.id(), Optional.of(tag), false, false, false, false), call);
+        // A volume that the source writes to no child has before the branch is on the disk.
+        Written written = source.volumes().isEmpty() ? Written.NEVER : Written.LATER;
+        branches.branch(new BranchRequest(source.id(), Optional.of(tag), false, false, written, false), call);
         try {
             Snapshot branch = store.read(tag);
             try (FileLock used = branch.use().orElse(null)) {

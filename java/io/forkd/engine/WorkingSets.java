@@ -48,8 +48,8 @@ final class WorkingSets {
      * The first that takes some work is learnt from: there may be no interpreter, and no such command. The agent's own
      * program is always there; it ends at once when it is not init.
      */
-    private static final List<Consumer<AgentClient>> QUESTIONS = List.of(
-            agent -> agent.eval("1 + 1", Optional.of(ANSWER)), run("true"), run("/proc/self/exe"));
+    private static final List<Consumer<AgentClient>> QUESTIONS =
+            List.of(agent -> agent.eval("1 + 1", Optional.of(ANSWER)), run("true"), run("/proc/self/exe"));
 
     private static Consumer<AgentClient> run(String program) {
         return agent -> agent.exec(

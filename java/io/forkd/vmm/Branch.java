@@ -8,7 +8,7 @@ import java.util.Locale;
  *
  * @param pause how long the guest stood still
  * @param way how its memory got there
- * @param server holds everything of that instant, gives children, and is being written to disk
+ * @param server holds everything of that instant, gives children, and is being written to disk if that was wanted
  */
 public record Branch(Duration pause, Way way, ForkServer server) {
     /** How a branch gets its memory. */

@@ -68,12 +68,19 @@ final class NativeVm implements Vm {
             o.directory(Library.text(options.directory()));
             options.control().ifPresent(control -> o.control_path(Library.text(control)));
             options.cgroup().ifPresent(cgroup -> o.cgroup_path(Library.text(cgroup)));
-            o.flags(options.layer() ? Native.FORKD_BRANCH_LAYER : 0);
+            o.flags(flags(options));
             forkd_branch_result result = Library.zero(new forkd_branch_result());
             Library.check(error -> Native.forkd_vm_branch(handle, o, server, result, error));
             Branch.Way way = result.way() == Native.FORKD_BRANCH_PRECOPY ? Branch.Way.PRECOPY : Branch.Way.FORK;
             return new Branch(Library.micros(result.pause_us()), way, new NativeForkServer(server));
         }
+    }
+
+    private static int flags(BranchOptions options) {
+        if (!options.written()) {
+            return Native.FORKD_BRANCH_UNWRITTEN;
+        }
+        return options.layer() ? Native.FORKD_BRANCH_LAYER : 0;
     }
 
     @Override

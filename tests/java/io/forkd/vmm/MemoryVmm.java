@@ -491,6 +491,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         final Set<Guest> children = new HashSet<>();
         private int handles;
         volatile Written written;
+        volatile boolean unwritten; // a branch that nobody writes
         private volatile Optional<NativeError> failure = Optional.empty();
 
         Server(Host host, String text, long memoryBytes, boolean detached, Optional<Path> learns, Written written) {
@@ -522,7 +523,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
 
         void endIfUnused() {
             synchronized (this) {
-                if (handles > 0 || !children.isEmpty() || written == Written.UNDER_WAY) {
+                if (handles > 0 || !children.isEmpty() || (written == Written.UNDER_WAY && !unwritten)) {
                     return;
                 }
             }
@@ -798,12 +799,15 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
                     options.control().isPresent(),
                     Optional.empty(),
                     Written.UNDER_WAY);
+            twin.unwritten = !options.written();
             Optional<Object> key = options.control().map(control -> host.listen(control, twin));
             ForkServer server = new MemoryServer(twin);
             Thread writer = new Thread(() -> writeOut(options, key, twin), "twin " + twin.pid);
             writer.setDaemon(true);
-            host.writers.add(writer);
-            writer.start();
+            if (options.written()) {
+                host.writers.add(writer);
+                writer.start();
+            }
             return new Branch(Duration.ZERO, Branch.Way.FORK, server);
         }
 
