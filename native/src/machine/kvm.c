@@ -10,10 +10,6 @@
 
 #define MAX_MSRS 1024
 
-#ifndef KVM_CAP_PRE_FAULT_MEMORY
-#define KVM_CAP_PRE_FAULT_MEMORY 236
-#endif
-
 /* Every capability that a machine is built on; what is merely faster with is asked for where it is used. */
 static const struct {
     int number;

@@ -10,6 +10,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef KVM_PRE_FAULT_MEMORY /* of Linux 6.11 */
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+#define KVM_PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+struct kvm_pre_fault_memory {
+    uint64_t gpa;
+    uint64_t size;
+    uint64_t flags;
+    uint64_t padding[5];
+};
+#endif
+
 #define CPUID_MAX_ENTRIES 256 /* KVM takes no more */
 
 /* How this host's KVM runs guests: it decides what state there is to restore. */

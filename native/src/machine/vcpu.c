@@ -312,6 +312,12 @@ bool vcpu_is_halted(const struct vcpu *vcpu)
     return state.mp_state == KVM_MP_STATE_HALTED || state.mp_state == KVM_MP_STATE_UNINITIALIZED;
 }
 
+bool vcpu_prefault(const struct vcpu *vcpu, uint64_t address, uint64_t length)
+{
+    struct kvm_pre_fault_memory range = {.gpa = address, .size = length};
+    return ioctl(vcpu->fd, KVM_PRE_FAULT_MEMORY, &range) == 0;
+}
+
 int vcpu_get_tsc(const struct vcpu *vcpu, uint64_t *tsc, struct forkd_error *err)
 {
     struct kvm_msrs *msrs = msrs_allocate(1);

@@ -75,6 +75,9 @@ int vcpu_set_time(const struct vcpu *vcpu, const struct kvm_host *host, const st
 void vcpu_tell_stopped(const struct vcpu *vcpu);
 /* Whether it waits for an interrupt, or to be started. */
 bool vcpu_is_halted(const struct vcpu *vcpu);
+/* Have KVM's page tables know memory that the process has: false when it does not go on, for whatever reason,
+ * and the guest takes its faults. Not with shadow pages. The vCPU must not run. */
+bool vcpu_prefault(const struct vcpu *vcpu, uint64_t address, uint64_t length);
 /* What the guest would read of its TSC now. The vCPU must not run. */
 int vcpu_get_tsc(const struct vcpu *vcpu, uint64_t *tsc, struct forkd_error *err);
 void vcpu_state_free(struct vcpu_state *state);

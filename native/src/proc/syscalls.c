@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which system calls a process of forkd's makes. forkd-vmm --syscalls prints this; docs/isolation.md has it.
  */
+#include "machine/kvm.h"
 #include "proc/filter.h"
 
 #include <fcntl.h>
@@ -47,6 +48,7 @@ static const struct filter_value requests[] = {
     VALUE(KVM_SET_CLOCK),
     VALUE(KVM_SET_DEVICE_ATTR),
     VALUE(KVM_KVMCLOCK_CTRL),
+    VALUE(KVM_PRE_FAULT_MEMORY),
     /* saving */
     VALUE(KVM_GET_IRQCHIP),
     VALUE(KVM_GET_CLOCK),
