@@ -31,7 +31,7 @@ record BranchView(
                 result.directory().toString(),
                 result.parent().map(parent -> parent.value()),
                 result.pause(),
-                Optional.of(result.way().text()),
+                Optional.of(result.way()),
                 result.volumesAway(),
                 bytes);
     }

@@ -109,7 +109,7 @@ final class SnapshotInfos {
         return info(branch.tag())
                 .put("pause_ms", branch.pause().toMillis())
                 .put("pause_us", branch.pause().toNanos() / 1000)
-                .put("way", branch.way().text());
+                .put("way", branch.way());
     }
 
     /** A branch that nobody waited for: its writing is what the answer is about, even if that is over by now. */

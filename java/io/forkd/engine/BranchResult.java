@@ -1,7 +1,6 @@
 package io.forkd.engine;
 
 import io.forkd.snapshot.SnapshotTag;
-import io.forkd.vmm.Branch;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Optional;
@@ -10,7 +9,7 @@ import java.util.Optional;
  * A branch that was made.
  *
  * @param pause how long the guest stood still
- * @param way how its memory got there
+ * @param way how its memory got there: {@code fork} or {@code precopy}
  * @param volumesAway how long its volumes were unmounted in it, if it writes to any
  * @param written whether it is on the disk already
  */
@@ -19,6 +18,6 @@ public record BranchResult(
         Path directory,
         Optional<SnapshotTag> parent,
         Duration pause,
-        Branch.Way way,
+        String way,
         Optional<Duration> volumesAway,
         boolean written) {}

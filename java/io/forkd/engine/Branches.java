@@ -459,7 +459,7 @@ final class Branches {
                 made.directory(),
                 parent.map(under -> under.parent().tag()),
                 made.branch().pause(),
-                made.branch().way(),
+                made.branch().way().text(),
                 away,
                 written);
     }

@@ -120,7 +120,7 @@ class FullHostTest {
     void what_another_vm_has_is_a_conflict() {
         vmm.plan((number, step) ->
                 step == MemoryVmm.Step.FORK ? new MemoryVmm.Fault.Fails(NativeError.EBUSY) : MemoryVmm.Fault.NONE);
-        Answer busy = made();
+        Answer busy = api.post("/v1/sandboxes", "{'snapshot_tag':'base'}");
         assertThat(busy.status()).as(busy.text()).isEqualTo(409);
         assertThat(busy.error()).contains("did not come up");
         vmm.plan((number, step) -> MemoryVmm.Fault.NONE);
