@@ -178,6 +178,8 @@ class Pool(TypedDict):
     """Its time to live: from when it is made or resumed, or this is said, until it is over, whatever it does."""
     idle_secs: NotRequired[Optional[int]]
     """It is over when nobody has used it for so long, too."""
+    freeze_secs: NotRequired[Optional[int]]
+    """When its guest has been idle for so long, its processors stop until something reaches it. Null: never."""
     on_timeout: NotRequired[Optional[Literal["kill", "pause"]]]
     """What happens when it is over. Default: kill."""
     wake: NotRequired[Optional[bool]]
@@ -562,6 +564,8 @@ class PoolOptions(TypedDict):
     """Its time to live: from when it is made or resumed, or this is said, until it is over, whatever it does."""
     idle_secs: NotRequired[Optional[int]]
     """It is over when nobody has used it for so long, too."""
+    freeze_secs: NotRequired[Optional[int]]
+    """When its guest has been idle for so long, its processors stop until something reaches it. Null: never."""
     on_timeout: NotRequired[Optional[Literal["kill", "pause"]]]
     """What happens when it is over. Default: kill."""
     wake: NotRequired[Optional[bool]]

@@ -182,6 +182,7 @@ export interface Pool {
     io_iops?: number;
     ttl_secs?: number;
     idle_secs?: number;
+    freeze_secs?: number;
     on_timeout?: 'kill' | 'pause';
     wake?: boolean;
     labels?: Record<string, string>;

@@ -29,7 +29,7 @@ LIMITS = {
     "io_bps": 1 << 30,
     "io_iops": 1000,
 }
-LIFE = {"ttl_secs": 3600, "idle_secs": 1800, "on_timeout": "pause", "wake": True}
+LIFE = {"ttl_secs": 3600, "idle_secs": 1800, "freeze_secs": 600, "on_timeout": "pause", "wake": True}
 
 
 class Tests:
@@ -238,7 +238,7 @@ class Tests:
         self.assertNotEqual(self.client.exec_command(self.sandbox, ["cat", "work"])["stdout"], "half way\n")
 
     def test_pool_hands_out_and_takes_back(self):
-        self.assertEqual(self.client.put_pool("clients", self.sandbox["snapshot_tag"])["size"], 1)
+        self.assertEqual(self.client.put_pool("clients", self.sandbox["snapshot_tag"], 3)["size"], 3)
         try:
             first = self.client.take_sandbox("clients", name="taken", labels={"of": "clients"})
             self.assertEqual(first["pool"], {"name": "clients", "state": "taken"})

@@ -213,7 +213,7 @@ describe('sandboxes', () => {
     });
 
     test('are taken of a pool and given back', async () => {
-        assert.equal((await controller.putPool('clients', {snapshotTag, size: 1})).size, 1);
+        assert.equal((await controller.putPool('clients', {snapshotTag, size: 3})).size, 3);
         const one = await controller.take('clients', {name: 'taken'});
         assert.deepEqual(one.info.pool, {name: 'clients', state: 'taken'});
         await one.exec(['sh', '-c', 'echo half way > work']);

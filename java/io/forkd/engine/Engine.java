@@ -393,7 +393,8 @@ public final class Engine {
         return changed;
     }
 
-    private void freeze(Sandbox sandbox, Lifetime lifetime) {
+    /** Has its guest be frozen, or not, as that says. */
+    void freeze(Sandbox sandbox, Lifetime lifetime) {
         try (Vm vm = vmm.attach(sandbox.control())) {
             vm.freeze(lifetime.freeze());
         } catch (VmmException e) {

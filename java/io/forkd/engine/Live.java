@@ -9,6 +9,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -77,10 +79,15 @@ final class Live implements AutoCloseable {
         if (first == null) {
             return Optional.empty();
         }
-        Entry known = entries.get(first.directory());
-        return known != null && known.token() == token && entries.remove(first.directory(), known)
-                ? Optional.of(known.sandbox())
-                : Optional.of(first);
+        List<Sandbox> last = new ArrayList<>(List.of(first));
+        entries.computeIfPresent(first.directory(), (path, known) -> {
+            if (known.token() != token) {
+                return known;
+            }
+            last.set(0, known.sandbox());
+            return null;
+        });
+        return Optional.of(last.get(0));
     }
 
     private static boolean isSame(Entry known, Sandbox sandbox) {

@@ -393,6 +393,9 @@ public final class Pools {
             Sandbox taken = naming.name().isPresent()
                     ? sandboxes.names().take(pool.owner(), naming.name().get(), id, write)
                     : write.get();
+            if (lifetime.freeze().isPresent()) {
+                engine.freeze(taken, lifetime);
+            }
             // One that has ended meanwhile is as it was before.
             return Optional.of(taken).filter(sandbox -> !sandbox.isPools() && sandboxes.isThere(sandbox));
         } catch (ForkdException e) {
@@ -489,6 +492,9 @@ public final class Pools {
                             .withNaming(Naming.NONE));
             sandboxes.releaseName(sandbox);
             resetAlone(sandbox, call);
+            if (sandbox.lifetime().freeze().isPresent()) {
+                engine.freeze(sandbox, Lifetime.ENDLESS);
+            }
             sandboxes.changeAlone(id, one -> one.withPool(State.READY));
             hint(pool, id);
             return true;
