@@ -70,7 +70,7 @@ final class Guests {
     <T> T ask(HttpCall http, Known sandbox, Function<GuestStreams, T> question) {
         return calls.ask(http.caller().owner(), sandbox.id(), () -> {
             Call call = Calls.of(http, Optional.empty());
-            try (Engine.Use used = use(http, sandbox, call)) {
+            try (Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, call)) {
                 return asked(http, used.sandbox(), call, question);
             }
         });
@@ -85,7 +85,7 @@ final class Guests {
         try {
             return calls.ask(http.caller().owner(), sandbox.id(), () -> {
                 Call call = Calls.of(http, Optional.empty());
-                Engine.Use used = use(http, sandbox, call);
+                Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, call);
                 try {
                     T stream = asked(http, used.sandbox(), call, opening);
                     http.onCancel(() -> closeQuietly(stream));
@@ -110,7 +110,7 @@ final class Guests {
     void goOn(HttpCall http, Known sandbox, Task task) {
         Place place = streams.take(http.caller().owner(), sandbox.id());
         try {
-            Engine.Use used = use(http, sandbox, Calls.of(http, Optional.empty()));
+            Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, Calls.of(http, Optional.empty()));
             Place held = both(used, place);
             inThread("forkd-stdin", () -> {
                 try (held) {
@@ -151,16 +151,6 @@ final class Guests {
                 used.close();
             }
         };
-    }
-
-    /** Its end may have come since it was looked at. */
-    private Engine.Use use(HttpCall http, Known sandbox, Call call) {
-        try {
-            return engine.use(sandbox, call);
-        } catch (ForkdException e) {
-            SandboxLookup.usable(engine, http.caller(), sandbox.id());
-            throw Failures.internal(e);
-        }
     }
 
     private <T> T asked(HttpCall http, Sandbox sandbox, Call call, Function<GuestStreams, T> question) {

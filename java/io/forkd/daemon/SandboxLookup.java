@@ -2,6 +2,7 @@ package io.forkd.daemon;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
@@ -63,6 +64,16 @@ final class SandboxLookup {
     static Known usable(Engine engine, Caller caller, String id) {
         Found found = find(engine, caller, id);
         return found instanceof Paused paused && paused.sandbox().lifetime().wake() ? paused : running(found);
+    }
+
+    /** Has it be used. Its end may have come since it was looked at. */
+    static Engine.Use use(Engine engine, Caller caller, Known sandbox, Call call) {
+        try {
+            return engine.use(sandbox, call);
+        } catch (ForkdException e) {
+            usable(engine, caller, sandbox.id());
+            throw Failures.internal(e);
+        }
     }
 
     /** One that runs; 409 when it is paused, 500 when it does not answer. */

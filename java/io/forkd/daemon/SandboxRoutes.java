@@ -626,7 +626,7 @@ final class SandboxRoutes {
     private <T> T asked(String operation, HttpCall http, Known sandbox, Function<AgentClient, T> question) {
         Call call = Calls.of(http, Optional.empty());
         return guests.ask(http.caller().owner(), sandbox.id(), () -> {
-            try (Engine.Use used = use(http, sandbox, call)) {
+            try (Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, call)) {
                 engine.sandboxes().giveVolumesBack(sandbox.id());
                 AgentClient agent =
                         new AgentClient(new AgentAddress.Vsock(used.sandbox().vsock()));
@@ -639,16 +639,6 @@ final class SandboxRoutes {
                                 + SandboxLookup.whyKilled(engine, http.caller(), sandbox.id()));
             }
         });
-    }
-
-    /** Its end may have come since it was looked at. */
-    private Engine.Use use(HttpCall http, Known sandbox, Call call) {
-        try {
-            return engine.use(sandbox, call);
-        } catch (ForkdException e) {
-            usable(http);
-            throw Failures.internal(e);
-        }
     }
 
     /** Of what failed, that may be the reason; of what did not, nobody has to be asked. */

@@ -574,8 +574,7 @@ public final class Sandboxes {
             try (FileLock lock = FileLock.exclusive(runtime.sandboxes().resolve(OwnedDirectory.LOCK))) {
                 Sandbox present = Sandbox.read(known.directory()).orElse(known.sandbox());
                 Sandbox changed = change.apply(present);
-                changed.write();
-                live.ifPresent(all -> all.changed(changed.directory()));
+                write(changed);
                 if (found instanceof Paused) {
                     Trees.sync(Sandbox.file(changed.directory()));
                     Trees.sync(changed.directory());
@@ -747,7 +746,7 @@ public final class Sandboxes {
             Sandbox changed = present.withNetwork(change.apply(old));
             try {
                 networks.set(netns, changed.network().orElseThrow());
-                changed.write();
+                write(changed);
             } catch (ForkdException e) {
                 // What is told of it, and what its branches get, is what is in force.
                 try {
@@ -761,6 +760,11 @@ public final class Sandboxes {
         } catch (IOException e) {
             throw ForkdException.of("change what is in " + root(), e);
         }
+    }
+
+    private void write(Sandbox changed) {
+        changed.write();
+        live.ifPresent(all -> all.changed(changed.directory()));
     }
 
     private void kill(Found found, Progress progress) {

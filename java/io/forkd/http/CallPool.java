@@ -91,7 +91,7 @@ final class CallPool {
             }
             free--;
         }
-        threads.execute(task);
+        start(task);
     }
 
     private void next() {
@@ -103,6 +103,10 @@ final class CallPool {
                 return;
             }
         }
+        start(task);
+    }
+
+    private void start(Runnable task) {
         try {
             threads.execute(task);
         } catch (RejectedExecutionException e) {
