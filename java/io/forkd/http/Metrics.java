@@ -78,6 +78,7 @@ public final class Metrics {
                 .help(help)
                 .labelNames(labels)
                 .classicOnly()
+                .withoutExemplars() // Of which there are none to tell, and a thread would be woken for each call.
                 .classicUpperBounds(SECONDS)
                 .register(registry));
     }
