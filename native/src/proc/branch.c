@@ -265,9 +265,10 @@ void branch_abandon(struct vm *vm)
 static bool start_copying(struct vm *vm, struct vm_peer *peer, const struct control_branch *message,
                           const struct twin *twin, const int *fds, uint32_t fd_count)
 {
-    const struct guest_memory *memory = &vm->machine.memory;
-    bool wanted = message->way == FORKD_BRANCH_PRECOPY;
-    if (message->way == FORKD_BRANCH_FORK || (!wanted && memory->size <= guest_memory_part(memory)))
+    enum precopy_when when = message->way == FORKD_BRANCH_PRECOPY ? PRECOPY_ALWAYS
+                             : twin->unwritten                    ? PRECOPY_FOR_BRANCH
+                                                                  : PRECOPY_FOR_GUEST;
+    if (message->way == FORKD_BRANCH_FORK || !precopy_may_pay(&vm->machine, when))
         return false;
     struct branch *branch = calloc(1, sizeof *branch);
     if (branch == NULL)
@@ -278,8 +279,7 @@ static bool start_copying(struct vm *vm, struct vm_peer *peer, const struct cont
     int turn = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
     if (turn >= 0 && loop_add(&vm->machine.loop, &branch->turn, turn, EPOLLIN, NULL) < 0)
         close(turn);
-    if (branch->turn.fd < 0 ||
-        precopy_start(&branch->precopy, &vm->machine, message->room, wanted, NULL) < 0) {
+    if (branch->turn.fd < 0 || precopy_start(&branch->precopy, &vm->machine, message->room, when, NULL) < 0) {
         branch_free(branch);
         return false;
     }

@@ -12,12 +12,14 @@
 
 /* What fork(2) takes for each entry of a page table that it copies, more for each of a private page, and what
  * it takes to copy a page: nanoseconds, of the machine in docs/benchmarks.md. */
-#define ENTRY_NS 33u
-#define PRIVATE_NS 100u
+#define ENTRY_NS 80u
+#define PRIVATE_NS 60u
 #define COPY_NS 1000u
-/* Below this fork(2) is short enough; and what it copies is to be mostly clean: memory that a guest has just
+/* Below this fork(2) is short enough for a guest. */
+#define WORTH_NS 1500000u
+/* And for whoever waits for the branch, if what it copies is mostly clean: memory that a guest has just
  * written to is better shared than copied, since the branch is there at once. */
-#define WORTH_NS 5000000u
+#define WAITED_NS 12000000u
 #define CLEAN_TO_OWN 4u
 #define MOST_UNASKED (256ull << 20)
 /* One turn on the loop's thread. */
@@ -29,7 +31,7 @@
 
 struct precopy {
     struct machine *machine;
-    bool wanted;
+    enum precopy_when when;
     int file;
     bool copying;         /* which pages are to be is known */
     uint64_t pages;       /* of memory */
@@ -66,18 +68,24 @@ static uint64_t count_bits(const uint64_t *bits, uint64_t words)
     return count;
 }
 
-int precopy_start(struct precopy **out, struct machine *machine, uint64_t most, bool wanted,
+bool precopy_may_pay(const struct machine *machine, enum precopy_when when)
+{
+    return when == PRECOPY_ALWAYS ||
+           machine->memory.size / GUEST_PAGE_SIZE * (ENTRY_NS + PRIVATE_NS) >= WORTH_NS;
+}
+
+int precopy_start(struct precopy **out, struct machine *machine, uint64_t most, enum precopy_when when,
                   struct forkd_error *err)
 {
     struct precopy *precopy = calloc(1, sizeof *precopy);
     if (precopy == NULL)
         return error_set(err, ENOMEM, "allocate", "copies of guest memory", NULL);
-    *precopy =
-        (struct precopy){.machine = machine,
-                         .wanted = wanted,
-                         .pages = machine->memory.size / GUEST_PAGE_SIZE,
-                         .most = (wanted || most < MOST_UNASKED ? most : MOST_UNASKED) / GUEST_PAGE_SIZE,
-                         .began_us = clock_now_us()};
+    *precopy = (struct precopy){
+        .machine = machine,
+        .when = when,
+        .pages = machine->memory.size / GUEST_PAGE_SIZE,
+        .most = (when == PRECOPY_ALWAYS || most < MOST_UNASKED ? most : MOST_UNASKED) / GUEST_PAGE_SIZE,
+        .began_us = clock_now_us()};
     uint64_t words = word_count(precopy);
     precopy->file = memfd_create("forkd-copies", MFD_CLOEXEC);
     precopy->pending = calloc(4 * words, sizeof *precopy->pending);
@@ -143,8 +151,12 @@ static enum precopy_next choose(const struct precopy *precopy)
 {
     if (precopy->own > precopy->most)
         return PRECOPY_FORK;
-    bool pays = fork_ns(precopy) >= WORTH_NS && precopy->entries >= CLEAN_TO_OWN * precopy->own;
-    return precopy->wanted || pays ? PRECOPY_AGAIN : PRECOPY_FORK;
+    bool pays = precopy->when == PRECOPY_ALWAYS;
+    if (precopy->when == PRECOPY_FOR_GUEST)
+        pays = fork_ns(precopy) >= WORTH_NS;
+    else if (precopy->when == PRECOPY_FOR_BRANCH)
+        pays = fork_ns(precopy) >= WAITED_NS && precopy->entries >= CLEAN_TO_OWN * precopy->own;
+    return pays ? PRECOPY_AGAIN : PRECOPY_FORK;
 }
 
 /* --- copying ----------------------------------------------------------------------------------------------
@@ -193,7 +205,7 @@ static enum precopy_next end_round(struct precopy *precopy)
         return PRECOPY_STOP;
     if (shrinks && precopy->round < MOST_ROUNDS && clock_now_us() - precopy->began_us < MOST_US)
         return PRECOPY_AGAIN;
-    return precopy->wanted || left * COPY_NS < fork_ns(precopy) ? PRECOPY_STOP : PRECOPY_FORK;
+    return precopy->when == PRECOPY_ALWAYS || left * COPY_NS < fork_ns(precopy) ? PRECOPY_STOP : PRECOPY_FORK;
 }
 
 enum precopy_next precopy_step(struct precopy *precopy)

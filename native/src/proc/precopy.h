@@ -21,8 +21,16 @@ enum precopy_next {
     PRECOPY_FORK   /* fork(2) is better here */
 };
 
-/* `most`: bytes that the copies may take. `wanted`: whether or not it is better. */
-int precopy_start(struct precopy **out, struct machine *machine, uint64_t most, bool wanted,
+enum precopy_when {
+    PRECOPY_ALWAYS,    /* whether or not it is better */
+    PRECOPY_FOR_GUEST, /* where the guest stands still for less */
+    PRECOPY_FOR_BRANCH /* where the branch is not there much later, too */
+};
+
+/* False: there is so little memory that it never does. */
+bool precopy_may_pay(const struct machine *machine, enum precopy_when when);
+/* `most`: bytes that the copies may take. */
+int precopy_start(struct precopy **out, struct machine *machine, uint64_t most, enum precopy_when when,
                   struct forkd_error *err);
 /* A piece of it, a millisecond or two. */
 enum precopy_next precopy_step(struct precopy *precopy);
