@@ -10,7 +10,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** Operations of the engine on behalf of requests. */
-final class Calls {
+public final class Calls {
     private static final Logger LOG = LoggerFactory.getLogger("forkd.daemon");
 
     /** Nobody watches; what the user should know is in the log. */
@@ -29,12 +29,12 @@ final class Calls {
     private Calls() {}
 
     /** One that ends when its client goes away. */
-    static Call of(HttpCall http, Optional<Duration> limit) {
+    public static Call of(HttpCall http, Optional<Duration> limit) {
         return of(http, limit, QUIET);
     }
 
     /** The same, of which somebody hears how it goes on. */
-    static Call of(HttpCall http, Optional<Duration> limit, Progress progress) {
+    public static Call of(HttpCall http, Optional<Duration> limit, Progress progress) {
         Call call = new Call(progress, limit);
         call.setOwner(http.caller().owner());
         http.onCancel(call::cancel);
@@ -42,7 +42,7 @@ final class Calls {
     }
 
     /** One that is done to its end, whoever waits for it: what was begun must not be left half done. */
-    static Call toTheEnd() {
+    public static Call toTheEnd() {
         return new Call(QUIET, Optional.empty());
     }
 }

@@ -13,11 +13,11 @@ import java.util.Optional;
 import java.util.function.Supplier;
 
 /** How failures of the engine are answered. */
-final class Failures {
+public final class Failures {
     private Failures() {}
 
     /** Without another rule. */
-    static HttpFailure answer(ForkdException e) {
+    public static HttpFailure answer(ForkdException e) {
         if (e instanceof NoRoomException full) {
             return new HttpFailure(full.isPassing() ? 503 : 403, e.sentence());
         }
@@ -32,7 +32,7 @@ final class Failures {
     }
 
     /** Of what a guest was asked over its streams. */
-    static HttpFailure ofGuest(ForkdException e) {
+    public static HttpFailure ofGuest(ForkdException e) {
         if (e instanceof GuestException.Refused refused) {
             return new HttpFailure(status(refused.code()), e.sentence(), Optional.of(refused.code()));
         }
@@ -61,7 +61,7 @@ final class Failures {
     }
 
     /** What was there when it was looked at and cannot be used is the server's failure, not a wrong request. */
-    static <T> T internal(Supplier<T> job) {
+    public static <T> T internal(Supplier<T> job) {
         try {
             return job.get();
         } catch (ForkdException e) {
@@ -70,12 +70,12 @@ final class Failures {
     }
 
     /** As {@link #internal(Supplier)} answers. */
-    static HttpFailure internal(ForkdException e) {
+    public static HttpFailure internal(ForkdException e) {
         return new HttpFailure(e.kind() == Kind.CONFLICT ? 409 : 500, e.sentence());
     }
 
     /** As {@link #internal}, of a job for which that snapshot has to be there: somebody may have removed it meanwhile. */
-    static <T> T of(Engine engine, Caller caller, SnapshotTag tag, Supplier<T> job) {
+    public static <T> T of(Engine engine, Caller caller, SnapshotTag tag, Supplier<T> job) {
         return internal(() -> {
             try {
                 return job.get();
@@ -88,18 +88,18 @@ final class Failures {
         });
     }
 
-    static void requireThere(Engine engine, Caller caller, SnapshotTag tag) {
+    public static void requireThere(Engine engine, Caller caller, SnapshotTag tag) {
         if (!Files.isDirectory(engine.store().directory(tag)) || !Owners.knows(engine, caller, tag)) {
             throw notFound(tag);
         }
     }
 
-    static HttpFailure notFound(SnapshotTag tag) {
+    public static HttpFailure notFound(SnapshotTag tag) {
         return new HttpFailure(404, "snapshot " + tag + " not found");
     }
 
     /** A tag for what that caller makes. Users leave those to workspaces as which these sleep: they would not. */
-    static SnapshotTag newTag(Caller caller, String text) {
+    public static SnapshotTag newTag(Caller caller, String text) {
         SnapshotTag tag = tag(text);
         if (caller.owner().isPresent() && Workspaces.isStateTag(tag)) {
             throw new HttpFailure(403, "the tag " + tag + " is for a workspace that sleeps: ws-<name>-state");
@@ -108,7 +108,7 @@ final class Failures {
     }
 
     /** A tag or name of a workspace, which have one rule. */
-    static SnapshotTag tag(String text) {
+    public static SnapshotTag tag(String text) {
         try {
             return new SnapshotTag(text);
         } catch (ForkdException e) {

@@ -13,7 +13,7 @@ import java.util.function.Supplier;
  * A user who has many guests has half of them at most, and all users have three quarters. Whatever some do, the next one
  * finds some.
  */
-final class GuestCalls {
+public final class GuestCalls {
     private final int most;
 
     /** How many each guest has; guarded by this, as is their sum. */
@@ -30,7 +30,7 @@ final class GuestCalls {
     }
 
     /** One of them, until it is closed; any thread may do that, more than once. */
-    interface Place extends AutoCloseable {
+    public interface Place extends AutoCloseable {
         @Override
         void close();
     }

@@ -18,7 +18,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Function;
 
 /** The streams of guests, for calls that name a sandbox. */
-final class Guests {
+public final class Guests {
     private final Engine engine;
     private final GuestCalls calls;
     private final GuestCalls streams;
@@ -36,9 +36,9 @@ final class Guests {
     }
 
     /** Something of a guest's that is open, what is held for it, and what a client is told of a failure of it. */
-    record Open<T extends AutoCloseable>(T stream, Place place, Function<ForkdException, HttpFailure> failures)
+    public record Open<T extends AutoCloseable>(T stream, Place place, Function<ForkdException, HttpFailure> failures)
             implements AutoCloseable {
-        HttpFailure failure(ForkdException e) {
+        public HttpFailure failure(ForkdException e) {
             return failures.apply(e);
         }
 
@@ -49,7 +49,7 @@ final class Guests {
         }
     }
 
-    static void closeQuietly(AutoCloseable stream) {
+    public static void closeQuietly(AutoCloseable stream) {
         try {
             stream.close();
         } catch (Exception e) {
@@ -58,16 +58,16 @@ final class Guests {
     }
 
     /** The sandbox that the path names. */
-    Known sandbox(HttpCall http) {
+    public Known sandbox(HttpCall http) {
         return sandbox(http, http.parameter("id"));
     }
 
-    Known sandbox(HttpCall http, String idOrName) {
+    public Known sandbox(HttpCall http, String idOrName) {
         return SandboxLookup.usable(engine, http.caller(), SandboxLookup.id(engine, http.caller(), idOrName));
     }
 
     /** What a guest answers at once. Ends when the client goes away. */
-    <T> T ask(HttpCall http, Known sandbox, Function<GuestStreams, T> question) {
+    public <T> T ask(HttpCall http, Known sandbox, Function<GuestStreams, T> question) {
         return calls.ask(http.caller().owner(), sandbox.id(), () -> {
             Call call = Calls.of(http, Optional.empty());
             try (Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, call)) {
@@ -80,7 +80,7 @@ final class Guests {
      * Opens what goes on for long. It is closed, beside by who has it, when the client goes away, so that nobody waits in it
      * any more.
      */
-    <T extends AutoCloseable> Open<T> open(HttpCall http, Known sandbox, Function<GuestStreams, T> opening) {
+    public <T extends AutoCloseable> Open<T> open(HttpCall http, Known sandbox, Function<GuestStreams, T> opening) {
         Place place = streams.take(http.caller().owner(), sandbox.id());
         try {
             return calls.ask(http.caller().owner(), sandbox.id(), () -> {
@@ -102,12 +102,12 @@ final class Guests {
     }
 
     /** What goes on when the call has been answered; nobody is told how it ends. */
-    interface Task {
+    public interface Task {
         void run(GuestStreams guest) throws IOException;
     }
 
     /** Begins it, in a thread of its own. */
-    void goOn(HttpCall http, Known sandbox, Task task) {
+    public void goOn(HttpCall http, Known sandbox, Task task) {
         Place place = streams.take(http.caller().owner(), sandbox.id());
         try {
             Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, Calls.of(http, Optional.empty()));
@@ -124,11 +124,11 @@ final class Guests {
     }
 
     /** Something that may fail, which others find out. */
-    interface Quiet {
+    public interface Quiet {
         void run() throws IOException;
     }
 
-    static void inThread(String name, Quiet task) {
+    public static void inThread(String name, Quiet task) {
         Thread thread = new Thread(
                 () -> {
                     try {
@@ -179,7 +179,7 @@ final class Guests {
         return new IOException(e.sentence(), e);
     }
 
-    static ByteChannel channel(Open<? extends ByteChannel> open) {
+    public static ByteChannel channel(Open<? extends ByteChannel> open) {
         return new Channel(open);
     }
 

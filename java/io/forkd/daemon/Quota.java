@@ -22,7 +22,7 @@ import java.util.function.Supplier;
  * one that is too many only together with those waits for what becomes of them. So no two pass together that may not, and
  * none is refused for what does not come to be.
  */
-final class Quota {
+public final class Quota {
     private static final int LOOK_AGAIN_MS = 100;
 
     /** What somebody has, or is about to. */
@@ -52,7 +52,7 @@ final class Quota {
      *
      * @throws HttpFailure 403 when they would be too many for the caller, or their memory too much
      */
-    <T> T sandboxes(Caller caller, SnapshotTag of, int count, Call call, Supplier<T> job) {
+    public <T> T sandboxes(Caller caller, SnapshotTag of, int count, Call call, Supplier<T> job) {
         if (!isBounded(caller)) {
             return job.get();
         }
@@ -60,7 +60,7 @@ final class Quota {
     }
 
     /** As {@link #sandboxes(Caller, SnapshotTag, int, Call, Supplier)}, of what has that manifest. */
-    <T> T sandboxes(Caller caller, Manifest of, int count, Call call, Supplier<T> job) {
+    public <T> T sandboxes(Caller caller, Manifest of, int count, Call call, Supplier<T> job) {
         if (!isBounded(caller)) {
             return job.get();
         }
@@ -73,7 +73,7 @@ final class Quota {
      *
      * @throws HttpFailure 403 when it would be one too many for the caller
      */
-    <T> T snapshot(Caller caller, SnapshotTag tag, Call call, Supplier<T> job) {
+    public <T> T snapshot(Caller caller, SnapshotTag tag, Call call, Supplier<T> job) {
         if (!isBounded(caller)) {
             return job.get();
         }
@@ -85,7 +85,7 @@ final class Quota {
      *
      * @throws HttpFailure 403 when one of these would be too much for the caller
      */
-    <T> T booted(Caller caller, SnapshotTag tag, long memoryMib, Call call, Supplier<T> job) {
+    public <T> T booted(Caller caller, SnapshotTag tag, long memoryMib, Call call, Supplier<T> job) {
         if (!isBounded(caller)) {
             return job.get();
         }

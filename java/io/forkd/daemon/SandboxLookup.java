@@ -15,21 +15,21 @@ import java.util.List;
 import java.util.function.Supplier;
 
 /** Sandboxes by the ids that clients send. */
-final class SandboxLookup {
+public final class SandboxLookup {
     private SandboxLookup() {}
 
     /** The id that is meant, where a name that the caller has given stands for one. */
-    static String id(Engine engine, Caller caller, String idOrName) {
+    public static String id(Engine engine, Caller caller, String idOrName) {
         return engine.sandboxes().id(caller.owner(), idOrName);
     }
 
     /** Whatever state it is in; 404 when it does not live, or the caller does not know of it. */
-    static Found find(Engine engine, Caller caller, String id) {
+    public static Found find(Engine engine, Caller caller, String id) {
         return known(engine, caller, id, () -> engine.sandboxes().findAny(id));
     }
 
     /** As {@link #find}, and it is asked how it is. */
-    static Found ask(Engine engine, Caller caller, String id) {
+    public static Found ask(Engine engine, Caller caller, String id) {
         find(engine, caller, id);
         return known(engine, caller, id, () -> engine.sandboxes().ask(id));
     }
@@ -52,7 +52,7 @@ final class SandboxLookup {
     }
 
     /** What a sentence about it ends with when the kernel has killed it, and the caller knew of it. */
-    static String whyKilled(Engine engine, Caller caller, String id) {
+    public static String whyKilled(Engine engine, Caller caller, String id) {
         return engine.sandboxes()
                 .killed(id)
                 .filter(killed -> caller.owner().isEmpty() || caller.owner().equals(killed.owner()))
@@ -61,13 +61,13 @@ final class SandboxLookup {
     }
 
     /** One that can be asked something, perhaps when it was resumed for that; 409 when it is paused and stays so. */
-    static Known usable(Engine engine, Caller caller, String id) {
+    public static Known usable(Engine engine, Caller caller, String id) {
         Found found = find(engine, caller, id);
         return found instanceof Paused paused && paused.sandbox().lifetime().wake() ? paused : running(found);
     }
 
     /** Has it be used. Its end may have come since it was looked at. */
-    static Engine.Use use(Engine engine, Caller caller, Known sandbox, Call call) {
+    public static Engine.Use use(Engine engine, Caller caller, Known sandbox, Call call) {
         try {
             return engine.use(sandbox, call);
         } catch (ForkdException e) {
@@ -77,7 +77,7 @@ final class SandboxLookup {
     }
 
     /** One that runs; 409 when it is paused, 500 when it does not answer. */
-    static Sandbox running(Engine engine, Caller caller, String id) {
+    public static Sandbox running(Engine engine, Caller caller, String id) {
         return running(find(engine, caller, id)).sandbox();
     }
 
@@ -100,7 +100,7 @@ final class SandboxLookup {
     }
 
     /** Ends it, whoever waits for that. */
-    static void end(Engine engine, Found found) {
+    public static void end(Engine engine, Found found) {
         engine.sandboxes()
                 .kill(List.of(found), Calls.toTheEnd())
                 .forEach(failed -> failed.ifPresent(e -> {
@@ -109,7 +109,7 @@ final class SandboxLookup {
     }
 
     /** Does what the sandbox has to be there for, which it was: 404 when it has ended meanwhile. */
-    static <T> T whileThere(Engine engine, Caller caller, String id, Supplier<T> job) {
+    public static <T> T whileThere(Engine engine, Caller caller, String id, Supplier<T> job) {
         try {
             return job.get();
         } catch (ForkdException e) {
