@@ -272,7 +272,9 @@ static struct forkd_vm *fork_reader(const struct fixture *fixture, const char *c
         .memory_path = path_in(folder, "memory.bin", memory, sizeof memory),
         .vmstate_path = path_in(folder, "vmstate", vmstate, sizeof vmstate)};
     OK(forkd_server_start(server, &of_files, &error));
-    return fork_child(*server, NULL, NULL);
+    vm = fork_child(*server, NULL, NULL);
+    usleep(1000000); /* it has said that it is ready, and gets to its end */
+    return vm;
 }
 
 /* Returns how it was done. */

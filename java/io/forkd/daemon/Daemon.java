@@ -3,6 +3,7 @@ package io.forkd.daemon;
 import static io.forkd.http.Handler.forUsers;
 
 import io.forkd.ForkdException;
+import io.forkd.daemon.e2b.E2b;
 import io.forkd.engine.Engine;
 import io.forkd.http.HttpServer;
 import io.forkd.http.Metrics;
@@ -50,14 +51,17 @@ public final class Daemon implements AutoCloseable {
             PoolQuota pools = new PoolQuota(quota);
             engine.pools().admit(pools);
             GuestCalls guests = new GuestCalls(options.http().limits().callsAtOnce());
+            GuestCalls open = new GuestCalls(STREAMS);
             Routes routes = routes(
                     engine,
                     branching,
                     quota,
                     guests,
+                    open,
                     new Workspaces(engine, branching, quota, state),
                     options,
                     metrics);
+            E2b.addTo(routes, engine, new Guests(engine, guests, open), quota);
             HttpServer server = HttpServer.start(options.http(), routes, metrics, Failures::answer);
             pools.of(server::caller);
             held.push(engine.pools().keepFull());
@@ -68,11 +72,13 @@ public final class Daemon implements AutoCloseable {
         }
     }
 
+    /** REST v1. */
     static Routes routes(
             Engine engine,
             Branching branching,
             Quota quota,
             GuestCalls guests,
+            GuestCalls open,
             Workspaces workspaces,
             DaemonOptions options,
             Metrics metrics) {
@@ -86,7 +92,6 @@ public final class Daemon implements AutoCloseable {
         routes.get("/openapi.json", forUsers(call -> OpenApi.response()));
         new SnapshotRoutes(engine, infos, branching, quota, metrics).addTo(routes);
         new BootRoute(engine, infos, branching, quota, options).addTo(routes);
-        GuestCalls open = new GuestCalls(STREAMS);
         Guests streams = new Guests(engine, guests, open);
         ProcessRoutes processes = new ProcessRoutes(streams);
         Metrics.Timing times =

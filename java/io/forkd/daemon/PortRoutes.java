@@ -15,6 +15,7 @@ import io.forkd.http.Routes;
 import io.forkd.sandbox.Found.Known;
 import java.time.Duration;
 import java.util.List;
+import java.util.Set;
 import java.util.regex.Pattern;
 
 /**
@@ -84,7 +85,7 @@ final class PortRoutes {
         Known sandbox = guests.sandbox(http, id);
         String target = http.query().isEmpty() ? path : path + "?" + http.query();
         Open<GuestPort> open = guests.open(http, sandbox, guest -> guest.connect(new GuestAddress.Port(number)));
-        boolean ours = http.caller().means() == Caller.Means.TOKEN;
+        Set<String> ours = http.caller().means() == Caller.Means.TOKEN ? Set.of("authorization") : Set.of();
         return Response.later(
                 new Relay(http, new Relay.Rules(target, prefix, ours, added, PATIENCE), Guests.channel(open)));
     }

@@ -28,6 +28,11 @@ public final class SandboxLookup {
         return known(engine, caller, id, () -> engine.sandboxes().findAny(id));
     }
 
+    /** Whether the caller knows of it. */
+    public static boolean isOf(Caller caller, Found found) {
+        return Owners.knows(caller, found.directory());
+    }
+
     /** As {@link #find}, and it is asked how it is. */
     public static Found ask(Engine engine, Caller caller, String id) {
         find(engine, caller, id);

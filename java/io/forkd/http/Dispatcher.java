@@ -159,6 +159,7 @@ final class Dispatcher extends Abstract.NonBlocking {
         private final org.eclipse.jetty.server.Response response;
         private final Callback callback;
         private final String path;
+        private volatile Dialect dialect = Dialect.V1;
         private volatile @Nullable HttpCall call;
         private volatile Optional<RequestInput> input = Optional.empty();
         private volatile boolean unread; // some of the body may still come, and nobody else reads it
@@ -180,20 +181,17 @@ final class Dispatcher extends Abstract.NonBlocking {
             // A handler may be silent for as long as it likes.
             request.addIdleTimeoutListener(timeout -> false);
             try {
-                Optional<Match.Found> hosted = routes.findHost(Request.getServerName(request));
-                Caller caller = authenticate(hosted.isPresent());
-                request.setAttribute(CALLER, caller);
-                if (hosted.isPresent()) {
-                    request.setAttribute(TEMPLATE, hosted.get().route().template());
-                    admit(hosted.get(), caller);
-                    return;
-                }
-                if (HttpServer.HEALTH.contains(path)) {
+                Optional<Match.Found> claimed = routes.findClaimed(Request.getServerName(request), path, this::field);
+                claimed.ifPresent(found -> dialect = found.route().handler().dialect());
+                if (claimed.isEmpty() && HttpServer.HEALTH.contains(path)) {
+                    request.setAttribute(CALLER, Caller.NOBODY);
                     request.setAttribute(TEMPLATE, "/healthz");
                     new Reading(health()).run();
                     return;
                 }
-                Match match = routes.find(request.getMethod(), path);
+                Match match = claimed.<Match>map(found -> found).orElseGet(this::find);
+                Caller caller = authenticate(claimed.isPresent());
+                request.setAttribute(CALLER, caller);
                 if (match instanceof Match.OtherMethods other) {
                     request.setAttribute(TEMPLATE, other.template());
                     new Reading(notAllowed(other.allowed())).run();
@@ -208,8 +206,26 @@ final class Dispatcher extends Abstract.NonBlocking {
             }
         }
 
+        /** What the path is for. That it is none is told to nobody who may not ask. */
+        private Match find() {
+            try {
+                Match match = routes.find(request.getMethod(), path);
+                if (match instanceof Match.Found found) {
+                    dialect = found.route().handler().dialect();
+                }
+                return match;
+            } catch (HttpFailure wrong) {
+                authenticate(false);
+                throw wrong;
+            }
+        }
+
+        private Optional<String> field(String name) {
+            return Optional.ofNullable(request.getHeaders().get(name));
+        }
+
         private Caller authenticate(boolean hosted) {
-            if (!hosted && HttpServer.HEALTH.contains(path)) {
+            if (dialect.isOpen()) {
                 return Caller.NOBODY;
             }
             if (request.getConnectionMetaData().getConnection() instanceof ClientConnection connection
@@ -220,7 +236,7 @@ final class Dispatcher extends Abstract.NonBlocking {
                 requireNoOtherSite(hosted);
                 return Caller.NOBODY;
             }
-            return tokens.get().check(header(request, HttpHeader.AUTHORIZATION));
+            return tokens.get().check(dialect.authorization(this::field).orElse(""));
         }
 
         /**
@@ -347,7 +363,7 @@ final class Dispatcher extends Abstract.NonBlocking {
         /** Of whatever was thrown. */
         private Response answer(Throwable failure) {
             if (failure instanceof HttpFailure http) {
-                Response answer = Response.error(http);
+                Response answer = dialect.error(http);
                 return http.status() == 503 ? answer.withHeader("Retry-After", "1") : answer;
             }
             if (failure instanceof ForkdException known) {
@@ -355,7 +371,7 @@ final class Dispatcher extends Abstract.NonBlocking {
             }
             String id = HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextInt());
             Diagnostics.log().error("fault {} in {} {}", id, request.getMethod(), path, failure);
-            return Response.error(500, "a fault of the daemon; its log has it under " + id);
+            return dialect.error(new HttpFailure(500, "a fault of the daemon; its log has it under " + id));
         }
 
         /** Unless its caller is let in by the token that it came with as who it was. */
@@ -371,7 +387,7 @@ final class Dispatcher extends Abstract.NonBlocking {
         private boolean isLetIn(HttpCall running) {
             try {
                 Caller now = tokens.orElseThrow()
-                        .check(running.header("Authorization").orElse(""));
+                        .check(dialect.authorization(running::header).orElse(""));
                 return now.name().equals(running.caller().name())
                         && now.role() == running.caller().role();
             } catch (HttpFailure e) {

@@ -22,6 +22,16 @@ public interface Handler {
         return true;
     }
 
+    /** How its callers are to be spoken to. */
+    default Dialect dialect() {
+        return Dialect.V1;
+    }
+
+    /** The same for users, too, who speak otherwise. */
+    static Handler forUsers(Handler handler, Dialect dialect) {
+        return new Wrapped(handler, true, handler.isForReaders(), dialect);
+    }
+
     /** For users, as {@link #forUsers}, and not for those who may only look, whatever its method is. */
     static Handler notForReaders(Handler handler) {
         return forUsers(handler, false);
@@ -33,21 +43,14 @@ public interface Handler {
     }
 
     private static Handler forUsers(Handler handler, boolean forReaders) {
-        return new Handler() {
-            @Override
-            public Response handle(HttpCall call) throws Exception {
-                return handler.handle(call);
-            }
+        return new Wrapped(handler, true, forReaders, handler.dialect());
+    }
 
-            @Override
-            public boolean isForUsers() {
-                return true;
-            }
-
-            @Override
-            public boolean isForReaders() {
-                return forReaders;
-            }
-        };
+    /** One that is for others. */
+    record Wrapped(Handler handler, boolean isForUsers, boolean isForReaders, Dialect dialect) implements Handler {
+        @Override
+        public Response handle(HttpCall call) throws Exception {
+            return handler.handle(call);
+        }
     }
 }

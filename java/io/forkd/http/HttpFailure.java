@@ -40,7 +40,7 @@ public final class HttpFailure extends RuntimeException {
         return text;
     }
 
-    Optional<String> code() {
+    public Optional<String> code() {
         return Optional.of(code).filter(each -> !each.isEmpty());
     }
 }

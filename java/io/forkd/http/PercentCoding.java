@@ -5,12 +5,16 @@ import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 
-/** RFC 3986, section 2.1. */
-final class PercentCoding {
+/** The coding of characters in URLs: RFC 3986, section 2.1. */
+public final class PercentCoding {
     private PercentCoding() {}
 
-    /** @throws HttpFailure 400 when it is wrongly encoded, or not UTF-8 */
-    static String decode(String text) {
+    /**
+     * What was meant.
+     *
+     * @throws HttpFailure 400 when it is wrongly encoded, or not UTF-8
+     */
+    public static String decode(String text) {
         ByteArrayOutputStream bytes = new ByteArrayOutputStream(text.length());
         byte[] raw = text.getBytes(StandardCharsets.UTF_8);
         for (int i = 0; i < raw.length; i++) {

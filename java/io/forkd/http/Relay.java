@@ -67,12 +67,11 @@ public final class Relay implements Response.Job {
      *
      * @param target what the server is asked for: a path, and the query
      * @param prefix what the client has before that
-     * @param withoutAuthorization whether the client's authorization was for us
+     * @param withheld what was for us of what the client sends: names of fields, in lower case
      * @param added to what the server answers
      * @param patience with a server that neither takes nor answers
      */
-    public record Rules(
-            String target, String prefix, boolean withoutAuthorization, List<Header> added, Duration patience) {}
+    public record Rules(String target, String prefix, Set<String> withheld, List<Header> added, Duration patience) {}
 
     private final HttpCall call;
     private final Rules rules;
@@ -196,8 +195,7 @@ public final class Relay implements Response.Job {
         head.append(call.method()).append(' ').append(rules.target()).append(" HTTP/1.1\r\n");
         endToEnd(call.headers())
                 .filter(header -> !FORWARDED.contains(header.name().toLowerCase(Locale.ROOT)))
-                .filter(header ->
-                        !(rules.withoutAuthorization() && header.name().equalsIgnoreCase("Authorization")))
+                .filter(header -> !rules.withheld().contains(header.name().toLowerCase(Locale.ROOT)))
                 .filter(header -> !(isChunked() && header.name().equalsIgnoreCase("Content-Length")))
                 .forEach(header -> add(head, header.name(), header.value()));
         if (!call.remote().equals("unix")) {

@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.function.Function;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -75,7 +76,7 @@ public final class Routes {
     }
 
     private final Node root = new Node();
-    private Optional<Hosts> hosts = Optional.empty();
+    private final List<Claimed> claims = new ArrayList<>();
 
     public Routes get(String template, Handler handler) {
         return add(new Route("GET", template, Takes.NOTHING, handler));
@@ -110,27 +111,57 @@ public final class Routes {
         return add(new Route(ANY, template, Takes.STREAM, handler));
     }
 
-    /**
-     * Has whatever is asked for of the hosts of a domain answered by {@code handler}, whatever its path and method: those
-     * whose first label the pattern fits, which is its parameter {@code host}.
-     */
-    public Routes hosts(Pattern labels, String domain, Handler handler) {
-        hosts = Optional.of(new Hosts(labels, "." + domain.toLowerCase(Locale.ROOT), handler));
+    /** Requests that are not for the paths of this server, whatever their path and method. */
+    @FunctionalInterface
+    public interface Claim {
+        /**
+         * The parameters of its handler, if it claims a request.
+         *
+         * @param host that it is for, in lower case, without a port
+         * @param path as it was sent
+         * @param header the value of a field that it has
+         */
+        Optional<Map<String, String>> of(String host, String path, Function<String, Optional<String>> header);
+    }
+
+    /** Has the handler answer what is claimed; what was asked for first goes first. */
+    public Routes claim(String template, Claim claim, Handler handler) {
+        claims.add(new Claimed(claim, new Route(ANY, template, Takes.STREAM, handler)));
         return this;
     }
 
-    private record Hosts(Pattern labels, String suffix, Handler handler) {}
+    /**
+     * Has whatever is asked for of the hosts of a domain answered by {@code handler}: those whose first label the pattern
+     * fits, which is its parameter {@code host}.
+     */
+    public Routes hosts(Pattern labels, String domain, Handler handler) {
+        String suffix = "." + domain.toLowerCase(Locale.ROOT);
+        return claim(
+                "*" + suffix,
+                (host, path, header) -> label(host, suffix)
+                        .filter(label -> labels.matcher(label).matches())
+                        .map(label -> Map.of("host", label)),
+                handler);
+    }
 
-    /** Of a host, without its port. */
-    Optional<Match.Found> findHost(String name) {
-        String host = name.toLowerCase(Locale.ROOT);
-        return hosts.filter(each -> host.endsWith(each.suffix())).flatMap(each -> {
-            String label = host.substring(0, host.length() - each.suffix().length());
-            return each.labels().matcher(label).matches()
-                    ? Optional.of(new Match.Found(
-                            new Route(ANY, "*" + each.suffix(), Takes.STREAM, each.handler()), Map.of("host", label)))
-                    : Optional.empty();
-        });
+    private static Optional<String> label(String host, String suffix) {
+        return host.endsWith(suffix)
+                ? Optional.of(host.substring(0, host.length() - suffix.length()))
+                : Optional.empty();
+    }
+
+    private record Claimed(Claim claim, Route route) {}
+
+    /** @param host without its port */
+    Optional<Match.Found> findClaimed(String host, String path, Function<String, Optional<String>> header) {
+        String name = host.toLowerCase(Locale.ROOT);
+        for (Claimed each : claims) {
+            Optional<Map<String, String>> parameters = each.claim().of(name, path, header);
+            if (parameters.isPresent()) {
+                return parameters.map(found -> new Match.Found(each.route(), found));
+            }
+        }
+        return Optional.empty();
     }
 
     private Routes add(Route route) {

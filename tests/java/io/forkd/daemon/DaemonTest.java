@@ -47,6 +47,7 @@ class DaemonTest {
                             branching,
                             quota,
                             new GuestCalls(1),
+                            new GuestCalls(1),
                             workspaces,
                             service.options(Optional.empty()),
                             metrics)

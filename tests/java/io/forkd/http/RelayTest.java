@@ -14,6 +14,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -42,7 +43,11 @@ class RelayTest {
                         call -> Response.later(new Relay(
                                 call,
                                 new Relay.Rules(
-                                        "/target?q=1", "/to", true, List.of(new Header("X-Added", "yes")), patience),
+                                        "/target?q=1",
+                                        "/to",
+                                        Set.of("authorization"),
+                                        List.of(new Header("X-Added", "yes")),
+                                        patience),
                                 SocketChannel.open(behind.getLocalAddress()))));
         daemon = HttpServer.start(
                 new HttpOptions(

@@ -1,0 +1,35 @@
+package io.forkd.daemon.e2b;
+
+import io.forkd.http.Dialect;
+import io.forkd.http.HttpFailure;
+import io.forkd.http.Response;
+import java.util.Optional;
+import java.util.function.Function;
+import tools.jackson.databind.node.JsonNodeFactory;
+
+/** Of the control plane: the token comes as a key, and errors are {@code {"code":STATUS,"message":TEXT}}. */
+final class ControlDialect implements Dialect {
+    static final ControlDialect INSTANCE = new ControlDialect();
+
+    private static final int UNPROCESSABLE = 422;
+
+    private ControlDialect() {}
+
+    @Override
+    public Optional<String> authorization(Function<String, Optional<String>> header) {
+        return header.apply("X-API-KEY").map(key -> "Bearer " + key).or(() -> header.apply("Authorization"));
+    }
+
+    @Override
+    public Response error(HttpFailure failure) {
+        int status = failure.status() == UNPROCESSABLE ? 400 : failure.status();
+        Response answer = Response.json(
+                status,
+                JsonNodeFactory.instance.objectNode().put("code", status).put("message", message(failure)));
+        return status == 503 ? answer.withHeader("Retry-After", "1") : answer;
+    }
+
+    private static String message(HttpFailure failure) {
+        return failure.status() == 401 ? "the API key is missing, or not valid: X-API-KEY" : failure.text();
+    }
+}

@@ -1,0 +1,85 @@
+package io.forkd.daemon.e2b;
+
+import io.forkd.Json;
+import java.time.Instant;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Optional;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * What E2B's interface knows of a sandbox and the engine does not.
+ *
+ * @param template as it was asked for
+ * @param token of its daemon and its code interpreter
+ * @param trafficToken of its other ports, if those are not for everybody
+ * @param timeout of each life, in seconds
+ * @param network as it was given; an empty object otherwise
+ * @param internet whether it was to reach that, if it was said
+ */
+record Settings(
+        String template,
+        String token,
+        Optional<String> trafficToken,
+        Map<String, String> metadata,
+        Map<String, String> environment,
+        long timeout,
+        JsonNode network,
+        Optional<Boolean> internet,
+        Instant startedAt) {
+    Settings {
+        metadata = Map.copyOf(metadata);
+        environment = Map.copyOf(environment);
+    }
+
+    /** Of one that is forked of it. */
+    Settings forked(String ownToken, Optional<String> ownTrafficToken, long time, Instant now) {
+        return new Settings(template, ownToken, ownTrafficToken, metadata, environment, time, network, internet, now);
+    }
+
+    Settings lasting(long seconds) {
+        return new Settings(
+                template, token, trafficToken, metadata, environment, seconds, network, internet, startedAt);
+    }
+
+    Settings reaching(JsonNode rules, Optional<Boolean> allowed, Optional<String> traffic) {
+        return new Settings(template, token, traffic, metadata, environment, timeout, rules, allowed, startedAt);
+    }
+
+    byte[] encode() {
+        ObjectNode node =
+                JsonNodeFactory.instance.objectNode().put("template", template).put("token", token);
+        trafficToken.ifPresent(value -> node.put("traffic_token", value));
+        ObjectNode names = node.putObject("metadata");
+        metadata.forEach(names::put);
+        ObjectNode variables = node.putObject("environment");
+        environment.forEach(variables::put);
+        node.put("timeout", timeout);
+        node.set("network", network);
+        internet.ifPresent(value -> node.put("internet", value));
+        return Json.bytes(node.put("started_at", startedAt.toString()));
+    }
+
+    static Settings decode(byte[] bytes) {
+        JsonNode node = Json.parse(bytes);
+        return new Settings(
+                node.path("template").asString(""),
+                node.path("token").asString(""),
+                Optional.of(node.path("traffic_token").asString("")).filter(value -> !value.isEmpty()),
+                texts(node.path("metadata")),
+                texts(node.path("environment")),
+                node.path("timeout").asLong(0),
+                node.path("network"),
+                node.has("internet") ? Optional.of(node.path("internet").asBoolean(true)) : Optional.empty(),
+                Instant.parse(node.path("started_at").asString("")));
+    }
+
+    private static Map<String, String> texts(JsonNode object) {
+        Map<String, String> texts = new LinkedHashMap<>();
+        object.properties()
+                .forEach(each -> texts.put(each.getKey(), each.getValue().asString("")));
+        return texts;
+    }
+}

@@ -1,0 +1,92 @@
+package io.forkd.daemon.e2b;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.files.Trees;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.time.DateTimeException;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Predicate;
+import tools.jackson.core.JacksonException;
+
+/**
+ * A file for each sandbox that was made by E2B's interface. It is there from before anybody is told of the sandbox, and
+ * goes after it. Any thread may use it.
+ */
+final class SettingsStore {
+    private static final String END = ".json";
+
+    private final Path directory;
+
+    SettingsStore(Path directory) {
+        this.directory = directory;
+    }
+
+    private Path file(String id) {
+        return directory.resolve(id + END);
+    }
+
+    /** Of the engine's id; empty when the sandbox is not one of E2B's. */
+    Optional<Settings> find(String id) {
+        try {
+            return Optional.of(Settings.decode(Files.readAllBytes(file(id))));
+        } catch (NoSuchFileException e) {
+            return Optional.empty();
+        } catch (IOException e) {
+            throw ForkdException.of("read " + file(id), e);
+        } catch (JacksonException | DateTimeException e) {
+            throw new ForkdException(Kind.DAMAGED, file(id) + " is damaged: " + e.getMessage());
+        }
+    }
+
+    /** @param durable whether it has to be there after this machine's next start, as a paused sandbox is */
+    void put(String id, Settings settings, boolean durable) {
+        Path staged = Trees.staged(file(id));
+        try {
+            Trees.makePrivate(directory);
+            Files.deleteIfExists(staged);
+            Files.createFile(staged, Trees.PRIVATE_FILE);
+            Files.write(staged, settings.encode());
+            if (durable) {
+                Trees.sync(staged);
+                Trees.rename(staged, file(id));
+            } else {
+                Files.move(staged, file(id), StandardCopyOption.ATOMIC_MOVE);
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("write " + file(id), e);
+        }
+    }
+
+    void remove(String id) {
+        try {
+            Files.deleteIfExists(file(id));
+        } catch (IOException e) {
+            throw ForkdException.of("remove " + file(id), e);
+        }
+    }
+
+    /** Those of sandboxes that are no more; whoever ended them may know nothing of it. */
+    void sweep(Predicate<String> isThere) {
+        List<Path> files;
+        try {
+            files = Files.isDirectory(directory) ? Trees.list(directory) : List.of();
+        } catch (IOException e) {
+            throw ForkdException.of("list " + directory, e);
+        }
+        for (Path path : files) {
+            String name = String.valueOf(path.getFileName());
+            if (name.endsWith(END)) {
+                String id = name.substring(0, name.length() - END.length());
+                if (!isThere.test(id)) {
+                    remove(id);
+                }
+            }
+        }
+    }
+}
