@@ -219,6 +219,15 @@ final class AgentConnection implements AutoCloseable {
         }
     }
 
+    /** Waits so long for input, or for its end; false when neither has come. */
+    boolean awaitInput(Duration time) throws IOException {
+        if (input.hasRemaining() || fillNow() != 0) {
+            return true;
+        }
+        reading.select(SelectionKey.OP_READ, time.toNanos());
+        return fillNow() != 0;
+    }
+
     /** The next line without its end; empty when there is none any more. */
     Optional<byte[]> readLine(int most) throws IOException {
         ByteArrayOutputStream line = new ByteArrayOutputStream();
@@ -275,16 +284,21 @@ final class AgentConnection implements AutoCloseable {
 
         void await(int operation) throws IOException {
             long left = allowed.isPresent() ? deadline - System.nanoTime() : Long.MAX_VALUE;
-            if (Thread.currentThread().isInterrupted()) {
-                throw new ForkdException(Kind.FAILED, "interrupted while talking to the agent at " + address);
-            }
             if (left <= 0) {
                 throw late();
+            }
+            select(operation, left);
+        }
+
+        /** Until it is possible, or so much time has passed. */
+        void select(int operation, long nanos) throws IOException {
+            if (Thread.currentThread().isInterrupted()) {
+                throw new ForkdException(Kind.FAILED, "interrupted while talking to the agent at " + address);
             }
             try {
                 Selector ours = selector();
                 Optional.ofNullable(channel.keyFor(ours)).orElseThrow().interestOps(operation);
-                ours.select(left / 1_000_000 + 1);
+                ours.select(nanos / 1_000_000 + 1);
                 ours.selectedKeys().clear();
             } catch (ClosedSelectorException | CancelledKeyException e) {
                 throw new AsynchronousCloseException();

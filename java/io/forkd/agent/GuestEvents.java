@@ -1,6 +1,7 @@
 package io.forkd.agent;
 
 import io.forkd.agent.GuestStream.Piece;
+import java.time.Duration;
 import java.util.Optional;
 import java.util.function.Function;
 
@@ -17,6 +18,11 @@ public final class GuestEvents<T> implements AutoCloseable {
     /** Waits for the next; empty when there are no more. */
     public Optional<T> next() {
         return stream.next() instanceof Piece.Event event ? Optional.of(reader.apply(event.event())) : Optional.empty();
+    }
+
+    /** Waits so long until there is something for {@link #next} to tell; false when there is nothing yet. */
+    public boolean awaitNews(Duration time) {
+        return stream.awaitNews(time);
     }
 
     @Override

@@ -6,6 +6,7 @@ import io.forkd.agent.GuestStream.Piece;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
+import java.time.Duration;
 import java.util.Optional;
 
 /**
@@ -164,6 +165,11 @@ public final class GuestProcess implements AutoCloseable {
                 return new Event.Stderr(part.bytes());
             }
         }
+    }
+
+    /** Waits so long until there is something for {@link #next} to tell; false when there is nothing yet. */
+    public boolean awaitNews(Duration time) {
+        return stream.awaitNews(time);
     }
 
     /** Passes on what it writes until it has ended. */

@@ -266,6 +266,15 @@ final class GuestStream implements AutoCloseable {
         return new Lost("cannot " + doing + ": the guest closed the connection before " + what);
     }
 
+    /** Waits so long until there is something for {@link #next} to tell; false when there is nothing yet. */
+    boolean awaitNews(Duration time) {
+        try {
+            return end.isPresent() || connection.awaitInput(time);
+        } catch (IOException e) {
+            throw broken(e);
+        }
+    }
+
     @Override
     public void close() {
         closed = true;

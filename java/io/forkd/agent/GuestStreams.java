@@ -144,11 +144,21 @@ public final class GuestStreams {
      * before, what it has not taken is lost.
      */
     public void feed(ProcessName name, InputStream input) throws IOException {
-        try (GuestStream stream =
-                open("send input to " + name, name.put(operation("attach")).put("output", false))) {
-            GuestProcess process = GuestProcess.attached(this, stream, Optional.of(GuestProcess.Position.START));
+        try (GuestInput process = input(name)) {
             process.feed(input);
-            stream.next();
+        }
+    }
+
+    /** Opens the input of a process, for what comes piece by piece. */
+    public GuestInput input(ProcessName name) {
+        GuestStream stream =
+                open("send input to " + name, name.put(operation("attach")).put("output", false));
+        try {
+            return new GuestInput(
+                    stream, GuestProcess.attached(this, stream, Optional.of(GuestProcess.Position.START)));
+        } catch (RuntimeException e) {
+            stream.close();
+            throw e;
         }
     }
 

@@ -1,0 +1,88 @@
+package io.forkd.daemon.e2b;
+
+import io.forkd.agent.GuestException.Refused;
+import io.forkd.agent.GuestFileReader;
+import io.forkd.agent.GuestPath;
+import io.forkd.agent.GuestStreams;
+import java.io.ByteArrayOutputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Optional;
+import java.util.OptionalLong;
+
+/** A user of a guest, as its /etc/passwd has it at this moment: programs of the guest may change that. */
+record Account(String name, String home) {
+    private static final GuestPath PASSWD = GuestPath.of("/etc/passwd");
+    private static final int MOST_BYTES = 1 << 20;
+    private static final int CHUNK = 8192;
+
+    /** name:password:uid:gid:comment:home:shell */
+    private static final int FIELDS = 7;
+
+    private static final int HOME = 5;
+
+    /** Whom an image without a list has. */
+    private static final Account ROOT = new Account("root", "/");
+
+    /** @throws ConnectFailure when there is none of that name */
+    static Account find(GuestStreams guest, String name) {
+        return read(guest)
+                .lines()
+                .map(line -> line.split(":", -1))
+                .filter(fields -> fields.length == FIELDS && fields[0].equals(name))
+                .findFirst()
+                .map(fields -> new Account(name, fields[HOME].startsWith("/") ? fields[HOME] : "/"))
+                .or(() -> Optional.of(ROOT).filter(root -> root.name().equals(name)))
+                .orElseThrow(() ->
+                        new ConnectFailure(Code.UNAUTHENTICATED, "the sandbox has no user '" + printable(name) + "'"));
+    }
+
+    private static String read(GuestStreams guest) {
+        ByteArrayOutputStream text = new ByteArrayOutputStream();
+        byte[] chunk = new byte[CHUNK];
+        try (GuestFileReader file = guest.files("0").read(PASSWD, 0, OptionalLong.of(MOST_BYTES))) {
+            for (int count = file.read(ByteBuffer.wrap(chunk)); count >= 0; count = file.read(ByteBuffer.wrap(chunk))) {
+                text.write(chunk, 0, count);
+            }
+        } catch (Refused e) {
+            if (!e.code().equals("ENOENT")) {
+                throw e;
+            }
+        }
+        return text.toString(StandardCharsets.UTF_8);
+    }
+
+    private static String printable(String name) {
+        return name.replaceAll("\\p{Cntrl}", "?");
+    }
+
+    /**
+     * The absolute path that is meant.
+     *
+     * @param base what a relative one begins at
+     */
+    GuestPath path(String base, String path) {
+        if (path.equals("~") || path.startsWith("~/")) {
+            return clean(home + path.substring(1));
+        }
+        if (path.startsWith("~")) {
+            throw ConnectFailure.invalid("'~' is the user's own home and no other's: " + printable(path));
+        }
+        return clean(path.startsWith("/") ? path : base + "/" + path);
+    }
+
+    /** Without names that are empty, {@code .} or {@code ..}. */
+    private static GuestPath clean(String path) {
+        Deque<String> names = new ArrayDeque<>();
+        for (String name : path.split("/", -1)) {
+            if (name.equals("..")) {
+                names.pollLast();
+            } else if (!name.isEmpty() && !name.equals(".")) {
+                names.addLast(name);
+            }
+        }
+        return GuestPath.of("/" + String.join("/", names));
+    }
+}

@@ -1,0 +1,158 @@
+package io.forkd.daemon.e2b;
+
+import io.forkd.Json;
+import io.forkd.agent.FileOptions;
+import io.forkd.agent.GuestEntry;
+import io.forkd.agent.GuestEvents;
+import io.forkd.agent.GuestException.Refused;
+import io.forkd.agent.GuestFiles;
+import io.forkd.agent.GuestPath;
+import io.forkd.agent.GuestStreams;
+import io.forkd.daemon.Guests.Open;
+import java.util.Optional;
+import java.util.function.BiFunction;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/** {@code filesystem.Filesystem}, but for its watchers. */
+final class FilesystemService {
+    private static final int DEEPEST = 64;
+
+    /** Of what a list has, as JSON. */
+    private static final int MOST_BYTES = 8 << 20;
+
+    private static ObjectNode object() {
+        return JsonNodeFactory.instance.objectNode();
+    }
+
+    private static ObjectNode entry(ObjectNode entry) {
+        return object().set("entry", entry);
+    }
+
+    /** As that user, with the path that a field names. */
+    private static ObjectNode ask(
+            EnvdCall call, Fields message, String field, BiFunction<GuestFiles, GuestPath, ObjectNode> question) {
+        return call.ask(guest -> {
+            Account account = call.account(guest);
+            GuestPath path = account.path(call.base(account), message.text(field));
+            return question.apply(guest.files(account.name()), path);
+        });
+    }
+
+    ObjectNode stat(EnvdCall call, Fields message) {
+        return ask(call, message, "path", (files, path) -> entry(Entries.of(files, path)));
+    }
+
+    ObjectNode makeDir(EnvdCall call, Fields message) {
+        return ask(call, message, "path", (files, path) -> {
+            boolean made;
+            try {
+                made = files.makeDirectory(path, FileOptions.DEFAULT.withParents());
+            } catch (Refused e) {
+                throw e.code().equals("EEXIST") ? ConnectFailure.invalid(path + " is there, and is no directory") : e;
+            }
+            if (!made) {
+                throw new ConnectFailure(Code.ALREADY_EXISTS, "the directory " + path + " is there already");
+            }
+            return entry(Entries.of(files, path));
+        });
+    }
+
+    ObjectNode move(EnvdCall call, Fields message) {
+        return call.ask(guest -> {
+            Account account = call.account(guest);
+            GuestFiles files = guest.files(account.name());
+            GuestPath from = account.path(call.base(account), message.text("source"));
+            GuestPath to = account.path(call.base(account), message.text("destination"));
+            files.stat(from, false); // Before anything is made for it.
+            String text = to.text();
+            GuestPath parent = GuestPath.of(text.substring(0, Math.max(1, text.lastIndexOf('/'))));
+            files.makeDirectory(parent, FileOptions.DEFAULT.withParents());
+            files.move(from, to);
+            return entry(Entries.of(files, to));
+        });
+    }
+
+    ObjectNode remove(EnvdCall call, Fields message) {
+        return ask(call, message, "path", (files, path) -> {
+            try {
+                files.remove(path, true);
+            } catch (Refused e) {
+                if (!e.code().equals("ENOENT")) {
+                    throw e;
+                }
+            }
+            return object();
+        });
+    }
+
+    /** What is listed, and by whom it is looked at. */
+    private record Listing(GuestFiles files, GuestPath root, GuestEvents<GuestEntry> events) implements AutoCloseable {
+        @Override
+        public void close() {
+            events.close();
+        }
+    }
+
+    ObjectNode listDir(EnvdCall call, Fields message) {
+        long asked = Math.max(1, message.number("depth"));
+        int depth = (int) Math.min(asked, DEEPEST);
+        Open<Listing> open = call.open(guest -> {
+            Account account = call.account(guest);
+            GuestFiles files = guest.files(account.name());
+            GuestPath root = account.path(call.base(account), message.text("path"));
+            return new Listing(files, root, files.list(root, depth));
+        });
+        ObjectNode answer = object();
+        ArrayNode entries = answer.putArray("entries");
+        int bytes = 0;
+        try (open) {
+            Listing listing = open.stream();
+            for (Optional<GuestEntry> next = listing.events().next();
+                    next.isPresent();
+                    next = listing.events().next()) {
+                GuestEntry found = next.get();
+                if (asked > DEEPEST
+                        && found.type() == GuestEntry.Type.DIRECTORY
+                        && found.path().below(listing.root()).size() == DEEPEST) {
+                    throw new ConnectFailure(
+                            Code.RESOURCE_EXHAUSTED,
+                            "there is more than " + DEEPEST + " levels down: list " + found.path());
+                }
+                ObjectNode json = Entries.of(listing.files(), found);
+                bytes += Json.bytes(json).length;
+                if (bytes > MOST_BYTES) {
+                    throw new ConnectFailure(
+                            Code.RESOURCE_EXHAUSTED,
+                            "the list of " + listing.root() + " is longer than " + MOST_BYTES
+                                    + " bytes: list its directories one by one");
+                }
+                entries.add(json);
+            }
+        } catch (RuntimeException e) {
+            throw EnvdCall.failure(open, e);
+        }
+        return answer;
+    }
+
+    /** What a client wants to hear of. */
+    record Watched(GuestPath root, boolean withEntries, GuestEvents<io.forkd.agent.GuestChange> events)
+            implements AutoCloseable {
+        @Override
+        public void close() {
+            events.close();
+        }
+    }
+
+    static Watched watch(EnvdCall call, GuestStreams guest, Fields message) {
+        Account account = call.account(guest);
+        GuestFiles files = guest.files(account.name());
+        GuestPath root = account.path(call.base(account), message.text("path"));
+        if (files.stat(root, true).type() != GuestEntry.Type.DIRECTORY) {
+            throw ConnectFailure.invalid(root + " is no directory");
+        }
+        return new Watched(
+                root, message.flag("includeEntry", false), files.watch(root, message.flag("recursive", false)));
+    }
+}
