@@ -113,10 +113,11 @@ class Daemon:
     def servers(self):
         return self.run + "/forkd/servers"
 
-    def start(self):
-        """Returns when it answers."""
+    def start(self, port=0):
+        """Returns when it answers. At any port that is free, if none is said."""
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
             self.port = free.getsockname()[1]
         command = [FORKD, "daemon", "--bind", f"127.0.0.1:{self.port}", "--state", self.work + "/state.json"]
         with open(self.log, "ab") as log:

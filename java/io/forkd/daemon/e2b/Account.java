@@ -28,15 +28,24 @@ record Account(String name, String home) {
 
     /** @throws ConnectFailure when there is none of that name */
     static Account find(GuestStreams guest, String name) {
+        return look(guest, name)
+                .or(() -> Optional.of(ROOT).filter(root -> root.name().equals(name)))
+                .orElseThrow(() ->
+                        new ConnectFailure(Code.UNAUTHENTICATED, "the sandbox has no user '" + printable(name) + "'"));
+    }
+
+    /** For who names none: images of others have not the one that E2B's have. */
+    static Account usual(GuestStreams guest, String name) {
+        return look(guest, name).orElse(ROOT);
+    }
+
+    private static Optional<Account> look(GuestStreams guest, String name) {
         return read(guest)
                 .lines()
                 .map(line -> line.split(":", -1))
                 .filter(fields -> fields.length == FIELDS && fields[0].equals(name))
                 .findFirst()
-                .map(fields -> new Account(name, fields[HOME].startsWith("/") ? fields[HOME] : "/"))
-                .or(() -> Optional.of(ROOT).filter(root -> root.name().equals(name)))
-                .orElseThrow(() ->
-                        new ConnectFailure(Code.UNAUTHENTICATED, "the sandbox has no user '" + printable(name) + "'"));
+                .map(fields -> new Account(name, fields[HOME].startsWith("/") ? fields[HOME] : "/"));
     }
 
     private static String read(GuestStreams guest) {

@@ -66,7 +66,8 @@ record Changes(String name, String type, Optional<GuestPath> path) {
     /** It may be gone by now. */
     private static Optional<ObjectNode> entry(EnvdCall call, GuestPath path) {
         try {
-            return Optional.of(call.ask(guest -> Entries.of(guest.files(call.user()), path)));
+            return Optional.of(
+                    call.ask(guest -> Entries.of(guest.files(call.account(guest).name()), path)));
         } catch (ConnectFailure e) {
             return Optional.empty();
         }

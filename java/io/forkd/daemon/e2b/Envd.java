@@ -70,6 +70,14 @@ final class Envd {
         methods.put(path, call -> connect.stream(call.http(), call, method.apply(call)));
     }
 
+    /** Whether a path is one of this interface. */
+    static boolean isIts(String path) {
+        return path.startsWith("/process.")
+                || path.startsWith("/filesystem.")
+                || path.equals("/files")
+                || path.equals("/health");
+    }
+
     /** Whatever is asked; what goes wrong is answered, too. */
     Response answer(HttpCall http, Known sandbox, Profile profile) {
         String path = http.path();
@@ -81,10 +89,9 @@ final class Envd {
             return FilesRoute.answered(() -> {
                 boolean signed = requireToken(http, profile, Optional.of(reads ? "read" : "write"));
                 // A signature is good for the user that it names, and for no other.
-                String user = http.query("username")
+                Optional<String> user = http.query("username")
                         .filter(name -> !name.isEmpty())
-                        .or(() -> signed ? Optional.empty() : user(http))
-                        .orElse(profile.user());
+                        .or(() -> signed ? Optional.empty() : user(http));
                 return files.answer(new EnvdCall(guests, http, sandbox, profile, user));
             });
         }
@@ -97,8 +104,7 @@ final class Envd {
             if (!http.method().equals("POST")) {
                 return FilesRoute.refusedMethod(http.method());
             }
-            return method.answer(
-                    new EnvdCall(guests, http, sandbox, profile, user(http).orElse(profile.user())));
+            return method.answer(new EnvdCall(guests, http, sandbox, profile, user(http)));
         });
     }
 

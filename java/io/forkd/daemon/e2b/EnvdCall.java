@@ -16,7 +16,7 @@ import java.util.function.Function;
  *
  * @param user whose rights it has
  */
-record EnvdCall(Guests guests, HttpCall http, Known sandbox, Profile profile, String user) {
+record EnvdCall(Guests guests, HttpCall http, Known sandbox, Profile profile, Optional<String> user) {
     private static final Duration KEEPALIVE = Duration.ofSeconds(90);
 
     /** What the guest answers at once. */
@@ -45,7 +45,7 @@ record EnvdCall(Guests guests, HttpCall http, Known sandbox, Profile profile, St
     }
 
     Account account(GuestStreams guest) {
-        return Account.find(guest, user);
+        return user.map(name -> Account.find(guest, name)).orElseGet(() -> Account.usual(guest, profile.user()));
     }
 
     /** What relative paths begin at. */

@@ -1,7 +1,5 @@
 package io.forkd.daemon.e2b;
 
-import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
 import java.security.SecureRandom;
 import java.util.HexFormat;
 
@@ -16,10 +14,5 @@ final class Tokens {
         byte[] random = new byte[BYTES];
         RANDOM.nextBytes(random);
         return HexFormat.of().formatHex(random);
-    }
-
-    /** In a time that says nothing of where they differ. */
-    static boolean same(String one, String other) {
-        return MessageDigest.isEqual(one.getBytes(StandardCharsets.UTF_8), other.getBytes(StandardCharsets.UTF_8));
     }
 }

@@ -107,15 +107,14 @@ final class Traffic {
             return envd.answer(http, sandbox, profile(known.get()));
         }
         Optional<String> token = port == INTERPRETER ? Optional.of(known.get().token()) : Optional.empty();
-        if (token.filter(wanted -> !Tokens.same(wanted, http.header(ACCESS).orElse("")))
+        if (token.filter(wanted -> !Signature.same(http.header(ACCESS).orElse(""), wanted))
                 .isPresent()) {
             return refused(http, id, 401, ACCESS + " is missing, or is not the sandbox's");
         }
         if (port != INTERPRETER
                 && known.get()
                         .trafficToken()
-                        .filter(wanted ->
-                                !Tokens.same(wanted, http.header(TRAFFIC).orElse("")))
+                        .filter(wanted -> !Signature.same(http.header(TRAFFIC).orElse(""), wanted))
                         .isPresent()) {
             return refused(http, id, 403, TRAFFIC + " is missing, or is not the sandbox's");
         }
