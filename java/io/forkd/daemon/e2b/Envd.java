@@ -22,6 +22,8 @@ final class Envd {
         Response answer(EnvdCall call);
     }
 
+    static final String FILES = "/files";
+
     private final Guests guests;
     private final FilesRoute files;
     private final Map<String, Method> methods = new HashMap<>();
@@ -70,24 +72,36 @@ final class Envd {
         methods.put(path, call -> connect.stream(call.http(), call, method.apply(call)));
     }
 
+    /** Whether a URL of a file is signed with that token, for what is asked. */
+    static boolean isSigned(HttpCall http, String token) {
+        return http.path().equals(FILES) && Signature.isGood(http, operation(http), token);
+    }
+
+    private static String operation(HttpCall http) {
+        return reads(http) ? "read" : "write";
+    }
+
+    private static boolean reads(HttpCall http) {
+        return http.method().equals("GET") || http.method().equals("HEAD");
+    }
+
     /** Whether a path is one of this interface. */
     static boolean isIts(String path) {
         return path.startsWith("/process.")
                 || path.startsWith("/filesystem.")
-                || path.equals("/files")
+                || path.equals(FILES)
                 || path.equals("/health");
     }
 
     /** Whatever is asked; what goes wrong is answered, too. */
     Response answer(HttpCall http, Known sandbox, Profile profile) {
         String path = http.path();
-        boolean reads = http.method().equals("GET") || http.method().equals("HEAD");
         if (path.equals("/health")) {
-            return reads ? Response.empty(204) : FilesRoute.refusedMethod(http.method());
+            return reads(http) ? Response.empty(204) : FilesRoute.refusedMethod(http.method());
         }
-        if (path.equals("/files")) {
+        if (path.equals(FILES)) {
             return FilesRoute.answered(() -> {
-                boolean signed = requireToken(http, profile, Optional.of(reads ? "read" : "write"));
+                boolean signed = requireToken(http, profile, Optional.of(operation(http)));
                 // A signature is good for the user that it names, and for no other.
                 Optional<String> user = http.query("username")
                         .filter(name -> !name.isEmpty())

@@ -10,7 +10,9 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.time.DateTimeException;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Predicate;
 import tools.jackson.core.JacksonException;
 
@@ -23,8 +25,19 @@ final class SettingsStore {
 
     private final Path directory;
 
+    /** Whose token each is. */
+    private final Map<String, String> ids = new ConcurrentHashMap<>();
+
     SettingsStore(Path directory) {
         this.directory = directory;
+    }
+
+    /** The id of the sandbox whose token fits. */
+    Optional<String> idOf(Predicate<String> token) {
+        return ids.entrySet().stream()
+                .filter(each -> token.test(each.getKey()))
+                .map(Map.Entry::getValue)
+                .findFirst();
     }
 
     private Path file(String id) {
@@ -58,12 +71,14 @@ final class SettingsStore {
             } else {
                 Files.move(staged, file(id), StandardCopyOption.ATOMIC_MOVE);
             }
+            ids.put(settings.token(), id);
         } catch (IOException e) {
             throw ForkdException.of("write " + file(id), e);
         }
     }
 
     void remove(String id) {
+        ids.values().remove(id);
         try {
             Files.deleteIfExists(file(id));
         } catch (IOException e) {
@@ -71,7 +86,7 @@ final class SettingsStore {
         }
     }
 
-    /** Those of sandboxes that are no more; whoever ended them may know nothing of it. */
+    /** Removes those of sandboxes that are no more, and knows the others: at a start. Whoever ended them may know nothing of it. */
     void sweep(Predicate<String> isThere) {
         List<Path> files;
         try {
@@ -83,7 +98,9 @@ final class SettingsStore {
             String name = String.valueOf(path.getFileName());
             if (name.endsWith(END)) {
                 String id = name.substring(0, name.length() - END.length());
-                if (!isThere.test(id)) {
+                if (isThere.test(id)) {
+                    find(id).ifPresent(settings -> ids.put(settings.token(), id));
+                } else {
                     remove(id);
                 }
             }

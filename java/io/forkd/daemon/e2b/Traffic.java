@@ -46,6 +46,9 @@ final class Traffic {
     private static final Set<String> WITHHELD =
             Set.of("e2b-sandbox-id", "e2b-sandbox-port", "e2b-traffic-access-token", "x-access-token", "x-api-key");
 
+    /** In the place of an id. */
+    private static final String BY_TOKEN = "";
+
     private static final String USER = "user";
     private static final int MOST_PORT = 65535;
     private static final Duration PATIENCE = Duration.ofMinutes(5);
@@ -72,6 +75,14 @@ final class Traffic {
         }
         Optional<String> id = header.apply(ID);
         Optional<String> port = header.apply(PORT);
+        // Older clients, and URLs that are given away, say which by the token, or by a signature with it.
+        if (id.isEmpty()
+                && port.isEmpty()
+                && NONE.matcher(host).matches()
+                && Envd.isIts(path)
+                && (path.equals(Envd.FILES) || header.apply(ACCESS).isPresent())) {
+            return Optional.of(Map.of("port", Integer.toString(ENVD), "id", BY_TOKEN));
+        }
         if ((id.isEmpty() && port.isEmpty()) || !NONE.matcher(host).matches()) {
             return Optional.empty();
         }
@@ -79,13 +90,16 @@ final class Traffic {
         if (port.equals(Optional.of(Integer.toString(ENVD))) && !Envd.isIts(path)) {
             return Optional.empty();
         }
-        return Optional.of(Map.of("port", port.orElse(""), "id", id.orElse("")));
+        return Optional.of(Map.of("port", port.orElse(""), "id", id.orElse("-")));
     }
 
     private Response answer(HttpCall http) {
         String id = http.parameter("id");
         int port = port(http.parameter("port"));
-        Optional<String> ours = SandboxIds.inward(id);
+        Optional<String> ours = id.equals(BY_TOKEN) ? byToken(http) : SandboxIds.inward(id);
+        if (ours.isEmpty() && id.equals(BY_TOKEN)) {
+            return refused(http, "", 401, "no sandbox has that token, or signature");
+        }
         if (ours.isEmpty() || port == 0) {
             return Response.text(
                     400,
@@ -119,6 +133,12 @@ final class Traffic {
             return refused(http, id, 403, TRAFFIC + " is missing, or is not the sandbox's");
         }
         return pass(http, id, sandbox, port);
+    }
+
+    private Optional<String> byToken(HttpCall http) {
+        Optional<String> given = http.header(ACCESS);
+        return settings.idOf(
+                token -> given.map(text -> Signature.same(text, token)).orElseGet(() -> Envd.isSigned(http, token)));
     }
 
     private static Profile profile(Settings settings) {
