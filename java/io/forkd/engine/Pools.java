@@ -394,7 +394,7 @@ public final class Pools {
                     ? sandboxes.names().take(pool.owner(), naming.name().get(), id, write)
                     : write.get();
             if (lifetime.freeze().isPresent()) {
-                engine.freeze(taken, lifetime);
+                freezeOrLeave(taken, lifetime);
             }
             // One that has ended meanwhile is as it was before.
             return Optional.of(taken).filter(sandbox -> !sandbox.isPools() && sandboxes.isThere(sandbox));
@@ -404,6 +404,17 @@ public final class Pools {
             }
             hint(pool, id);
             throw e; // Its name is another's.
+        }
+    }
+
+    /** Who asked for one that is not told does not hear of it: so nobody has it. */
+    private void freezeOrLeave(Sandbox taken, Lifetime lifetime) {
+        try {
+            engine.freeze(taken, lifetime);
+        } catch (ForkdException e) {
+            tryLeave(taken.id());
+            fillSoon(Sandboxes.owner(taken.directory()), SOON_MS);
+            throw e;
         }
     }
 

@@ -394,6 +394,31 @@ class PoolsTest {
     }
 
     @Test
+    void what_cannot_be_told_to_freeze_when_it_is_taken_is_nobodys_and_ended() {
+        put(1, World.spawning("base", 1).living(Lifetime.ENDLESS.freezing(Optional.of(Duration.ofSeconds(5)))));
+        awaitReady(1);
+        Sandbox ready = in(State.READY).get(0);
+        world.vmm.plan((number, step) -> step == Step.FREEZE ? new Fault.Fails(-5) : Fault.NONE);
+        assertThatThrownBy(this::take).hasMessageContaining("as planned");
+        world.vmm.plan((number, step) -> Fault.NONE);
+        await("it has ended", () -> !world.sandboxes().contains(ready.id()));
+        awaitReady(1);
+        assertThat(status().taken()).isZero();
+    }
+
+    @Test
+    void snapshot_of_a_pool_is_not_removed_but_by_force_and_the_pool_is_named() {
+        put(1);
+        awaitReady(1);
+        SnapshotTag base = new SnapshotTag("base");
+        Snapshots.Removal plan = world.engine.snapshots().planRemoval(List.of(base), false, false);
+        assertThat(plan.all()).isEmpty();
+        assertThat(plan.refused().get(base))
+                .hasMessageContaining("the pools [web]")
+                .hasMessageNotContaining("sb-");
+    }
+
+    @Test
     void other_process_finds_pool_and_sandboxes() throws Exception {
         put(2);
         awaitReady(2);
