@@ -431,8 +431,8 @@ public final class Pools {
     }
 
     /**
-     * Gives one back that was taken: it is reset, and ready again. One that cannot be reset is ended, and so is one that the
-     * pool has no room for, or none of that definition is there any more.
+     * Gives one back that was taken: it is reset, and ready again. One that cannot be reset is ended, and so is one when no
+     * pool of that definition is there any more. Of those that are more than it has room for the newest are ended soon.
      */
     public void giveBack(String id, Call call) {
         Optional<String> owner = Sandboxes.owner(sandboxes.findAny(id).directory());
@@ -492,7 +492,7 @@ public final class Pools {
     private boolean putBack(Pool pool, Sandbox sandbox, Call call) {
         String id = sandbox.id();
         try {
-            if (isOtherwise(pool, sandbox) || ready(pool).size() >= 2 * pool.size()) {
+            if (isOtherwise(pool, sandbox)) {
                 return false;
             }
             // From here on nobody begins to use it.

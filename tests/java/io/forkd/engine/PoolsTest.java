@@ -244,6 +244,20 @@ class PoolsTest {
     }
 
     @Test
+    void of_more_than_there_is_room_for_the_newest_are_ended() {
+        put(1);
+        awaitReady(1);
+        Sandbox first = take();
+        awaitReady(1);
+        Sandbox second = take();
+        awaitReady(1);
+        giveBack(first);
+        giveBack(second);
+        awaitReady(2);
+        assertThat(in(State.READY).stream().map(Sandbox::id)).containsExactlyInAnyOrder(first.id(), second.id());
+    }
+
+    @Test
     void what_is_deleted_while_others_take_leaves_what_they_have() throws Exception {
         for (int i = 0; i < 5; i++) {
             put(4);
