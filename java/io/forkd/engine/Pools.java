@@ -70,8 +70,8 @@ public final class Pools {
 
     /** What may be made for a user. */
     public interface Admission {
-        /** Carries it out, or fails when those would be too many. */
-        <T> T admit(Pool pool, int count, Call call, Supplier<T> job);
+        /** Carries it out, or fails when those would be too many, or more than the snapshot now gives the user. */
+        <T> T admit(Pool pool, Snapshot snapshot, int count, Call call, Supplier<T> job);
     }
 
     private record Key(Optional<String> owner, String name) {}
@@ -106,7 +106,7 @@ public final class Pools {
     private final ScheduledThreadPoolExecutor workers;
     private volatile Admission admission = new Admission() {
         @Override
-        public <T> T admit(Pool pool, int count, Call call, Supplier<T> job) {
+        public <T> T admit(Pool pool, Snapshot snapshot, int count, Call call, Supplier<T> job) {
             return job.get();
         }
     };
@@ -659,7 +659,11 @@ public final class Pools {
     private List<Sandbox> made(Pool pool, SpawnRequest like, int count, State state, Call call) {
         Snapshot snapshot = store.read(pool.like().tag(), pool.owner());
         return admission.admit(
-                pool, count, call, () -> engine.spawn(like.counting(count).in(pool.member(state)), snapshot, call));
+                pool,
+                snapshot,
+                count,
+                call,
+                () -> engine.spawn(like.counting(count).in(pool.member(state)), snapshot, call));
     }
 
     /**

@@ -11,6 +11,7 @@ import io.forkd.sandbox.Membership;
 import io.forkd.sandbox.Membership.State;
 import io.forkd.sandbox.Naming;
 import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.MemoryVmm.Fault;
 import io.forkd.vmm.MemoryVmm.Step;
@@ -472,7 +473,7 @@ class PoolsTest {
         AtomicBoolean open = new AtomicBoolean();
         pools().admit(new Pools.Admission() {
             @Override
-            public <T> T admit(Pool pool, int count, Call call, Supplier<T> job) {
+            public <T> T admit(Pool pool, Snapshot snapshot, int count, Call call, Supplier<T> job) {
                 if (!open.get() && (count > 1 || in(State.READY).size() == 2)) {
                     throw new IllegalStateException("the quota is reached");
                 }
