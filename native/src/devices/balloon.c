@@ -80,6 +80,7 @@ int balloon_create(struct virtio_device **out, struct virtio_machine *machine, u
         return error_set(err, ENOMEM, "create", "balloon device", NULL);
     virtio_init(&balloon->device, &balloon_ops, machine, gsi, 1ull << VIRTIO_BALLOON_F_REPORTING,
                 BALLOON_QUEUE_SIZE);
+    balloon->device.queues[REPORTING].drops = true;
     *out = &balloon->device;
     return 0;
 }

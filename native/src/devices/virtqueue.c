@@ -62,6 +62,7 @@ void virtqueue_reset(struct virtqueue *queue)
 {
     *queue = (struct virtqueue){.memory = queue->memory,
                                 .max_size = queue->max_size,
+                                .drops = queue->drops,
                                 .size = queue->max_size,
                                 .epoch = queue->epoch + 1};
 }
@@ -107,7 +108,8 @@ static bool add_segment(const struct virtqueue *queue, struct virtqueue_chain *c
     if (desc->flags & VRING_DESC_F_WRITE) {
         chain->writable_count++;
         chain->writable_bytes += desc->len;
-        guest_memory_note(queue->memory, base, desc->len);
+        if (!queue->drops)
+            guest_memory_note(queue->memory, base, desc->len);
         return true;
     }
     /* virtio 1.2, 2.7.4.2: everything readable comes first. */

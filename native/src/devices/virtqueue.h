@@ -19,6 +19,7 @@
 struct virtqueue {
     const struct guest_memory *memory;
     uint16_t max_size; /* what the device offers: a power of two, at most VIRTQUEUE_MAX_SIZE */
+    bool drops;        /* what it hands out the device does not write to, but drops */
     uint16_t size;     /* what the driver chose */
     bool ready;
     bool event_idx; /* VIRTIO_RING_F_EVENT_IDX was negotiated */

@@ -376,6 +376,7 @@ void machine_release(struct machine *machine)
 
 void machine_resume(struct machine *machine)
 {
+    machine_thaw(machine); /* a pause may have failed before it came to that */
     start_vcpus(machine);
     machine_release(machine);
 }

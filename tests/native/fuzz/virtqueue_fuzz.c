@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hostile queue memory: the input is a layout, what the device does, and the guest's memory with descriptors,
- * rings and tables. Whatever it says, chains lie in guest memory, in order and within bounds.
+ * rings and tables. Whatever it says, chains lie in guest memory, in order and within bounds, and what is
+ * written to is noted.
  */
 #include "driver.h"
 
@@ -71,6 +72,22 @@ static void step(struct virtqueue *queue, uint8_t what)
     check(virtqueue_wait_more(queue) == virtqueue_available(queue));
 }
 
+/* No page has changed that is not noted. */
+static void noting_step(struct virtqueue *queue, uint8_t what)
+{
+    static uint8_t before[MEMORY_BYTES];
+    const struct guest_memory *memory = queue->memory;
+    memcpy(before, memory->host, sizeof before);
+    *memory->noted = 0;
+    step(queue, what);
+    for (uint32_t page = 0; page < MEMORY_BYTES / GUEST_PAGE_SIZE; page++) {
+        size_t at = (size_t)page * GUEST_PAGE_SIZE;
+        check((*memory->noted >> page & 1) != 0 ||
+              memcmp(before + at, memory->host + at, GUEST_PAGE_SIZE) == 0);
+    }
+    check(*memory->noted >> MEMORY_BYTES / GUEST_PAGE_SIZE == 0);
+}
+
 /* What was saved is restored, or refused, as the layout is valid or not. */
 static void round_trip(const struct virtqueue *queue)
 {
@@ -94,7 +111,8 @@ static void round_trip(const struct virtqueue *queue)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t host[MEMORY_BYTES] __attribute__((aligned(4096)));
-    const struct guest_memory memory = {.host = host, .size = sizeof host};
+    static uint64_t noted;
+    const struct guest_memory memory = {.host = host, .size = sizeof host, .noted = &noted};
     struct input input;
     if (size < sizeof input)
         return 0;
@@ -117,7 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     queue.next_avail = input.next_avail;
     queue.next_used = input.next_used;
     for (uint32_t i = 0; i < MAX_STEPS && !queue.broken; i++) {
-        step(&queue, input.steps[i % sizeof input.steps]);
+        noting_step(&queue, input.steps[i % sizeof input.steps]);
         if ((input.flags & 4) && size > 0)
             host[(i * 2654435761u + data[i % size]) % sizeof host] ^= data[(i * 7) % size];
     }

@@ -14,9 +14,14 @@
 
 #define RING 0x400000u /* pages, each with the latest number that fell to it */
 #define RING_PAGES 256u
+/* Pages that blocks are read into, in turn, and that nobody but the disk writes to. */
+#define READ 0x600000u
+#define READ_PAGES 8u
 #define STEPS_PER_BLOCK 64u
 #define DISK_BLOCKS 16u
 #define BLOCK_SECTORS 8u
+#define BLOCK_WORDS (BLOCK_SECTORS * 128)
+#define PAGE 4096u
 #define STEPS_PER_DOT 1024u /* one round over the disk, four over the memory */
 
 /* The log is written line by line. */
@@ -45,20 +50,24 @@ static volatile struct {
     uint16_t index;
     uint16_t ring[4];
 } available __attribute__((aligned(4)));
-static volatile struct {
-    uint16_t flags;
-    uint16_t index;
-    struct {
-        uint32_t id;
-        uint32_t length;
-    } ring[4];
-} used __attribute__((aligned(4)));
+/* A page that is the device's alone, too. */
+static union {
+    volatile struct {
+        uint16_t flags;
+        uint16_t index;
+        struct {
+            uint32_t id;
+            uint32_t length;
+        } ring[4];
+    };
+    uint8_t page[PAGE];
+} used __attribute__((aligned(PAGE)));
 static struct {
     uint32_t type;
     uint32_t reserved;
     uint64_t sector;
 } header;
-static volatile uint32_t block[BLOCK_SECTORS * 128];
+static volatile uint32_t block[BLOCK_WORDS];
 static volatile uint8_t status;
 
 static uint32_t address_of(const volatile void *pointer)
@@ -86,15 +95,14 @@ static void disk_start(void)
     registers[0x70 / 4] = 1 | 2 | 8 | 4;
 }
 
-/* Read (type 0) or write (type 1) `block`. */
-static void disk_do(uint32_t type, uint32_t number)
+/* Read (type 0) or write (type 1) a block. */
+static void disk_do(uint32_t type, uint32_t number, uint32_t address)
 {
     header.type = type;
     header.sector = number * BLOCK_SECTORS;
     status = 0xff;
     descriptors[0] = (struct descriptor){address_of(&header), sizeof header, 1, 1};
-    descriptors[1] =
-        (struct descriptor){address_of(block), sizeof block, (uint16_t)(type == 0 ? 1 | 2 : 1), 2};
+    descriptors[1] = (struct descriptor){address, BLOCK_WORDS * 4, (uint16_t)(type == 0 ? 1 | 2 : 1), 2};
     descriptors[2] = (struct descriptor){address_of(&status), 1, 2, 0};
     uint16_t next = available.index;
     available.ring[next % 4] = 0;
@@ -107,15 +115,27 @@ static void disk_do(uint32_t type, uint32_t number)
         fail();
 }
 
+/* What was on the disk before that number was. */
+static uint32_t before(uint32_t number)
+{
+    return number > DISK_BLOCKS ? number - DISK_BLOCKS : 0;
+}
+
+static void expect(const volatile uint32_t *words, uint32_t number)
+{
+    if (words[0] != number || words[BLOCK_WORDS - 1] != number)
+        fail();
+}
+
 static void count_on_disk(uint32_t number)
 {
-    disk_do(0, number % DISK_BLOCKS);
-    uint32_t expected = number > DISK_BLOCKS ? number - DISK_BLOCKS : 0;
-    if (block[0] != expected || block[BLOCK_SECTORS * 128 - 1] != expected)
-        fail();
+    const volatile uint32_t *page = at(READ + number % READ_PAGES * PAGE);
+    expect(page, number > READ_PAGES ? before(number - READ_PAGES) : 0);
+    disk_do(0, number % DISK_BLOCKS, address_of(page));
+    expect(page, before(number));
     block[0] = number;
-    block[BLOCK_SECTORS * 128 - 1] = number;
-    disk_do(1, number % DISK_BLOCKS);
+    block[BLOCK_WORDS - 1] = number;
+    disk_do(1, number % DISK_BLOCKS, address_of(block));
 }
 
 void run(uint32_t start_info)
@@ -124,7 +144,7 @@ void run(uint32_t start_info)
     uint32_t generation = *at(VMGENID);
     disk_start();
     for (uint32_t number = 1;; number++) {
-        volatile uint32_t *page = at(RING + number % RING_PAGES * 4096);
+        volatile uint32_t *page = at(RING + number % RING_PAGES * PAGE);
         if (*page != (number > RING_PAGES ? number - RING_PAGES : 0))
             fail();
         *page = number;

@@ -5,11 +5,15 @@ import io.forkd.engine.Pool;
 import io.forkd.engine.Pools;
 import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
+import io.forkd.snapshot.Snapshot;
 import java.util.Optional;
 import java.util.function.Function;
 import java.util.function.Supplier;
 
-/** What is made for a user's pool counts as what the user makes: against the quotas that it has at that time. */
+/**
+ * What is made for a user's pool is as what the user makes: it counts against the quotas that it has at that time, and is no
+ * more than the snapshot gives that has the tag by then.
+ */
 final class PoolQuota implements Pools.Admission {
     private final Quota quota;
     private volatile Function<String, Optional<Caller>> callers = name -> Optional.empty();
@@ -24,7 +28,7 @@ final class PoolQuota implements Pools.Admission {
     }
 
     @Override
-    public <T> T admit(Pool pool, int count, Call call, Supplier<T> job) {
+    public <T> T admit(Pool pool, Snapshot snapshot, int count, Call call, Supplier<T> job) {
         if (pool.owner().isEmpty()) {
             return job.get();
         }
@@ -32,6 +36,8 @@ final class PoolQuota implements Pools.Admission {
         Caller caller = callers.apply(owner)
                 .filter(one -> one.owner().equals(pool.owner()))
                 .orElseThrow(() -> new HttpFailure(403, "there is no user " + owner + " any more"));
-        return quota.sandboxes(caller, pool.like().tag(), count, call, job);
+        Widening.require(
+                caller, snapshot.manifest(), pool.like().limits(), pool.like().network());
+        return quota.sandboxes(caller, snapshot.manifest(), count, call, job);
     }
 }

@@ -17,7 +17,6 @@ import io.forkd.http.HttpFailure;
 import io.forkd.http.Metrics;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
-import io.forkd.network.NetworkPolicy;
 import io.forkd.sandbox.Found;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Naming;
@@ -102,10 +101,7 @@ final class PoolRoutes {
                 .called(new Naming(Optional.empty(), SandboxRoutes.naming(body).labels()));
         SnapshotTag tag = like.tag();
         Snapshot snapshot = SandboxRoutes.usable(engine, http, tag);
-        Widening.require(http.caller(), snapshot.manifest().machine().limits(), limits);
-        network.policy()
-                .ifPresent(policy -> Widening.require(
-                        http.caller(), snapshot.manifest().network().orElse(NetworkPolicy.INTERNET), policy));
+        Widening.require(http.caller(), snapshot.manifest(), limits, network);
         if (size < 1 || size > Pool.MOST) {
             throw new HttpFailure(400, "size must be from 1 to " + Pool.MOST + ", and is " + size);
         }

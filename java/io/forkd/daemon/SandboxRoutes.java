@@ -215,10 +215,7 @@ final class SandboxRoutes {
         Naming naming = naming(body, count);
         SnapshotTag tag = Failures.tag(text);
         Snapshot snapshot = usable(http, tag);
-        Widening.require(http.caller(), snapshot.manifest().machine().limits(), limits);
-        network.policy()
-                .ifPresent(policy -> Widening.require(
-                        http.caller(), snapshot.manifest().network().orElse(NetworkPolicy.INTERNET), policy));
+        Widening.require(http.caller(), snapshot.manifest(), limits, network);
         if (liveFork && snapshot.manifest().parent().isPresent()) {
             throw new HttpFailure(400, "live_fork is for snapshots without a parent, and '" + tag + "' has one");
         }

@@ -1,13 +1,21 @@
 package io.forkd.daemon;
 
 import io.forkd.Limits;
+import io.forkd.engine.NetworkRequest;
 import io.forkd.http.Caller;
 import io.forkd.http.HttpFailure;
 import io.forkd.network.NetworkPolicy;
+import io.forkd.snapshot.Manifest;
 
 /** That a sandbox reaches or takes more than it does, or than its snapshot says, is for administrators to say. */
 final class Widening {
     private Widening() {}
+
+    /** @throws HttpFailure 403 when a user wants more for what is made of a snapshot than that says */
+    static void require(Caller caller, Manifest of, Limits limits, NetworkRequest network) {
+        require(caller, of.machine().limits(), limits);
+        network.policy().ifPresent(policy -> require(caller, of.network().orElse(NetworkPolicy.INTERNET), policy));
+    }
 
     /** @throws HttpFailure 403 when a user wants more than there is */
     static void require(Caller caller, NetworkPolicy present, NetworkPolicy wanted) {

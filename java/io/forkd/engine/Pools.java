@@ -70,8 +70,8 @@ public final class Pools {
 
     /** What may be made for a user. */
     public interface Admission {
-        /** Carries it out, or fails when those would be too many. */
-        <T> T admit(Pool pool, int count, Call call, Supplier<T> job);
+        /** Carries it out, or fails when those would be too many, or more than the snapshot now gives the user. */
+        <T> T admit(Pool pool, Snapshot snapshot, int count, Call call, Supplier<T> job);
     }
 
     private record Key(Optional<String> owner, String name) {}
@@ -106,7 +106,7 @@ public final class Pools {
     private final ScheduledThreadPoolExecutor workers;
     private volatile Admission admission = new Admission() {
         @Override
-        public <T> T admit(Pool pool, int count, Call call, Supplier<T> job) {
+        public <T> T admit(Pool pool, Snapshot snapshot, int count, Call call, Supplier<T> job) {
             return job.get();
         }
     };
@@ -394,7 +394,7 @@ public final class Pools {
                     ? sandboxes.names().take(pool.owner(), naming.name().get(), id, write)
                     : write.get();
             if (lifetime.freeze().isPresent()) {
-                engine.freeze(taken, lifetime);
+                freezeOrLeave(taken, lifetime);
             }
             // One that has ended meanwhile is as it was before.
             return Optional.of(taken).filter(sandbox -> !sandbox.isPools() && sandboxes.isThere(sandbox));
@@ -404,6 +404,17 @@ public final class Pools {
             }
             hint(pool, id);
             throw e; // Its name is another's.
+        }
+    }
+
+    /** Who asked for one that is not told does not hear of it: so nobody has it. */
+    private void freezeOrLeave(Sandbox taken, Lifetime lifetime) {
+        try {
+            engine.freeze(taken, lifetime);
+        } catch (ForkdException e) {
+            tryLeave(taken.id());
+            fillSoon(Sandboxes.owner(taken.directory()), SOON_MS);
+            throw e;
         }
     }
 
@@ -420,8 +431,8 @@ public final class Pools {
     }
 
     /**
-     * Gives one back that was taken: it is reset, and ready again. One that cannot be reset is ended, and so is one that the
-     * pool has no room for, or none of that definition is there any more.
+     * Gives one back that was taken: it is reset, and ready again. One that cannot be reset is ended, and so is one when no
+     * pool of that definition is there any more. Of those that are more than it has room for the newest are ended soon.
      */
     public void giveBack(String id, Call call) {
         Optional<String> owner = Sandboxes.owner(sandboxes.findAny(id).directory());
@@ -481,7 +492,7 @@ public final class Pools {
     private boolean putBack(Pool pool, Sandbox sandbox, Call call) {
         String id = sandbox.id();
         try {
-            if (isOtherwise(pool, sandbox) || ready(pool).size() >= 2 * pool.size()) {
+            if (isOtherwise(pool, sandbox)) {
                 return false;
             }
             // From here on nobody begins to use it.
@@ -648,7 +659,11 @@ public final class Pools {
     private List<Sandbox> made(Pool pool, SpawnRequest like, int count, State state, Call call) {
         Snapshot snapshot = store.read(pool.like().tag(), pool.owner());
         return admission.admit(
-                pool, count, call, () -> engine.spawn(like.counting(count).in(pool.member(state)), snapshot, call));
+                pool,
+                snapshot,
+                count,
+                call,
+                () -> engine.spawn(like.counting(count).in(pool.member(state)), snapshot, call));
     }
 
     /**

@@ -279,6 +279,18 @@ public final class Snapshots {
         Optional<Snapshot> snapshot = readable(tag);
         List<Sandbox> users =
                 snapshot.map(there -> sandboxes.of(Servers.origin(there))).orElse(List.of());
+        List<String> pools = users.stream()
+                .filter(Sandbox::isPools)
+                .map(user -> user.pool().orElseThrow().pool())
+                .distinct()
+                .sorted()
+                .toList();
+        if (!pools.isEmpty()) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the snapshot '" + tag + "' is what the pools " + pools + " make their sandboxes of",
+                    "Delete them first: they would make again what is ended.");
+        }
         if (!users.isEmpty()) {
             List<String> ids = users.stream().map(Sandbox::id).toList();
             throw new ForkdException(

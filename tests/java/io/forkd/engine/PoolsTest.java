@@ -11,6 +11,7 @@ import io.forkd.sandbox.Membership;
 import io.forkd.sandbox.Membership.State;
 import io.forkd.sandbox.Naming;
 import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.MemoryVmm.Fault;
 import io.forkd.vmm.MemoryVmm.Step;
@@ -244,6 +245,20 @@ class PoolsTest {
     }
 
     @Test
+    void of_more_than_there_is_room_for_the_newest_are_ended() {
+        put(1);
+        awaitReady(1);
+        Sandbox first = take();
+        awaitReady(1);
+        Sandbox second = take();
+        awaitReady(1);
+        giveBack(first);
+        giveBack(second);
+        awaitReady(2);
+        assertThat(in(State.READY).stream().map(Sandbox::id)).containsExactlyInAnyOrder(first.id(), second.id());
+    }
+
+    @Test
     void what_is_deleted_while_others_take_leaves_what_they_have() throws Exception {
         for (int i = 0; i < 5; i++) {
             put(4);
@@ -394,6 +409,31 @@ class PoolsTest {
     }
 
     @Test
+    void what_cannot_be_told_to_freeze_when_it_is_taken_is_nobodys_and_ended() {
+        put(1, World.spawning("base", 1).living(Lifetime.ENDLESS.freezing(Optional.of(Duration.ofSeconds(5)))));
+        awaitReady(1);
+        Sandbox ready = in(State.READY).get(0);
+        world.vmm.plan((number, step) -> step == Step.FREEZE ? new Fault.Fails(-5) : Fault.NONE);
+        assertThatThrownBy(this::take).hasMessageContaining("as planned");
+        world.vmm.plan((number, step) -> Fault.NONE);
+        await("it has ended", () -> !world.sandboxes().contains(ready.id()));
+        awaitReady(1);
+        assertThat(status().taken()).isZero();
+    }
+
+    @Test
+    void snapshot_of_a_pool_is_not_removed_but_by_force_and_the_pool_is_named() {
+        put(1);
+        awaitReady(1);
+        SnapshotTag base = new SnapshotTag("base");
+        Snapshots.Removal plan = world.engine.snapshots().planRemoval(List.of(base), false, false);
+        assertThat(plan.all()).isEmpty();
+        assertThat(plan.refused().get(base))
+                .hasMessageContaining("the pools [web]")
+                .hasMessageNotContaining("sb-");
+    }
+
+    @Test
     void other_process_finds_pool_and_sandboxes() throws Exception {
         put(2);
         awaitReady(2);
@@ -433,7 +473,7 @@ class PoolsTest {
         AtomicBoolean open = new AtomicBoolean();
         pools().admit(new Pools.Admission() {
             @Override
-            public <T> T admit(Pool pool, int count, Call call, Supplier<T> job) {
+            public <T> T admit(Pool pool, Snapshot snapshot, int count, Call call, Supplier<T> job) {
                 if (!open.get() && (count > 1 || in(State.READY).size() == 2)) {
                     throw new IllegalStateException("the quota is reached");
                 }
