@@ -21,11 +21,12 @@ final class Frames {
     /** The next one that a client sends; empty when there are no more. */
     static Optional<Fields> read(InputStream in) {
         try {
-            byte[] header = in.readNBytes(HEADER);
-            if (header.length == 0) {
+            byte[] header = new byte[HEADER];
+            int count = in.readNBytes(header, 0, HEADER);
+            if (count == 0) {
                 return Optional.empty();
             }
-            if (header.length < HEADER) {
+            if (count < HEADER) {
                 throw ConnectFailure.invalid("the last message is cut off in its header");
             }
             int flags = header[0] & 0xff;
@@ -40,8 +41,8 @@ final class Frames {
                 throw new ConnectFailure(
                         Code.RESOURCE_EXHAUSTED, "a message is longer than " + Bodies.MOST_BYTES + " bytes");
             }
-            byte[] json = in.readNBytes(length);
-            if (json.length < length) {
+            byte[] json = new byte[length];
+            if (in.readNBytes(json, 0, length) < length) {
                 throw ConnectFailure.invalid("the last message is cut off");
             }
             return Optional.of(Fields.parse(json));
