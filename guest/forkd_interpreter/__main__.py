@@ -21,6 +21,8 @@ def main():
     parser.add_argument("--port", type=int, default=49999)
     parser.add_argument("--cwd", default=os.path.expanduser("~"), help="folder of the contexts (default: HOME)")
     options = parser.parse_args()
+    # Who was started in the background by a shell ignores interrupts, and so would the kernels.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     contexts = Contexts(os.path.abspath(options.cwd))
     contexts.default("python", "warm")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

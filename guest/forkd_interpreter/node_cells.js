@@ -24,7 +24,7 @@ globalThis.display = (value) => say({ type: 'result', is_main_result: false, bun
 
 // What nobody catches is the running cell's. It comes here or by the prompt's domain, whichever node has.
 let fail = console.error;
-process.on('SIGINT', () => fail !== console.error && fail(new Error('interrupted')));
+const interrupt = () => fail !== console.error && fail(new Error('interrupted'));
 process.on('uncaughtException', (error) => fail(error));
 process.on('unhandledRejection', (error) => fail(error));
 prompt._domain?.removeAllListeners('error').on('error', (error) => fail(error));
@@ -41,7 +41,10 @@ function bundle(value) {
 function evaluate(code) {
   return new Promise((resolve, reject) => {
     fail = reject;
+    // Code that does not return is interrupted by the prompt, which gives the signal back to nobody.
+    process.off('SIGINT', interrupt);
     prompt.eval(code + '\n', prompt.context, 'cell', (error, value) => (error ? reject(error.err ?? error) : resolve(value)));
+    process.on('SIGINT', interrupt);
   });
 }
 
