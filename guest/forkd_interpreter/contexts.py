@@ -35,6 +35,8 @@ def ready(fd, kernel, seconds=None):
     poller = select.poll()
     for one in {fd, *(kernel.watched if kernel else ())} - {None}:
         poller.register(one, select.POLLIN)
+    if kernel and kernel.more:
+        seconds = 0
     return [one for one, _ in poller.poll(seconds and 1000 * seconds)]
 
 
@@ -266,7 +268,7 @@ class Context(threading.Thread):
                     write(fd, b"", final=True)
 
         client, died = cell.client.fileno(), False
-        interrupted, kept_alive = None, time.monotonic()
+        kept_alive, again, until = time.monotonic(), 0, None  # until: when an interrupt has not helped
         while True:
             events, ended = kernel.receive()
             if events:
@@ -277,16 +279,15 @@ class Context(threading.Thread):
                 write_until_now(final=True)
                 return ended
             now = time.monotonic()
-            if interrupted:
-                if now - interrupted > INTERRUPT_SECONDS:
-                    kernel.kill()
-            elif cell.given_up:
-                interrupted, client = now, None
-                kernel.interrupt()
+            if cell.given_up and now >= again:
+                # Once a second: a shell that is just starting a program may miss it.
+                client, again = None, now + 1
+                until = until or now + INTERRUPT_SECONDS
+                kernel.interrupt() if now < until else kernel.kill()
             elif now - kept_alive >= KEEPALIVE_SECONDS:
                 kept_alive = now
                 cell.send({"type": "keepalive"})
-            for fd in ready(client, kernel, KEEPALIVE_SECONDS):
+            for fd in ready(client, kernel, 1 if cell.given_up else KEEPALIVE_SECONDS):
                 if fd in kernel.outputs:
                     write(fd, kernel.read_output(fd, 1 << 16))
                 elif fd == kernel.ended:

@@ -3,8 +3,9 @@
 
     CONNECTION-FILE CONTROL
 
-What a cell prints goes to file descriptors 1 and 2, which are pipes, and not over Jupyter's protocol: so it comes in the
-order in which it was written, whoever wrote it, nothing of it is dropped when nobody reads, and it holds back who writes.
+What a cell prints goes to file descriptors 1 and 2, which are pipes, and not over Jupyter's protocol: so it comes in
+the order in which it was written, whoever wrote it, nothing of it is dropped when nobody reads, and it holds back who
+writes.
 CONTROL is a descriptor on which nothing is said: it ends when the interpreter does.
 """
 
@@ -15,9 +16,9 @@ import threading
 import warnings
 
 import zmq
-from IPython.core.formatters import BaseFormatter
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
+from IPython.core.formatters import BaseFormatter
 from traitlets import ObjectName, Unicode
 
 from forkd_interpreter import rich, steady

@@ -21,7 +21,10 @@ from forkd_interpreter import rich
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # sys.path is as at a prompt again when a cell runs: its own folder comes first, and this one is not in it.
-BOOT = "import sys; sys.path[0] = sys.argv[1]; from forkd_interpreter import %s as cells; sys.path[0] = ''; own = sys.argv[2:]; sys.argv = ['']; cells.main(*own)"
+BOOT = (
+    "import sys; sys.path[0] = sys.argv[1]; from forkd_interpreter import %s as cells; sys.path[0] = ''; "
+    "own = sys.argv[2:]; sys.argv = ['']; cells.main(*own)"
+)
 FIELDS = {
     "text/plain": "text",
     "text/html": "html",
@@ -36,6 +39,8 @@ FIELDS = {
     rich.DATA: "data",
     rich.CHART: "chart",
 }
+MOST_AT_ONCE = 64
+
 
 class Dead(Exception):
     """The process has ended, or takes no cells any more."""
@@ -60,6 +65,7 @@ def failure(name, value, traceback=""):
 
 class Kernel:
     by_stdin = False
+    more = False  # whether receive() left something, which nothing will tell of
 
     def __init__(self, cwd):
         self.control, theirs = socket.socketpair()
@@ -144,8 +150,8 @@ class LineKernel(Kernel):
             self.control.setblocking(False)
 
     def receive(self):
-        """What there is of lines for the client, and whether the cell has ended."""
-        events, looked = [], 0
+        """Lines for the client, MOST_AT_ONCE at most, and whether the cell has ended."""
+        events, looked, self.more = [], 0, False
         while True:
             while (end := self.read.find(b"\n", looked)) >= 0:
                 line = bytes(self.read[:end])
@@ -157,8 +163,9 @@ class LineKernel(Kernel):
                     continue  # a cell wrote to the channel
                 if event:
                     events.append(event)
-                if ended:
-                    return events, True
+                self.more = len(events) >= MOST_AT_ONCE
+                if ended or self.more:
+                    return events, ended
             looked = len(self.read)  # a line may be long
             try:
                 part = self.control.recv(1 << 20)
@@ -260,6 +267,7 @@ class JupyterKernel(Kernel):
             one.connect(f"ipc://{self.folder}/socket-{number}")
         # These say that there is something new, once: receive() takes all that is there.
         self.watched |= {self.shell.getsockopt(zmq.FD), self.iopub.getsockopt(zmq.FD)}
+        self.heard = False
         self._send("kernel_info_request", {})
 
     def command(self, control):
@@ -269,7 +277,15 @@ class JupyterKernel(Kernel):
         file = os.path.join(self.folder, "connection.json")
         with open(file, "w") as out:
             json.dump({**connection, "signature_scheme": "hmac-sha256"}, out)
-        return [sys.executable, "-c", BOOT % "ipython_cells", os.path.dirname(HERE), file, str(control), *self.options], {}
+        return [
+            sys.executable,
+            "-c",
+            BOOT % "ipython_cells",
+            os.path.dirname(HERE),
+            file,
+            str(control),
+            *self.options,
+        ], {}
 
     def _send(self, kind, content, **metadata):
         self.idle = self.replied = False
@@ -282,10 +298,10 @@ class JupyterKernel(Kernel):
         return []
 
     def receive(self):
-        """What there is of lines for the client, and whether the cell has ended."""
-        events = []
+        """Lines for the client, MOST_AT_ONCE at most of each kind, and whether the cell has ended."""
+        events, self.more = [], False
         for source in self.iopub, self.shell:
-            while True:
+            for _ in range(MOST_AT_ONCE):
                 try:
                     parts = source.recv_multipart(self.zmq.NOBLOCK)
                     message = self.session.deserialize(self.session.feed_identities(parts)[1])
@@ -293,8 +309,14 @@ class JupyterKernel(Kernel):
                     break
                 except ValueError:
                     continue  # not signed: nothing of the kernel's
+                self.heard |= source is self.iopub
                 if message["parent_header"].get("msg_id") == self.asked:
                     events += self._event(message["msg_type"], message["content"])
+            else:
+                self.more = True
+        if self.replied and not self.heard:
+            # What the kernel publishes is lost until it knows of its subscriber.
+            self._send("kernel_info_request", {})
         return events, self.idle and self.replied
 
     def _event(self, kind, content):

@@ -14,7 +14,6 @@ import inspect
 import io
 import json
 import linecache
-import os
 import signal
 import socket
 import sys
@@ -34,7 +33,13 @@ METHODS = {
     "application/json": "_repr_json_",
     "application/javascript": "_repr_javascript_",
 }
-PICTURES = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf", "jpeg": "image/jpeg", "jpg": "image/jpeg"}
+PICTURES = {
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "pdf": "application/pdf",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+}
 
 running = False
 control = None
@@ -79,7 +84,7 @@ def bundle(value):
         except Exception:
             pass
         chart = rich.chart(value)
-        if chart or (module := sys.modules.get("matplotlib.figure")) and isinstance(value, module.Figure):
+        if chart or ((module := sys.modules.get("matplotlib.figure")) and isinstance(value, module.Figure)):
             found.update(picture(value))
         for kind, content in ((rich.CHART, chart), (rich.DATA, rich.data(value))):
             if content is not None:
@@ -88,7 +93,7 @@ def bundle(value):
         if isinstance(content, bytes):
             text = kind == "image/svg+xml" or kind.startswith("text/")
             found[kind] = content.decode("utf-8", "replace") if text else base64.b64encode(content).decode()
-    return {kind: content if isinstance(content, str) else rich.plain(content) for kind, content in rich.limited(found).items()}
+    return rich.limited(found)
 
 
 def display(*values):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a result has beside its text and its pictures: the values of a data frame, and what a chart shows.
 
-Used by both Python kernels, in their own process. Neither pandas nor matplotlib is imported: an object of theirs is there
-only when somebody has done so.
+Used by both Python kernels, in their own process. Neither pandas nor matplotlib is imported: an object of theirs is
+there only when somebody has done so.
 """
 
 import datetime
@@ -58,20 +58,24 @@ def chart(value):
         if len(axes) == 1:
             return plain(_of_axes(axes[0]))
         title = value.get_suptitle() if hasattr(value, "get_suptitle") else getattr(value._suptitle, "_text", "")
-        return plain({"type": "superchart", "title": title or None, "elements": list(map(_of_axes, axes))}) if axes else None
+        return (
+            plain({"type": "superchart", "title": title or None, "elements": list(map(_of_axes, axes))})
+            if axes
+            else None
+        )
     except Exception:
         return None  # an artist of somebody's: its picture is there
 
 
 def limited(bundle):
-    """Without representations that are too large to be sent; the text is cut."""
+    """As it can be sent: without representations that are too large, and the text cut."""
     kept = {}
     for kind, content in bundle.items():
         if isinstance(content, (str, bytes)) and len(content) > MOST_BYTES:
             if kind != "text/plain":
                 continue
             content = content[:MOST_BYTES] + "..."
-        kept[kind] = content
+        kept[kind] = content if isinstance(content, (str, bytes)) else plain(content)
     return kept
 
 
@@ -105,10 +109,10 @@ def _of_axes(ax):
     for name, axis in zip("xy", (ax.yaxis, ax.xaxis) if swapped else (ax.xaxis, ax.yaxis)):
         label = axis.get_label_text() or None
         unit = re.search(r"\((.*?)\)|\[(.*?)\]", label or "")
-        found.update({f"{name}_label": label, f"{name}_unit": unit and (unit[1] or unit[2]) or None})
+        found.update({f"{name}_label": label, f"{name}_unit": (unit and (unit[1] or unit[2])) or None})
         if kind in ("line", "scatter"):
             ticks = axis.get_majorticklocs()
-            labels = axis.get_major_formatter().format_ticks(ticks)
+            labels = list(map(str, axis.get_major_formatter().format_ticks(ticks)))
             found.update(
                 {f"{name}_ticks": _values(axis, ticks), f"{name}_tick_labels": labels, f"{name}_scale": _scale(axis)}
             )
@@ -147,7 +151,7 @@ def _tick_at(axis, position):
     ticks = list(axis.get_majorticklocs())
     for tick, label in zip(ticks, axis.get_major_formatter().format_ticks(ticks)):
         if label and abs(tick - position) < 1e-9:
-            return label
+            return str(label)
     return str(round(float(position), 6))
 
 
@@ -161,13 +165,15 @@ def _bars(axis, container, horizontal):
 
 
 def _boxes(ax):
-    """(whether they lie, the boxes), or None where there are none: matplotlib keeps shapes, and not what they are of."""
+    """(whether they lie, the boxes), or None where there are none: matplotlib keeps shapes, not what they are of."""
     from matplotlib.patches import PathPatch
 
     if any(not isinstance(one, PathPatch) for one in ax.patches):
         return None
     lines = [line.get_xydata() for line in ax.lines]
-    shapes = [one.get_path().vertices for one in ax.patches] or [one for one in lines if len(one) == 5 and (one[0] == one[4]).all()]
+    shapes = [one.get_path().vertices for one in ax.patches] or [
+        one for one in lines if len(one) == 5 and (one[0] == one[4]).all()
+    ]
     if not shapes or len(lines) < 5 * len(shapes):
         return None
     for lying in (False, True):
