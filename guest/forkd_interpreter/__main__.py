@@ -13,7 +13,7 @@ import sys
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from forkd_interpreter.server import Contexts, Server  # noqa: E402
+from forkd_interpreter.server import Contexts, Refusal, Server  # noqa: E402
 
 
 def main():
@@ -24,7 +24,10 @@ def main():
     # Who was started in the background by a shell ignores interrupts, and so would the kernels.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     contexts = Contexts(os.path.abspath(options.cwd))
-    contexts.default("python", "warm")
+    try:
+        contexts.default("python", "warm")
+    except Refusal as refusal:
+        sys.exit(f"Error: {refusal}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Server(options.port, contexts) as server:
         server.serve_forever(poll_interval=None)

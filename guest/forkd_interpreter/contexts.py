@@ -67,7 +67,7 @@ class Context(threading.Thread):
         self._cells = collections.deque()
         self._running = None
         self._lock = threading.Lock()
-        self._woken, self._wake = os.pipe()
+        self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._restarts = collections.deque()
         self._closing = False
         self._failure = None
@@ -89,7 +89,7 @@ class Context(threading.Thread):
         with self._lock:
             if not self._closing:
                 self._cells.append(cell)
-                os.write(self._wake, b"w")
+                self._tell()
             return not self._closing
 
     def withdraw(self, cell):
@@ -123,7 +123,13 @@ class Context(threading.Thread):
     def _end_cell(self):
         if self._kernel:
             self._kernel.kill()
-        os.write(self._wake, b"w")
+        self._tell()
+
+    def _tell(self):
+        try:
+            os.write(self._wake, b"w")
+        except BlockingIOError:
+            pass  # it is full of what says the same
 
     def _wait(self, done):
         if not done.wait(2):
@@ -179,7 +185,7 @@ class Context(threading.Thread):
         said = b""
         try:
             kernel = self._make(self.cwd)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # an installation that is not whole has any
             self._failure = f"no {self.language} kernel in {self.cwd}: {error}"
             return
         with self._lock:

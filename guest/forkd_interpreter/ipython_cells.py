@@ -19,7 +19,7 @@ import zmq
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.formatters import BaseFormatter
-from traitlets import ObjectName, Unicode
+from traitlets import DottedObjectName, ObjectName, Unicode
 
 from forkd_interpreter import rich, steady
 
@@ -42,6 +42,10 @@ class ChartFormatter(BaseFormatter):
         return rich.chart(value)
 
 
+class App(IPKernelApp):
+    outstream_class = DottedObjectName(None, allow_none=True)  # older ones allow no None
+
+
 class Kernel(IPythonKernel):
     def init_metadata(self, parent):
         self.asked = parent["metadata"]
@@ -52,9 +56,7 @@ def main(connection, control, *options):
     os.set_inheritable(int(control), False)
     threading.Thread(target=steady.end_with, args=(int(control),), daemon=True).start()
     steady.line_buffered()
-    app = IPKernelApp.instance(
-        connection_file=connection, outstream_class=None, capture_fd_output=False, kernel_class=Kernel, log_level=50
-    )
+    app = App.instance(connection_file=connection, capture_fd_output=False, kernel_class=Kernel, log_level=50)
     app.config.HistoryManager.enabled = False  # in a file, which all kernels would write to
     app.initialize([])
     # A subscriber that has too much to read holds the publisher back, instead of missing something.
