@@ -30,8 +30,8 @@ def warm():
     for name in "numpy", "pandas", "matplotlib.pyplot":
         try:
             __import__(name)
-        except ImportError:
-            continue
+        except Exception:
+            continue  # not there, or not whole, which is for cells to find
     samples = []
     if "pandas" in sys.modules:
         samples.append(sys.modules["pandas"].DataFrame({"a": [1]}))

@@ -645,4 +645,4 @@ class Lines(unittest.TextTestResult):
 
 
 if __name__ == "__main__":
-    unittest.main(testRunner=unittest.TextTestRunner(resultclass=Lines, stream=sys.stdout))
+    unittest.main(testRunner=unittest.TextTestRunner(resultclass=Lines, stream=sys.stdout, verbosity=0))
