@@ -8,7 +8,7 @@ import io.forkd.network.NetworkPolicy;
 import io.forkd.snapshot.Manifest;
 
 /** That a sandbox reaches or takes more than it does, or than its snapshot says, is for administrators to say. */
-final class Widening {
+public final class Widening {
     private Widening() {}
 
     /** @throws HttpFailure 403 when a user wants more for what is made of a snapshot than that says */
@@ -17,8 +17,12 @@ final class Widening {
         network.policy().ifPresent(policy -> require(caller, of.network().orElse(NetworkPolicy.INTERNET), policy));
     }
 
-    /** @throws HttpFailure 403 when a user wants more than there is */
-    static void require(Caller caller, NetworkPolicy present, NetworkPolicy wanted) {
+    /**
+     * What a sandbox may reach.
+     *
+     * @throws HttpFailure 403 when a user wants more than there is
+     */
+    public static void require(Caller caller, NetworkPolicy present, NetworkPolicy wanted) {
         if (caller.owner().isPresent() && !present.contains(wanted)) {
             throw new HttpFailure(
                     403, "only administrators let a sandbox reach more than the network policy " + present.brief());

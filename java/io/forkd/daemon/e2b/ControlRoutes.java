@@ -8,6 +8,7 @@ import io.forkd.daemon.Failures;
 import io.forkd.daemon.Guests;
 import io.forkd.daemon.Quota;
 import io.forkd.daemon.SandboxLookup;
+import io.forkd.daemon.Widening;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.NetworkRequest;
@@ -170,9 +171,7 @@ final class ControlRoutes {
         Map<String, String> environment = texts(body, "envVars");
         SnapshotTag tag = Templates.tag(template);
         Snapshot snapshot = Templates.usable(engine, http.caller(), template, tag);
-        NetworkRequest reach = snapshot.manifest().machine().tap().isPresent()
-                ? new NetworkRequest(true, Optional.of(Internet.policy(network, internet)))
-                : withoutDevice(network, internet);
+        NetworkRequest reach = reach(http.caller(), snapshot.manifest(), Internet.policy(network, internet));
         Call call = Calls.of(http, Optional.of(CREATE));
         SpawnRequest request = new SpawnRequest(tag, 1, reach, Limits.NONE, VolumeConflict.FAIL).living(lifetime);
         Sandbox made = quota.sandboxes(
@@ -206,10 +205,13 @@ final class ControlRoutes {
         }
     }
 
-    /** A guest that has no network device reaches nothing: so nothing has to be denied to it, and no more be checked. */
-    private static NetworkRequest withoutDevice(JsonNode network, Optional<Boolean> internet) {
-        Internet.policy(network, internet);
-        return NetworkRequest.OF_HOST;
+    /** A guest that has no network device reaches nothing, and nothing has to be denied to it. */
+    private static NetworkRequest reach(Caller caller, Manifest manifest, NetworkPolicy policy) {
+        if (manifest.machine().tap().isEmpty()) {
+            return NetworkRequest.OF_HOST;
+        }
+        Widening.require(caller, manifest.network().orElse(NetworkPolicy.INTERNET), policy);
+        return new NetworkRequest(true, Optional.of(policy));
     }
 
     private static Optional<String> traffic(JsonNode network) {
@@ -345,7 +347,13 @@ final class ControlRoutes {
         Sandbox sandbox = one.found().sandbox();
         if (sandbox.netns().isPresent()) {
             SandboxLookup.whileThere(
-                    engine, http.caller(), one.id(), () -> engine.sandboxes().setNetwork(one.id(), present -> policy));
+                    engine,
+                    http.caller(),
+                    one.id(),
+                    () -> engine.sandboxes().setNetwork(one.id(), present -> {
+                        Widening.require(http.caller(), present, policy);
+                        return policy;
+                    }));
         }
         if (one.settings().network().has("allowPublicTraffic")) {
             rules.set("allowPublicTraffic", one.settings().network().path("allowPublicTraffic"));
@@ -369,8 +377,10 @@ final class ControlRoutes {
     private Response get(HttpCall http) {
         One one = one(http);
         ObjectNode node = Lists.detail(one);
-        node.put("envdAccessToken", one.settings().token());
-        one.settings().trafficToken().ifPresent(token -> node.put("trafficAccessToken", token));
+        if (http.caller().role() != Caller.Role.READ) { // Who has it may do everything in there.
+            node.put("envdAccessToken", one.settings().token());
+            one.settings().trafficToken().ifPresent(token -> node.put("trafficAccessToken", token));
+        }
         node.putNull("domain");
         return Response.json(200, node);
     }
