@@ -75,6 +75,12 @@ final class Bodies {
             return http.input();
         }
 
+        /** Has room for so many bytes of it in memory, and no more for those before. */
+        void makeRoom(int bytes) {
+            held.close();
+            held = bytes > SHORT ? room.hold(http.caller().owner(), bytes) : () -> {};
+        }
+
         /** All of it. */
         byte[] whole() {
             ByteArrayOutputStream body = new ByteArrayOutputStream();
@@ -89,7 +95,7 @@ final class Bodies {
                                 Code.RESOURCE_EXHAUSTED, "the message is longer than " + MOST_BYTES + " bytes");
                     }
                     if (body.size() <= SHORT && body.size() + count > SHORT) {
-                        held = room.hold(http.caller().owner(), MOST_BYTES);
+                        makeRoom(MOST_BYTES);
                     }
                     body.write(chunk, 0, count);
                 }

@@ -1,6 +1,8 @@
 package io.forkd.daemon.e2b;
 
 import io.forkd.agent.GuestChange;
+import io.forkd.agent.GuestException.Refused;
+import io.forkd.agent.GuestFiles;
 import io.forkd.agent.GuestPath;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -54,21 +56,18 @@ record Changes(String name, String type, Optional<GuestPath> path) {
         return 128 + 2 * name.getBytes(StandardCharsets.UTF_8).length;
     }
 
-    ObjectNode json(EnvdCall call, boolean withEntry) {
+    /** @param files by which it is looked at what is there; it may be gone by now */
+    ObjectNode json(Optional<GuestFiles> files) {
         ObjectNode json =
                 JsonNodeFactory.instance.objectNode().put("name", name).put("type", type);
-        path.filter(there -> withEntry)
-                .flatMap(there -> entry(call, there))
-                .ifPresent(entry -> json.set("entry", entry));
+        files.flatMap(by -> path.flatMap(there -> entry(by, there))).ifPresent(entry -> json.set("entry", entry));
         return json;
     }
 
-    /** It may be gone by now. */
-    private static Optional<ObjectNode> entry(EnvdCall call, GuestPath path) {
+    private static Optional<ObjectNode> entry(GuestFiles files, GuestPath path) {
         try {
-            return Optional.of(
-                    call.ask(guest -> Entries.of(guest.files(call.account(guest).name()), path)));
-        } catch (ConnectFailure e) {
+            return Optional.of(Entries.of(files, path));
+        } catch (Refused e) {
             return Optional.empty();
         }
     }

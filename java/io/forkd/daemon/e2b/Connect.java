@@ -4,7 +4,6 @@ import io.forkd.http.HttpCall;
 import io.forkd.http.Response;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
-import java.io.InputStream;
 import java.io.OutputStream;
 import java.time.Duration;
 import java.util.Locale;
@@ -145,12 +144,12 @@ final class Connect {
 
     /** Takes messages as they come. */
     interface Sink {
-        void take(InputStream frames);
+        void take(Bodies.Reader body);
     }
 
     Response clientStream(HttpCall http, Sink method) {
         return framed(http, body -> {
-            method.take(body.stream());
+            method.take(body);
             return ended(out -> {
                 Frames.write(out, JsonNodeFactory.instance.objectNode());
                 Frames.end(out);

@@ -47,7 +47,7 @@ final class Envd {
         unary(connect, process + "Update", call -> message -> processes.update(call, message));
         methods.put(
                 process + "StreamInput",
-                call -> connect.clientStream(call.http(), frames -> processes.streamInput(call, frames)));
+                call -> connect.clientStream(call.http(), body -> processes.streamInput(call, body)));
 
         String tree = "/filesystem.Filesystem/";
         unary(connect, tree + "Stat", call -> message -> filesystem.stat(call, message));

@@ -2,6 +2,7 @@ package io.forkd.daemon.e2b;
 
 import io.forkd.Json;
 import io.forkd.agent.FileOptions;
+import io.forkd.agent.GuestChange;
 import io.forkd.agent.GuestEntry;
 import io.forkd.agent.GuestEvents;
 import io.forkd.agent.GuestException.Refused;
@@ -136,8 +137,12 @@ final class FilesystemService {
         return answer;
     }
 
-    /** What a client wants to hear of. */
-    record Watched(GuestPath root, boolean withEntries, GuestEvents<io.forkd.agent.GuestChange> events)
+    /**
+     * What a client wants to hear of.
+     *
+     * @param entries by which it is looked at what has changed, when that is wanted
+     */
+    record Watched(GuestPath root, Optional<GuestFiles> entries, GuestEvents<GuestChange> events)
             implements AutoCloseable {
         @Override
         public void close() {
@@ -153,6 +158,8 @@ final class FilesystemService {
             throw ConnectFailure.invalid(root + " is no directory");
         }
         return new Watched(
-                root, message.flag("includeEntry", false), files.watch(root, message.flag("recursive", false)));
+                root,
+                Optional.of(files).filter(any -> message.flag("includeEntry", false)),
+                files.watch(root, message.flag("recursive", false)));
     }
 }

@@ -6,6 +6,7 @@ import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.ByteBuffer;
 import java.util.Optional;
+import java.util.function.IntConsumer;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -20,6 +21,15 @@ final class Frames {
 
     /** The next one that a client sends; empty when there are no more. */
     static Optional<Fields> read(InputStream in) {
+        return read(in, length -> {});
+    }
+
+    /**
+     * The same.
+     *
+     * @param room makes room for so many bytes
+     */
+    static Optional<Fields> read(InputStream in, IntConsumer room) {
         try {
             byte[] header = new byte[HEADER];
             int count = in.readNBytes(header, 0, HEADER);
@@ -41,6 +51,7 @@ final class Frames {
                 throw new ConnectFailure(
                         Code.RESOURCE_EXHAUSTED, "a message is longer than " + Bodies.MOST_BYTES + " bytes");
             }
+            room.accept(length);
             byte[] json = new byte[length];
             if (in.readNBytes(json, 0, length) < length) {
                 throw ConnectFailure.invalid("the last message is cut off");

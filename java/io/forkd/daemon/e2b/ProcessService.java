@@ -24,6 +24,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.BooleanSupplier;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -338,13 +339,13 @@ final class ProcessService {
 
     ObjectNode sendInput(EnvdCall call, Fields message) {
         ProcessName name = name(message);
-        send(call, name, message);
+        send(call, name, message, asked(call));
         return object();
     }
 
     ObjectNode closeStdin(EnvdCall call, Fields message) {
         ProcessName name = name(message);
-        use(call, name, input -> {
+        use(call, name, asked(call), input -> {
             if (input.hasTerminal()) {
                 throw new ConnectFailure(
                         Code.INTERNAL, "the input of a terminal is not closed: send it Ctrl-D, which is 0x04");
@@ -355,28 +356,32 @@ final class ProcessService {
         return object();
     }
 
-    void streamInput(EnvdCall call, InputStream frames) {
-        Fields first = Frames.read(frames).orElseThrow(() -> ConnectFailure.invalid("there is no message"));
+    void streamInput(EnvdCall call, Bodies.Reader body) {
+        InputStream frames = body.stream();
+        Fields first =
+                Frames.read(frames, body::makeRoom).orElseThrow(() -> ConnectFailure.invalid("there is no message"));
         ProcessName name =
                 name(first.object("start").orElseThrow(() -> ConnectFailure.invalid("the first message is no start")));
-        use(call, name, input -> {}); // Whether it is there.
-        for (Optional<Fields> next = Frames.read(frames); next.isPresent(); next = Frames.read(frames)) {
+        use(call, name, Waiting.HERE, input -> {}); // Whether it is there.
+        for (Optional<Fields> next = Frames.read(frames, body::makeRoom);
+                next.isPresent();
+                next = Frames.read(frames, body::makeRoom)) {
             Optional<Fields> data = next.get().object("data");
             if (data.isPresent()) {
-                send(call, name, data.get());
+                send(call, name, data.get(), Waiting.HERE);
             } else if (!next.get().has("keepalive")) {
                 throw ConnectFailure.invalid("a message is neither data nor keepalive");
             }
         }
     }
 
-    private void send(EnvdCall call, ProcessName name, Fields message) {
+    private void send(EnvdCall call, ProcessName name, Fields message, Waiting waiting) {
         Fields input = message.object("input").orElseThrow(() -> ConnectFailure.invalid("input is missing"));
         Optional<byte[]> stdin = input.bytes("stdin");
         Optional<byte[]> typed = input.bytes("pty");
         byte[] bytes =
                 stdin.or(() -> typed).orElseThrow(() -> ConnectFailure.invalid("input has neither stdin nor pty"));
-        use(call, name, process -> {
+        use(call, name, waiting, process -> {
             if (process.hasTerminal() != stdin.isEmpty()) {
                 throw new ConnectFailure(
                         Code.INTERNAL,
@@ -391,6 +396,19 @@ final class ProcessService {
         });
     }
 
+    /** How it is waited for a process that does not take its input. */
+    private interface Waiting {
+        /** For as long as that lasts, for a call that has a thread all the while. */
+        Waiting HERE = BooleanSupplier::getAsBoolean;
+
+        boolean run(BooleanSupplier job);
+    }
+
+    /** As for any answer of a guest: no longer than the client waits. */
+    private static Waiting asked(EnvdCall call) {
+        return job -> call.ask(guest -> job.getAsBoolean());
+    }
+
     /** What is done with an input. */
     private interface Use {
         void of(GuestInput input);
@@ -400,16 +418,17 @@ final class ProcessService {
      * By the connection that is kept for as long as the process lasts: when it is closed, what the process has not taken
      * is lost.
      */
-    private void use(EnvdCall call, ProcessName name, Use use) {
+    private void use(EnvdCall call, ProcessName name, Waiting waiting, Use use) {
         Optional<GuestInput> kept = memory.input(call.sandbox().id(), name);
         // One that was kept may have ended, and its name be another's.
-        if ((kept.isEmpty() || !use(call, name, kept.get(), use)) && !use(call, name, open(call, name), use)) {
+        if ((kept.isEmpty() || !use(call, name, waiting, kept.get(), use))
+                && !use(call, name, waiting, open(call, name), use)) {
             throw new ConnectFailure(Code.NOT_FOUND, name + " has ended");
         }
     }
 
     /** False when it takes no more. */
-    private boolean use(EnvdCall call, ProcessName name, GuestInput input, Use use) {
+    private boolean use(EnvdCall call, ProcessName name, Waiting waiting, GuestInput input, Use use) {
         if (!input.takesInput() || memory.isInputOver(call.sandbox().id(), input.pid())) {
             throw new ConnectFailure(
                     Code.INTERNAL,
@@ -417,7 +436,7 @@ final class ProcessService {
         }
         boolean used = false;
         try {
-            used = call.ask(guest -> {
+            used = waiting.run(() -> {
                 try {
                     use.of(input);
                     return true;

@@ -46,10 +46,10 @@ final class WatchService {
     // --- one that tells ---
 
     Connect.Told watchDir(EnvdCall call, Fields message) {
-        return new Telling(call, call.open(guest -> FilesystemService.watch(call, guest, message)));
+        return new Telling(call.open(guest -> FilesystemService.watch(call, guest, message)));
     }
 
-    private record Telling(EnvdCall call, Open<Watched> open) implements Connect.Told {
+    private record Telling(Open<Watched> open) implements Connect.Told {
         @Override
         public ObjectNode start() {
             return object().set("start", object());
@@ -70,8 +70,7 @@ final class WatchService {
                 throw lost();
             }
             for (Changes each : Changes.of(open.stream().root(), change)) {
-                out.write(
-                        object().set("filesystem", each.json(call, open.stream().withEntries())));
+                out.write(object().set("filesystem", each.json(open.stream().entries())));
             }
             return true;
         }
@@ -186,11 +185,16 @@ final class WatchService {
 
     ObjectNode events(EnvdCall call, Fields message) {
         Watcher watcher = find(call, message.text("watcherId"));
+        List<Changes> told = watcher.ask();
         ObjectNode answer = object();
         ArrayNode events = answer.putArray("events");
-        watcher.ask()
-                .forEach(change ->
-                        events.add(change.json(call, watcher.open.stream().withEntries())));
+        if (!told.isEmpty()) {
+            call.ask(guest -> {
+                told.forEach(
+                        change -> events.add(change.json(watcher.open.stream().entries())));
+                return true;
+            });
+        }
         return answer;
     }
 
