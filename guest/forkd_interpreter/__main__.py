@@ -30,7 +30,11 @@ def main():
         sys.exit(f"Error: {refusal}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Server(options.port, contexts) as server:
-        server.serve_forever(poll_interval=None)
+        try:
+            server.serve_forever(poll_interval=None)
+        finally:
+            for context in contexts.all():
+                context.remove()  # a cell that runs would go on
 
 
 try:

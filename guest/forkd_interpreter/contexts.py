@@ -16,7 +16,7 @@ import uuid
 from forkd_interpreter.kernels import Dead, failure
 
 KEEPALIVE_SECONDS = 5
-START_SECONDS = 60
+START_SECONDS = 300  # to import what is warmed takes minutes in an emulated machine
 INTERRUPT_SECONDS = 5  # what an interrupted cell gets before its kernel is killed
 GENERATION = "/run/forkd/generation"
 
