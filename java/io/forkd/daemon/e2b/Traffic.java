@@ -121,7 +121,9 @@ final class Traffic {
             return envd.answer(http, sandbox, profile(known.get()));
         }
         // Its clients send it with what runs code, and not with the rest.
-        boolean runs = port == INTERPRETER && !http.path().startsWith("/contexts") && !http.path().equals("/health");
+        boolean runs = port == INTERPRETER
+                && !http.path().startsWith("/contexts")
+                && !http.path().equals("/health");
         Optional<String> token = runs ? Optional.of(known.get().token()) : Optional.empty();
         if (token.filter(wanted -> !Signature.same(http.header(ACCESS).orElse(""), wanted))
                 .isPresent()) {
