@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// E2B's own client for JavaScript, as npm has it, against the daemon that E2B_API_URL names: tests/clients/e2b/native.
+import assert from 'node:assert/strict'
+import { Sandbox } from 'e2b'
+
+const sandbox = await Sandbox.create('py', { timeoutMs: 60000, metadata: { who: 'a & b' }, envs: { A: '1' } })
+assert.match(sandbox.sandboxId, /^[a-z0-9]+$/)
+assert.equal(await sandbox.isRunning(), true)
+assert.deepEqual((await sandbox.getInfo()).metadata, { who: 'a & b' })
+const listed = await Sandbox.list({ query: { metadata: { who: 'a & b' } } }).nextItems()
+assert.deepEqual(listed.map((each) => each.sandboxId), [sandbox.sandboxId])
+await sandbox.files.write('/sink', 'abc')
+await sandbox.setTimeout(30000)
+
+await sandbox.pause()
+assert.equal(await sandbox.isRunning(), false)
+const again = await Sandbox.connect(sandbox.sandboxId)
+assert.equal(await again.isRunning(), true)
+
+const children = await again.fork({ count: 2 })
+assert.equal(new Set(children.map((each) => each.sandboxId)).size, 2)
+for (const each of children) {
+    assert.equal(await each.isRunning(), true)
+    assert.equal(await each.kill(), true)
+}
+
+const [metrics] = await again.getMetrics()
+assert.ok(metrics.memTotal > metrics.memUsed && metrics.cpuCount === 1)
+assert.equal(await again.kill(), true)
+assert.equal(await again.isRunning(), false)
