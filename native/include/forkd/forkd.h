@@ -435,11 +435,11 @@ struct forkd_branch_result {
 /*
  * Branch a running VM: for as long as a fork(2) takes it stands still, then it goes on; for less, where its
  * memory is copied beforehand, while it runs (FORKD_BRANCH_PRECOPY). That is chosen when fork(2) would take
- * more than a millisecond or two (with FORKD_BRANCH_UNWRITTEN: some milliseconds, most of them for memory that
- * the guest has only read, since the branch is there later), and what the guest has written to is 256 MiB at
- * most; asked for, it is done with whatever that is. In both cases the copies are to be at most half of the
- * memory that the host and the cgroups of the VM have left. Where there is less, and where something else is
- * asked of the VM meanwhile, it becomes fork(2); result->way says what it was.
+ * more than a millisecond or two (with FORKD_BRANCH_UNWRITTEN: some milliseconds, most of them for memory
+ * that the guest has only read, since the branch is there later), and what the guest has written to is 256
+ * MiB at most; asked for, it is done with whatever that is. In both cases the copies are to be at most half
+ * of the memory that the host and the cgroups of the VM have left. Where there is less, and where something
+ * else is asked of the VM meanwhile, it becomes fork(2); result->way says what it was.
  *
  * The other side holds memory, devices and disks of exactly that instant: it is a fork server at once (*out),
  * while a process beside it writes them to `directory`: memory.bin (or, with FORKD_BRANCH_LAYER,
