@@ -583,8 +583,12 @@ class GuestStreamsTest {
     // --- guests that lie ---
 
     private static void runHostile(String kind) {
+        runHostile(kind, Duration.ofMinutes(1)); // More than a busy machine takes.
+    }
+
+    private static void runHostile(String kind, Duration patience) {
         RunRequest request = RunRequest.of("hostile", kind);
-        try (GuestProcess process = new GuestStreams(sandbox.socket(), Duration.ofMillis(500))
+        try (GuestProcess process = new GuestStreams(sandbox.socket(), patience)
                 .run(kind.equals("stderr") ? request.withTerminal(new TerminalSize(1, 1)) : request)) {
             process.await(new Collected());
         }
@@ -635,7 +639,7 @@ class GuestStreamsTest {
 
     @Test
     void what_says_nothing_is_late() {
-        assertThatThrownBy(() -> runHostile("silent")).isInstanceOf(Late.class);
+        assertThatThrownBy(() -> runHostile("silent", Duration.ofMillis(500))).isInstanceOf(Late.class);
         GuestStreams impatient = new GuestStreams(sandbox.socket(), Duration.ofMillis(500));
         try (GuestFileWriter file = impatient.files().write(GuestPath.of("/hostile/stall"), FileOptions.DEFAULT)) {
             assertThatThrownBy(file::finish).isInstanceOf(Late.class);
