@@ -34,6 +34,9 @@ final class RequestInput extends InputStream {
 
     @Override
     public int read(byte[] into, int offset, int length) throws IOException {
+        if (length == 0) {
+            return 0; // readNBytes asks for that when it has all, and is not to wait for more.
+        }
         while (true) {
             CountDownLatch awaited;
             synchronized (this) {
