@@ -68,10 +68,17 @@ static uint64_t count_bits(const uint64_t *bits, uint64_t words)
     return count;
 }
 
+/* What fork(2) has to take for it to pay. */
+static uint64_t worth_ns(enum precopy_when when)
+{
+    if (when == PRECOPY_ALWAYS)
+        return 0;
+    return when == PRECOPY_FOR_BRANCH ? WAITED_NS : WORTH_NS;
+}
+
 bool precopy_may_pay(const struct machine *machine, enum precopy_when when)
 {
-    return when == PRECOPY_ALWAYS ||
-           machine->memory.size / GUEST_PAGE_SIZE * (ENTRY_NS + PRIVATE_NS) >= WORTH_NS;
+    return machine->memory.size / GUEST_PAGE_SIZE * (ENTRY_NS + PRIVATE_NS) >= worth_ns(when);
 }
 
 int precopy_start(struct precopy **out, struct machine *machine, uint64_t most, enum precopy_when when,
@@ -151,12 +158,8 @@ static enum precopy_next choose(const struct precopy *precopy)
 {
     if (precopy->own > precopy->most)
         return PRECOPY_FORK;
-    bool pays = precopy->when == PRECOPY_ALWAYS;
-    if (precopy->when == PRECOPY_FOR_GUEST)
-        pays = fork_ns(precopy) >= WORTH_NS;
-    else if (precopy->when == PRECOPY_FOR_BRANCH)
-        pays = fork_ns(precopy) >= WAITED_NS && precopy->entries >= CLEAN_TO_OWN * precopy->own;
-    return pays ? PRECOPY_AGAIN : PRECOPY_FORK;
+    bool clean = precopy->when != PRECOPY_FOR_BRANCH || precopy->entries >= CLEAN_TO_OWN * precopy->own;
+    return clean && fork_ns(precopy) >= worth_ns(precopy->when) ? PRECOPY_AGAIN : PRECOPY_FORK;
 }
 
 /* --- copying ----------------------------------------------------------------------------------------------

@@ -39,11 +39,6 @@ record Settings(
         return new Settings(template, ownToken, ownTrafficToken, metadata, environment, time, network, internet, now);
     }
 
-    Settings lasting(long seconds) {
-        return new Settings(
-                template, token, trafficToken, metadata, environment, seconds, network, internet, startedAt);
-    }
-
     Settings reaching(JsonNode rules, Optional<Boolean> allowed, Optional<String> traffic) {
         return new Settings(template, token, traffic, metadata, environment, timeout, rules, allowed, startedAt);
     }
