@@ -21,7 +21,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AGENT_PORT 8888
 #define READY_MS 300000
 #define MEMORY (512ull << 20)
 #define ROUNDS_MAX 64
@@ -55,23 +54,6 @@ static struct forkd_vm_status await_ready(struct forkd_vm *vm, const char *conso
     if (status.phase != FORKD_VM_READY)
         errx(1, "it ended: %s; see %s", status.error.text, console);
     return status;
-}
-
-static void ask(struct forkd_vm *vm, const char *question)
-{
-    char reply[4096];
-    struct forkd_error error;
-    int fd = -1;
-    check(forkd_vm_connect(vm, AGENT_PORT, &fd, &error), &error);
-    ssize_t got = write(fd, question, strlen(question));
-    size_t length = 0;
-    while (got > 0 && length + 1 < sizeof reply && memchr(reply, '\n', length) == NULL &&
-           (got = read(fd, reply + length, sizeof reply - 1 - length)) > 0)
-        length += (size_t)got;
-    reply[length] = '\0';
-    close(fd);
-    if (strstr(reply, "\"error\"") != NULL || length == 0)
-        errx(1, "%s -> %s", question, reply);
 }
 
 /* How often a guest has touched a page that its VM did not have: KVM counts. */
@@ -109,7 +91,7 @@ static void measure_child(struct kind *kind, int sample)
     double ready = measure_now_ms() - start;
     double faults = guest_faults(pid);
     double looked = measure_now_ms() - start - ready;
-    ask(child, kind->question);
+    measure_ask(child, kind->question);
     double answer = measure_now_ms() - start - looked;
     double answer_faults = guest_faults(pid) - faults;
     double private_kib = measure_smaps_kib(pid, "Private_Dirty:");
@@ -168,7 +150,7 @@ static void learn(char **argv)
     struct forkd_server *server = start_server(argv, WORKING_SET, FORKD_LEARN_WORKING_SET);
     struct forkd_vm *child = fork_child(server, "learn.console");
     await_ready(child, "learn.console");
-    ask(child, eval);
+    measure_ask(child, eval);
     forkd_vm_free(child);
     forkd_server_free(server);
     struct stat info;
@@ -183,7 +165,7 @@ static struct forkd_server *branch(struct forkd_server *server, const char *fold
 {
     *source = fork_child(server, "source.console");
     await_ready(*source, "source.console");
-    ask(*source, eval);
+    measure_ask(*source, eval);
     mkdir(folder, 0700);
     const struct forkd_branch_options options = {.directory = folder};
     struct forkd_branch_result result;

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define AGENT_PORT 8888
+
 double measure_now_ms(void)
 {
     struct timespec now;
@@ -159,4 +161,22 @@ double measure_smaps_kib(int pid, const char *field)
 double measure_meminfo_kib(const char *field)
 {
     return field_kib("/proc/meminfo", field);
+}
+
+void measure_ask(struct forkd_vm *vm, const char *question)
+{
+    char reply[4096];
+    struct forkd_error error;
+    int fd = -1;
+    if (forkd_vm_connect(vm, AGENT_PORT, &fd, &error) < 0)
+        errx(1, "%s", error.text);
+    ssize_t got = write(fd, question, strlen(question));
+    size_t length = 0;
+    while (got > 0 && length + 1 < sizeof reply && memchr(reply, '\n', length) == NULL &&
+           (got = read(fd, reply + length, sizeof reply - 1 - length)) > 0)
+        length += (size_t)got;
+    reply[length] = '\0';
+    close(fd);
+    if (strstr(reply, "\"error\"") != NULL || length == 0)
+        errx(1, "%s -> %s", question, reply);
 }

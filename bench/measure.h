@@ -38,6 +38,9 @@ void measure_floor(const char *floor, const struct measure_snapshot *snapshot, c
 /* Milliseconds as of measure_fork_ms, of the floor program. */
 double measure_floor_ms(const char *floor, const struct measure_snapshot *snapshot, int count);
 
+/* Until the guest's agent has answered this line. An error ends the program. */
+void measure_ask(struct forkd_vm *vm, const char *question);
+
 /* A field such as "Pss:" of /proc/PID/smaps_rollup, and one of /proc/meminfo. */
 double measure_smaps_kib(int pid, const char *field);
 double measure_meminfo_kib(const char *field);

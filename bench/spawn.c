@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One detached child of a fork server that somebody else started, for each line of input: the floor of a
- * service that makes sandboxes. Prints how many milliseconds it took until the child was ready; then the
- * child ends.
+ * service that makes sandboxes. Prints how many milliseconds it took until the child was ready, or had
+ * answered its agent's QUESTION; then the child ends.
  *
- *   spawn CONTROL DIRECTORY
+ *   spawn CONTROL DIRECTORY [QUESTION]
  */
 #include "measure.h"
 
@@ -16,8 +16,9 @@
 
 int main(int argc, char **argv)
 {
-    if (argc != 3)
-        errx(2, "usage: spawn CONTROL DIRECTORY");
+    if (argc != 3 && argc != 4)
+        errx(2, "usage: spawn CONTROL DIRECTORY [QUESTION]");
+    const char *question = argv[3]; /* NULL without one */
     struct forkd_error error;
     struct forkd_server *server = NULL;
     if (forkd_server_attach(&server, argv[1], &error) < 0)
@@ -36,9 +37,11 @@ int main(int argc, char **argv)
         if (forkd_server_fork(server, &options, &child, &error) < 0 ||
             forkd_vm_wait(child, 60000, &status, &error) < 0)
             errx(1, "%s", error.text);
-        double took = measure_now_ms() - start;
         if (status.phase != FORKD_VM_READY)
             errx(1, "the child ended: %s", status.error.text);
+        if (question)
+            measure_ask(child, question);
+        double took = measure_now_ms() - start;
         forkd_vm_kill(child);
         forkd_vm_free(child);
         (void)unlink(vsock);

@@ -63,7 +63,7 @@ public final class Events implements AutoCloseable {
     }
 
     /** Has somebody hear of each, at once, on the thread that tells it: he must not take long. */
-    void listen(Consumer<Event> listener) {
+    public void listen(Consumer<Event> listener) {
         listeners.add(listener);
     }
 

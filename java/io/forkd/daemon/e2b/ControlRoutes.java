@@ -266,7 +266,6 @@ final class ControlRoutes {
         }
         if (timeout.getAsLong() == 0) {
             SandboxLookup.end(engine, one.found());
-            settings.remove(one.id());
         } else {
             lasting(one, one.found().sandbox(), timeout.getAsLong());
         }
@@ -276,7 +275,6 @@ final class ControlRoutes {
     private Response kill(HttpCall http) {
         One one = one(http);
         SandboxLookup.end(engine, one.found());
-        settings.remove(one.id());
         return Response.empty(204);
     }
 

@@ -77,12 +77,13 @@ final class SettingsStore {
         }
     }
 
-    void remove(String id) {
+    /** Of a sandbox that has ended. A file that stays is in nobody's way, and goes at the next start. */
+    void forget(String id) {
         ids.values().remove(id);
         try {
             Files.deleteIfExists(file(id));
         } catch (IOException e) {
-            throw ForkdException.of("remove " + file(id), e);
+            // As said.
         }
     }
 
@@ -101,7 +102,7 @@ final class SettingsStore {
                 if (isThere.test(id)) {
                     find(id).ifPresent(settings -> ids.put(settings.token(), id));
                 } else {
-                    remove(id);
+                    forget(id);
                 }
             }
         }

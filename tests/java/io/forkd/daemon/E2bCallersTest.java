@@ -3,6 +3,7 @@ package io.forkd.daemon;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.forkd.Json;
+import io.forkd.files.Trees;
 import io.forkd.http.Caller.Quotas;
 import io.forkd.http.Caller.Role;
 import io.forkd.http.TokenFile;
@@ -15,6 +16,7 @@ import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
@@ -114,6 +116,29 @@ class E2bCallersTest {
             assertThat(refused.status()).isEqualTo(401);
             assertThat(refused.json().path("code").intValue()).isEqualTo(401);
             assertThat(refused.json().path("message").stringValue()).contains("X-API-KEY");
+        }
+    }
+
+    @Test
+    void nothing_is_kept_of_what_has_ended() throws IOException, InterruptedException {
+        Client alice = caller("alice", Role.USER);
+        List<String> paths = new ArrayList<>();
+        for (int i = 0; i < 3; i++) {
+            paths.add("/sandboxes/" + create(alice).path("sandboxID").stringValue());
+        }
+        Path kept = service.beside().dataDirectory().resolve("e2b");
+        assertThat(Trees.list(kept)).hasSize(3);
+        assertThat(alice.delete(paths.get(0)).status()).isEqualTo(204);
+        assertThat(alice.post(paths.get(1) + "/timeout", "{'timeout':1}").status())
+                .isEqualTo(204);
+        // By another daemon.
+        String last = service.ids().stream()
+                .filter(id -> paths.get(2).endsWith("/" + id.replace("-", "")))
+                .findFirst()
+                .orElseThrow();
+        service.api().delete("/v1/sandboxes/" + last);
+        while (!Trees.list(kept).isEmpty()) { // as long as the test may take
+            TimeUnit.MILLISECONDS.sleep(20);
         }
     }
 

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What benchmarks of the daemon share."""
+
+import os
+import subprocess
+import sys
+
+
+def percentile(values, percent):
+    values = sorted(values)
+    return values[min(len(values) - 1, len(values) * percent // 100)]
+
+
+class Floor:
+    """Forks through the library, on a daemon's own fork server, with the program bench-spawn; with a question that its guest
+    answers, until then."""
+
+    def __init__(self, program, daemon, *question):
+        self.directory = daemon.run + "/floor"
+        os.makedirs(self.directory)
+        server = next(e.path for e in os.scandir(daemon.servers) if e.is_dir())
+        self.process = subprocess.Popen(
+            [program, server + "/control.sock", self.directory, *question],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )
+
+    def fork(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit("the benchmark spawn failed")
+        return float(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
