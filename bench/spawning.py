@@ -15,10 +15,11 @@ class Floor:
     """Forks through the library, on a daemon's own fork server, with the program bench-spawn; with a question that its guest
     answers, until then."""
 
-    def __init__(self, program, daemon, *question):
-        self.directory = daemon.run + "/floor"
+    def __init__(self, program, run, *question):
+        """`run` is the daemon's XDG_RUNTIME_DIR."""
+        self.directory = run + "/floor"
         os.makedirs(self.directory)
-        server = next(e.path for e in os.scandir(daemon.servers) if e.is_dir())
+        server = next(e.path for e in os.scandir(run + "/forkd/servers") if e.is_dir())
         self.process = subprocess.Popen(
             [program, server + "/control.sock", self.directory, *question],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
