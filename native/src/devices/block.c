@@ -177,7 +177,6 @@ static uint8_t want_range(struct block *block, const struct virtqueue_chain *cha
         return VIRTIO_BLK_S_IOERR;
     operation->offset = range.sector * DISK_SECTOR_SIZE;
     operation->length = bytes;
-    throttle_charge(block->device.throttles[0], bytes, 0);
     return VIRTIO_BLK_S_OK;
 }
 
@@ -329,11 +328,12 @@ static bool serve(struct block *block, struct virtqueue_chain *chain)
     /* virtio 1.2, 5.2.6: the last writable byte. Found now, because reading cuts it off the vector. */
     const struct iovec *last = &chain->iov[chain->readable_count + chain->writable_count - 1];
     uint8_t *status_byte = (uint8_t *)last->iov_base + last->iov_len - 1;
-    throttle_charge(device->throttles[0], (uint64_t)chain->readable_bytes + chain->writable_bytes, 1);
     struct operation operation = {.type = header.type};
     uint32_t written = 0;
     uint8_t status = header.type == VIRTIO_BLK_T_GET_ID ? get_id(chain, &written)
                                                         : want(block, chain, header.sector, &operation);
+    /* Not by what a chain says it has, of which nothing may be done. */
+    throttle_charge(device->throttles[0], status == VIRTIO_BLK_S_OK ? operation.length : 0, 1);
     if (header.type == VIRTIO_BLK_T_GET_ID || status != VIRTIO_BLK_S_OK) {
         return_chain(block, chain->head, status_byte, status, written);
         return true;

@@ -114,6 +114,20 @@ int throttle_queue(struct virtio_device *device, uint16_t queue, uint64_t bytes_
     return 0;
 }
 
+void throttle_forgive(struct virtio_device *device)
+{
+    for (uint16_t i = 0; i < device->ops->queue_count; i++) {
+        struct throttle *throttle = device->throttles[i];
+        if (throttle == NULL)
+            continue;
+        const struct itimerspec never = {0};
+        timerfd_settime(throttle->timer.fd, 0, &never, NULL);
+        throttle->waiting = false;
+        throttle->bytes.paid_until_ns = 0;
+        throttle->requests.paid_until_ns = 0;
+    }
+}
+
 void throttle_free(struct virtio_device *device)
 {
     for (uint16_t i = 0; i < device->ops->queue_count; i++) {

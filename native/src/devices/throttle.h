@@ -23,6 +23,8 @@ struct throttle; /* NULL: nothing waits */
 int throttle_queue(struct virtio_device *device, uint16_t queue, uint64_t bytes_per_second,
                    uint64_t requests_per_second, struct forkd_error *err);
 void throttle_free(struct virtio_device *device);
+/* Nothing is owed any more: of a VM that is put back, whose next user has not taken it. */
+void throttle_forgive(struct virtio_device *device);
 
 /* Whether a chain may be taken. If not the queue will be kicked when it may. */
 bool throttle_admits(struct throttle *throttle);

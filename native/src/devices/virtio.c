@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices/virtio.h"
 
+#include "devices/throttle.h"
+
 #include <errno.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
@@ -414,6 +416,7 @@ int virtio_restore(struct virtio_device *device, uint32_t instance, const struct
         return result;
     /* A device that has been running drops what is under way; a new one has nothing, and no call goes out. */
     reset(device);
+    throttle_forgive(device);
     device->driver_features = vmstate_get_u64(&section);
     device->device_features_select = vmstate_get_u32(&section);
     device->driver_features_select = vmstate_get_u32(&section);

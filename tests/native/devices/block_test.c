@@ -392,6 +392,35 @@ static void disk_of_another_size_is_refused(void **state)
     disk_close(disk);
 }
 
+#define RATE 4096u /* bytes a second: of what the tests owe, much more than they take */
+
+static void what_is_refused_owes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(block_limit(f->device, RATE, FORKD_UNLIMITED, NULL), 0);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, SECTORS, 16 * RATE, true), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+}
+
+static void device_that_is_put_back_owes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct vmstate_writer saved;
+    uint16_t head;
+    assert_int_equal(block_limit(f->device, RATE, FORKD_UNLIMITED, NULL), 0);
+    assert_int_equal(transfer(f, VIRTIO_BLK_T_IN, 0, 16 * RATE, true), VIRTIO_BLK_S_OK);
+    driver_save(f->device, &saved);
+    put_header(f, VIRTIO_BLK_T_FLUSH, 0);
+    const struct driver_buffer buffers[] = {{f->header, HEADER, false}, {f->status, 1, true}};
+    driver_add(&f->driver, 0, buffers, 2);
+    driver_kick(&f->driver, 0);
+    assert_false(driver_collect(&f->driver, 0, &head, &f->used));
+    assert_int_equal(driver_restore(f->device, &saved), 0);
+    vmstate_writer_free(&saved);
+    driver_kick(&f->driver, 0);
+    assert_true(driver_collect(&f->driver, 0, &head, &f->used));
+}
+
 /* Read `length` bytes `count` times, all offered at once; what was served at first in *at_once. Returns how
  * long all took, in microseconds. */
 static uint64_t read_many(struct fixture *f, uint32_t count, uint32_t length, uint32_t *at_once)
@@ -523,6 +552,8 @@ int main(void)
         TEST(read_gives_the_images_bytes),
         TEST(last_sector_can_be_read),
         TEST(written_data_is_read_back_and_the_image_stays),
+        TEST(what_is_refused_owes_nothing),
+        TEST(device_that_is_put_back_owes_nothing),
         cmocka_unit_test_setup_teardown(shared_disk_writes_through, set_up_shared, tear_down),
         cmocka_unit_test_setup_teardown(read_only_disk_refuses_writes, set_up_read_only, tear_down),
         TEST(header_and_data_may_be_in_any_pieces),
