@@ -162,8 +162,8 @@ public final class Pools {
             if (owners.isEmpty()) {
                 endForsaken(false); // What is left of the last one.
             }
-        } catch (ForkdException e) {
-            // The next look may be able to.
+        } catch (RuntimeException e) { // whatever it is: there would be no next look
+            // That may be able to.
         }
     }
 
@@ -603,7 +603,7 @@ public final class Pools {
                 again = Math.max(again, fill(pool));
             }
             endForsaken(false);
-        } catch (ForkdException e) {
+        } catch (RuntimeException e) { // whatever it is: it would never be filled again
             again = AGAIN_MS;
         }
         if (again >= 0) {
