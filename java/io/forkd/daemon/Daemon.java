@@ -6,6 +6,7 @@ import io.forkd.ForkdException;
 import io.forkd.daemon.e2b.E2b;
 import io.forkd.engine.Engine;
 import io.forkd.http.HttpServer;
+import io.forkd.http.Limits;
 import io.forkd.http.Metrics;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
@@ -20,8 +21,11 @@ import java.util.Optional;
  * sandboxes go on, and the next one finds them.
  */
 public final class Daemon implements AutoCloseable {
-    /** Of streams with guests, each of which holds a thread beside those of calls: shared out as these are. */
-    private static final int STREAMS = 256;
+    /**
+     * Of streams with guests, each of which holds a thread beside those of calls, and two descriptors: shared out as calls
+     * are.
+     */
+    private static final int STREAMS = 2048;
 
     private final Engine engine;
     private final HttpServer server;
@@ -50,8 +54,9 @@ public final class Daemon implements AutoCloseable {
             Quota quota = new Quota(engine);
             PoolQuota pools = new PoolQuota(quota);
             engine.pools().admit(pools);
-            GuestCalls guests = new GuestCalls(options.http().limits().callsAtOnce());
-            GuestCalls open = new GuestCalls(STREAMS);
+            Limits limits = options.http().limits();
+            GuestCalls guests = new GuestCalls(limits.callsAtOnce());
+            GuestCalls open = new GuestCalls(Math.min(STREAMS, limits.connections() / 2));
             Routes routes = routes(
                     engine,
                     branching,

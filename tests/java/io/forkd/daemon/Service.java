@@ -35,6 +35,19 @@ import tools.jackson.databind.JsonNode;
 final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCallback {
     private static final int CAP = 2;
 
+    /** With fewer connections, so that a test can have all streams that there are then. */
+    private static final Limits LIMITS = new Limits(
+            Limits.STANDARD.callsAtOnce(),
+            Limits.STANDARD.callsWaiting(),
+            Limits.STANDARD.bodyBytes(),
+            Limits.STANDARD.allBodyBytes(),
+            Limits.STANDARD.allAnswerBytes(),
+            Limits.STANDARD.bodyTime(),
+            Limits.STANDARD.headTime(),
+            Limits.STANDARD.idleTime(),
+            512,
+            Limits.STANDARD.drainTime());
+
     private final Path directory;
     private final int memoryMib;
     private final Map<String, String> environment;
@@ -119,7 +132,7 @@ final class Service implements BeforeAllCallback, AfterEachCallback, AfterAllCal
                         Optional.empty(),
                         tokenFile,
                         Optional.of(directory.resolve("audit.log")),
-                        Limits.STANDARD),
+                        LIMITS),
                 state,
                 "localhost",
                 tokenFile.isPresent() ? 2 * CAP : CAP, // of which a user has half
