@@ -36,8 +36,13 @@ final class E2bCommand implements Runnable {
             },
             sortOptions = false)
     static final class Env implements Callable<Integer> {
-        /** What a daemon that has no tokens is sent: the SDKs want some key. */
-        private static final String ANY_KEY = "any";
+        /** Some SDKs take a key of this form only. */
+        private static final String PREFIX = "e2b_";
+
+        private static final Pattern TOKEN = Pattern.compile("[0-9a-f]{64}");
+
+        /** For a daemon that has no tokens: the SDKs want some key. */
+        private static final String ANY_KEY = PREFIX + "0".repeat(40);
 
         private static final int HTTPS = 443;
 
@@ -97,8 +102,13 @@ final class E2bCommand implements Runnable {
             variables.put("E2B_SANDBOX_URL", url);
             // The SDKs make hosts of ports of it, to which a browser adds the scheme's port.
             variables.put("E2B_DOMAIN", port == HTTPS ? domain : domain + ":" + port);
-            variables.put("E2B_API_KEY", remote.secret(shell).orElse(ANY_KEY));
+            variables.put("E2B_API_KEY", remote.secret(shell).map(Env::key).orElse(ANY_KEY));
             return variables;
+        }
+
+        /** Of which a daemon knows its token again. */
+        private static String key(String token) {
+            return TOKEN.matcher(token).matches() ? PREFIX + token : token;
         }
 
         private static String quoted(String value) {

@@ -407,17 +407,17 @@ class CommandLineTest {
             delimiter = '|',
             quoteCharacter = '"',
             value = {
-                "                                  | http://127.0.0.1:8889 | localhost:8889 | any",
-                "--daemon-url https://api.x.org/   | https://api.x.org     | localhost      | any",
-                "--daemon-url https://h --proxy-domain x.org                 | https://h      | x.org    | any",
-                "--daemon-url https://h:84 --proxy-domain x.org              | https://h:84   | x.org:84 | any",
+                "                                  | http://127.0.0.1:8889 | localhost:8889 | zeros",
+                "--daemon-url https://api.x.org/   | https://api.x.org     | localhost      | zeros",
+                "--daemon-url https://h --proxy-domain x.org                 | https://h      | x.org    | zeros",
+                "--daemon-url https://h:84 --proxy-domain x.org              | https://h:84   | x.org:84 | zeros",
                 "--daemon-url http://h --proxy-domain x.org --daemon-token a'$b | http://h    | x.org:80 | 'a'\\''$b'",
             })
     void variables_of_e2b_are_for_a_shell(String options, String url, String domain, String key) throws Exception {
         String line = "e2b env" + (options == null ? "" : " " + options);
         assertThat(run(line.split(" +"))).isZero();
         String script = out.toString(StandardCharsets.UTF_8);
-        assertThat(script).contains("export E2B_API_KEY=" + key + "\n");
+        assertThat(script).contains("export E2B_API_KEY=" + key.replace("zeros", "e2b_" + "0".repeat(40)) + "\n");
         Process shell = new ProcessBuilder(
                         "env", "-i", "sh", "-c", script + "printf '%s ' $E2B_API_URL $E2B_SANDBOX_URL $E2B_DOMAIN")
                 .start();
