@@ -41,10 +41,13 @@ def ready(fd, kernel, seconds=None):
 
 
 class Cell:
-    """code, for a client: an object with send(event), which raises OSError, gone(), fileno() and shutdown()."""
+    """code, for a client: an object with send(event), which raises OSError, gone(), fileno() and shutdown().
 
-    def __init__(self, code, env_vars, client):
-        self.code, self.env_vars, self.client = code, env_vars, client
+    environment is what the kernel's is to have from now on, of variables that are not its own; None leaves it as it is.
+    """
+
+    def __init__(self, code, env_vars, environment, client):
+        self.code, self.env_vars, self.environment, self.client = code, env_vars, environment, client
         self.begun = threading.Event()
         self.finished = threading.Event()
         self.given_up = False
@@ -235,6 +238,7 @@ class Context(threading.Thread):
         now = generation()
         try:
             asked = {"code": cell.code, "env_vars": cell.env_vars, "reseed": now != self._generation}
+            asked["changes"] = kernel.changes(cell.environment)
             for event in kernel.submit(asked):
                 cell.send(event)
         except Dead:

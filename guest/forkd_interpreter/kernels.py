@@ -68,6 +68,7 @@ class Kernel:
     more = False  # whether receive() left something, which nothing will tell of
 
     def __init__(self, cwd):
+        self.given = {}  # variables that the environment has got since
         self.control, theirs = socket.socketpair()
         command, environment = self.command(theirs.fileno())
         try:
@@ -87,6 +88,15 @@ class Kernel:
         self.ended = os.pidfd_open(self.process.pid)
         self.outputs = {self.process.stdout.fileno(): "stdout", self.process.stderr.fileno(): "stderr"}
         self.watched = {self.ended, *self.outputs}  # what to wait for; what has nothing more to say is not in it
+
+    def changes(self, environment):
+        """What has to be set, or unset (None), so that the variables are these. A cell's own changes to them stay."""
+        if environment is None:
+            return {}
+        gone = {name: None for name in self.given if name not in environment}
+        new = {name: value for name, value in environment.items() if self.given.get(name) != value}
+        self.given = environment
+        return {**gone, **new}
 
     def read_output(self, fd, size):
         part = os.read(fd, size)
@@ -229,10 +239,14 @@ class BashKernel(LineKernel):
     def submit(self, cell):
         self.count += 1
         variables = "".join(f"{name}={shlex.quote(value)} " for name, value in cell["env_vars"].items())
+        set_ = "".join(
+            f"unset {name}\n" if value is None else f"export {name}={shlex.quote(value)} 2>/dev/null\n"  # or readonly
+            for name, value in cell["changes"].items()
+        )
         seed = f"RANDOM={int.from_bytes(os.urandom(2), 'little')}\n" if cell["reseed"] else ""
         run = f"{variables}eval {shlex.quote(cell['code'])} </dev/null {self.number}>&-\n"
         # A line of its own: an interrupt throws away that which is being run.
-        self.write(f"{seed}{run}echo $? >&{self.number}\n".encode("utf-8", "replace"))
+        self.write(f"{set_}{seed}{run}echo $? >&{self.number}\n".encode("utf-8", "replace"))
         return [{"type": "number_of_executions", "execution_count": self.count}]
 
     def event(self, line):
@@ -294,7 +308,7 @@ class JupyterKernel(Kernel):
     def submit(self, cell):
         content = {"code": cell["code"], "silent": False, "store_history": True, "user_expressions": {}}
         content.update(allow_stdin=False, stop_on_error=False)
-        self._send("execute_request", content, env_vars=cell["env_vars"], reseed=cell["reseed"])
+        self._send("execute_request", content, **{name: cell[name] for name in ("env_vars", "reseed", "changes")})
         return []
 
     def receive(self):

@@ -64,8 +64,14 @@ function reseed() {
   Math.random = () => ((next(0), state[0] >>> 5) * 2 ** 26 + (next(1), state[1] >>> 6)) / 2 ** 53;
 }
 
+function put(name, value) {
+  if (value === undefined) delete process.env[name];
+  else process.env[name] = value;
+}
+
 async function run(cell) {
   if (cell.reseed) reseed();
+  for (const [name, value] of Object.entries(cell.changes ?? {})) put(name, value ?? undefined);
   const before = {};
   for (const [name, value] of Object.entries(cell.env_vars ?? {})) {
     before[name] = process.env[name];
@@ -85,10 +91,7 @@ async function run(cell) {
     });
   } finally {
     fail = console.error;
-    for (const [name, value] of Object.entries(before)) {
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
-    }
+    for (const [name, value] of Object.entries(before)) put(name, value);
   }
   say({ type: 'end' });
 }

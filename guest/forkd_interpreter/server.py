@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface over HTTP: docs/e2b-images.md, The interpreter's interface."""
 
+import base64
 import http.server
 import json
 import os
@@ -17,6 +18,8 @@ MOST_BODY = 32 << 20
 MOST_CONTEXTS = 64
 MOST_CONNECTIONS = 512
 IDLE_SECONDS = 310  # clients keep a connection for 300
+ENVIRONMENT = "X-Forkd-Environment"
+VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
 NAMES = {"js": "javascript", "python3": "python", "sh": "bash"}
 
 
@@ -181,10 +184,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not isinstance(variables, dict):
             raise Refusal(400, "env_vars is no object")
         for name in variables:
-            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in (text(variables, name) or "\0"):
+            if not re.fullmatch(VARIABLE, name) or "\0" in (text(variables, name) or "\0"):
                 raise Refusal(400, f"env_vars: {name!r} is no name of a variable, or its value no text")
         context = contexts.get(id) if id else contexts.default(language)
-        self._stream(context, Cell(code, variables, self))
+        self._stream(context, Cell(code, variables, self._environment(), self))
+
+    def _environment(self):
+        """The sandbox's variables, as forkd's daemon says them; None when nobody does."""
+        said = self.headers.get(ENVIRONMENT)
+        if said is None:
+            return None
+        try:
+            variables = json.loads(base64.b64decode(said, validate=True))
+            pairs = [(name, text(variables, name) or "") for name in variables]
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise Refusal(400, f"{ENVIRONMENT} is no object in base64: {error}") from error
+        # There may be names that are none for a shell: programs get them, and cells do not.
+        return {name: value for name, value in pairs if re.fullmatch(VARIABLE, name) and "\0" not in value}
 
     def _stream(self, context, cell):
         self.send_response(200)

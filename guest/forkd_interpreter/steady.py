@@ -61,6 +61,13 @@ def reseed():
         sys.modules["ssl"].RAND_add(os.urandom(64), 64)
 
 
+def put(name, value):
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
 class Cell:
     """The variables that a cell is given are there while it runs."""
 
@@ -71,6 +78,8 @@ class Cell:
     def begin(self, asked):
         if asked.get("reseed"):
             reseed()
+        for name, value in (asked.get("changes") or {}).items():
+            put(name, value)
         for name, value in (asked.get("env_vars") or {}).items():
             self.before[name] = os.environ.get(name)
             os.environ[name] = value
@@ -80,8 +89,5 @@ class Cell:
         if os.getpid() != self.pid:
             os._exit(0)  # a process that the cell forked and that did not end: there is one kernel
         for name, value in self.before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            put(name, value)
         self.before = {}

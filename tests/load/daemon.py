@@ -127,14 +127,17 @@ class Daemon:
         deadline = time.monotonic() + 120
         while True:
             try:
-                client = Client(self.port, 10)
-                client.call("GET", "/healthz")
-                client.close()
+                self.ask_health()
                 return
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     sys.exit(f"the daemon did not start; {self.log} says:\n" + open(self.log).read()[-4000:])
                 time.sleep(0.02)
+
+    def ask_health(self):
+        client = Client(self.port, 10)
+        client.call("GET", "/healthz")
+        client.close()
 
     def client(self, timeout=120):
         return Client(self.port, timeout)

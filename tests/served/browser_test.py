@@ -2,12 +2,17 @@
 """A page of a guest without a network device, in a browser, with a WebSocket that counts."""
 
 import os
+import pathlib
+import re
 import shutil
+import subprocess
 
+import e2b
 import forkd
 from playwright.sync_api import sync_playwright
 from serving import LIMIT, PORT, Bounded, serve
 
+FORKD = pathlib.Path(__file__).resolve().parents[2] / "forkd"
 TAG = "py"
 MORE = 50  # numbers, from before something until after it
 
@@ -30,10 +35,13 @@ class BrowserTest(Bounded):
         return self.client.port_host_url(sandbox, PORT, path)
 
     def open(self, sandbox):
+        return self.open_url(self.url(sandbox))
+
+    def open_url(self, url):
         page = self.browser.new_page()
         self.addCleanup(page.close)
         page.set_default_timeout(LIMIT * 1000)
-        page.goto(self.url(sandbox))
+        page.goto(url)
         self.assertEqual(page.title(), "Numbers")
         return page
 
@@ -69,6 +77,19 @@ class BrowserTest(Bounded):
         with self.client.fork_sandbox(self.sandbox) as [child]:
             self.assert_goes_on(page)
             self.assert_goes_on(self.open(child))
+        self.assert_goes_on(page)
+
+    def test_socket_of_e2bs_sandbox_goes_on_while_that_is_forked(self):
+        said = subprocess.run([FORKD, "e2b", "env"], check=True, capture_output=True, text=True).stdout
+        os.environ.update(re.findall("^export ([A-Z0-9_]+)=(.*)$", said, re.MULTILINE))
+        made = e2b.Sandbox.create(self.serving, timeout=1800, request_timeout=LIMIT)
+        self.addCleanup(made.kill)
+        page = self.open_url(f"http://{made.get_host(PORT)}/")
+        self.assert_goes_on(page)
+        [child] = made.fork(count=1, timeout=1800, request_timeout=LIMIT)
+        self.addCleanup(child.kill)
+        self.assert_goes_on(page)
+        self.assert_goes_on(self.open_url(f"http://{child.get_host(PORT)}/"))
         self.assert_goes_on(page)
 
     def test_pause_ends_the_socket_and_not_the_server(self):

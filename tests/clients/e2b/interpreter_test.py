@@ -455,6 +455,35 @@ class Contexts(unittest.TestCase):
         with self.assertRaisesRegex(SandboxException, "400"):
             run("1", envs={"A=B": "c"})
 
+    def test_variables_of_the_sandbox_stay(self):
+        def told(variables, code, language="python"):
+            said = {"X-Forkd-Environment": base64.b64encode(json.dumps(variables).encode()).decode()}
+            status, body = request("POST", "/execute", json.dumps({"code": code, "language": language}), said)
+            self.assertEqual(status, 200, body)
+            return "".join(one["text"] for one in map(json.loads, body.splitlines()) if one["type"] == "stdout")
+
+        show = {
+            "python": "import os; print(os.environ.get('S'), os.environ.get('T'))",
+            "bash": "echo ${S-None} ${T-None}",
+            "javascript": "console.log(process.env.S ?? 'None', process.env.T ?? 'None')",
+        }
+        change = {
+            "python": "os.environ['S'] = 'own'",
+            "bash": "export S=own",
+            "javascript": "process.env.S = 'own'",
+        }
+        for language, code in show.items():
+            self.assertEqual(told({"S": "a 'b'\n", "no name": "x", "UID": "7"}, code, language).split(), ["a", "'b'", "None"])
+            self.assertEqual(stdout(run(code, language=language)).split(), ["a", "'b'", "None"])  # nobody says anything
+            self.assertEqual(stdout(run(code, language=language, envs={"S": "cell"})), "cell None\n")
+            told({"S": "a 'b'\n", "T": "t"}, change[language], language)
+            self.assertEqual(told({"S": "a 'b'\n", "T": "t"}, code, language), "own t\n")
+            self.assertEqual(told({"S": "new"}, code, language), "new None\n")
+            self.assertEqual(told({}, code, language), "None None\n")
+        for wrong in "x", base64.b64encode(b'{"A":1}').decode():
+            answer = request("POST", "/execute", '{"code":"1"}', {"X-Forkd-Environment": wrong})
+            self.assertEqual(answer[0], 400, wrong)
+
 
 class Interrupts(unittest.TestCase):
     def test_cell_is_interrupted_when_its_client_goes_away(self):

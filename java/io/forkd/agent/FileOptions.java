@@ -25,6 +25,10 @@ public record FileOptions(
         return new FileOptions(mode, true, uid, gid, modified);
     }
 
+    public FileOptions withOwner(long user, long group) {
+        return new FileOptions(mode, parents, OptionalLong.of(user), OptionalLong.of(group), modified);
+    }
+
     ObjectNode put(ObjectNode request) {
         mode.ifPresent(bits -> request.put("mode", bits));
         if (parents) {

@@ -93,8 +93,17 @@ final class DaemonClient {
         }
     }
 
+    static boolean isUnix(String url) {
+        return url.startsWith(UNIX);
+    }
+
+    /** @throws ForkdException when it is no daemon's */
+    static void requireUsable(String url) {
+        var unused = endpoint(url);
+    }
+
     private static Endpoint endpoint(String url) {
-        if (url.startsWith(UNIX)) {
+        if (isUnix(url)) {
             return new Endpoint.Unix(Path.of(url.substring(UNIX.length())));
         }
         try {

@@ -28,6 +28,8 @@ final class DaemonCommand implements Callable<Integer> {
     private static final Path OF_ROOT = Path.of("/var/lib/forkd/state.json");
     private static final Path AUDIT_OF_ROOT = Path.of("/var/log/forkd/audit.log");
 
+    static final String DEFAULT_DOMAIN = "localhost";
+
     private static final Pattern DOMAIN = Pattern.compile("[A-Za-z0-9-]{1,63}(\\.[A-Za-z0-9-]{1,63}){0,8}");
 
     private final Shell shell;
@@ -84,7 +86,7 @@ final class DaemonCommand implements Callable<Integer> {
     @Option(
             names = "--proxy-domain",
             paramLabel = "DOMAIN",
-            defaultValue = "${env:FORKD_PROXY_DOMAIN:-localhost}",
+            defaultValue = "${env:FORKD_PROXY_DOMAIN:-" + DEFAULT_DOMAIN + "}",
             description = "The host PORT-ID.DOMAIN is that port of that sandbox. Also FORKD_PROXY_DOMAIN. Default:"
                     + " localhost.")
     String proxyDomain = "";
@@ -136,12 +138,7 @@ final class DaemonCommand implements Callable<Integer> {
     public Integer call() {
         MachineOptions.requireRange("--branch-concurrency", branchConcurrency, 1, 1000);
         MachineOptions.requireRange("--user-images-mib", userImagesMib, 1, Integer.MAX_VALUE);
-        if (!DOMAIN.matcher(proxyDomain).matches()) {
-            throw new ForkdException(
-                    Kind.USAGE,
-                    "--proxy-domain " + proxyDomain + " is no domain",
-                    "Give one as in sandboxes.example.org.");
-        }
+        requireDomain(proxyDomain);
         Diagnostics.configure(shell.environment());
         HttpOptions http = new HttpOptions(
                 Optional.of(HttpOptions.address(bind)),
@@ -176,6 +173,13 @@ final class DaemonCommand implements Callable<Integer> {
             tellReady();
             asked.acquireUninterruptibly();
             return 0;
+        }
+    }
+
+    static void requireDomain(String domain) {
+        if (!DOMAIN.matcher(domain).matches()) {
+            throw new ForkdException(
+                    Kind.USAGE, "--proxy-domain " + domain + " is no domain", "Give one as in sandboxes.example.org.");
         }
     }
 

@@ -69,6 +69,7 @@ public final class Main {
             "cache",
             "daemon",
             "token",
+            "e2b",
             "doctor",
             "quickstart",
             "completion",
@@ -138,6 +139,7 @@ public final class Main {
                         .addSubcommand("add", new TokenCommand.Add(shell))
                         .addSubcommand("list", new TokenCommand.ListAll(shell))
                         .addSubcommand("remove", new TokenCommand.Remove(shell));
+            case "e2b" -> new CommandLine(new E2bCommand()).addSubcommand("env", new E2bCommand.Env(shell));
             case "doctor" -> new DoctorCommand(shell);
             case "quickstart" -> new QuickstartCommand(shell);
             case "completion" -> new CompletionCommand(shell);

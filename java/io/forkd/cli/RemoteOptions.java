@@ -33,11 +33,23 @@ final class RemoteOptions {
 
     /** The one that was named. */
     Optional<DaemonClient> named(Shell shell) {
-        Optional<String> place = url.or(() -> variable(shell, URL));
-        Optional<String> secret = token.or(() -> variable(shell, TOKEN));
-        return place.isPresent() || secret.isPresent()
-                ? Optional.of(new DaemonClient(place.orElse(DaemonClient.DEFAULT_URL), secret, shell))
+        return url(shell).isPresent() || secret(shell).isPresent()
+                ? Optional.of(new DaemonClient(place(shell), secret(shell), shell))
                 : Optional.empty();
+    }
+
+    /** Where it is asked. */
+    String place(Shell shell) {
+        return url(shell).orElse(DaemonClient.DEFAULT_URL);
+    }
+
+    private Optional<String> url(Shell shell) {
+        return url.or(() -> variable(shell, URL));
+    }
+
+    /** The token that it is asked with. */
+    Optional<String> secret(Shell shell) {
+        return token.or(() -> variable(shell, TOKEN));
     }
 
     /** What has another process ask the same. */

@@ -57,7 +57,11 @@ public final class Daemon implements AutoCloseable {
             Limits limits = options.http().limits();
             GuestCalls guests = new GuestCalls(limits.callsAtOnce());
             GuestCalls open = new GuestCalls(Math.min(STREAMS, limits.connections() / 2));
-            Routes routes = routes(
+            Routes routes = new Routes();
+            // First, as its ids may not be taken for others in the hosts of ports.
+            E2b.addTo(routes, engine, new Guests(engine, guests, open), quota);
+            addV1(
+                    routes,
                     engine,
                     branching,
                     quota,
@@ -66,7 +70,6 @@ public final class Daemon implements AutoCloseable {
                     new Workspaces(engine, branching, quota, state),
                     options,
                     metrics);
-            E2b.addTo(routes, engine, new Guests(engine, guests, open), quota);
             HttpServer server = HttpServer.start(options.http(), routes, metrics, Failures::answer);
             pools.of(server::caller);
             held.push(engine.pools().keepFull());
@@ -77,8 +80,8 @@ public final class Daemon implements AutoCloseable {
         }
     }
 
-    /** REST v1. */
-    static Routes routes(
+    static void addV1(
+            Routes routes,
             Engine engine,
             Branching branching,
             Quota quota,
@@ -88,7 +91,6 @@ public final class Daemon implements AutoCloseable {
             DaemonOptions options,
             Metrics metrics) {
         SnapshotInfos infos = new SnapshotInfos(engine);
-        Routes routes = new Routes();
         routes.get(
                 "/version",
                 forUsers(call -> Response.json(
@@ -112,7 +114,6 @@ public final class Daemon implements AutoCloseable {
         new BranchRoute(engine, infos, branching, quota).addTo(routes);
         new WorkspaceRoutes(workspaces).addTo(routes);
         new EventsRoute(engine.events()).addTo(routes);
-        return routes;
     }
 
     /** Where it listens over TCP. */

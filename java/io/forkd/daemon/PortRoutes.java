@@ -86,7 +86,7 @@ final class PortRoutes {
         String target = http.query().isEmpty() ? path : path + "?" + http.query();
         Open<GuestPort> open = guests.open(http, sandbox, guest -> guest.connect(new GuestAddress.Port(number)));
         Set<String> ours = http.caller().means() == Caller.Means.TOKEN ? Set.of("authorization") : Set.of();
-        return Response.later(
-                new Relay(http, new Relay.Rules(target, prefix, ours, added, PATIENCE), Guests.channel(open)));
+        return Response.later(new Relay(
+                http, new Relay.Rules(target, prefix, ours, List.of(), added, PATIENCE), Guests.channel(open)));
     }
 }

@@ -68,10 +68,17 @@ public final class Relay implements Response.Job {
      * @param target what the server is asked for: a path, and the query
      * @param prefix what the client has before that
      * @param withheld what was for us of what the client sends: names of fields, in lower case
+     * @param told to the server, beside what the client sends
      * @param added to what the server answers
      * @param patience with a server that neither takes nor answers
      */
-    public record Rules(String target, String prefix, Set<String> withheld, List<Header> added, Duration patience) {}
+    public record Rules(
+            String target,
+            String prefix,
+            Set<String> withheld,
+            List<Header> told,
+            List<Header> added,
+            Duration patience) {}
 
     private final HttpCall call;
     private final Rules rules;
@@ -198,6 +205,7 @@ public final class Relay implements Response.Job {
                 .filter(header -> !rules.withheld().contains(header.name().toLowerCase(Locale.ROOT)))
                 .filter(header -> !(isChunked() && header.name().equalsIgnoreCase("Content-Length")))
                 .forEach(header -> add(head, header.name(), header.value()));
+        rules.told().forEach(header -> add(head, header.name(), header.value()));
         if (!call.remote().equals("unix")) {
             add(head, "X-Forwarded-For", call.remote().replaceFirst(":[0-9]+$", ""));
         }

@@ -1,5 +1,6 @@
 package io.forkd.daemon.e2b;
 
+import io.forkd.agent.FileOptions;
 import io.forkd.agent.GuestException.Refused;
 import io.forkd.agent.GuestFileReader;
 import io.forkd.agent.GuestPath;
@@ -13,7 +14,7 @@ import java.util.Optional;
 import java.util.OptionalLong;
 
 /** A user of a guest, as its /etc/passwd has it at this moment: programs of the guest may change that. */
-record Account(String name, String home) {
+record Account(String name, String home, long uid, long gid) {
     private static final GuestPath PASSWD = GuestPath.of("/etc/passwd");
     private static final int MOST_BYTES = 1 << 20;
     private static final int CHUNK = 8192;
@@ -21,10 +22,12 @@ record Account(String name, String home) {
     /** name:password:uid:gid:comment:home:shell */
     private static final int FIELDS = 7;
 
+    private static final int UID = 2;
+    private static final int GID = 3;
     private static final int HOME = 5;
 
     /** Whom an image without a list has. */
-    private static final Account ROOT = new Account("root", "/");
+    private static final Account ROOT = new Account("root", "/", 0, 0);
 
     /** @throws ConnectFailure when there is none of that name */
     static Account find(GuestStreams guest, String name) {
@@ -44,8 +47,13 @@ record Account(String name, String home) {
                 .lines()
                 .map(line -> line.split(":", -1))
                 .filter(fields -> fields.length == FIELDS && fields[0].equals(name))
+                .filter(fields -> (fields[UID] + "/" + fields[GID]).matches("[0-9]{1,10}/[0-9]{1,10}"))
                 .findFirst()
-                .map(fields -> new Account(name, fields[HOME].startsWith("/") ? fields[HOME] : "/"));
+                .map(fields -> new Account(
+                        name,
+                        fields[HOME].startsWith("/") ? fields[HOME] : "/",
+                        Long.parseLong(fields[UID]),
+                        Long.parseLong(fields[GID])));
     }
 
     private static String read(GuestStreams guest) {
@@ -61,6 +69,38 @@ record Account(String name, String home) {
             }
         }
         return text.toString(StandardCharsets.UTF_8);
+    }
+
+    /** What makes something, and directories that are missing for it. */
+    interface Making<T> {
+        /**
+         * Makes all of it.
+         *
+         * @param again whether that has failed once, and one of these directories has been made since
+         */
+        T make(boolean again);
+    }
+
+    /**
+     * Makes it with the user's rights; but a directory in the root directory, where only root may make one, is made by
+     * root and given to the user. E2B's users may make such, and frameworks work in {@code /workspace}. There is nothing in
+     * it that the user has no rights to.
+     *
+     * @param directory which is needed for it
+     */
+    <T> T make(GuestStreams guest, GuestPath directory, Making<T> making) {
+        try {
+            return making.make(false);
+        } catch (Refused e) {
+            String first = directory.text().split("/", 3)[1];
+            FileOptions own = FileOptions.DEFAULT.withParents().withOwner(uid, gid);
+            if (!e.code().equals("EACCES")
+                    || first.isEmpty()
+                    || !guest.files("0").makeDirectory(GuestPath.of("/" + first), own)) {
+                throw e;
+            }
+            return making.make(true);
+        }
     }
 
     private static String printable(String name) {
@@ -80,6 +120,12 @@ record Account(String name, String home) {
             throw ConnectFailure.invalid("'~' is the user's own home and no other's: " + printable(path));
         }
         return clean(path.startsWith("/") ? path : base + "/" + path);
+    }
+
+    /** The directory that something is in. */
+    static GuestPath parent(GuestPath path) {
+        String text = path.text();
+        return GuestPath.of(text.substring(0, Math.max(1, text.lastIndexOf('/'))));
     }
 
     /** Without names that are empty, {@code .} or {@code ..}. */

@@ -5,6 +5,7 @@ import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
 import java.util.Optional;
 import java.util.function.Function;
+import java.util.regex.Pattern;
 import tools.jackson.databind.node.JsonNodeFactory;
 
 /** Of the control plane: the token comes as a key, and errors are {@code {"code":STATUS,"message":TEXT}}. */
@@ -13,11 +14,18 @@ final class ControlDialect implements Dialect {
 
     private static final int UNPROCESSABLE = 422;
 
+    /** What some clients want a key to begin with, before digits of base 16: a token in that form is the token. */
+    private static final String PREFIX = "e2b_";
+
+    private static final Pattern TOKEN_AS_KEY = Pattern.compile(PREFIX + "[0-9a-f]{64}");
+
     private ControlDialect() {}
 
     @Override
     public Optional<String> authorization(Function<String, Optional<String>> header) {
-        return header.apply("X-API-KEY").map(key -> "Bearer " + key).or(() -> header.apply("Authorization"));
+        return header.apply("X-API-KEY")
+                .map(key -> "Bearer " + (TOKEN_AS_KEY.matcher(key).matches() ? key.substring(PREFIX.length()) : key))
+                .or(() -> header.apply("Authorization"));
     }
 
     @Override

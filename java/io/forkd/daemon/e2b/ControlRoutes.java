@@ -264,6 +264,9 @@ final class ControlRoutes {
         if (timeout.isEmpty()) {
             throw new HttpFailure(400, "the field timeout is missing");
         }
+        if (one.isPaused()) { // Old clients resume what is refused to them so.
+            throw new HttpFailure(404, "sandbox " + http.parameter("id") + " is paused");
+        }
         if (timeout.getAsLong() == 0) {
             SandboxLookup.end(engine, one.found());
         } else {

@@ -184,7 +184,10 @@ final class FilesRoute {
         Open<GuestFileWriter> open = call.open(guest -> {
             Account account = call.account(guest);
             GuestPath path = account.path(call.base(account), asked);
-            return guest.files(account.name()).write(path, FileOptions.DEFAULT.withParents());
+            return account.make(
+                    guest,
+                    Account.parent(path),
+                    again -> guest.files(account.name()).write(path, FileOptions.DEFAULT.withParents()));
         });
         byte[] chunk = new byte[CHUNK];
         try (open) {

@@ -46,10 +46,14 @@ final class FilesystemService {
     }
 
     ObjectNode makeDir(EnvdCall call, Fields message) {
-        return ask(call, message, "path", (files, path) -> {
+        return call.ask(guest -> {
+            Account account = call.account(guest);
+            GuestPath path = account.path(call.base(account), message.text("path"));
+            GuestFiles files = guest.files(account.name());
             boolean made;
             try {
-                made = files.makeDirectory(path, FileOptions.DEFAULT.withParents());
+                made = account.make(
+                        guest, path, again -> files.makeDirectory(path, FileOptions.DEFAULT.withParents()) || again);
             } catch (Refused e) {
                 throw e.code().equals("EEXIST") ? ConnectFailure.invalid(path + " is there, and is no directory") : e;
             }
@@ -67,9 +71,9 @@ final class FilesystemService {
             GuestPath from = account.path(call.base(account), message.text("source"));
             GuestPath to = account.path(call.base(account), message.text("destination"));
             files.stat(from, false); // Before anything is made for it.
-            String text = to.text();
-            GuestPath parent = GuestPath.of(text.substring(0, Math.max(1, text.lastIndexOf('/'))));
-            files.makeDirectory(parent, FileOptions.DEFAULT.withParents());
+            GuestPath parent = Account.parent(to);
+            account.make(
+                    guest, parent, again -> files.makeDirectory(parent, FileOptions.DEFAULT.withParents()) || again);
             files.move(from, to);
             return entry(Entries.of(files, to));
         });

@@ -1,11 +1,13 @@
 package io.forkd.daemon.e2b;
 
 import io.forkd.ForkdException;
+import io.forkd.Json;
 import io.forkd.agent.GuestAddress;
 import io.forkd.agent.GuestPort;
 import io.forkd.daemon.Guests;
 import io.forkd.daemon.Guests.Open;
 import io.forkd.http.Handler;
+import io.forkd.http.Header;
 import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Relay;
@@ -13,7 +15,9 @@ import io.forkd.http.Response;
 import io.forkd.http.Routes;
 import io.forkd.sandbox.Found.Known;
 import java.time.Duration;
+import java.util.Base64;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -21,6 +25,7 @@ import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
 
 /**
  * What is for a port of a sandbox: by the host {@code PORT-ID.<any domain>}, or, where the host says nothing, by two
@@ -42,9 +47,20 @@ final class Traffic {
     private static final String ACCESS = "X-Access-Token";
     private static final String TRAFFIC = "E2B-Traffic-Access-Token";
 
-    /** For us alone, of what a client sends. */
-    private static final Set<String> WITHHELD =
-            Set.of("e2b-sandbox-id", "e2b-sandbox-port", "e2b-traffic-access-token", "x-access-token", "x-api-key");
+    /** What the code interpreter is told of a sandbox's variables: JSON in base64. */
+    private static final String ENVIRONMENT = "X-Forkd-Environment";
+
+    /** The interpreter reads no longer field. */
+    private static final int MOST_ENVIRONMENT = 60 << 10;
+
+    /** For us alone, or ours to say, of what a client sends. */
+    private static final Set<String> WITHHELD = Set.of(
+            "e2b-sandbox-id",
+            "e2b-sandbox-port",
+            "e2b-traffic-access-token",
+            "x-access-token",
+            "x-api-key",
+            ENVIRONMENT.toLowerCase(Locale.ROOT));
 
     /** In the place of an id. */
     private static final String BY_TOKEN = "";
@@ -136,7 +152,25 @@ final class Traffic {
                         .isPresent()) {
             return refused(http, id, 403, TRAFFIC + " is missing, or is not the sandbox's");
         }
-        return pass(http, id, sandbox, port);
+        if (!runs) {
+            return pass(http, id, sandbox, port, List.of());
+        }
+        String variables = encoded(known.get().environment());
+        if (variables.length() > MOST_ENVIRONMENT) {
+            return refused(
+                    http,
+                    id,
+                    400,
+                    "the sandbox's variables are too long for its code interpreter: " + variables.length()
+                            + " bytes in base64, of " + MOST_ENVIRONMENT);
+        }
+        return pass(http, id, sandbox, port, List.of(new Header(ENVIRONMENT, variables)));
+    }
+
+    private static String encoded(Map<String, String> variables) {
+        ObjectNode node = JsonNodeFactory.instance.objectNode();
+        variables.forEach(node::put);
+        return Base64.getEncoder().encodeToString(Json.bytes(node));
     }
 
     private Optional<String> byToken(HttpCall http) {
@@ -149,7 +183,7 @@ final class Traffic {
         return new Profile(Optional.of(settings.token()), settings.environment(), USER, Optional.empty());
     }
 
-    private Response pass(HttpCall http, String id, Known sandbox, int port) {
+    private Response pass(HttpCall http, String id, Known sandbox, int port, List<Header> told) {
         Open<GuestPort> open;
         try {
             open = guests.open(http, sandbox, guest -> guest.connect(new GuestAddress.Port(port)));
@@ -161,8 +195,8 @@ final class Traffic {
             return refused(http, id, 502, e.sentence());
         }
         String target = http.query().isEmpty() ? http.path() : http.path() + "?" + http.query();
-        return Response.later(
-                new Relay(http, new Relay.Rules(target, "", WITHHELD, List.of(), PATIENCE), Guests.channel(open)));
+        return Response.later(new Relay(
+                http, new Relay.Rules(target, "", WITHHELD, told, List.of(), PATIENCE), Guests.channel(open)));
     }
 
     private static int port(String text) {

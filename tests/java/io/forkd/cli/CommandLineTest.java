@@ -86,6 +86,7 @@ class CommandLineTest {
                 "quickstart",
                 "daemon",
                 "token",
+                "e2b",
                 "where",
                 "cleanup",
                 "kernel",
@@ -170,6 +171,10 @@ class CommandLineTest {
                 "bench restore --tag x                  | 1 | there is no snapshot 'x'",
                 "quickstart -n 0                        | 2 | -n 0 is out of range",
                 "completion fish                        | 2 | fish",
+                "e2b                                    | 2 | env",
+                "e2b env --daemon-url unix:/x           | 2 | no Unix sockets",
+                "e2b env --daemon-url ftp://x           | 2 | not a daemon's URL",
+                "e2b env --proxy-domain .               | 2 | . is no domain",
             })
     void failure_has_its_status_and_says_why(String line, int status, String message) {
         String[] arguments = line == null ? new String[0] : line.strip().split(" +");
@@ -395,6 +400,32 @@ class CommandLineTest {
             })
     void exec_is_split_at_blanks_except_in_quotes(String text, String words) {
         assertThat(String.join(",", SnapshotDiffCommand.words(text))).isEqualTo(words);
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '"',
+            value = {
+                "                                  | http://127.0.0.1:8889 | localhost:8889 | zeros",
+                "--daemon-url https://api.x.org/   | https://api.x.org     | localhost      | zeros",
+                "--daemon-url https://h --proxy-domain x.org                 | https://h      | x.org    | zeros",
+                "--daemon-url https://h:84 --proxy-domain x.org              | https://h:84   | x.org:84 | zeros",
+                "--daemon-url http://h --proxy-domain x.org --daemon-token a'$b | http://h    | x.org:80 | 'a'\\''$b'",
+            })
+    void variables_of_e2b_are_for_a_shell(String options, String url, String domain, String key) throws Exception {
+        String line = "e2b env" + (options == null ? "" : " " + options);
+        assertThat(run(line.split(" +"))).isZero();
+        String script = out.toString(StandardCharsets.UTF_8);
+        assertThat(script).contains("export E2B_API_KEY=" + key.replace("zeros", "e2b_" + "0".repeat(40)) + "\n");
+        Process shell = new ProcessBuilder(
+                        "env", "-i", "sh", "-c", script + "printf '%s ' $E2B_API_URL $E2B_SANDBOX_URL $E2B_DOMAIN")
+                .start();
+        assertThat(new String(shell.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
+                .isEqualTo(url + " " + url + " " + domain + " ");
+        out.reset();
+        assertThat(run((line + " --json").split(" +"))).isZero();
+        assertThat(Json.parse(out.toByteArray()).path("E2B_DOMAIN").asString()).isEqualTo(domain);
     }
 
     @Test

@@ -7,6 +7,7 @@ import io.forkd.daemon.Api.Answer;
 import io.forkd.engine.Engine;
 import io.forkd.http.HttpServer;
 import io.forkd.http.Metrics;
+import io.forkd.http.Routes;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.Socket;
@@ -42,16 +43,18 @@ class DaemonTest {
         try (StateFile state = StateFile.open(service.directory().resolve("other.json"))) {
             Quota quota = new Quota(engine);
             Workspaces workspaces = new Workspaces(engine, branching, quota, state);
-            List<String> routes = new ArrayList<>(Daemon.routes(
-                            engine,
-                            branching,
-                            quota,
-                            new GuestCalls(1),
-                            new GuestCalls(1),
-                            workspaces,
-                            service.options(Optional.empty()),
-                            metrics)
-                    .list());
+            Routes v1 = new Routes();
+            Daemon.addV1(
+                    v1,
+                    engine,
+                    branching,
+                    quota,
+                    new GuestCalls(1),
+                    new GuestCalls(1),
+                    workspaces,
+                    service.options(Optional.empty()),
+                    metrics);
+            List<String> routes = new ArrayList<>(v1.list());
             HttpServer.HEALTH.forEach(path -> routes.add("GET " + path));
             assertThat(new Document().operations()).containsExactlyInAnyOrderElementsOf(routes);
         }

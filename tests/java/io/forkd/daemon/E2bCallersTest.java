@@ -143,6 +143,18 @@ class E2bCallersTest {
     }
 
     @Test
+    void token_in_the_form_of_a_key_is_the_token() {
+        String secret = TokenFile.add(file, "keyed", Role.USER, Quotas.NONE);
+        guarded.reload();
+        for (String key : List.of(secret, "e2b_" + secret)) {
+            assertThat(api(key).get("/v2/sandboxes").status()).isEqualTo(200);
+        }
+        for (String key : List.of("e2b_", "e2b_e2b_" + secret, "e2b_" + secret + "0")) {
+            assertThat(api(key).get("/v2/sandboxes").status()).isEqualTo(401);
+        }
+    }
+
+    @Test
     void sandbox_of_another_user_is_not_there() {
         Client alice = caller("alice", Role.USER);
         Client bob = caller("bob", Role.USER);

@@ -14,7 +14,7 @@ class KernelCommandLineTest {
     private static final String FIXED = "console=ttyS0 reboot=k panic=1 pci=off root=/dev/vda ";
     private static final String QUIET = "random.trust_cpu=on quiet tsc=nowatchdog nowatchdog"
             + " sysctl.vm.compaction_proactiveness=0 sysctl.vm.stat_interval=60"
-            + " sysctl.vm.percpu_pagelist_high_fraction=128";
+            + " sysctl.vm.percpu_pagelist_high_fraction=128 cryptomgr.notests";
 
     @Test
     void init_is_named_only_where_no_initrd_brings_it() {

@@ -46,6 +46,7 @@ class RelayTest {
                                         "/target?q=1",
                                         "/to",
                                         Set.of("authorization"),
+                                        List.of(new Header("X-Told", "so")),
                                         List.of(new Header("X-Added", "yes")),
                                         patience),
                                 SocketChannel.open(behind.getLocalAddress()))));
@@ -132,7 +133,11 @@ class RelayTest {
                         + "Connection: close, X-Mine\nX-Mine: 1\nTE: trailers\nX-Forwarded-For: 6.6.6.6\nForwarded: for=6.6.6.6\n\n");
         assertThat(seen.toString())
                 .startsWith("GET /target?q=1 HTTP/1.1\r\n")
-                .contains("Host: app.example.localhost\r\n", "Cookie: c=1\r\n", "X-Forwarded-For: 127.0.0.1\r\n")
+                .contains(
+                        "Host: app.example.localhost\r\n",
+                        "Cookie: c=1\r\n",
+                        "X-Forwarded-For: 127.0.0.1\r\n",
+                        "X-Told: so\r\n")
                 .contains("X-Forwarded-Host: app.example.localhost\r\n", "X-Forwarded-Proto: http\r\n")
                 .contains("X-Forwarded-Prefix: /to\r\n", "Connection: close\r\n")
                 .doesNotContain("secret", "X-Mine", "TE:", "6.6.6.6");
