@@ -205,15 +205,35 @@ class E2bCallersTest {
         }
     }
 
+    @Test
+    void more_variables_than_the_code_interpreter_can_be_told_are_said_to_be_too_many() {
+        Client admin = caller("root3", Role.ADMIN);
+        for (int length : List.of(1, 50_000)) {
+            String body = "{'templateID':'py','timeout':100,'envVars':{'A':'" + "x".repeat(length) + "'}}";
+            JsonNode made = admin.post("/v2/sandboxes", body).json();
+            Client.Answer answer = at(
+                            "49999", made, made.path("envdAccessToken").stringValue())
+                    .post("/execute", "{'code':'1'}");
+            assertThat(answer.status()).as(answer.text()).isEqualTo(length == 1 ? 502 : 400);
+            assertThat(answer.text()).contains(length == 1 ? "port is not open" : "too long");
+            assertThat(admin.delete("/sandboxes/" + made.path("sandboxID").stringValue())
+                            .status())
+                    .isEqualTo(204);
+        }
+    }
+
     /** Its programs. */
     private Client.Answer inside(JsonNode sandbox, String token) {
+        return at("49983", sandbox, token).post("/process.Process/List", "{}");
+    }
+
+    private Client at(String port, JsonNode sandbox, String token) {
         return client(
-                        "X-Access-Token",
-                        token,
-                        "E2b-Sandbox-Id",
-                        sandbox.path("sandboxID").stringValue(),
-                        "E2b-Sandbox-Port",
-                        "49983")
-                .post("/process.Process/List", "{}");
+                "X-Access-Token",
+                token,
+                "E2b-Sandbox-Id",
+                sandbox.path("sandboxID").stringValue(),
+                "E2b-Sandbox-Port",
+                port);
     }
 }
