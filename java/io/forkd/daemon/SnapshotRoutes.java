@@ -131,7 +131,7 @@ final class SnapshotRoutes {
                     http.caller(),
                     from,
                     () -> quota.snapshot(http.caller(), to, call, () -> {
-                        engine.snapshots().compact(from, to, call);
+                        engine.snapshots().compact(from, to, false, call);
                         return true;
                     }));
             return Response.json(200, infos.info(to));

@@ -91,29 +91,36 @@ public final class Snapshots {
         if (snapshot.manifest().parent().isEmpty()) {
             throw new ForkdException(Kind.CONFLICT, "the snapshot '" + tag + "' is flat already");
         }
-        compact(snapshot, tag, snapshot.manifest().createdAt(), call);
+        compact(snapshot, tag, snapshot.manifest().createdAt(), false, call);
     }
 
-    /** Makes a snapshot that restores to the same as another, and needs nothing of it. */
-    public void compact(SnapshotTag from, SnapshotTag to, Call call) {
+    /**
+     * Makes a snapshot that restores to the same as another, and needs nothing of it.
+     *
+     * @param replace whether a snapshot of that tag may be replaced
+     */
+    public void compact(SnapshotTag from, SnapshotTag to, boolean replace, Call call) {
         store.sweep();
-        store.requireFree(to);
+        if (!replace) {
+            store.requireFree(to);
+        }
         Snapshot source = store.open(from);
         store.read(from, call.owner());
-        compact(source, to, Instant.now(), call);
+        compact(source, to, Instant.now(), replace, call);
         sandboxes.events().happened(Events.Kind.SNAPSHOT_MADE, to.value(), owner(store, to), "");
         new Provenance("compact:" + from, Optional.empty()).note(store.directory(to));
     }
 
-    private void compact(Snapshot snapshot, SnapshotTag to, Instant createdAt, Call call) {
+    private void compact(Snapshot snapshot, SnapshotTag to, Instant createdAt, boolean replace, Call call) {
         List<Snapshot> chain = chains.resolve(snapshot, call);
         store.with(chain, () -> {
-            compact(snapshot, chain, to, createdAt, call);
+            compact(snapshot, chain, to, createdAt, replace, call);
             return true;
         });
     }
 
-    private void compact(Snapshot snapshot, List<Snapshot> chain, SnapshotTag to, Instant createdAt, Call call) {
+    private void compact(
+            Snapshot snapshot, List<Snapshot> chain, SnapshotTag to, Instant createdAt, boolean replace, Call call) {
         SnapshotTag tag = snapshot.tag();
         String before = chains.contentHash(snapshot, call);
         call.step("putting the memory of " + tag + " together");
@@ -154,7 +161,7 @@ public final class Snapshots {
             if (to.equals(tag)) {
                 store.replace(staged, snapshot, flat);
             } else {
-                store.install(staged, to, flat, false);
+                store.install(staged, to, flat, replace);
             }
             WorkingSets.put(known, store.directory(to));
         } catch (IOException e) {
