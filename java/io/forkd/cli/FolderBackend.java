@@ -236,7 +236,7 @@ record FolderBackend(Shell shell) implements Backend {
 
     @Override
     public String compact(SnapshotTag from, SnapshotTag to) {
-        shell.engine().snapshots().compact(from, to, false, shell.call());
+        shell.engine().snapshots().compact(from, to, shell.call());
         return shell.engine().store().directory(to).toString();
     }
 

@@ -52,16 +52,22 @@ public final class Daemon implements AutoCloseable {
             engine.pools().admit(pools);
             GuestCalls guests = new GuestCalls(options.http().limits().callsAtOnce());
             GuestCalls open = new GuestCalls(STREAMS);
+            Pulls pulls = new Pulls(engine, options);
+            Removals removals = new Removals(engine);
             Routes routes = routes(
                     engine,
                     branching,
                     quota,
+                    pulls,
+                    removals,
                     guests,
                     open,
                     new Workspaces(engine, branching, quota, state),
                     options,
                     metrics);
-            E2b.addTo(routes, engine, new Guests(engine, guests, open), quota);
+            held.push(E2b.addTo(
+                    routes,
+                    new E2b.Parts(engine, new Guests(engine, guests, open), quota, branching, pulls, removals)));
             HttpServer server = HttpServer.start(options.http(), routes, metrics, Failures::answer);
             pools.of(server::caller);
             held.push(engine.pools().keepFull());
@@ -77,6 +83,8 @@ public final class Daemon implements AutoCloseable {
             Engine engine,
             Branching branching,
             Quota quota,
+            Pulls pulls,
+            Removals removals,
             GuestCalls guests,
             GuestCalls open,
             Workspaces workspaces,
@@ -90,8 +98,8 @@ public final class Daemon implements AutoCloseable {
                         200, Wire.object().put("version", Engine.VERSION).put("api", "v1"))));
         routes.get("/metrics", call -> metrics.response()); // Of all that there is, so not for users.
         routes.get("/openapi.json", forUsers(call -> OpenApi.response()));
-        new SnapshotRoutes(engine, infos, branching, quota, metrics).addTo(routes);
-        new BootRoute(engine, infos, branching, quota, options).addTo(routes);
+        new SnapshotRoutes(engine, infos, branching, quota, removals, metrics).addTo(routes);
+        new BootRoute(engine, infos, branching, quota, pulls).addTo(routes);
         Guests streams = new Guests(engine, guests, open);
         ProcessRoutes processes = new ProcessRoutes(streams);
         Metrics.Timing times =

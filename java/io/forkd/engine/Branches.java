@@ -230,7 +230,7 @@ final class Branches {
                 call);
     }
 
-    /** Makes a snapshot that needs nothing of the one that it is made from. */
+    /** Makes a snapshot that needs nothing of the one that it is made from. When that is being written it is not cancelled any more. */
     BranchResult build(BuildRequest request, Snapshot from, Call call) {
         return ofChild(
                 from,
@@ -256,7 +256,7 @@ final class Branches {
             Change change,
             Call call) {
         Machine machine = from.manifest().machine();
-        NetworkRequest network = wanted.of(from, call.owner());
+        NetworkRequest network = machine.tap().isPresent() ? wanted.of(from, call.owner()) : NetworkRequest.OF_HOST;
         try (OwnedDirectory run = runtime.open("fork");
                 Release release = () -> networks.release(run.path());
                 Groups groups = Groups.of(cgroups, machine.limits(), machine.vcpus());
@@ -303,7 +303,7 @@ final class Branches {
                     replace,
                     true,
                     call)) {
-                await(made, call);
+                await(made, parent.isPresent() ? call : new Call(call, Optional.empty()));
                 return result(tag, made, parent, Optional.empty(), true);
             }
         }

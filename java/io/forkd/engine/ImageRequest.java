@@ -27,6 +27,11 @@ public record ImageRequest(
         return new ImageRequest(image, cache, most, environment, network, parent.as(tag));
     }
 
+    /** The same, with credentials and proxies from elsewhere. */
+    public ImageRequest with(Map<String, String> others) {
+        return new ImageRequest(image, cache, most, others, network, parent);
+    }
+
     /** Which tap device of the host a parent is connected with. */
     public enum ParentNetwork {
         /** The one that is named, or else the usual one, where that can be had; otherwise none. */

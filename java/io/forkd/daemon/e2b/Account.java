@@ -9,11 +9,14 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.regex.Pattern;
 
 /** A user of a guest, as its /etc/passwd has it at this moment: programs of the guest may change that. */
-record Account(String name, String home) {
+record Account(String name, String home, long uid, long gid) {
     private static final GuestPath PASSWD = GuestPath.of("/etc/passwd");
     private static final int MOST_BYTES = 1 << 20;
     private static final int CHUNK = 8192;
@@ -21,10 +24,14 @@ record Account(String name, String home) {
     /** name:password:uid:gid:comment:home:shell */
     private static final int FIELDS = 7;
 
+    private static final int UID = 2;
+    private static final int GID = 3;
     private static final int HOME = 5;
 
+    private static final Pattern NUMBER = Pattern.compile("[0-9]{1,9}");
+
     /** Whom an image without a list has. */
-    private static final Account ROOT = new Account("root", "/");
+    private static final Account ROOT = new Account("root", "/", 0, 0);
 
     /** @throws ConnectFailure when there is none of that name */
     static Account find(GuestStreams guest, String name) {
@@ -45,7 +52,25 @@ record Account(String name, String home) {
                 .map(line -> line.split(":", -1))
                 .filter(fields -> fields.length == FIELDS && fields[0].equals(name))
                 .findFirst()
-                .map(fields -> new Account(name, fields[HOME].startsWith("/") ? fields[HOME] : "/"));
+                .map(fields -> new Account(
+                        name,
+                        fields[HOME].startsWith("/") ? fields[HOME] : "/",
+                        number(fields[UID]),
+                        number(fields[GID])));
+    }
+
+    /** What is none was written by somebody else than those who make accounts. */
+    private static long number(String text) {
+        return NUMBER.matcher(text).matches() ? Long.parseLong(text) : 0;
+    }
+
+    /** What programs find in their environment of whom they are. */
+    Map<String, String> environment() {
+        Map<String, String> variables = new LinkedHashMap<>();
+        variables.put("HOME", home);
+        variables.put("USER", name);
+        variables.put("LOGNAME", name);
+        return variables;
     }
 
     private static String read(GuestStreams guest) {

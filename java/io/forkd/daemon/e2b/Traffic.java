@@ -49,7 +49,6 @@ final class Traffic {
     /** In the place of an id. */
     private static final String BY_TOKEN = "";
 
-    private static final String USER = "user";
     private static final int MOST_PORT = 65535;
     private static final Duration PATIENCE = Duration.ofMinutes(5);
 
@@ -57,10 +56,10 @@ final class Traffic {
     private final SettingsStore settings;
     private final Envd envd;
 
-    Traffic(Guests guests, SettingsStore settings) {
+    Traffic(Guests guests, SettingsStore settings, Bodies bodies) {
         this.guests = guests;
         this.settings = settings;
-        this.envd = new Envd(guests);
+        this.envd = new Envd(guests, bodies);
     }
 
     void addTo(Routes routes) {
@@ -146,7 +145,7 @@ final class Traffic {
     }
 
     private static Profile profile(Settings settings) {
-        return new Profile(Optional.of(settings.token()), settings.environment(), USER, Optional.empty());
+        return new Profile(Optional.of(settings.token()), settings.defaults());
     }
 
     private Response pass(HttpCall http, String id, Known sandbox, int port) {
