@@ -14,6 +14,7 @@ import io.forkd.agent.RunRequest;
 import io.forkd.daemon.Guests;
 import io.forkd.daemon.e2b.BuildLog.Level;
 import io.forkd.engine.BuildRequest;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -41,11 +42,13 @@ final class BuildSteps implements BuildRequest.Preparation {
 
     private static final Duration READY = Duration.ofMinutes(10);
     private static final Duration BETWEEN = Duration.ofMillis(500);
+    private static final int ATTEMPTS = 10;
 
     /** How long a service is waited for of which nobody has said when it is ready. */
     private static final Duration SETTLE = Duration.ofSeconds(20);
 
     private static final int MOST_TAIL = 1024;
+    private static final int MOST_VALUE = 32 << 10;
 
     /** Of a path, where patterns begin: clients have looked for what they fit. */
     private static final Pattern PATTERN = Pattern.compile("[*?\\[{]");
@@ -353,7 +356,7 @@ final class BuildSteps implements BuildRequest.Preparation {
         if (shell.isEmpty()) {
             return "";
         }
-        Output output = new Output(Level.DEBUG, "", Optional.empty());
+        Value value = new Value();
         RunRequest request = new RunRequest(
                 List.of(shell.get(), "-c", "printf %s \"${" + name + "-}\""),
                 account(guest).environment(),
@@ -364,8 +367,14 @@ final class BuildSteps implements BuildRequest.Preparation {
                 Optional.empty(),
                 Optional.empty(),
                 false);
-        run(guest, request, output, Optional.empty(), "cannot look at the variable " + name);
-        return output.tail();
+        String what = "cannot look at the variable " + name;
+        try (GuestProcess process = started(guest, request, what)) {
+            Exit exit = process.await(value);
+            if (exit.code() != 0) {
+                throw failed(what + ": " + ProcessService.status(exit));
+            }
+        }
+        return value.text();
     }
 
     // --- programs ---
@@ -437,10 +446,16 @@ final class BuildSteps implements BuildRequest.Preparation {
     }
 
     private static GuestProcess started(GuestStreams guest, RunRequest request, String what) {
-        try {
-            return guest.run(request);
-        } catch (Refused e) {
-            throw failed(what + ": " + e.sentence());
+        for (int attempt = 1; ; attempt++) {
+            try {
+                return guest.run(request);
+            } catch (Refused e) {
+                // The name of a service is free a moment after its end has been heard.
+                if (!e.code().equals("EEXIST") || attempt == ATTEMPTS) {
+                    throw failed(what + ": " + e.sentence());
+                }
+            }
+            pause();
         }
     }
 
@@ -527,6 +542,25 @@ final class BuildSteps implements BuildRequest.Preparation {
                     build.ifPresent(of -> of.tell(level, "[" + who + "] [" + name + "]: " + text));
                 }
             }
+        }
+    }
+
+    /** The beginning of what a program writes. */
+    private static final class Value implements GuestProcess.Output {
+        private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+
+        @Override
+        public void stdout(ByteBuffer more) {
+            byte[] some = new byte[Math.min(more.remaining(), MOST_VALUE - bytes.size())];
+            more.get(some);
+            bytes.writeBytes(some);
+        }
+
+        @Override
+        public void stderr(ByteBuffer more) {}
+
+        private String text() {
+            return bytes.toString(StandardCharsets.UTF_8);
         }
     }
 
