@@ -55,13 +55,22 @@ final class BuildSteps implements BuildRequest.Preparation {
 
     private static final Pattern VARIABLE =
             Pattern.compile("\\\\\\$|\\$([A-Za-z_][A-Za-z0-9_]*)|\\$\\{([A-Za-z_][A-Za-z0-9_]*)}");
+    private static final Pattern USER = Pattern.compile("[A-Za-z_][A-Za-z0-9_.-]{0,31}");
     private static final Pattern NAME = Pattern.compile("[A-Za-z_][A-Za-z0-9_]*");
 
     /** Makes the user {@code $1}, with the shell {@code $2}. */
     private static final String ADD_USER = """
+            set -e
             if command -v useradd >/dev/null; then useradd --create-home --user-group --shell "$2" -- "$1"
             elif command -v adduser >/dev/null; then adduser -D -s "$2" -- "$1"
-            else echo "the image has neither useradd nor adduser" >&2; exit 1
+            else
+                id=1000
+                while grep -q "^[^:]*:[^:]*:$id:" /etc/passwd /etc/group; do id=$((id + 1)); done
+                echo "$1:x:$id:" >>/etc/group
+                echo "$1:*:$id:$id::/home/$1:$2" >>/etc/passwd
+                mkdir -p "/home/$1"
+                if [ -d /etc/skel ]; then cp -a /etc/skel/. "/home/$1"; fi
+                chown -R "$id:$id" "/home/$1"
             fi""";
 
     /** Lets it do whatever root may, as soon as there is sudo. */
@@ -77,7 +86,6 @@ final class BuildSteps implements BuildRequest.Preparation {
             from=$1 to=$2 owner=$3 mode=$4
             if [ -d /var/tmp ]; then all=/var/tmp/e2b-copy-$$; else all=/tmp/e2b-copy-$$; fi
             mkdir "$all"
-            trap 'rm -rf "$all"' EXIT
             tar -x${5}f - -C "$all"
             what=$all/$from
             if ! [ -e "$what" ] && ! [ -L "$what" ]; then echo "the archive has no $from" >&2; exit 1; fi
@@ -91,7 +99,9 @@ final class BuildSteps implements BuildRequest.Preparation {
             else
                 case $to in */) mkdir -p "$to";; *) mkdir -p "$(dirname "$to")";; esac
                 cp -a "$what" "$to"
-            fi""";
+            fi
+            rm -rf "$all"
+            """;
 
     private final Build build;
     private final BuildOrder order;
@@ -330,6 +340,9 @@ final class BuildSteps implements BuildRequest.Preparation {
     }
 
     private void addUser(GuestStreams guest, String user) {
+        if (!USER.matcher(user).matches()) {
+            throw failed("'" + user + "' is no name of a user");
+        }
         try {
             script(guest, ADD_USER, List.of(user, shell.orElse("/bin/sh")), Optional.empty());
         } catch (ScriptFailed e) {

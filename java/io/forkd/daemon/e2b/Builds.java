@@ -62,7 +62,7 @@ final class Builds implements AutoCloseable {
 
     private static final Duration LONGEST = Duration.ofHours(1);
     private static final Duration LONGEST_WAIT = Duration.ofMinutes(10);
-    private static final Duration BOOT = Duration.ofMinutes(1);
+    private static final Duration BOOT = Duration.ofMinutes(3);
     private static final long LOOK_MS = 500;
 
     /** As long as a build may take to unwind, when somebody waits for that. */
