@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // E2B's own client for JavaScript, as npm has it, against the daemon that E2B_API_URL names: tests/clients/e2b/native.
 import assert from 'node:assert/strict'
-import { Sandbox } from 'e2b'
+import { Sandbox, Template } from 'e2b'
 
 const sandbox = await Sandbox.create('py', { timeoutMs: 60000, metadata: { who: 'a & b' }, envs: { A: '1' } })
 assert.match(sandbox.sandboxId, /^[a-z0-9]+$/)
@@ -23,6 +23,21 @@ for (const each of children) {
     assert.equal(await each.isRunning(), true)
     assert.equal(await each.kill(), true)
 }
+
+const snapshot = await again.createSnapshot({ name: 'js' })
+assert.equal(snapshot.snapshotId, 'js:default')
+assert.deepEqual((await again.listSnapshots().nextItems()).map((each) => each.snapshotId), ['js:default'])
+const template = Template().fromTemplate('js').setEnvs({ A: '2' }).setWorkdir('/srv')
+const built = await Template.build(template, 'js-built', { tags: ['one', 'two'] })
+assert.deepEqual(built.tags, ['one', 'two'])
+assert.equal(await Template.exists('js-built'), true)
+await assert.rejects(Template.build(Template().fromTemplate('js').runCmd('true'), 'js-failed'), /neither \/bin\/bash/)
+const child = await Sandbox.create('js-built:two', { timeoutMs: 60000 })
+assert.equal((await child.commands.run('echo $A')).stdout, '2\n')
+assert.equal(await child.kill(), true)
+assert.equal(await Sandbox.deleteSnapshot('js-built'), true)
+assert.equal(await Sandbox.deleteSnapshot(snapshot.snapshotId), true)
+assert.equal(await Sandbox.deleteSnapshot(snapshot.snapshotId), false)
 
 const [metrics] = await again.getMetrics()
 assert.ok(metrics.memTotal > metrics.memUsed && metrics.cpuCount === 1)

@@ -7,8 +7,6 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Limits;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
-import io.forkd.engine.ImageRequest;
-import io.forkd.engine.ImageRequest.ParentNetwork;
 import io.forkd.engine.ImageSnapshot;
 import io.forkd.engine.SnapshotRequest;
 import io.forkd.engine.SnapshotResult;
@@ -19,12 +17,8 @@ import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
-import io.forkd.image.ImageReference;
-import io.forkd.image.ImageReference.InRegistry;
 import io.forkd.image.Platform;
-import io.forkd.image.Reach;
 import io.forkd.kernel.GuestKernel;
-import io.forkd.network.PublicAddresses;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsOptions;
 import io.forkd.snapshot.Snapshot;
@@ -39,9 +33,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Optional;
-import java.util.stream.Collectors;
 import tools.jackson.databind.node.ObjectNode;
 
 /** {@code POST /v1/snapshots}: a guest is booted, from files of this host or from a container image, and written down. */
@@ -59,9 +51,6 @@ final class BootRoute {
     private static final int VCPUS = 2;
     private static final int DISK_MIB = 1536;
 
-    /** As much as a sandbox may write by default. */
-    private static final int MOST_DISK_MIB_OF_USERS = 10_240;
-
     /** What names files or devices of this host, or runs programs there. */
     private static final List<String> OF_HOST = List.of("kernel", "initrd", "rootfs", "tap", "volumes", "packages");
 
@@ -69,16 +58,14 @@ final class BootRoute {
     private final SnapshotInfos infos;
     private final Branching branching;
     private final Quota quota;
-    private final List<String> userRegistries;
-    private final long userImagesBytes;
+    private final Pulls pulls;
 
-    BootRoute(Engine engine, SnapshotInfos infos, Branching branching, Quota quota, DaemonOptions options) {
+    BootRoute(Engine engine, SnapshotInfos infos, Branching branching, Quota quota, Pulls pulls) {
         this.engine = engine;
         this.infos = infos;
         this.branching = branching;
         this.quota = quota;
-        this.userRegistries = List.copyOf(options.userRegistries());
-        this.userImagesBytes = options.userImagesBytes();
+        this.pulls = pulls;
     }
 
     void addTo(Routes routes) {
@@ -185,18 +172,16 @@ final class BootRoute {
 
     /** Its options are of their types whether there is an image or not. */
     private Optional<RootfsCache.Request> image(Caller caller, Optional<String> reference, Body body) {
-        long most = caller.owner().isPresent() ? MOST_DISK_MIB_OF_USERS : RootfsOptions.MOST_MIB;
-        int sizeMib = (int)
-                body.optionalNumber("size_mib", RootfsOptions.LEAST_MIB, most).orElse(DISK_MIB);
+        int sizeMib = (int) body.optionalNumber("size_mib", RootfsOptions.LEAST_MIB, Pulls.mostMib(caller))
+                .orElse(DISK_MIB);
         Optional<String> platform = body.optionalText("platform");
         boolean insecure = body.flag("insecure_registry", false);
         List<String> packages = texts(body, "packages");
-        return reference.map(given -> new RootfsCache.Request(
+        return reference.map(given -> pulls.image(
+                caller,
                 given,
                 platform.map(Platform::parse).orElseGet(Platform::host),
-                new Reach(
-                        insecure,
-                        caller.owner().map(user -> new Reach.Within(userRegistries, PublicAddresses::contains))),
+                insecure,
                 new RootfsOptions(sizeMib, packages)));
     }
 
@@ -216,7 +201,7 @@ final class BootRoute {
     /** A user reaches this host's files, devices and networks by an image as little as by a sandbox. */
     private void requireOwn(Caller caller, Body body, Optional<RootfsCache.Request> image, Limits limits) {
         if (caller.owner().isEmpty()) {
-            image.ifPresent(request -> ImageReference.parse(request.reference()));
+            image.ifPresent(request -> pulls.requireMayPull(caller, request));
             return;
         }
         for (String field : OF_HOST) {
@@ -224,15 +209,7 @@ final class BootRoute {
                 throw new HttpFailure(403, "only administrators give the field " + field);
             }
         }
-        ImageReference reference = ImageReference.parse(image.orElseThrow().reference());
-        String registry = reference.toString().replaceFirst("/.*", "");
-        if (!(reference instanceof InRegistry) || !userRegistries.contains(registry)) {
-            throw new HttpFailure(
-                    403, "users' images come from " + String.join(", ", userRegistries) + ", and from nowhere else");
-        }
-        if (image.get().reach().plain()) {
-            throw new HttpFailure(403, "only administrators give the field insecure_registry");
-        }
+        pulls.requireMayPull(caller, image.orElseThrow());
         Widening.require(caller, Limits.NONE, limits);
     }
 
@@ -266,7 +243,8 @@ final class BootRoute {
             if (order.image().isEmpty()) {
                 return new Made(Optional.empty(), booted(order.parent(), call));
             }
-            ImageSnapshot made = engine.snapshot(request(http.caller(), order), telling.work(call), call);
+            ImageSnapshot made = engine.snapshot(
+                    pulls.request(http.caller(), order.image().get(), order.parent()), telling.work(call), call);
             return new Made(Optional.of(made), made.snapshot());
         });
     }
@@ -277,29 +255,6 @@ final class BootRoute {
         } catch (ForkdException e) {
             throw e.kind() == Kind.USAGE ? Failures.answer(e) : Failures.internal(e);
         }
-    }
-
-    /**
-     * What a user has pulled is apart from what is there for others, and without their credentials: what comes from a
-     * private registry is not for everybody who may ask this daemon, and nobody else has no room for it.
-     */
-    private ImageRequest request(Caller caller, Order order) {
-        Optional<String> user = caller.owner();
-        Path cache = engine.imageCache();
-        return new ImageRequest(
-                order.image().orElseThrow(),
-                user.map(name -> cache.resolve("users").resolve(name)).orElse(cache),
-                user.map(name -> userImagesBytes),
-                user.isPresent() ? proxies(engine.environment()) : engine.environment(),
-                user.isPresent() ? ParentNetwork.OWN : ParentNetwork.USUAL,
-                order.parent());
-    }
-
-    private static Map<String, String> proxies(Map<String, String> environment) {
-        return environment.entrySet().stream()
-                .filter(variable -> variable.getKey().toLowerCase(Locale.ROOT).endsWith("_proxy")
-                        || variable.getKey().startsWith("SSL_CERT_"))
-                .collect(Collectors.toMap(Map.Entry::getKey, Map.Entry::getValue));
     }
 
     /** The last line says how it ended. */

@@ -22,7 +22,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * Snapshots that are being written: so many branches at a time, so many that are booted or put together, and one for each
  * tag. A branch that nobody waits for has its place until it is written.
  */
-final class Branching {
+public final class Branching {
     private final Engine engine;
     private final int most;
     private final Places branches;
@@ -78,7 +78,7 @@ final class Branching {
     }
 
     /** The place of one snapshot. */
-    final class Slot implements AutoCloseable {
+    public final class Slot implements AutoCloseable {
         private final SnapshotTag tag;
         private final Places places;
         private final Optional<String> user;
@@ -90,7 +90,7 @@ final class Branching {
             this.user = user;
         }
 
-        BranchResult branch(BranchRequest request, Call call) {
+        public BranchResult branch(BranchRequest request, Call call) {
             BranchResult made = engine.branch(request, call);
             if (!request.untilWritten()) {
                 unawaited.add(this);
@@ -115,13 +115,17 @@ final class Branching {
         }
     }
 
-    /** @throws HttpFailure 503 when there are as many branches as may be, 409 when something of that tag is made */
-    Slot take(Caller caller, SnapshotTag tag) {
+    /**
+     * Takes the place of a branch.
+     *
+     * @throws HttpFailure 503 when there are as many as may be, 409 when something of that tag is made
+     */
+    public Slot take(Caller caller, SnapshotTag tag) {
         return take(tag, branches, caller.owner());
     }
 
     /** As {@link #take}, for a snapshot that is no branch. */
-    Slot takeBuild(Caller caller, SnapshotTag tag) {
+    public Slot takeBuild(Caller caller, SnapshotTag tag) {
         return take(tag, builds, caller.owner());
     }
 

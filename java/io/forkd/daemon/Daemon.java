@@ -57,14 +57,20 @@ public final class Daemon implements AutoCloseable {
             Limits limits = options.http().limits();
             GuestCalls guests = new GuestCalls(limits.callsAtOnce());
             GuestCalls open = new GuestCalls(Math.min(STREAMS, limits.connections() / 2));
+            Pulls pulls = new Pulls(engine, options);
+            Removals removals = new Removals(engine);
             Routes routes = new Routes();
             // First, as its ids may not be taken for others in the hosts of ports.
-            E2b.addTo(routes, engine, new Guests(engine, guests, open), quota);
+            held.push(E2b.addTo(
+                    routes,
+                    new E2b.Parts(engine, new Guests(engine, guests, open), quota, branching, pulls, removals)));
             addV1(
                     routes,
                     engine,
                     branching,
                     quota,
+                    pulls,
+                    removals,
                     guests,
                     open,
                     new Workspaces(engine, branching, quota, state),
@@ -85,6 +91,8 @@ public final class Daemon implements AutoCloseable {
             Engine engine,
             Branching branching,
             Quota quota,
+            Pulls pulls,
+            Removals removals,
             GuestCalls guests,
             GuestCalls open,
             Workspaces workspaces,
@@ -97,8 +105,8 @@ public final class Daemon implements AutoCloseable {
                         200, Wire.object().put("version", Engine.VERSION).put("api", "v1"))));
         routes.get("/metrics", call -> metrics.response()); // Of all that there is, so not for users.
         routes.get("/openapi.json", forUsers(call -> OpenApi.response()));
-        new SnapshotRoutes(engine, infos, branching, quota, metrics).addTo(routes);
-        new BootRoute(engine, infos, branching, quota, options).addTo(routes);
+        new SnapshotRoutes(engine, infos, branching, quota, removals, metrics).addTo(routes);
+        new BootRoute(engine, infos, branching, quota, pulls).addTo(routes);
         Guests streams = new Guests(engine, guests, open);
         ProcessRoutes processes = new ProcessRoutes(streams);
         Metrics.Timing times =

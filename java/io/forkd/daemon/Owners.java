@@ -13,7 +13,7 @@ import java.util.Optional;
  * Whose things are. A user knows of its own, and of snapshots that are nobody's, which are for all; everybody else of all.
  * What cannot be read is no user's.
  */
-final class Owners {
+public final class Owners {
     private Owners() {}
 
     /** Nobody is asked: what has not been told whose it is must not take longer to deny than what is not there. */
@@ -21,7 +21,7 @@ final class Owners {
         return caller.owner().isEmpty() || caller.owner().equals(owner(sandbox));
     }
 
-    static boolean knows(Engine engine, Caller caller, SnapshotTag tag) {
+    public static boolean knows(Engine engine, Caller caller, SnapshotTag tag) {
         if (caller.owner().isEmpty()) {
             return true;
         }
@@ -34,7 +34,7 @@ final class Owners {
     }
 
     /** Whether it may remove and replace it. */
-    static boolean has(Engine engine, Caller caller, SnapshotTag tag) {
+    public static boolean has(Engine engine, Caller caller, SnapshotTag tag) {
         return caller.owner().isEmpty() || caller.owner().equals(owner(engine, tag));
     }
 

@@ -6,19 +6,15 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
-import io.forkd.engine.Snapshots.Removal;
 import io.forkd.http.HttpCall;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.Metrics;
 import io.forkd.http.Response;
 import io.forkd.http.Routes;
-import io.forkd.snapshot.Snapshot.State;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
-import java.util.List;
 import java.util.Optional;
-import java.util.stream.Stream;
 
 /** {@code /v1/snapshots}: listed, told of, made flat and removed. */
 final class SnapshotRoutes {
@@ -26,12 +22,15 @@ final class SnapshotRoutes {
     private final SnapshotInfos infos;
     private final Branching branching;
     private final Quota quota;
+    private final Removals removals;
 
-    SnapshotRoutes(Engine engine, SnapshotInfos infos, Branching branching, Quota quota, Metrics metrics) {
+    SnapshotRoutes(
+            Engine engine, SnapshotInfos infos, Branching branching, Quota quota, Removals removals, Metrics metrics) {
         this.engine = engine;
         this.infos = infos;
         this.branching = branching;
         this.quota = quota;
+        this.removals = removals;
         metrics.gauge("forkd_snapshots_total", "Snapshots, usable or not.", infos::count);
     }
 
@@ -49,52 +48,8 @@ final class SnapshotRoutes {
         if (cascade && force) {
             throw new HttpFailure(400, "cascade and force exclude each other");
         }
-        requireThere(http, tag);
-        if (!Owners.has(engine, http.caller(), tag)) {
-            throw new HttpFailure(403, "snapshot " + tag + " is for all, so only administrators remove it");
-        }
-        // Sandboxes of it keep running: nobody writes to its files, and they have them mapped.
-        Removal removal = engine.snapshots().planRemoval(List.of(tag), cascade, true);
-        removal.refused().values().forEach(refusal -> {
-            throw refusal;
-        });
-        if (Stream.concat(removal.all().stream(), removal.orphans().stream())
-                .anyMatch(each -> !Owners.has(engine, http.caller(), each))) {
-            throw new HttpFailure(409, "snapshot " + tag + " is the parent of snapshots that others have");
-        }
-        if (!removal.orphans().isEmpty() && !force) {
-            throw new HttpFailure(
-                    409,
-                    "snapshot " + tag + " is the parent of " + removal.orphans()
-                            + ": cascade=true removes them, too, force=true leaves them without their parent");
-        }
-        removal.all().forEach(each -> {
-            if (!remove(each, removal) && each.equals(tag)) {
-                throw Failures.notFound(tag);
-            }
-        });
+        removals.remove(http.caller(), tag, cascade, force);
         return Response.empty(204);
-    }
-
-    /** False when somebody else has removed it. */
-    private boolean remove(SnapshotTag tag, Removal plan) {
-        try {
-            engine.snapshots().remove(tag, plan, !isWriting(tag));
-            return true;
-        } catch (ForkdException e) {
-            if (e.kind() == Kind.NOT_FOUND) {
-                return false;
-            }
-            throw new HttpFailure(e.kind() == Kind.CONFLICT ? 409 : 500, e.sentence());
-        }
-    }
-
-    private boolean isWriting(SnapshotTag tag) {
-        try {
-            return engine.store().state(engine.store().read(tag)) == State.WRITING;
-        } catch (ForkdException e) {
-            return false;
-        }
     }
 
     private void requireThere(HttpCall http, SnapshotTag tag) {

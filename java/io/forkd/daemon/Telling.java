@@ -8,12 +8,12 @@ import java.io.IOException;
 import tools.jackson.databind.node.ObjectNode;
 
 /** How a job goes on, as a client is told: a JSON object for each thing that is worth one. Any thread may tell. */
-final class Telling implements Progress {
+public final class Telling implements Progress {
     /** How often what is counted is told. */
     private static final long OFTEN_NANOS = 200_000_000;
 
     /** Takes a line; fails when nobody hears it. */
-    interface Lines {
+    public interface Lines {
         void line(ObjectNode line) throws IOException;
     }
 
@@ -23,7 +23,7 @@ final class Telling implements Progress {
     private long told;
     private boolean deaf;
 
-    Telling(Lines lines) {
+    public Telling(Lines lines) {
         this.lines = lines;
     }
 
@@ -65,7 +65,7 @@ final class Telling implements Progress {
     }
 
     /** The same job, as who pulls and builds sees it. */
-    Work work(Call call) {
+    public Work work(Call call) {
         return new Work() {
             @Override
             public void begin(String what, long bytes) {

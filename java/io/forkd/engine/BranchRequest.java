@@ -1,7 +1,9 @@
 package io.forkd.engine;
 
 import io.forkd.snapshot.SnapshotTag;
+import java.util.Map;
 import java.util.Optional;
+import tools.jackson.databind.JsonNode;
 
 /**
  * A branch to make of a sandbox.
@@ -10,9 +12,16 @@ import java.util.Optional;
  * @param replace whether a snapshot of that tag may be replaced
  * @param written whether and when it is on the disk
  * @param counted whether the sandbox is to tell of it, as of those that are kept
+ * @param fields what its manifest is to say beside
  */
 public record BranchRequest(
-        String sandbox, Optional<SnapshotTag> tag, boolean layer, boolean replace, Written written, boolean counted) {
+        String sandbox,
+        Optional<SnapshotTag> tag,
+        boolean layer,
+        boolean replace,
+        Written written,
+        boolean counted,
+        Map<String, JsonNode> fields) {
     /** When a branch is on the disk. */
     public enum Written {
         /** Before the call returns. */
@@ -25,16 +34,20 @@ public record BranchRequest(
 
     public BranchRequest(
             String sandbox, Optional<SnapshotTag> tag, boolean layer, boolean replace, boolean untilWritten) {
-        this(sandbox, tag, layer, replace, untilWritten ? Written.AT_ONCE : Written.LATER, true);
+        this(sandbox, tag, layer, replace, untilWritten ? Written.AT_ONCE : Written.LATER, true, Map.of());
     }
 
     /** Of another sandbox. */
     public BranchRequest of(String id) {
-        return new BranchRequest(id, tag, layer, replace, written, counted);
+        return new BranchRequest(id, tag, layer, replace, written, counted, fields);
     }
 
     public BranchRequest uncounted() {
-        return new BranchRequest(sandbox, tag, layer, replace, written, false);
+        return new BranchRequest(sandbox, tag, layer, replace, written, false, fields);
+    }
+
+    public BranchRequest with(Map<String, JsonNode> others) {
+        return new BranchRequest(sandbox, tag, layer, replace, written, counted, others);
     }
 
     /** Whether to return only when it is on the disk. */

@@ -6,6 +6,7 @@ import io.forkd.Limits;
 import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
+import io.forkd.agent.GuestStreams;
 import io.forkd.cgroup.Cgroups;
 import io.forkd.engine.Leases.Source;
 import io.forkd.files.FileLock;
@@ -35,13 +36,19 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
+import tools.jackson.databind.JsonNode;
 
 /** Turns running VMs into snapshots while they go on. */
 final class Branches {
     private static final Duration SLICE = Duration.ofMillis(100);
+
+    /** The one that something is done in. */
+    private static final String CHILD = "child";
+
     private static final SecureRandom RANDOM = new SecureRandom();
 
     private final Vmm vmm;
@@ -53,6 +60,7 @@ final class Branches {
     private final Chains chains;
     private final WorkingSets workingSets;
     private final Cgroups cgroups;
+    private final ChildNetworks networks;
 
     Branches(
             Vmm vmm,
@@ -63,7 +71,8 @@ final class Branches {
             Leases leases,
             Chains chains,
             WorkingSets workingSets,
-            Cgroups cgroups) {
+            Cgroups cgroups,
+            ChildNetworks networks) {
         this.vmm = vmm;
         this.store = store;
         this.runtime = runtime;
@@ -73,6 +82,7 @@ final class Branches {
         this.chains = chains;
         this.workingSets = workingSets;
         this.cgroups = cgroups;
+        this.networks = networks;
     }
 
     BranchResult branch(BranchRequest request, Call call) {
@@ -83,7 +93,8 @@ final class Branches {
         }
         Manifest forked = Manifest.read(Sandbox.manifest(sandbox.directory()));
         Manifest source = forked.withMachine(forked.machine().withLimits(sandbox.limits()))
-                .withNetwork(sandbox.network());
+                .withNetwork(sandbox.network())
+                .with(request.fields());
         Optional<Under> parent = request.layer() ? Optional.of(under(tag, base(sandbox), call)) : Optional.empty();
         try (Vm vm = vmm.attach(sandbox.control());
                 Made made = withoutVolumes(
@@ -205,64 +216,117 @@ final class Branches {
         }
         Snapshot from = store.open(request.from());
         Under parent = under(request.tag(), from, call);
+        return ofChild(
+                from,
+                request.tag(),
+                Optional.of(parent),
+                request.replace(),
+                NetworkRequest.OF_HOST,
+                socket -> {
+                    call.step("running " + String.join(" ", request.command()));
+                    run(request, new AgentClient(new AgentAddress.Vsock(socket)), call);
+                    return Map.of();
+                },
+                call);
+    }
+
+    /** Makes a snapshot that needs nothing of the one that it is made from. When that is being written it is not cancelled any more. */
+    BranchResult build(BuildRequest request, Snapshot from, Call call) {
+        return ofChild(
+                from,
+                request.tag(),
+                Optional.empty(),
+                true,
+                request.network(),
+                socket -> call.interruptibly(() -> request.preparation().prepare(new GuestStreams(socket))),
+                call);
+    }
+
+    /** What is done in a child before it is written down; returns what its manifest is to say beside. */
+    private interface Change {
+        Map<String, JsonNode> make(Path socket);
+    }
+
+    private BranchResult ofChild(
+            Snapshot from,
+            SnapshotTag tag,
+            Optional<Under> parent,
+            boolean replace,
+            NetworkRequest wanted,
+            Change change,
+            Call call) {
         Machine machine = from.manifest().machine();
+        NetworkRequest network = machine.tap().isPresent() ? wanted.of(from, call.owner()) : NetworkRequest.OF_HOST;
         try (OwnedDirectory run = runtime.open("fork");
+                Release release = () -> networks.release(run.path());
                 Groups groups = Groups.of(cgroups, machine.limits(), machine.vcpus());
                 Source source = leases.lease(from, 1, false, true, groups, VolumeConflict.FAIL, call);
                 Children children = new Children(vmm, call)) {
             Optional<Path> cgroup =
-                    groups.make(Cgroups.name(String.valueOf(run.path().getFileName()), "diff"));
-            Path socket = RuntimeDirectory.socket(run.path(), "diff");
+                    groups.make(Cgroups.name(String.valueOf(run.path().getFileName()), CHILD));
+            Path socket = RuntimeDirectory.socket(run.path(), CHILD);
             Path console = run.path().resolve("console.log");
             children.fork(
                     source.lease().server(),
                     new Place(
-                            "diff",
+                            CHILD,
                             socket,
                             Optional.empty(),
                             Optional.of(console),
-                            Optional.empty(),
+                            networks.numbered(network, run.path(), 1).get(0),
                             machine.limits(),
                             cgroup,
                             Optional.empty()),
-                    machine.tap(),
+                    networks.tap(from, network, 1, call),
                     source::check);
             children.awaitReady(child -> {}, Fork::failAll);
-            call.step("running " + String.join(" ", request.command()));
-            AgentClient agent = new AgentClient(new AgentAddress.Vsock(socket));
-            run(request, agent, children.first(), console, call);
+            Map<String, JsonNode> fields;
+            try {
+                fields = change.make(socket);
+            } catch (ForkdException e) {
+                throw ended(children, console).orElse(e);
+            }
             Set<Integer> unmounted = WrittenVolumes.unmount(
-                    agent, from.manifest().volumes(), from.manifest().disks(), source.written(), call);
+                    new AgentClient(new AgentAddress.Vsock(socket)),
+                    from.manifest().volumes(),
+                    from.manifest().disks(),
+                    source.written(),
+                    call);
             try (Made made = make(
                     new Living(children.first(), cgroup),
-                    request.tag(),
+                    tag,
                     Optional.empty(),
-                    from.manifest(),
+                    from.manifest().ownedBy(call.owner()).with(fields),
                     gone(source.written(), unmounted),
-                    Optional.of(parent),
+                    parent,
                     Servers.origin(from),
-                    request.replace(),
+                    replace,
                     true,
                     call)) {
-                await(made, call);
-                return result(request.tag(), made, Optional.of(parent), Optional.empty(), true);
+                await(made, parent.isPresent() ? call : new Call(call, Optional.empty()));
+                return result(tag, made, parent, Optional.empty(), true);
             }
         }
     }
 
-    private static void run(DiffRequest request, AgentClient agent, Vm vm, Path console, Call call) {
-        int code;
-        try {
-            code = call.interruptibly(() -> agent.exec(request.command(), request.timeout(), request.output()));
-        } catch (ForkdException e) {
-            // The end of a VM is known a little later than that of its connections.
-            throw vm.awaitEnd(Duration.ofSeconds(1))
-                    .map(status -> new ForkdException(
-                            Kind.FAILED,
-                            "the child ended before the command did: " + status.reason(),
-                            WorkDirectory.lastLines(console)))
-                    .orElse(e);
-        }
+    private interface Release extends AutoCloseable {
+        @Override
+        void close();
+    }
+
+    /** Why what is done in a child has failed, when that has ended: its end is known a little later than that of its connections. */
+    private static Optional<ForkdException> ended(Children children, Path console) {
+        return children.first()
+                .awaitEnd(Duration.ofSeconds(1))
+                .map(status -> new ForkdException(
+                        Kind.FAILED,
+                        "the child ended before the command did: "
+                                + children.whyKilled().orElseGet(status::reason),
+                        WorkDirectory.lastLines(console)));
+    }
+
+    private static void run(DiffRequest request, AgentClient agent, Call call) {
+        int code = call.interruptibly(() -> agent.exec(request.command(), request.timeout(), request.output()));
         if (code != 0) {
             throw new ForkdException(
                     Kind.FAILED, "the command ended with the exit code " + code + "; no snapshot was made");

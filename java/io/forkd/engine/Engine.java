@@ -3,6 +3,7 @@ package io.forkd.engine;
 import io.forkd.ForkdException;
 import io.forkd.cgroup.Cgroups;
 import io.forkd.engine.ImageRequest.ParentNetwork;
+import io.forkd.files.FileLock;
 import io.forkd.image.Work;
 import io.forkd.network.Networks;
 import io.forkd.rootfs.Rootfs;
@@ -22,6 +23,7 @@ import io.forkd.vmm.NativeVmm;
 import io.forkd.vmm.Vm;
 import io.forkd.vmm.Vmm;
 import io.forkd.vmm.VmmException;
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -74,6 +76,7 @@ public final class Engine {
     private final Servers servers;
     private final PausedSandboxes paused;
     private final SnapshotStore forks;
+    private final Drafts drafts;
     private final Sandboxes sandboxes;
     private final Chains chains;
     private final Holders holders;
@@ -99,6 +102,7 @@ public final class Engine {
         this.servers = new Servers(vmm, runtime, environment);
         this.store = new SnapshotStore(DataDirectory.snapshots(environment), servers);
         this.forks = new SnapshotStore(dataDirectory.resolve("forks"), servers);
+        this.drafts = new Drafts(new SnapshotStore(dataDirectory.resolve("drafts"), servers));
         this.paused = new PausedSandboxes(dataDirectory.resolve("paused"), runtime);
         this.sandboxes = new Sandboxes(vmm, runtime, networks, cgroups, paused);
         this.chains = new Chains(vmm, store);
@@ -195,6 +199,7 @@ public final class Engine {
     /** The disk images that snapshots and sandboxes of this user need. One that cannot be read stops this. */
     public Set<Path> diskImagesInUse() {
         Set<Path> used = new HashSet<>(store.diskImages());
+        used.addAll(drafts.diskImages());
         for (int attempt = 1; ; attempt++) {
             try {
                 used.addAll(diskImagesOfSandboxes());
@@ -222,9 +227,13 @@ public final class Engine {
     /** Boots a parent, waits until its guest is ready, and writes it down. The parent ends. */
     public SnapshotResult snapshot(SnapshotRequest request, Call call) {
         sweepNowAndThen();
-        SnapshotResult made = new Parents(vmm, store, runtime, holders, workingSets, cgroups).snapshot(request, call);
+        SnapshotResult made = parents(store).snapshot(request, call);
         snapshotMade(request.tag());
         return made;
+    }
+
+    private Parents parents(SnapshotStore of) {
+        return new Parents(vmm, of, runtime, holders, new WorkingSets(vmm, of, cgroups), cgroups);
     }
 
     /** Pulls a container image and makes a disk of it, unless that is there; boots that, and writes it down. */
@@ -232,6 +241,13 @@ public final class Engine {
         if (!request.parent().replace()) {
             store.requireFree(request.parent().tag()); // Before a pull, which takes long.
         }
+        sweepNowAndThen();
+        ImageSnapshot made = snapshot(request, store, work, call);
+        snapshotMade(request.parent().tag());
+        return made;
+    }
+
+    private ImageSnapshot snapshot(ImageRequest request, SnapshotStore to, Work work, Call call) {
         // In use until the snapshot says that it needs the disk.
         Optional<RootfsCache.Bound> bound =
                 request.most().map(bytes -> new RootfsCache.Bound(bytes, this::diskImagesInUse));
@@ -244,16 +260,43 @@ public final class Engine {
                             ? "Rootfs: cached, " + rootfs.file()
                             : "Rootfs: built in " + build.toMillis() + " ms, " + (rootfs.usedBytes() >> 20) + " MiB, "
                                     + rootfs.file());
-            Optional<String> tap = tap(request, work);
-            work.begin("Booting the guest and writing the snapshot", 0);
-            return new ImageSnapshot(rootfs, build, snapshot(request.parent().on(rootfs.file(), tap), call));
+            try (Tap tap = tap(request, work, call)) {
+                work.begin("Booting the guest and writing the snapshot", 0);
+                return new ImageSnapshot(
+                        rootfs, build, parents(to).snapshot(request.parent().on(rootfs.file(), tap.name()), call));
+            }
         }
     }
 
-    private Optional<String> tap(ImageRequest request, Work work) {
-        if (request.parent().tap().isPresent()) {
-            return request.parent().tap();
+    /** A tap device, and what keeps others waiting for it. */
+    private record Tap(Optional<String> name, Optional<FileLock> held) implements AutoCloseable {
+        @Override
+        public void close() {
+            held.ifPresent(FileLock::close);
         }
+    }
+
+    /** The usual one serves one VM, and has to be had: a guest that is booted without never gets a network. */
+    private Tap tap(ImageRequest request, Work work, Call call) {
+        if (request.parent().tap().isPresent()) {
+            return new Tap(request.parent().tap(), Optional.empty());
+        }
+        FileLock held;
+        Path lock = drafts.store().root().resolve(".tap");
+        try {
+            Files.createDirectories(drafts.store().root());
+            held = FileLock.exclusive(lock, "the tap device " + Networks.TAP, call);
+        } catch (IOException e) {
+            throw ForkdException.of("lock " + lock, e);
+        }
+        Optional<String> found = tap(request, work);
+        if (found.isEmpty()) {
+            held.close();
+        }
+        return new Tap(found, found.map(name -> held));
+    }
+
+    private Optional<String> tap(ImageRequest request, Work work) {
         try {
             networks.requireTap();
             if (request.network() == ParentNetwork.OWN) {
@@ -471,7 +514,37 @@ public final class Engine {
     }
 
     private Branches branches() {
-        return new Branches(vmm, store, runtime, sandboxes, servers, leases, chains, workingSets, cgroups);
+        return branches(leases, workingSets);
+    }
+
+    private Branches branches(Leases of, WorkingSets known) {
+        return new Branches(
+                vmm, store, runtime, sandboxes, servers, of, chains, known, cgroups, new ChildNetworks(networks));
+    }
+
+    /** Makes a snapshot of what is done in a child of another. */
+    public BranchResult build(BuildRequest request, Snapshot from, Call call) {
+        sweepNowAndThen();
+        return built(store.with(List.of(from), () -> branches().build(request, from, call)));
+    }
+
+    /** The same of a child of a container image's; what that has as its tag is not looked at. */
+    public BranchResult build(BuildRequest request, ImageRequest image, Work work, Call call) {
+        sweepNowAndThen();
+        SnapshotStore of = drafts.store();
+        SnapshotTag draft = drafts.next();
+        try {
+            snapshot(image.as(draft), of, work, call);
+            Leases fromDrafts = new Leases(servers, new Launches(of, new Chains(vmm, of)), holders);
+            return built(branches(fromDrafts, new WorkingSets(vmm, of, cgroups)).build(request, of.open(draft), call));
+        } finally {
+            drafts.remove(draft);
+        }
+    }
+
+    private BranchResult built(BranchResult made) {
+        snapshotMade(made.tag());
+        return made;
     }
 
     /**
@@ -497,7 +570,17 @@ public final class Engine {
         Leases fromForks = new Leases(servers, new Launches(forks, ofForks), holders);
         return new LiveForks(
                 forks,
-                new Branches(vmm, forks, runtime, sandboxes, servers, fromForks, ofForks, workingSets, cgroups),
+                new Branches(
+                        vmm,
+                        forks,
+                        runtime,
+                        sandboxes,
+                        servers,
+                        fromForks,
+                        ofForks,
+                        workingSets,
+                        cgroups,
+                        new ChildNetworks(networks)),
                 fromForks,
                 spawner());
     }
@@ -597,6 +680,7 @@ public final class Engine {
         servers.leftovers().forEach(Leftover::tryToRemove);
         sandboxes.sweep();
         liveForks().sweep();
+        drafts.sweep();
     }
 
     /** As {@link Sandboxes#sweep}, when those have been ended or paused whose time is over. */

@@ -1,6 +1,7 @@
 package io.forkd.engine;
 
 import io.forkd.rootfs.RootfsCache;
+import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
@@ -22,6 +23,15 @@ public record ImageRequest(
         Map<String, String> environment,
         ParentNetwork network,
         SnapshotRequest parent) {
+    ImageRequest as(SnapshotTag tag) {
+        return new ImageRequest(image, cache, most, environment, network, parent.as(tag));
+    }
+
+    /** The same, with credentials and proxies from elsewhere. */
+    public ImageRequest with(Map<String, String> others) {
+        return new ImageRequest(image, cache, most, others, network, parent);
+    }
+
     /** Which tap device of the host a parent is connected with. */
     public enum ParentNetwork {
         /** The one that is named, or else the usual one, where that can be had; otherwise none. */

@@ -15,6 +15,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
 /**
@@ -45,7 +46,7 @@ final class LiveForks {
         SnapshotTag tag = new SnapshotTag("fork-" + random());
         // A volume that the source writes to no child has before the branch is on the disk.
         Written written = source.volumes().isEmpty() ? Written.NEVER : Written.LATER;
-        branches.branch(new BranchRequest(source.id(), Optional.of(tag), false, false, written, false), call);
+        branches.branch(new BranchRequest(source.id(), Optional.of(tag), false, false, written, false, Map.of()), call);
         try {
             Snapshot branch = store.read(tag);
             try (FileLock used = branch.use().orElse(null)) {

@@ -33,6 +33,25 @@ public record SnapshotRequest(
         Duration bootWait,
         boolean replace,
         boolean keepWork) {
+    /** The same under another tag, which nobody has. */
+    SnapshotRequest as(SnapshotTag other) {
+        return new SnapshotRequest(
+                other,
+                kernel,
+                rootfs,
+                writableRoot,
+                tap,
+                memoryMib,
+                vcpus,
+                limits,
+                volumes,
+                volumeConflict,
+                warm,
+                bootWait,
+                false,
+                keepWork);
+    }
+
     /** The same on another root disk, connected with that tap device. */
     SnapshotRequest on(Path disk, Optional<String> device) {
         return new SnapshotRequest(

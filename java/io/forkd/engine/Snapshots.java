@@ -30,6 +30,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Predicate;
+import tools.jackson.databind.JsonNode;
 
 /** Tells of snapshots, makes them flat and removes them, with regard to what depends on them. */
 public final class Snapshots {
@@ -91,29 +92,54 @@ public final class Snapshots {
         if (snapshot.manifest().parent().isEmpty()) {
             throw new ForkdException(Kind.CONFLICT, "the snapshot '" + tag + "' is flat already");
         }
-        compact(snapshot, tag, snapshot.manifest().createdAt(), call);
+        compact(snapshot, tag, snapshot.manifest().createdAt(), false, Map.of(), call);
     }
 
     /** Makes a snapshot that restores to the same as another, and needs nothing of it. */
     public void compact(SnapshotTag from, SnapshotTag to, Call call) {
+        compact(from, to, false, Map.of(), call);
+    }
+
+    /**
+     * The same.
+     *
+     * @param replace whether a snapshot of that tag may be replaced
+     * @param fields what its manifest is to say beside, or otherwise
+     */
+    public void compact(SnapshotTag from, SnapshotTag to, boolean replace, Map<String, JsonNode> fields, Call call) {
         store.sweep();
-        store.requireFree(to);
+        if (!replace) {
+            store.requireFree(to);
+        }
         Snapshot source = store.open(from);
         store.read(from, call.owner());
-        compact(source, to, Instant.now(), call);
+        compact(source, to, Instant.now(), replace, fields, call);
         sandboxes.events().happened(Events.Kind.SNAPSHOT_MADE, to.value(), owner(store, to), "");
         new Provenance("compact:" + from, Optional.empty()).note(store.directory(to));
     }
 
-    private void compact(Snapshot snapshot, SnapshotTag to, Instant createdAt, Call call) {
+    private void compact(
+            Snapshot snapshot,
+            SnapshotTag to,
+            Instant createdAt,
+            boolean replace,
+            Map<String, JsonNode> fields,
+            Call call) {
         List<Snapshot> chain = chains.resolve(snapshot, call);
         store.with(chain, () -> {
-            compact(snapshot, chain, to, createdAt, call);
+            compact(snapshot, chain, to, createdAt, replace, fields, call);
             return true;
         });
     }
 
-    private void compact(Snapshot snapshot, List<Snapshot> chain, SnapshotTag to, Instant createdAt, Call call) {
+    private void compact(
+            Snapshot snapshot,
+            List<Snapshot> chain,
+            SnapshotTag to,
+            Instant createdAt,
+            boolean replace,
+            Map<String, JsonNode> fields,
+            Call call) {
         SnapshotTag tag = snapshot.tag();
         String before = chains.contentHash(snapshot, call);
         call.step("putting the memory of " + tag + " together");
@@ -138,7 +164,8 @@ public final class Snapshots {
                 }
                 disks.add(new ManifestDisk(disk.image(), disk.readOnly(), disk.bytes(), disk.modified(), layer));
             }
-            Manifest flat = flat(snapshot, to, disks, createdAt).ownedBy(call.owner());
+            Manifest flat =
+                    flat(snapshot, to, disks, createdAt).ownedBy(call.owner()).with(fields);
             String after = ContentHash.calculate(
                     new Snapshot(to, staged.path(), flat),
                     staged.path().resolve(Snapshot.MEMORY),
@@ -154,7 +181,7 @@ public final class Snapshots {
             if (to.equals(tag)) {
                 store.replace(staged, snapshot, flat);
             } else {
-                store.install(staged, to, flat, false);
+                store.install(staged, to, flat, replace);
             }
             WorkingSets.put(known, store.directory(to));
         } catch (IOException e) {

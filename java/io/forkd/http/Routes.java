@@ -86,6 +86,11 @@ public final class Routes {
         return add(new Route("DELETE", template, Takes.NOTHING, handler));
     }
 
+    /** As {@link #postJson}. */
+    public Routes deleteJson(String template, Handler handler) {
+        return add(new Route("DELETE", template, Takes.JSON, handler));
+    }
+
     /** Without a body: whatever is sent as one, of whatever type, is ignored. */
     public Routes post(String template, Handler handler) {
         return add(new Route("POST", template, Takes.NOTHING, handler));

@@ -5,6 +5,7 @@ import io.forkd.network.NetworkPolicy;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import tools.jackson.databind.JsonNode;
@@ -125,6 +126,21 @@ public record Manifest(
         ObjectNode owned = rest.deepCopy().put(OWNER, user.get());
         return new Manifest(
                 vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, network, createdAt, owned);
+    }
+
+    /** The same, with other fields of those that are nothing to this class; {@code owner} is none of them. */
+    public Manifest with(Map<String, JsonNode> fields) {
+        if (fields.isEmpty()) {
+            return this;
+        }
+        ObjectNode more = rest.deepCopy();
+        fields.forEach(more::set);
+        Manifest told = new Manifest(
+                vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, network, createdAt, more);
+        if (!told.owner().equals(owner())) {
+            throw new IllegalArgumentException("whose it is cannot be told so");
+        }
+        return told;
     }
 
     /** As it is written. */

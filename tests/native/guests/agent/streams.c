@@ -208,6 +208,15 @@ static void be_hostile(struct stream *s, const char *kind)
         over(s);
 }
 
+/* False when a process has it that goes on, or whose end somebody may still want to hear. */
+static bool free_tag(const char *tag)
+{
+    struct process *p = process_find(0, tag);
+    if (p != NULL && p->ended && p->listeners == 0)
+        p->tag = NULL;
+    return p == NULL || p->tag == NULL;
+}
+
 static void run(struct stream *s)
 {
     struct request *run = &s->request.run;
@@ -217,7 +226,7 @@ static void run(struct stream *s)
         be_hostile(s, run->args[1]);
     } else if (s->connection->kept > PROCESS_TEXT) {
         fail(s, "the request is too long", "E2BIG");
-    } else if (s->request.tag != NULL && process_find(0, s->request.tag) != NULL) {
+    } else if (s->request.tag != NULL && !free_tag(s->request.tag)) {
         fail(s, "a process has that tag", "EEXIST");
     } else if ((s->process = process_new()) == NULL) {
         fail(s, "there are too many processes", "EAGAIN");

@@ -10,6 +10,8 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 
@@ -54,6 +56,15 @@ record Account(String name, String home, long uid, long gid) {
                         fields[HOME].startsWith("/") ? fields[HOME] : "/",
                         Long.parseLong(fields[UID]),
                         Long.parseLong(fields[GID])));
+    }
+
+    /** What programs find in their environment of whom they are. */
+    Map<String, String> environment() {
+        Map<String, String> variables = new LinkedHashMap<>();
+        variables.put("HOME", home);
+        variables.put("USER", name);
+        variables.put("LOGNAME", name);
+        return variables;
     }
 
     private static String read(GuestStreams guest) {

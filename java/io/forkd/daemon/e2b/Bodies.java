@@ -8,6 +8,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
@@ -43,7 +44,12 @@ final class Bodies {
 
     /** Has it made on a thread of its own. */
     Response read(HttpCall http, Answer answer) {
-        Place place = calls.hold(http.caller().owner(), 1);
+        return read(http, http.caller().owner(), answer);
+    }
+
+    /** The same on account of somebody whom the call does not name. */
+    Response read(HttpCall http, Optional<String> owner, Answer answer) {
+        Place place = calls.hold(owner, 1);
         return Response.later(new Response.Job() {
             @Override
             public Response run() {

@@ -3,12 +3,14 @@ package io.forkd.daemon.e2b;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Limits;
+import io.forkd.daemon.Branching;
 import io.forkd.daemon.Calls;
 import io.forkd.daemon.Failures;
 import io.forkd.daemon.Guests;
 import io.forkd.daemon.Quota;
 import io.forkd.daemon.SandboxLookup;
 import io.forkd.daemon.Widening;
+import io.forkd.engine.BranchRequest;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.NetworkRequest;
@@ -40,6 +42,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.UUID;
 import java.util.function.Function;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
@@ -61,13 +64,15 @@ final class ControlRoutes {
     private final Engine engine;
     private final Guests guests;
     private final Quota quota;
+    private final Branching branching;
     private final SettingsStore settings;
     private final Repeats repeats = new Repeats();
 
-    ControlRoutes(Engine engine, Guests guests, Quota quota, SettingsStore settings) {
-        this.engine = engine;
-        this.guests = guests;
-        this.quota = quota;
+    ControlRoutes(E2b.Parts parts, SettingsStore settings) {
+        this.engine = parts.engine();
+        this.guests = parts.guests();
+        this.quota = parts.quota();
+        this.branching = parts.branching();
         this.settings = settings;
     }
 
@@ -84,6 +89,7 @@ final class ControlRoutes {
         routes.postJson("/sandboxes/:id/timeout", of(this::timeout));
         routes.post("/sandboxes/:id/pause", of(this::pause));
         routes.postJson("/sandboxes/:id/fork", of(this::fork));
+        routes.postJson("/sandboxes/:id/snapshots", of(this::snapshot));
         routes.putJson("/sandboxes/:id/network", of(this::network));
         routes.get("/sandboxes/:id/metrics", of(this::metrics));
     }
@@ -169,8 +175,8 @@ final class ControlRoutes {
                         .orElse(false));
         Map<String, String> metadata = texts(body, "metadata");
         Map<String, String> environment = texts(body, "envVars");
-        SnapshotTag tag = Templates.tag(template);
-        Snapshot snapshot = Templates.usable(engine, http.caller(), template, tag);
+        Snapshot snapshot = Templates.usable(engine, http.caller(), template);
+        SnapshotTag tag = snapshot.tag();
         NetworkRequest reach = reach(http.caller(), snapshot.manifest(), Internet.policy(network, internet));
         Call call = Calls.of(http, Optional.of(CREATE));
         SpawnRequest request = new SpawnRequest(tag, 1, reach, Limits.NONE, VolumeConflict.FAIL).living(lifetime);
@@ -186,7 +192,7 @@ final class ControlRoutes {
                 Tokens.make(),
                 traffic(network),
                 metadata,
-                environment,
+                Note.defaults(snapshot.manifest()).with(environment),
                 timeout,
                 network,
                 internet,
@@ -334,6 +340,37 @@ final class ControlRoutes {
             }
         }
         return Response.json(201, answer);
+    }
+
+    private Response snapshot(HttpCall http) {
+        One one = one(http);
+        Body body = http.body();
+        Optional<String> given = body.optionalText("name").filter(text -> !text.isEmpty());
+        if (!body.flag("memory", true)) {
+            throw new HttpFailure(400, "memory: false is not offered here: a snapshot goes on where the sandbox was");
+        }
+        if (one.isPaused()) {
+            throw new HttpFailure(
+                    409, "sandbox " + http.parameter("id") + " cannot be snapshotted while in 'paused' state");
+        }
+        TemplateName name = TemplateName.parse(given.orElseGet(() -> "snapshot-" + Tokens.make()));
+        Builds.requireMayMake(engine, http.caller(), name);
+        SnapshotTag tag = name.snapshot();
+        try (Branching.Slot slot = branching.take(http.caller(), tag)) {
+            Call call = Calls.of(http, Optional.empty());
+            // Its programs have what the template gave them; what this sandbox was given beside is its own.
+            Manifest manifest = Manifest.read(Sandbox.manifest(one.found().directory()));
+            Note note =
+                    new Note(name.name(), UUID.randomUUID().toString(), Note.defaults(manifest), Optional.of(one.id()));
+            BranchRequest request =
+                    new BranchRequest(one.id(), Optional.of(tag), false, true, true).with(note.fields());
+            SandboxLookup.whileThere(
+                    engine,
+                    http.caller(),
+                    one.id(),
+                    () -> quota.snapshot(http.caller(), tag, call, () -> slot.branch(request, call)));
+            return Response.json(201, TemplateRoutes.snapshot(name, given.isPresent()));
+        }
     }
 
     private Response network(HttpCall http) {

@@ -28,9 +28,8 @@ final class Envd {
     private final FilesRoute files;
     private final Map<String, Method> methods = new HashMap<>();
 
-    Envd(Guests guests) {
+    Envd(Guests guests, Bodies bodies) {
         this.guests = guests;
-        Bodies bodies = new Bodies();
         Connect connect = new Connect(bodies);
         files = new FilesRoute(bodies);
         ProcessService processes = new ProcessService();

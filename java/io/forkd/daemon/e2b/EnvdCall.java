@@ -45,12 +45,13 @@ record EnvdCall(Guests guests, HttpCall http, Known sandbox, Profile profile, Op
     }
 
     Account account(GuestStreams guest) {
-        return user.map(name -> Account.find(guest, name)).orElseGet(() -> Account.usual(guest, profile.user()));
+        return user.map(name -> Account.find(guest, name))
+                .orElseGet(() -> Account.usual(guest, profile.defaults().user()));
     }
 
     /** What relative paths begin at. */
     String base(Account account) {
-        return profile.directory().orElse(account.home());
+        return profile.defaults().directory().orElse(account.home());
     }
 
     /** How long a stream may be silent. */

@@ -16,7 +16,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -25,8 +24,6 @@ final class Lists {
     static final String RUNNING = "running";
     static final String PAUSED = "paused";
 
-    private static final int PAGE = 100;
-    private static final long MOST_PAGE = 1000;
     private static final long MIB = 1 << 20;
 
     private Lists() {}
@@ -58,25 +55,12 @@ final class Lists {
                 .filter(each -> after.isEmpty() || each.settings().startedAt().isAfter(after.get()))
                 .sorted(oldest ? order : order.reversed())
                 .toList();
-        // A page begins behind the one that the last ended with, whatever came and went meanwhile.
-        Optional<String> last = http.query("nextToken").filter(token -> !token.isEmpty());
-        int limit = (int) http.queryNumber("limit", 1, MOST_PAGE).orElse(PAGE);
-        List<One> rest = last.map(token -> found.stream()
-                        .filter(each -> oldest
-                                ? key(each).compareTo(token) > 0
-                                : key(each).compareTo(token) < 0)
-                        .toList())
-                .orElse(found);
-        ArrayNode page = JsonNodeFactory.instance.arrayNode();
-        rest.stream().limit(limit).map(Lists::detail).forEach(page::add);
-        Response answer = Response.json(200, page);
-        return rest.size() > limit ? answer.withHeader("X-Next-Token", key(rest.get(limit - 1))) : answer;
+        return Pages.answer(http, found, Lists::key, !oldest, Lists::detail);
     }
 
     /** Sorts as they do. */
     private static String key(One one) {
-        Instant start = one.settings().startedAt();
-        return String.format("%012d.%09d.%s", start.getEpochSecond(), start.getNano(), one.id());
+        return Pages.key(one.settings().startedAt(), one.id());
     }
 
     private static Instant time(String text) {

@@ -20,7 +20,6 @@ import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -93,11 +92,8 @@ final class ProcessService {
         if (words.get(0).isEmpty()) {
             throw ConnectFailure.invalid("process.cmd is missing");
         }
-        Map<String, String> environment = new LinkedHashMap<>();
-        environment.put("HOME", account.home());
-        environment.put("USER", account.name());
-        environment.put("LOGNAME", account.name());
-        environment.putAll(call.profile().environment());
+        Map<String, String> environment = account.environment();
+        environment.putAll(call.profile().defaults().environment());
         environment.putAll(program.map("envs"));
         String base = call.base(account);
         Optional<TerminalSize> terminal = message.object("pty").map(ProcessService::size);
@@ -177,14 +173,19 @@ final class ProcessService {
         return event("start", object().put("pid", pid));
     }
 
+    /** How it ended, in words. */
+    static String status(Exit exit) {
+        int code = exit.code();
+        return code >= 0 ? "exit status " + code : "signal: " + SIGNALS.getOrDefault(-code, "signal " + -code);
+    }
+
     private static ObjectNode ended(Exit exit) {
         int code = exit.code();
+        String status = status(exit);
         if (code >= 0) {
-            String status = "exit status " + code;
             ObjectNode end = object().put("exitCode", code).put("exited", true).put("status", status);
             return event("end", code == 0 ? end : end.put("error", status));
         }
-        String status = "signal: " + SIGNALS.getOrDefault(-code, "signal " + -code);
         return event(
                 "end",
                 object().put("exitCode", -1)

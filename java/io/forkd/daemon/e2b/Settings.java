@@ -15,6 +15,7 @@ import tools.jackson.databind.node.ObjectNode;
  * @param template as it was asked for
  * @param token of its daemon and its code interpreter
  * @param trafficToken of its other ports, if those are not for everybody
+ * @param defaults of its programs
  * @param timeout of each life, in seconds
  * @param network as it was given; an empty object otherwise
  * @param internet whether it was to reach that, if it was said
@@ -24,23 +25,22 @@ record Settings(
         String token,
         Optional<String> trafficToken,
         Map<String, String> metadata,
-        Map<String, String> environment,
+        Defaults defaults,
         long timeout,
         JsonNode network,
         Optional<Boolean> internet,
         Instant startedAt) {
     Settings {
         metadata = Map.copyOf(metadata);
-        environment = Map.copyOf(environment);
     }
 
     /** Of one that is forked of it. */
     Settings forked(String ownToken, Optional<String> ownTrafficToken, long time, Instant now) {
-        return new Settings(template, ownToken, ownTrafficToken, metadata, environment, time, network, internet, now);
+        return new Settings(template, ownToken, ownTrafficToken, metadata, defaults, time, network, internet, now);
     }
 
     Settings reaching(JsonNode rules, Optional<Boolean> allowed, Optional<String> traffic) {
-        return new Settings(template, token, traffic, metadata, environment, timeout, rules, allowed, startedAt);
+        return new Settings(template, token, traffic, metadata, defaults, timeout, rules, allowed, startedAt);
     }
 
     byte[] encode() {
@@ -49,9 +49,7 @@ record Settings(
         trafficToken.ifPresent(value -> node.put("traffic_token", value));
         ObjectNode names = node.putObject("metadata");
         metadata.forEach(names::put);
-        ObjectNode variables = node.putObject("environment");
-        environment.forEach(variables::put);
-        node.put("timeout", timeout);
+        defaults.put(node).put("timeout", timeout);
         node.set("network", network);
         internet.ifPresent(value -> node.put("internet", value));
         return Json.bytes(node.put("started_at", startedAt.toString()));
@@ -64,7 +62,7 @@ record Settings(
                 node.path("token").asString(""),
                 Optional.of(node.path("traffic_token").asString("")).filter(value -> !value.isEmpty()),
                 texts(node.path("metadata")),
-                texts(node.path("environment")),
+                Defaults.of(node),
                 node.path("timeout").asLong(0),
                 node.path("network"),
                 node.has("internet") ? Optional.of(node.path("internet").asBoolean(true)) : Optional.empty(),

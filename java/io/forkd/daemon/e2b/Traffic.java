@@ -65,7 +65,6 @@ final class Traffic {
     /** In the place of an id. */
     private static final String BY_TOKEN = "";
 
-    private static final String USER = "user";
     private static final int MOST_PORT = 65535;
     private static final Duration PATIENCE = Duration.ofMinutes(5);
 
@@ -73,10 +72,10 @@ final class Traffic {
     private final SettingsStore settings;
     private final Envd envd;
 
-    Traffic(Guests guests, SettingsStore settings) {
+    Traffic(Guests guests, SettingsStore settings, Bodies bodies) {
         this.guests = guests;
         this.settings = settings;
-        this.envd = new Envd(guests);
+        this.envd = new Envd(guests, bodies);
     }
 
     void addTo(Routes routes) {
@@ -155,7 +154,7 @@ final class Traffic {
         if (!runs) {
             return pass(http, id, sandbox, port, List.of());
         }
-        String variables = encoded(known.get().environment());
+        String variables = encoded(known.get().defaults().environment());
         if (variables.length() > MOST_ENVIRONMENT) {
             return refused(
                     http,
@@ -180,7 +179,7 @@ final class Traffic {
     }
 
     private static Profile profile(Settings settings) {
-        return new Profile(Optional.of(settings.token()), settings.environment(), USER, Optional.empty());
+        return new Profile(Optional.of(settings.token()), settings.defaults());
     }
 
     private Response pass(HttpCall http, String id, Known sandbox, int port, List<Header> told) {

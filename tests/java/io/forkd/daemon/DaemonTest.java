@@ -49,6 +49,8 @@ class DaemonTest {
                     engine,
                     branching,
                     quota,
+                    new Pulls(engine, service.options(Optional.empty())),
+                    new Removals(engine),
                     new GuestCalls(1),
                     new GuestCalls(1),
                     workspaces,

@@ -2,18 +2,11 @@ package io.forkd.daemon;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.forkd.Json;
 import io.forkd.files.Trees;
 import io.forkd.http.Caller.Quotas;
 import io.forkd.http.Caller.Role;
 import io.forkd.http.TokenFile;
 import java.io.IOException;
-import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpRequest.BodyPublishers;
-import java.net.http.HttpResponse.BodyHandlers;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -50,61 +43,22 @@ class E2bCallersTest {
         Files.delete(file);
     }
 
-    /** One that may ask a lot of sandboxes and has one header for it. */
-    private record Client(int port, List<String> headers) {
-        private static final HttpClient HTTP =
-                HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
-
-        record Answer(int status, String text) {
-            JsonNode json() {
-                return Json.parse(text.getBytes(StandardCharsets.UTF_8));
-            }
-        }
-
-        Answer get(String target) {
-            return ask("GET", target, "");
-        }
-
-        Answer delete(String target) {
-            return ask("DELETE", target, "");
-        }
-
-        /** With JSON in which apostrophes stand for quotes. */
-        Answer post(String target, String json) {
-            return ask("POST", target, json);
-        }
-
-        Answer ask(String method, String target, String json) {
-            HttpRequest request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + target))
-                    .method(method, BodyPublishers.ofString(json.replace('\'', '"')))
-                    .headers(headers.toArray(String[]::new))
-                    .header("Content-Type", "application/json")
-                    .build();
-            try {
-                var answer = HTTP.send(request, BodyHandlers.ofString());
-                return new Answer(answer.statusCode(), answer.body());
-            } catch (IOException | InterruptedException e) {
-                throw new AssertionError(method + " " + target, e);
-            }
-        }
-    }
-
-    private Client caller(String name, Role role) {
+    private E2bClient caller(String name, Role role) {
         String secret = TokenFile.add(file, name, role, Quotas.NONE);
         assertThat(guarded.reload()).isEmpty();
         return api(secret);
     }
 
-    private Client api(String key) {
+    private E2bClient api(String key) {
         return client("X-API-KEY", key);
     }
 
-    private Client client(String... headers) {
-        return new Client(guarded.address().orElseThrow().getPort(), List.of(headers));
+    private E2bClient client(String... headers) {
+        return new E2bClient(guarded.address().orElseThrow().getPort(), List.of(headers));
     }
 
-    private static JsonNode create(Client api) {
-        Client.Answer made = api.post("/v2/sandboxes", "{'templateID':'py','timeout':100}");
+    private static JsonNode create(E2bClient api) {
+        E2bClient.Answer made = api.post("/v2/sandboxes", "{'templateID':'py','timeout':100}");
         assertThat(made.status()).as(made.text()).isEqualTo(201);
         return made.json();
     }
@@ -112,7 +66,7 @@ class E2bCallersTest {
     @Test
     void key_is_asked_for() {
         for (String key : List.of("", "wrong")) {
-            Client.Answer refused = api(key).get("/v2/sandboxes");
+            E2bClient.Answer refused = api(key).get("/v2/sandboxes");
             assertThat(refused.status()).isEqualTo(401);
             assertThat(refused.json().path("code").intValue()).isEqualTo(401);
             assertThat(refused.json().path("message").stringValue()).contains("X-API-KEY");
@@ -121,7 +75,7 @@ class E2bCallersTest {
 
     @Test
     void nothing_is_kept_of_what_has_ended() throws IOException, InterruptedException {
-        Client alice = caller("alice", Role.USER);
+        E2bClient alice = caller("alice", Role.USER);
         List<String> paths = new ArrayList<>();
         for (int i = 0; i < 3; i++) {
             paths.add("/sandboxes/" + create(alice).path("sandboxID").stringValue());
@@ -156,8 +110,8 @@ class E2bCallersTest {
 
     @Test
     void sandbox_of_another_user_is_not_there() {
-        Client alice = caller("alice", Role.USER);
-        Client bob = caller("bob", Role.USER);
+        E2bClient alice = caller("alice", Role.USER);
+        E2bClient bob = caller("bob", Role.USER);
         String id = create(alice).path("sandboxID").stringValue();
         String path = "/sandboxes/" + id;
         assertThat(bob.get("/v2/sandboxes").json()).isEmpty();
@@ -176,8 +130,8 @@ class E2bCallersTest {
 
     @Test
     void reader_sees_all_and_gets_no_token_of_any() {
-        Client admin = caller("root", Role.ADMIN);
-        Client reader = caller("looker", Role.READ);
+        E2bClient admin = caller("root", Role.ADMIN);
+        E2bClient reader = caller("looker", Role.READ);
         String id = create(admin).path("sandboxID").stringValue();
         JsonNode seen = reader.get("/sandboxes/" + id).json();
         assertThat(seen.path("sandboxID").stringValue()).isEqualTo(id);
@@ -190,7 +144,7 @@ class E2bCallersTest {
 
     @Test
     void sandbox_is_asked_by_who_has_its_token_alone() {
-        Client admin = caller("root2", Role.ADMIN);
+        E2bClient admin = caller("root2", Role.ADMIN);
         JsonNode one = create(admin);
         JsonNode other = create(admin);
         for (String token : List.of("wrong", other.path("envdAccessToken").stringValue())) {
@@ -207,11 +161,11 @@ class E2bCallersTest {
 
     @Test
     void more_variables_than_the_code_interpreter_can_be_told_are_said_to_be_too_many() {
-        Client admin = caller("root3", Role.ADMIN);
+        E2bClient admin = caller("root3", Role.ADMIN);
         for (int length : List.of(1, 50_000)) {
             String body = "{'templateID':'py','timeout':100,'envVars':{'A':'" + "x".repeat(length) + "'}}";
             JsonNode made = admin.post("/v2/sandboxes", body).json();
-            Client.Answer answer = at(
+            E2bClient.Answer answer = at(
                             "49999", made, made.path("envdAccessToken").stringValue())
                     .post("/execute", "{'code':'1'}");
             assertThat(answer.status()).as(answer.text()).isEqualTo(length == 1 ? 502 : 400);
@@ -223,11 +177,11 @@ class E2bCallersTest {
     }
 
     /** Its programs. */
-    private Client.Answer inside(JsonNode sandbox, String token) {
+    private E2bClient.Answer inside(JsonNode sandbox, String token) {
         return at("49983", sandbox, token).post("/process.Process/List", "{}");
     }
 
-    private Client at(String port, JsonNode sandbox, String token) {
+    private E2bClient at(String port, JsonNode sandbox, String token) {
         return client(
                 "X-Access-Token",
                 token,

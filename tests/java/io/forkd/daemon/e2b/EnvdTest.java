@@ -64,14 +64,17 @@ class EnvdTest {
     @BeforeAll
     static void start() {
         Guests guests = front.guests();
-        Envd envd = new Envd(guests);
+        Envd envd = new Envd(guests, new Bodies());
         Routes routes = new Routes()
                 .any(
                         "/:path*",
                         http -> envd.answer(
                                 http,
                                 guests.sandbox(http, sandbox),
-                                new Profile(token, Map.of("OF_SANDBOX", "1", "BOTH", "sandbox"), "user", directory)));
+                                new Profile(
+                                        token,
+                                        new Defaults(
+                                                "user", directory, Map.of("OF_SANDBOX", "1", "BOTH", "sandbox")))));
         server = HttpServer.start(
                 new HttpOptions(
                         Optional.of(HttpOptions.address("127.0.0.1:0")),
