@@ -553,16 +553,39 @@ public final class Engine {
      * @param like how many, and what they are to be like; of its tag and its limits nothing
      */
     public List<Sandbox> fork(String id, SpawnRequest like, Call call) {
+        List<Sandbox> made = fork(id, like, (count, make) -> make.apply(count), call);
+        made.forEach(this::forked);
+        return made;
+    }
+
+    /**
+     * The same, but as many as can be made.
+     *
+     * @throws ForkdException when none can be
+     */
+    public List<Attempt<Sandbox>> forkEach(String id, SpawnRequest like, Call call) {
+        List<Attempt<Sandbox>> attempts = fork(id, like, Attempt::each, call);
+        attempts.forEach(attempt -> {
+            if (attempt instanceof Attempt.Made<Sandbox> made) {
+                forked(made.it());
+            }
+        });
+        return attempts;
+    }
+
+    private <T> T fork(String id, SpawnRequest like, LiveForks.Making<T> making, Call call) {
         sweepNowAndThen();
         try (Use used = use(id, call)) {
-            List<Sandbox> made = liveForks().fork(used.sandbox(), like, call);
-            made.forEach(sandbox -> events().happened(
-                            Events.Kind.CREATED,
-                            sandbox.id(),
-                            Sandboxes.owner(sandbox.directory()),
-                            sandbox.snapshot().tag()));
-            return made;
+            return liveForks().fork(used.sandbox(), like, making, call);
         }
+    }
+
+    private void forked(Sandbox sandbox) {
+        events().happened(
+                        Events.Kind.CREATED,
+                        sandbox.id(),
+                        Sandboxes.owner(sandbox.directory()),
+                        sandbox.snapshot().tag());
     }
 
     private LiveForks liveForks() {

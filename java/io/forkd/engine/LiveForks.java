@@ -17,12 +17,18 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.IntFunction;
 
 /**
  * Forks sandboxes of one that runs, without a snapshot: of a branch that is given up as soon as they are there. It lies
  * where nobody lists it, and is not written, or not to its end.
  */
 final class LiveForks {
+    /** How sandboxes are made of a branch. */
+    interface Making<T> {
+        T of(int count, IntFunction<List<Sandbox>> make);
+    }
+
     private static final SecureRandom RANDOM = new SecureRandom();
 
     /** How old one is that a process has left which was killed: longer than it takes to lock one that was made. */
@@ -41,8 +47,13 @@ final class LiveForks {
         this.spawn = spawn;
     }
 
-    /** @param like how many, and what they are to be like; its tag is not looked at */
-    List<Sandbox> fork(Sandbox source, SpawnRequest like, Call call) {
+    /**
+     * Branches a sandbox, and makes others of that.
+     *
+     * @param like how many, and what they are to be like; its tag is not looked at
+     * @param making is told how many, and what makes so many or none
+     */
+    <T> T fork(Sandbox source, SpawnRequest like, Making<T> making, Call call) {
         SnapshotTag tag = new SnapshotTag("fork-" + random());
         // A volume that the source writes to no child has before the branch is on the disk.
         Written written = source.volumes().isEmpty() ? Written.NEVER : Written.LATER;
@@ -50,7 +61,9 @@ final class LiveForks {
         try {
             Snapshot branch = store.read(tag);
             try (FileLock used = branch.use().orElse(null)) {
-                return spawn.run(like.of(tag), branch, source.snapshot(), leases, call);
+                return making.of(
+                        like.count(),
+                        count -> spawn.run(like.of(tag).counting(count), branch, source.snapshot(), leases, call));
             }
         } finally {
             giveUp(tag);

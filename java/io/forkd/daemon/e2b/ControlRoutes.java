@@ -10,6 +10,7 @@ import io.forkd.daemon.Guests;
 import io.forkd.daemon.Quota;
 import io.forkd.daemon.SandboxLookup;
 import io.forkd.daemon.Widening;
+import io.forkd.engine.Attempt;
 import io.forkd.engine.BranchRequest;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
@@ -314,7 +315,7 @@ final class ControlRoutes {
                 .living(lifetime(
                         timeout, source.lifetime().pause(), source.lifetime().wake()));
         Call call = Calls.of(http, Optional.of(CREATE));
-        List<Sandbox> made = SandboxLookup.whileThere(
+        List<Attempt<Sandbox>> attempts = SandboxLookup.whileThere(
                 engine,
                 http.caller(),
                 one.id(),
@@ -323,9 +324,14 @@ final class ControlRoutes {
                         Manifest.read(Sandbox.manifest(source.directory())),
                         (int) count,
                         call,
-                        () -> engine.fork(one.id(), like, call)));
+                        () -> engine.forkEach(one.id(), like, call)));
         ArrayNode answer = NODES.arrayNode();
-        for (Sandbox child : made) {
+        for (Attempt<Sandbox> attempt : attempts) {
+            if (attempt instanceof Attempt.Failed<Sandbox> failed) {
+                refuse(answer, Failures.answer(failed.why()));
+                continue;
+            }
+            Sandbox child = ((Attempt.Made<Sandbox>) attempt).it();
             Settings its = one.settings()
                     .forked(
                             Tokens.make(),
@@ -336,10 +342,14 @@ final class ControlRoutes {
                 keep(child, its);
                 answer.addObject().set("sandbox", sandbox(child, its));
             } catch (HttpFailure e) {
-                answer.addObject().putObject("error").put("code", e.status()).put("message", e.text());
+                refuse(answer, e);
             }
         }
         return Response.json(201, answer);
+    }
+
+    private static void refuse(ArrayNode answer, HttpFailure why) {
+        answer.addObject().putObject("error").put("code", why.status()).put("message", why.text());
     }
 
     private Response snapshot(HttpCall http) {
