@@ -91,7 +91,7 @@ static void measure_child(struct kind *kind, int sample)
     double ready = measure_now_ms() - start;
     double faults = guest_faults(pid);
     double looked = measure_now_ms() - start - ready;
-    measure_ask(child, kind->question);
+    measure_ask(child, kind->question, NULL);
     double answer = measure_now_ms() - start - looked;
     double answer_faults = guest_faults(pid) - faults;
     double private_kib = measure_smaps_kib(pid, "Private_Dirty:");
@@ -150,7 +150,7 @@ static void learn(char **argv)
     struct forkd_server *server = start_server(argv, WORKING_SET, FORKD_LEARN_WORKING_SET);
     struct forkd_vm *child = fork_child(server, "learn.console");
     await_ready(child, "learn.console");
-    measure_ask(child, eval);
+    measure_ask(child, eval, NULL);
     forkd_vm_free(child);
     forkd_server_free(server);
     struct stat info;
@@ -165,7 +165,7 @@ static struct forkd_server *branch(struct forkd_server *server, const char *fold
 {
     *source = fork_child(server, "source.console");
     await_ready(*source, "source.console");
-    measure_ask(*source, eval);
+    measure_ask(*source, eval, NULL);
     mkdir(folder, 0700);
     const struct forkd_branch_options options = {.directory = folder};
     struct forkd_branch_result result;

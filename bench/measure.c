@@ -163,7 +163,7 @@ double measure_meminfo_kib(const char *field)
     return field_kib("/proc/meminfo", field);
 }
 
-void measure_ask(struct forkd_vm *vm, const char *question)
+void measure_ask(struct forkd_vm *vm, const char *question, const char *expected)
 {
     char reply[4096];
     struct forkd_error error;
@@ -177,6 +177,6 @@ void measure_ask(struct forkd_vm *vm, const char *question)
         length += (size_t)got;
     reply[length] = '\0';
     close(fd);
-    if (strstr(reply, "\"error\"") != NULL || length == 0)
+    if (length == 0 || (expected ? strstr(reply, expected) == NULL : strstr(reply, "\"error\"") != NULL))
         errx(1, "%s -> %s", question, reply);
 }

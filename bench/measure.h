@@ -38,8 +38,9 @@ void measure_floor(const char *floor, const struct measure_snapshot *snapshot, c
 /* Milliseconds as of measure_fork_ms, of the floor program. */
 double measure_floor_ms(const char *floor, const struct measure_snapshot *snapshot, int count);
 
-/* Until the guest's agent has answered this line. An error ends the program. */
-void measure_ask(struct forkd_vm *vm, const char *question);
+/* Until the guest's agent has answered this line, with that in its answer (NULL: anything but an error).
+ * Something else ends the program. */
+void measure_ask(struct forkd_vm *vm, const char *question, const char *expected);
 
 /* A field such as "Pss:" of /proc/PID/smaps_rollup, and one of /proc/meminfo. */
 double measure_smaps_kib(int pid, const char *field);

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AGENT_PORT 8888
 #define READY_MS 300000
 #define MANY 10
 #define EXECS 5
@@ -39,23 +38,6 @@ static void await_ready(struct forkd_vm *vm)
         errx(1, "it ended: %s", status.error.text);
 }
 
-static void run_command(struct forkd_vm *vm)
-{
-    char reply[4096];
-    struct forkd_error error;
-    int fd = -1;
-    check(forkd_vm_connect(vm, AGENT_PORT, &fd, &error), &error);
-    ssize_t got = write(fd, question, strlen(question));
-    size_t length = 0;
-    while (got > 0 && length + 1 < sizeof reply && memchr(reply, '\n', length) == NULL &&
-           (got = read(fd, reply + length, sizeof reply - 1 - length)) > 0)
-        length += (size_t)got;
-    reply[length] = '\0';
-    close(fd);
-    if (strstr(reply, "hello") == NULL)
-        errx(1, "%s -> %s", question, reply);
-}
-
 /* From the call until a command has been run in the last of them. The folder is for what nobody will want. */
 static double fork_running(struct forkd_vm *source, const char *folder, int count)
 {
@@ -75,7 +57,7 @@ static double fork_running(struct forkd_vm *source, const char *folder, int coun
     }
     for (int i = 0; i < count; i++) {
         await_ready(children[i]);
-        run_command(children[i]);
+        measure_ask(children[i], question, "hello");
     }
     double took = measure_now_ms() - start;
     for (int i = 0; i < count; i++)
@@ -106,7 +88,7 @@ int main(int argc, char **argv)
     printf("boot %.1f\n", measure_now_ms() - start);
     for (int i = -1; i < EXECS; i++) {
         start = measure_now_ms();
-        run_command(vm);
+        measure_ask(vm, question, "hello");
         samples[i < 0 ? 0 : i] = measure_now_ms() - start;
     }
     printf("exec %.1f\n", measure_median(samples, EXECS));

@@ -40,7 +40,7 @@ int main(int argc, char **argv)
         if (status.phase != FORKD_VM_READY)
             errx(1, "the child ended: %s", status.error.text);
         if (question)
-            measure_ask(child, question);
+            measure_ask(child, question, NULL);
         double took = measure_now_ms() - start;
         forkd_vm_kill(child);
         forkd_vm_free(child);
