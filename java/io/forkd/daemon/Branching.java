@@ -27,6 +27,7 @@ public final class Branching {
     private final int most;
     private final Places branches;
     private final Places builds;
+    private final Places templates;
     private final Set<SnapshotTag> tags = ConcurrentHashMap.newKeySet();
     private final Set<Slot> unawaited = ConcurrentHashMap.newKeySet();
     private final Metrics.Timing pauses;
@@ -36,6 +37,7 @@ public final class Branching {
         this.most = most;
         this.branches = new Places("branches are under way");
         this.builds = new Places("snapshots are being made");
+        this.templates = new Places("templates are being built");
         this.pauses = metrics.timing("forkd_branch_pause_seconds", "How long sandboxes stand still for a branch.");
         metrics.gauge("forkd_branches_in_flight", "Branches under way.", () -> {
             releaseWritten();
@@ -127,6 +129,11 @@ public final class Branching {
     /** As {@link #take}, for a snapshot that is no branch. */
     public Slot takeBuild(Caller caller, SnapshotTag tag) {
         return take(tag, builds, caller.owner());
+    }
+
+    /** As {@link #take}, for one that users' commands make, which take as long as they like. */
+    public Slot takeTemplate(Caller caller, SnapshotTag tag) {
+        return take(tag, templates, caller.owner());
     }
 
     private Slot take(SnapshotTag tag, Places places, Optional<String> user) {

@@ -1,10 +1,12 @@
 package io.forkd.engine;
 
 import io.forkd.ForkdException;
+import io.forkd.files.OwnedDirectory;
 import io.forkd.sandbox.ProcessId;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotStore.Entry;
 import io.forkd.snapshot.SnapshotTag;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Optional;
 import java.util.Set;
@@ -52,11 +54,20 @@ final class Drafts {
     void sweep() {
         for (Entry entry : store.list()) {
             Matcher parts = FORM.matcher(entry.tag());
-            if (parts.matches() && !isRunning(parts.group(1), parts.group(2))) {
+            if (parts.matches() && !isRunning(parts.group(1), parts.group(2)) && !isUsed(entry.directory())) {
                 remove(new SnapshotTag(entry.tag()));
             }
         }
         store.sweep();
+    }
+
+    /** By a process of another world, in which others have these numbers. */
+    private static boolean isUsed(Path directory) {
+        try {
+            return OwnedDirectory.isAlive(directory);
+        } catch (IOException e) {
+            return true; // The next sweep looks again.
+        }
     }
 
     private static boolean isRunning(String pid, String startTime) {

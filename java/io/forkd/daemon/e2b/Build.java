@@ -27,13 +27,17 @@ final class Build {
     static final String BASE = "base";
     static final String FINALIZE = "finalize";
 
+    private static final int MOST_REASON = 4096;
+
     /**
      * What is to come of it.
      *
      * @param names that it is to have, of one template
+     * @param sized whether the client has said how many processors and how much memory
      * @param diskMib that is to be free, at least
      */
-    record Plan(Optional<String> owner, List<TemplateName> names, int vcpus, int memoryMib, int diskMib) {
+    record Plan(
+            Optional<String> owner, List<TemplateName> names, boolean sized, int vcpus, int memoryMib, int diskMib) {
         String template() {
             return names.get(0).name();
         }
@@ -116,7 +120,9 @@ final class Build {
     }
 
     void fail(String why) {
-        String text = whyCancelled().orElse(why);
+        String given = whyCancelled().orElse(why);
+        // A client asks again and again, and a command may be as long as a body.
+        String text = given.length() <= MOST_REASON ? given : given.substring(0, MOST_REASON) + "...";
         log.end(Level.ERROR, step(), text);
         end(Status.ERROR, Optional.of(text));
     }

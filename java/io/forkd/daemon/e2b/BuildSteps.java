@@ -42,7 +42,6 @@ final class BuildSteps implements BuildRequest.Preparation {
 
     private static final Duration READY = Duration.ofMinutes(10);
     private static final Duration BETWEEN = Duration.ofMillis(500);
-    private static final int ATTEMPTS = 10;
 
     /** How long a service is waited for of which nobody has said when it is ready. */
     private static final Duration SETTLE = Duration.ofSeconds(20);
@@ -178,7 +177,7 @@ final class BuildSteps implements BuildRequest.Preparation {
         }
     }
 
-    /** That of the template that it is built from, which runs in this guest. Its name is free when somebody has heard its end. */
+    /** That of the template that it is built from, which runs in this guest. */
     private static void endService(GuestStreams guest) {
         try (GuestProcess service = guest.attach(new ProcessName.Tag(SERVICE), Optional.empty())) {
             guest.signal(service.name(), SIGKILL, true);
@@ -200,7 +199,7 @@ final class BuildSteps implements BuildRequest.Preparation {
         build.tell(Level.INFO, "Running start command: " + command);
         CompletableFuture<Exit> ended = new CompletableFuture<>();
         RunRequest request = command(account(guest), command, Optional.of(SERVICE));
-        try (GuestProcess service = started(guest, request, "start command failed")) {
+        try (GuestProcess service = service(guest, request)) {
             Guests.inThread("forkd-e2b-start", () -> {
                 Output output = new Output(Level.INFO, "start", Optional.of(build));
                 Exit exit = service.await(output);
@@ -459,16 +458,25 @@ final class BuildSteps implements BuildRequest.Preparation {
     }
 
     private static GuestProcess started(GuestStreams guest, RunRequest request, String what) {
-        for (int attempt = 1; ; attempt++) {
-            try {
-                return guest.run(request);
-            } catch (Refused e) {
-                // The name of a service is free a moment after its end has been heard.
-                if (!e.code().equals("EEXIST") || attempt == ATTEMPTS) {
-                    throw failed(what + ": " + e.sentence());
-                }
+        try {
+            return guest.run(request);
+        } catch (Refused e) {
+            throw failed(what + ": " + e.sentence());
+        }
+    }
+
+    /** While somebody has heard the end of the one before, and not gone away yet: then its name is free for certain. */
+    private static GuestProcess service(GuestStreams guest, RunRequest request) {
+        try {
+            return guest.run(request);
+        } catch (Refused e) {
+            if (!e.code().equals("EEXIST")) {
+                throw failed("start command failed: " + e.sentence());
             }
-            pause();
+        }
+        try (GuestProcess before = guest.attach(new ProcessName.Tag(SERVICE), Optional.empty())) {
+            before.await(new Output(Level.DEBUG, "", Optional.empty()));
+            return started(guest, request, "start command failed");
         }
     }
 

@@ -293,8 +293,9 @@ final class Builds implements AutoCloseable {
         Build build = job.build();
         build.tell(Level.INFO, "[base] FROM TEMPLATE " + job.order().template().orElseThrow());
         long memory = from.manifest().memoryBytes() >> 20;
-        if (memory != build.plan().memoryMib()
-                || from.manifest().machine().vcpus() != build.plan().vcpus()) {
+        boolean same = memory == build.plan().memoryMib()
+                && from.manifest().machine().vcpus() == build.plan().vcpus();
+        if (build.plan().sized() && !same) {
             build.tell(
                     Level.WARN,
                     "It has what that has: " + memory + " MiB of memory and "
@@ -353,7 +354,7 @@ final class Builds implements AutoCloseable {
         while (true) {
             call.check();
             try {
-                return parts.branching().takeBuild(caller, tag);
+                return parts.branching().takeTemplate(caller, tag);
             } catch (HttpFailure e) {
                 if (System.nanoTime() > end) {
                     throw e;

@@ -68,6 +68,6 @@ record Step(String type, List<String> args, Optional<String> files) {
 
     /** As a log has it. */
     String text() {
-        return type + " " + String.join(" ", args);
+        return (type + " " + String.join(" ", args)).strip();
     }
 }

@@ -105,6 +105,8 @@ final class TemplateRoutes {
         Build build = builds.announce(new Build.Plan(
                 http.caller().owner(),
                 names,
+                body.optionalJson("cpuCount").isPresent()
+                        || body.optionalJson("memoryMB").isPresent(),
                 (int) body.optionalNumber("cpuCount", 1, MOST_VCPUS).orElse(VCPUS),
                 (int) body.optionalNumber("memoryMB", LEAST_MEMORY_MIB, MOST_MEMORY_MIB)
                         .orElse(MEMORY_MIB),

@@ -116,6 +116,46 @@ class ImagesApiTest {
         require(201, service.api().post("/v1/snapshots", body("layout", "oci:" + registry.layout() + ":1", "")));
     }
 
+    private static E2bClient e2b() {
+        return new E2bClient(service.address().getPort(), List.of("X-API-KEY", "any"));
+    }
+
+    /** How a template's build of that image ended. */
+    private static JsonNode build(String name, String image, String more) throws InterruptedException {
+        E2bClient.Answer made = e2b().post("/v3/templates", "{'name':'" + name + "','memoryMB':64,'cpuCount':1}");
+        assertThat(made.status()).as(made.text()).isEqualTo(202);
+        String path = name + "/builds/" + made.json().path("buildID").stringValue();
+        E2bClient.Answer started = e2b().post("/v2/templates/" + path, "{'fromImage':'" + image + "'" + more + "}");
+        assertThat(started.status()).as(started.text()).isEqualTo(202);
+        await(() -> !e2b().get("/templates/" + path + "/status").text().matches(".*\"(waiting|building)\".*"));
+        return e2b().get("/templates/" + path + "/status").json();
+    }
+
+    @Test
+    void template_is_built_of_an_image_and_nothing_is_left_beside_it() throws Exception {
+        JsonNode built = build(
+                "of-image",
+                registry.image(),
+                ",'steps':[{'type':'WORKDIR','args':['/made']}],"
+                        + "'fromImageRegistry':{'type':'registry','username':'a','password':'b'}");
+        assertThat(built.path("status").stringValue()).as(built.toString()).isEqualTo("ready");
+        assertThat(built.path("logEntries").toString())
+                .contains("[base] FROM " + registry.image(), "Rootfs: ", "The image has no shell");
+        assertThat(service.status("of-image")).isEqualTo("ready");
+        assertThat(service.exec(service.sandbox("of-image"), "echo", "hello")).isEqualTo("hello");
+        Path data = service.beside().dataDirectory();
+        assertThat(names(data.resolve("drafts"))).isSubsetOf(".lock", ".tap");
+        try (Stream<Path> files = Files.walk(data.resolve("e2b"))) {
+            assertThat(files.filter(file -> file.toString().contains("login"))).isEmpty();
+        }
+        JsonNode none = build("of-image", registry.host() + "/team/py:2", "");
+        assertThat(none.path("status").stringValue()).isEqualTo("error");
+        assertThat(none.path("reason").path("step").stringValue()).isEqualTo("base");
+        assertThat(none.path("reason").path("message").stringValue()).contains("team/py:2");
+        assertThat(service.status("of-image")).isEqualTo("ready");
+        assertThat(names(data.resolve("drafts"))).isSubsetOf(".lock", ".tap");
+    }
+
     @Test
     void progress_is_told_in_lines_and_the_last_says_how_it_ended() {
         List<JsonNode> lines = lines(service.api()
