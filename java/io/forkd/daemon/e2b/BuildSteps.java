@@ -93,7 +93,7 @@ final class BuildSteps implements BuildRequest.Preparation {
             if [ -d "$what" ] && ! [ -L "$what" ]; then
                 mkdir -p "$to"
                 keep='--no-overwrite-dir --keep-directory-symlink' # of what is there, whose it is; GNU tar alone can
-                tar $keep --version >/dev/null 2>&1 || keep=
+                tar $keep -cf /dev/null -T /dev/null >/dev/null 2>&1 || keep=
                 tar -cf - -C "$what" . | tar $keep -xf - -C "$to"
             else
                 case $to in */) mkdir -p "$to";; *) mkdir -p "$(dirname "$to")";; esac
