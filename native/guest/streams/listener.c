@@ -133,6 +133,18 @@ void listener_push(struct listener *listener, const struct source *source)
     }
 }
 
+/*
+ * Of a host that closes as soon as it has the end, and so before this side shuts down, Linux says ENOTCONN
+ * and not that there is nothing more (af_vsock.c: shutdown(2) takes back SOCK_DONE). It says so of
+ * connections, too, that a restored VM has lost; these have an error beside it.
+ */
+static bool has_closed(int fd)
+{
+    int lost = 0;
+    socklen_t size = sizeof lost;
+    return errno == ENOTCONN && getsockopt(fd, SOL_SOCKET, SO_ERROR, &lost, &size) == 0 && lost == 0;
+}
+
 void listener_hear_close(struct listener *listener)
 {
     char waste[4096];
@@ -140,5 +152,5 @@ void listener_hear_close(struct listener *listener)
     if (got == 0)
         listener->state = LISTENER_HAD;
     else if (got < 0 && errno != EAGAIN && errno != EINTR)
-        listener->state = LISTENER_BROKEN;
+        listener->state = has_closed(listener->fd) ? LISTENER_HAD : LISTENER_BROKEN;
 }
