@@ -4,6 +4,14 @@
 import os
 import subprocess
 import sys
+import time
+
+
+def timed(job):
+    """How many milliseconds it takes, and what it returns."""
+    start = time.perf_counter()
+    result = job()
+    return (time.perf_counter() - start) * 1000, result
 
 
 def percentile(values, percent):
