@@ -35,27 +35,17 @@ public record SnapshotRequest(
         boolean keepWork) {
     /** The same under another tag, which nobody has. */
     SnapshotRequest as(SnapshotTag other) {
-        return new SnapshotRequest(
-                other,
-                kernel,
-                rootfs,
-                writableRoot,
-                tap,
-                memoryMib,
-                vcpus,
-                limits,
-                volumes,
-                volumeConflict,
-                warm,
-                bootWait,
-                false,
-                keepWork);
+        return with(other, rootfs, tap, false);
     }
 
     /** The same on another root disk, connected with that tap device. */
     SnapshotRequest on(Path disk, Optional<String> device) {
+        return with(tag, disk, device, replace);
+    }
+
+    private SnapshotRequest with(SnapshotTag ofTag, Path disk, Optional<String> device, boolean replacing) {
         return new SnapshotRequest(
-                tag,
+                ofTag,
                 kernel,
                 disk,
                 writableRoot,
@@ -67,7 +57,7 @@ public record SnapshotRequest(
                 volumeConflict,
                 warm,
                 bootWait,
-                replace,
+                replacing,
                 keepWork);
     }
 }
