@@ -24,8 +24,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
-import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -199,7 +197,7 @@ final class BuildSteps implements BuildRequest.Preparation {
         build.tell(Level.INFO, "Running start command: " + command);
         CompletableFuture<Exit> ended = new CompletableFuture<>();
         RunRequest request = command(account(guest), command, Optional.of(SERVICE));
-        try (GuestProcess service = service(guest, request)) {
+        try (GuestProcess service = started(guest, request, "start command failed")) {
             Guests.inThread("forkd-e2b-start", () -> {
                 Output output = new Output(Level.INFO, "start", Optional.of(build));
                 Exit exit = service.await(output);
@@ -266,17 +264,10 @@ final class BuildSteps implements BuildRequest.Preparation {
                 now = now.with(more);
             }
             case "WORKDIR" -> {
-                GuestPath path = account(guest).path(now.directory().orElse("/"), expanded(guest, step.arg(0)));
                 Account owner = account(guest);
+                GuestPath path = owner.path(now.directory().orElse("/"), expanded(guest, step.arg(0)));
                 guest.files("0")
-                        .makeDirectory(
-                                path,
-                                new FileOptions(
-                                        OptionalInt.empty(),
-                                        true,
-                                        OptionalLong.of(owner.uid()),
-                                        OptionalLong.of(owner.gid()),
-                                        Optional.empty()));
+                        .makeDirectory(path, FileOptions.DEFAULT.withParents().withOwner(owner.uid(), owner.gid()));
                 now = now.in(path.text());
             }
             case "USER" -> {
@@ -462,21 +453,6 @@ final class BuildSteps implements BuildRequest.Preparation {
             return guest.run(request);
         } catch (Refused e) {
             throw failed(what + ": " + e.sentence());
-        }
-    }
-
-    /** While somebody has heard the end of the one before, and not gone away yet: then its name is free for certain. */
-    private static GuestProcess service(GuestStreams guest, RunRequest request) {
-        try {
-            return guest.run(request);
-        } catch (Refused e) {
-            if (!e.code().equals("EEXIST")) {
-                throw failed("start command failed: " + e.sentence());
-            }
-        }
-        try (GuestProcess before = guest.attach(new ProcessName.Tag(SERVICE), Optional.empty())) {
-            before.await(new Output(Level.DEBUG, "", Optional.empty()));
-            return started(guest, request, "start command failed");
         }
     }
 
