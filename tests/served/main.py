@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lab import run_tests, served  # noqa: E402
+from lab import run_tests, served
 
 FILES = {"kernel": "vmlinux", "initrd": "initrd.img", "rootfs": "rootfs.ext4"}
 
