@@ -34,11 +34,6 @@ struct span {
 /* /etc/passwd is name:password:uid:gid:comment:home:shell, /etc/group name:password:gid:members. */
 enum { ENTRY_NAME = 0, ENTRY_ID = 2, ENTRY_GID = 3, ENTRY_MEMBERS = 3, ENTRY_HOME = 5, ENTRY_FIELDS = 6 };
 
-struct user {
-    struct span name; /* empty: /etc/passwd does not have it */
-    struct span home;
-};
-
 static int no_memory(struct forkd_error *err)
 {
     error_say(err, ENOMEM, "read", IMAGE_JSON, IMAGE_JSON ": no memory");
@@ -85,9 +80,12 @@ static bool next_entry(struct span *rest, struct span fields[ENTRY_FIELDS])
     return true;
 }
 
-/* The first line wins. A user that is a number need not be there: then the group is 0, as in Docker. */
-static int find_user(const char *passwd, struct span wanted, struct image *out, struct user *user,
-                     struct forkd_error *err)
+/*
+ * The first line wins. A user that is a number need not be there: then the group is 0, as in Docker. ESRCH is
+ * what getpwnam_r(3) says as well.
+ */
+static int find_user(const char *passwd, struct span wanted, struct image *out, struct span *name,
+                     struct span *home, struct forkd_error *err)
 {
     struct span rest = {passwd, strlen(passwd)};
     struct span fields[ENTRY_FIELDS];
@@ -101,13 +99,14 @@ static int find_user(const char *passwd, struct span wanted, struct image *out, 
         if (!parse_id(fields[ENTRY_ID], &uid) || !parse_id(fields[ENTRY_GID], &gid) ||
             !(numeric ? uid == number : same))
             continue;
-        *user = (struct user){.name = fields[ENTRY_NAME], .home = fields[ENTRY_HOME]};
+        *name = fields[ENTRY_NAME];
+        *home = fields[ENTRY_HOME];
         out->uid = uid;
         out->gid = gid;
         return 0;
     }
     if (!numeric)
-        return error_say(err, EINVAL, "find user in", "/etc/passwd",
+        return error_say(err, ESRCH, "find user in", "/etc/passwd",
                          "the image's user '%.*s' is not in its /etc/passwd",
                          (int)(wanted.length < 64 ? wanted.length : 64), wanted.start);
     out->uid = number;
@@ -164,15 +163,19 @@ static int find_supplementary(const char *group, struct span name, struct image 
 }
 
 static int take_user(const char *text, const char *passwd, const char *group, struct image *out,
-                     struct user *user, struct forkd_error *err)
+                     struct forkd_error *err)
 {
     struct span rest = {text, strlen(text)};
-    struct span name = split(&rest, ':');
-    int status = find_user(passwd, name, out, user, err);
+    struct span wanted = split(&rest, ':');
+    struct span name = {"", 0}; /* empty: /etc/passwd does not have it */
+    struct span home = {"", 0};
+    int status = find_user(passwd, wanted, out, &name, &home, err);
     if (status < 0)
         return status;
-    return rest.length > 0 ? find_group(group, rest, out, err)
-                           : find_supplementary(group, user->name, out, err);
+    out->home = home.length > 0 && *home.start == '/' ? strndup(home.start, home.length) : strdup("/");
+    if (!out->home)
+        return no_memory(err);
+    return rest.length > 0 ? find_group(group, rest, out, err) : find_supplementary(group, name, out, err);
 }
 
 /* A string that goes into a system call. */
@@ -192,14 +195,12 @@ static const char *find_variable(char *const *environment, const char *name)
 }
 
 /* HOME is the user's where the image does not set it. */
-static int add_home(const struct user *user, char **slot)
+static int add_home(const struct image *image, char **slot)
 {
-    struct span home = user->home.length > 0 ? user->home : (struct span){"/", 1};
-    return asprintf(slot, "HOME=%.*s", (int)home.length, home.start) < 0 ? -ENOMEM : 0;
+    return asprintf(slot, "HOME=%s", image->home) < 0 ? -ENOMEM : 0;
 }
 
-static int take_environment(const struct json_value *list, const struct user *user, struct image *out,
-                            struct forkd_error *err)
+static int take_environment(const struct json_value *list, struct image *out, struct forkd_error *err)
 {
     struct json_walk walk = {0};
     struct json_value item;
@@ -225,7 +226,7 @@ static int take_environment(const struct json_value *list, const struct user *us
             return no_memory(err);
     }
     out->own_home = find_variable(out->environment, "HOME") != NULL;
-    if (!out->own_home && add_home(user, slot) < 0)
+    if (!out->own_home && add_home(out, slot) < 0)
         return no_memory(err);
     return 0;
 }
@@ -270,9 +271,8 @@ static int take(const struct members *members, const char *passwd, const char *g
     out->cwd = strdup(*cwd ? cwd : "/");
     if (!out->cwd)
         return no_memory(err);
-    struct user user = {{"", 0}, {"", 0}};
-    int status = take_user(user_text, passwd, group, out, &user, err);
-    return status < 0 ? status : take_environment(&members->environment, &user, out, err);
+    int status = take_user(user_text, passwd, group, out, err);
+    return status < 0 ? status : take_environment(&members->environment, out, err);
 }
 
 int image_parse(char *text, size_t length, const char *passwd, const char *group, struct image *out,
@@ -362,8 +362,7 @@ int image_load(const char *root, struct image *out, struct forkd_error *err)
     return status < 0 ? status : 1;
 }
 
-static int copy_environment(const struct image *image, const struct user *user, struct image *out,
-                            struct forkd_error *err)
+static int copy_environment(const struct image *image, struct image *out, struct forkd_error *err)
 {
     size_t count = 0;
     while (image && image->environment[count])
@@ -380,7 +379,7 @@ static int copy_environment(const struct image *image, const struct user *user, 
             return no_memory(err);
     }
     out->own_home = image && image->own_home;
-    return !out->own_home && add_home(user, slot) < 0 ? no_memory(err) : 0;
+    return !out->own_home && add_home(out, slot) < 0 ? no_memory(err) : 0;
 }
 
 int image_with_user(const char *root, const struct image *image, const char *user, struct image *out,
@@ -388,15 +387,14 @@ int image_with_user(const char *root, const struct image *image, const char *use
 {
     char *passwd = NULL;
     char *group = NULL;
-    struct user found = {{"", 0}, {"", 0}};
     *out = (struct image){0};
     int status = read_if_there(root, "/etc/passwd", &passwd, err);
     if (status == 0)
         status = read_if_there(root, "/etc/group", &group, err);
     if (status == 0)
-        status = take_user(user, passwd, group, out, &found, err);
+        status = take_user(user, passwd, group, out, err);
     if (status == 0)
-        status = copy_environment(image, &found, out, err);
+        status = copy_environment(image, out, err);
     if (status == 0 && image && !(out->cwd = strdup(image->cwd)))
         status = no_memory(err);
     free(group);
@@ -411,6 +409,7 @@ void image_free(struct image *image)
     for (char **variable = image->environment; variable && *variable; variable++)
         free(*variable);
     free(image->environment);
+    free(image->home);
     free(image->cwd);
     free(image->groups);
     *image = (struct image){0};

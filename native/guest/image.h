@@ -16,6 +16,7 @@
 struct image {
     char **environment; /* "NAME=value", NULL-terminated */
     bool own_home;      /* whether HOME is the image's own; else it is the user's */
+    char *home;         /* the user's, an absolute path */
     char *cwd;
     uid_t uid;
     gid_t gid;
@@ -26,7 +27,8 @@ struct image {
 /*
  * `text` is decoded in place; `passwd` and `group` are the image's own, empty where it has none. The user is
  * understood as Docker does: NAME or UID, with :GROUP or :GID; only without a group of its own does the user
- * get the supplementary groups. Returns 0 or a negative errno; nothing needs to be freed then.
+ * get the supplementary groups. Returns 0 or a negative errno, ESRCH when it has no such user; nothing needs
+ * to be freed then.
  */
 int image_parse(char *text, size_t length, const char *passwd, const char *group, struct image *out,
                 struct forkd_error *err);

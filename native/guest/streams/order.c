@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -159,6 +160,19 @@ static int take_path(const struct json_value *text, const struct json_value *bas
     return status;
 }
 
+static bool begins_at_home(const char *path)
+{
+    return *path == '~' && (path[1] == '\0' || path[1] == '/');
+}
+
+static int take_folder(const struct members *members, struct order *out, struct forkd_error *err)
+{
+    int status = take_name(&members->cwd, &members->cwd_base64, "cwd", &out->cwd, err);
+    if (status == 0 && out->cwd && *out->cwd != '/' && !(out->user && begins_at_home(out->cwd)))
+        return refuse(err, EINVAL, "cwd: not an absolute path, nor one in the home of a user who is named");
+    return status;
+}
+
 static int take_flag(const struct json_value *value, const char *name, bool usual, bool *out,
                      struct forkd_error *err)
 {
@@ -275,7 +289,7 @@ static int take_run(const struct members *members, struct order *out, struct for
     if (status == 0 && is_there(&members->env))
         status = list_problem(arguments_environment(&members->env, &out->environment), "env", err);
     if (status == 0)
-        status = take_path(&members->cwd, &members->cwd_base64, "cwd", &out->cwd, err);
+        status = take_folder(members, out, err);
     if (status == 0)
         status = take_flag(&members->input, "stdin", false, &out->input, err);
     if (status == 0)
@@ -495,8 +509,30 @@ int order_parse(char *text, size_t length, struct order *out, struct forkd_error
     return status;
 }
 
+int order_go_home(struct order *order, const char *home, struct forkd_error *err)
+{
+    static const char variable[] = "HOME=~";
+    if (order->cwd && begins_at_home(order->cwd)) {
+        if (asprintf(&order->home_cwd, "%s%s", home, order->cwd + 1) < 0)
+            return error_set(err, ENOMEM, "parse", "order", NULL);
+        order->cwd = order->home_cwd;
+    }
+    for (char **at = order->environment; at && *at; at++) {
+        char *value;
+        if (strcmp(*at, variable) != 0)
+            continue;
+        if (asprintf(&value, "HOME=%s", home) < 0)
+            return error_set(err, ENOMEM, "parse", "order", NULL);
+        free(*at);
+        *at = value;
+    }
+    return 0;
+}
+
 void order_free(struct order *order)
 {
+    free(order->home_cwd);
+    order->home_cwd = NULL;
     free(order->argv);
     order->argv = NULL;
     arguments_free_environment(order->environment);

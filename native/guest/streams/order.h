@@ -46,6 +46,7 @@ struct order {
     char **argv;
     char **environment; /* "NAME=value", NULL-terminated; NULL: none given */
     char *cwd;
+    char *home_cwd; /* what `cwd` is in, when order_go_home made it */
     bool input;
     bool terminal;
     uint16_t rows;
@@ -87,5 +88,8 @@ struct order {
  */
 int order_parse(char *text, size_t length, struct order *out, struct forkd_error *err);
 void order_free(struct order *order);
+
+/* Puts the home of the order's user where it says `~`. Returns 0 or -ENOMEM. */
+int order_go_home(struct order *order, const char *home, struct forkd_error *err);
 
 #endif

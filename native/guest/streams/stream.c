@@ -168,6 +168,8 @@ static struct process *answer(struct stream *stream, struct line *line)
     if (status == 0 && stream->order.user) {
         status = image_with_user("", stream->image, stream->order.user, &as_user, &err);
         stream->image = &as_user;
+        if (status == 0)
+            status = order_go_home(&stream->order, as_user.home, &err);
     }
     if (status == 0) {
         stream->rest = line_rest(line, &stream->rest_length);

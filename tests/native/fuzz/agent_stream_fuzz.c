@@ -27,6 +27,8 @@ static size_t length_of(const char *text)
     return text ? strlen(text) : 0;
 }
 
+static const char home[] = "/home/of/somebody";
+
 static void check_order(const struct order *order, size_t size)
 {
     const char *const paths[] = {order->path, order->source, order->destination, order->cwd, order->socket};
@@ -36,7 +38,7 @@ static void check_order(const struct order *order, size_t size)
         length_of(order->target) > ORDER_PATH_MAX)
         abort();
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (paths[i] && (paths[i][0] != '/' || strlen(paths[i]) > ORDER_PATH_MAX))
+        if (paths[i] && (paths[i][0] != '/' || strlen(paths[i]) > ORDER_PATH_MAX + sizeof home))
             abort();
     if (order->operation == ORDER_RUN && (!order->argv || !order->argv[0]))
         abort();
@@ -57,6 +59,8 @@ static void parse_line(const uint8_t *data, size_t size)
     memcpy(text, data, size);
     text[size] = '\0';
     if (order_parse(text, size, &order, &err) == 0) {
+        if (order.user && order_go_home(&order, home, &err) < 0)
+            abort();
         check_order(&order, size);
         order_free(&order);
     } else if (err.code >= 0 || !*err.text || !memchr(err.text, '\0', sizeof err.text)) {

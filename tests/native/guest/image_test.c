@@ -68,14 +68,24 @@ static void users_are_those_of_docker(void **state)
     assert_user("2147483647", 2147483647, 0, "/", "");
 }
 
-static void assert_refused(const char *json, const char *part)
+static void assert_error(const char *json, int error, const char *part)
 {
     struct image image;
-    assert_int_equal(parse(json, &image), -EINVAL);
-    assert_int_equal(err.code, -EINVAL);
+    assert_int_equal(parse(json, &image), -error);
+    assert_int_equal(err.code, -error);
     if (!strstr(err.text, part))
         assert_string_equal(err.text, part);
     assert_null(image.environment);
+}
+
+static void assert_refused(const char *json, const char *part)
+{
+    assert_error(json, EINVAL, part);
+}
+
+static void assert_unknown(const char *json, const char *part)
+{
+    assert_error(json, ESRCH, part);
 }
 
 #define REST "\"env\":[],\"working_dir\":\"/\""
@@ -83,11 +93,11 @@ static void assert_refused(const char *json, const char *part)
 static void who_is_not_there_is_named(void **state)
 {
     (void)state;
-    assert_refused("{\"version\":1," REST ",\"user\":\"nobody\"}", "user 'nobody' is not in its /etc/passwd");
+    assert_unknown("{\"version\":1," REST ",\"user\":\"nobody\"}", "user 'nobody' is not in its /etc/passwd");
     assert_refused("{\"version\":1," REST ",\"user\":\"app:no\"}", "group 'no' is not in its /etc/group");
-    assert_refused("{\"version\":1," REST ",\"user\":\"2147483648\"}", "'2147483648'");
-    assert_refused("{\"version\":1," REST ",\"user\":\"-1\"}", "'-1'");
-    assert_refused("{\"version\":1," REST ",\"user\":\"broken\"}", "'broken'");
+    assert_unknown("{\"version\":1," REST ",\"user\":\"2147483648\"}", "'2147483648'");
+    assert_unknown("{\"version\":1," REST ",\"user\":\"-1\"}", "'-1'");
+    assert_unknown("{\"version\":1," REST ",\"user\":\"broken\"}", "'broken'");
     assert_refused("{\"version\":1," REST ",\"user\":\"app:short\"}", "'short'");
 }
 
@@ -208,7 +218,7 @@ static void an_image_without_users_needs_numbers(void **state)
     assert_int_equal(image.uid, 12);
     image_free(&image);
     write_file("/etc/forkd/image.json", CONFIG("app"));
-    assert_int_equal(image_load(root, &image, &err), -EINVAL);
+    assert_int_equal(image_load(root, &image, &err), -ESRCH);
     write_file("/etc/passwd", passwd);
     write_file("/etc/group", group);
     assert_int_equal(image_load(root, &image, &err), 1);

@@ -36,6 +36,12 @@ static void environment_folder_and_user(void **state)
         "{\"op\":\"run\",\"argv\":[\"sh\",\"-c\",\"echo $A $(pwd) $(id -u):$(id -g) $HOME; cat\"],"
         "\"env\":{\"A\":\"1\"},\"cwd\":\"/proc\",\"user\":\"4711:4712\"}",
         "1 /proc 4711:4712 /\n", "", "{\"exit_code\":0}");
+    ran(served,
+        "{\"op\":\"run\",\"argv\":[\"sh\",\"-c\",\"echo $A $(pwd) $HOME\"],"
+        "\"env\":{\"A\":\"~\",\"HOME\":\"~\"},\"cwd\":\"~/../proc\",\"user\":\"4711\"}",
+        "~ /proc /\n", "", "{\"exit_code\":0}");
+    ran(served, "{\"op\":\"run\",\"argv\":[\"pwd\"],\"cwd\":\"~\",\"user\":\"sys\"}", "/dev\n", "",
+        "{\"exit_code\":0}");
 }
 
 static void what_cannot_be_run_is_refused(void **state)
@@ -44,8 +50,10 @@ static void what_cannot_be_run_is_refused(void **state)
     refused(served, "{\"op\":\"run\",\"argv\":[\"no-such-program\"]}", "ENOENT");
     refused(served, "{\"op\":\"run\",\"argv\":[\"/etc/passwd\"]}", "EACCES");
     refused(served, "{\"op\":\"run\",\"argv\":[\"true\"],\"cwd\":\"/no/folder\"}", "ENOENT");
-    refused(served, "{\"op\":\"run\",\"argv\":[\"true\"],\"user\":\"nobody-of-that-name\"}", "EINVAL");
+    refused(served, "{\"op\":\"run\",\"argv\":[\"true\"],\"user\":\"nobody-of-that-name\"}", "ESRCH");
     refused(served, "{\"op\":\"run\",\"argv\":[\"true\"],\"cwd\":\"relative\"}", "EINVAL");
+    refused(served, "{\"op\":\"run\",\"argv\":[\"true\"],\"cwd\":\"~\"}", "EINVAL");
+    refused(served, "{\"op\":\"run\",\"argv\":[\"true\"],\"cwd\":\"~bin\",\"user\":\"bin\"}", "EINVAL");
 }
 
 static void what_is_no_order_is_refused(void **state)

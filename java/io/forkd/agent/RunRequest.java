@@ -10,7 +10,8 @@ import java.util.Optional;
  *
  * @param argv at least one; the first is looked for in PATH
  * @param environment added to the image's
- * @param directory instead of the image's
+ * @param directory instead of the image's; with a user it may begin with {@code ~}, and so may HOME of the environment be:
+ *     that user's home
  * @param user NAME or UID, with :GROUP or :GID, instead of the image's
  * @param stdin whether it gets input; otherwise it has an empty one
  * @param terminal what size of a terminal it has; none when empty

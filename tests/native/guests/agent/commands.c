@@ -297,7 +297,8 @@ static bool run_now(struct job *job, char *const *words, uint32_t count)
     } else if (same(name, "hostname")) {
         out_line(job, identity.hostname);
     } else if (same(name, "whoami")) {
-        out_line(job, job->request.user != NULL ? job->request.user : "root");
+        const char *user = job->request.user;
+        out_line(job, user != NULL && !same(user, "0") ? user : "root");
     } else if (same(name, "flooded")) {
         flood_report(job);
     } else if (same(name, "console")) {

@@ -42,6 +42,8 @@ struct process {
     uint32_t in_start;
     uint32_t in_end;
     struct job job;
+    char home[128];          /* of the user whom the request names */
+    char cwd[512];           /* where it says that this begins there */
     char text[PROCESS_TEXT]; /* the request */
     char text_of_line[1024]; /* of a shell */
     char in[PROCESS_IN];

@@ -6,6 +6,7 @@
 #include "hostile.h"
 #include "processes.h"
 #include "stream_request.h"
+#include "users.h"
 
 #define HEADER 8u
 #define PAYLOAD_MOST (64u << 10)
@@ -174,6 +175,27 @@ static const char *moved(const struct stream *s, const char *text)
     return text == NULL ? NULL : s->process->text + (text - s->connection->input);
 }
 
+/* Where the request says `~`. False when there is no such user. */
+static bool go_home(struct process *p)
+{
+    struct request *run = &p->job.request;
+    if (run->user == NULL)
+        return true;
+    if (!user_home(run->user, p->home))
+        return false;
+    if (run->cwd != NULL && *run->cwd == '~') {
+        struct text path = {p->cwd, p->cwd + sizeof p->cwd - 1};
+        put(&path, p->home);
+        put(&path, run->cwd + 1);
+        *path.at = '\0';
+        run->cwd = p->cwd;
+    }
+    for (uint32_t i = 0; i < run->variable_count; i++)
+        if (same(run->names[i], "HOME") && same(run->values[i], "~"))
+            run->values[i] = p->home;
+    return true;
+}
+
 static void take_request(struct stream *s)
 {
     struct process *p = s->process;
@@ -232,14 +254,16 @@ static void run(struct stream *s)
         fail(s, "there are too many processes", "EAGAIN");
     } else {
         take_request(s);
-        process_start(s->process);
-        if (s->process->failed) {
-            s->process->used = false;
-            s->process = NULL;
-            fail(s, "No such file or directory", "ENOENT");
-        } else {
+        bool known = go_home(s->process);
+        if (known)
+            process_start(s->process);
+        if (known && !s->process->failed) {
             answer_process(s, false);
+            return;
         }
+        s->process->used = false;
+        s->process = NULL;
+        fail(s, known ? "No such file or directory" : "there is no such user", known ? "ENOENT" : "ESRCH");
     }
 }
 

@@ -21,6 +21,12 @@ record Account(String name, String home, long uid, long gid) {
     private static final int MOST_BYTES = 1 << 20;
     private static final int CHUNK = 8192;
 
+    /** How a guest is asked for root, of whom it may have no list. */
+    static final String ROOT_ID = "0";
+
+    /** What stands for a user's home. */
+    static final String HOME_SIGN = "~";
+
     /** name:password:uid:gid:comment:home:shell */
     private static final int FIELDS = 7;
 
@@ -28,25 +34,28 @@ record Account(String name, String home, long uid, long gid) {
     private static final int GID = 3;
     private static final int HOME = 5;
 
-    /** Whom an image without a list has. */
-    private static final Account ROOT = new Account("root", "/", 0, 0);
+    static final String ROOT = "root";
 
     /** @throws ConnectFailure when there is none of that name */
     static Account find(GuestStreams guest, String name) {
-        return look(guest, name)
-                .or(() -> Optional.of(ROOT).filter(root -> root.name().equals(name)))
-                .orElseThrow(() ->
-                        new ConnectFailure(Code.UNAUTHENTICATED, "the sandbox has no user '" + printable(name) + "'"));
+        return look(read(guest), name).orElseThrow(() -> unknown(name));
+    }
+
+    static ConnectFailure unknown(String name) {
+        return new ConnectFailure(Code.UNAUTHENTICATED, "the sandbox has no user '" + printable(name) + "'");
     }
 
     /** For who names none: images of others have not the one that E2B's have. */
     static Account usual(GuestStreams guest, String name) {
-        return look(guest, name).orElse(ROOT);
+        String users = read(guest);
+        return look(users, name)
+                .or(() -> look(users, ROOT))
+                .orElseThrow(() -> new IllegalStateException("all have root"));
     }
 
-    private static Optional<Account> look(GuestStreams guest, String name) {
-        return read(guest)
-                .lines()
+    /** An image without a list has root. */
+    private static Optional<Account> look(String users, String name) {
+        return users.lines()
                 .map(line -> line.split(":", -1))
                 .filter(fields -> fields.length == FIELDS && fields[0].equals(name))
                 .filter(fields -> (fields[UID] + "/" + fields[GID]).matches("[0-9]{1,10}/[0-9]{1,10}"))
@@ -55,11 +64,21 @@ record Account(String name, String home, long uid, long gid) {
                         name,
                         fields[HOME].startsWith("/") ? fields[HOME] : "/",
                         Long.parseLong(fields[UID]),
-                        Long.parseLong(fields[GID])));
+                        Long.parseLong(fields[GID])))
+                .or(() -> Optional.of(new Account(ROOT, "/", 0, 0)).filter(root -> name.equals(ROOT)));
+    }
+
+    /** How a guest is asked for that user. */
+    String user() {
+        return name.equals(ROOT) ? ROOT_ID : name;
     }
 
     /** What programs find in their environment of whom they are. */
     Map<String, String> environment() {
+        return environment(name, home);
+    }
+
+    static Map<String, String> environment(String name, String home) {
         Map<String, String> variables = new LinkedHashMap<>();
         variables.put("HOME", home);
         variables.put("USER", name);
@@ -70,7 +89,7 @@ record Account(String name, String home, long uid, long gid) {
     private static String read(GuestStreams guest) {
         ByteArrayOutputStream text = new ByteArrayOutputStream();
         byte[] chunk = new byte[CHUNK];
-        try (GuestFileReader file = guest.files("0").read(PASSWD, 0, OptionalLong.of(MOST_BYTES))) {
+        try (GuestFileReader file = guest.files(ROOT_ID).read(PASSWD, 0, OptionalLong.of(MOST_BYTES))) {
             for (int count = file.read(ByteBuffer.wrap(chunk)); count >= 0; count = file.read(ByteBuffer.wrap(chunk))) {
                 text.write(chunk, 0, count);
             }
@@ -107,7 +126,7 @@ record Account(String name, String home, long uid, long gid) {
             FileOptions own = FileOptions.DEFAULT.withParents().withOwner(uid, gid);
             if (!e.code().equals("EACCES")
                     || first.isEmpty()
-                    || !guest.files("0").makeDirectory(GuestPath.of("/" + first), own)) {
+                    || !guest.files(ROOT_ID).makeDirectory(GuestPath.of("/" + first), own)) {
                 throw e;
             }
             return making.make(true);
@@ -124,13 +143,17 @@ record Account(String name, String home, long uid, long gid) {
      * @param base what a relative one begins at
      */
     GuestPath path(String base, String path) {
-        if (path.equals("~") || path.startsWith("~/")) {
-            return clean(home + path.substring(1));
-        }
-        if (path.startsWith("~")) {
+        String whole = whole(base, path);
+        return GuestPath.of(whole.startsWith(HOME_SIGN) ? clean(home + whole.substring(1)) : whole);
+    }
+
+    /** Absolute, or in the user's home, which is a {@code ~}. */
+    static String whole(String base, String path) {
+        if (path.startsWith(HOME_SIGN) && !path.equals(HOME_SIGN) && !path.startsWith(HOME_SIGN + "/")) {
             throw ConnectFailure.invalid("'~' is the user's own home and no other's: " + printable(path));
         }
-        return clean(path.startsWith("/") ? path : base + "/" + path);
+        String whole = path.startsWith("/") || path.startsWith(HOME_SIGN) ? path : base + "/" + path;
+        return whole.startsWith("/") ? clean(whole) : whole.replaceAll("/+$", "");
     }
 
     /** The directory that something is in. */
@@ -140,7 +163,7 @@ record Account(String name, String home, long uid, long gid) {
     }
 
     /** Without names that are empty, {@code .} or {@code ..}. */
-    private static GuestPath clean(String path) {
+    private static String clean(String path) {
         Deque<String> names = new ArrayDeque<>();
         for (String name : path.split("/", -1)) {
             if (name.equals("..")) {
@@ -149,6 +172,6 @@ record Account(String name, String home, long uid, long gid) {
                 names.addLast(name);
             }
         }
-        return GuestPath.of("/" + String.join("/", names));
+        return "/" + String.join("/", names);
     }
 }

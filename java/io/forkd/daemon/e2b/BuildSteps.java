@@ -31,7 +31,6 @@ import tools.jackson.databind.JsonNode;
 
 /** The steps of a build, in a guest: everything that a client says is done there, and nothing of it on this host. */
 final class BuildSteps implements BuildRequest.Preparation {
-    private static final String ROOT = "root";
 
     /** What a template's service is called, so that a template that is made of it can end it. */
     private static final String SERVICE = "e2b-start";
@@ -364,7 +363,7 @@ final class BuildSteps implements BuildRequest.Preparation {
                 List.of(shell.get(), "-c", "printf %s \"${" + name + "-}\""),
                 account(guest).environment(),
                 Optional.of("/"),
-                Optional.of(ROOT_ID),
+                Optional.of(Account.ROOT_ID),
                 false,
                 Optional.empty(),
                 Optional.empty(),
@@ -382,8 +381,6 @@ final class BuildSteps implements BuildRequest.Preparation {
 
     // --- programs ---
 
-    private static final String ROOT_ID = "0";
-
     private Account account(GuestStreams guest) {
         return now.user().equals(Defaults.NONE.user())
                 ? Account.usual(guest, now.user())
@@ -398,7 +395,7 @@ final class BuildSteps implements BuildRequest.Preparation {
                 List.of(requireShell(), "-l", "-c", command),
                 environment,
                 Optional.of(now.directory().orElse(account.home())),
-                Optional.of(account.name().equals(ROOT) ? ROOT_ID : account.name()),
+                Optional.of(account.user()),
                 false,
                 Optional.empty(),
                 Optional.empty(),
@@ -428,7 +425,7 @@ final class BuildSteps implements BuildRequest.Preparation {
                 words,
                 Map.of("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
                 Optional.of("/"),
-                Optional.of(ROOT_ID),
+                Optional.of(Account.ROOT_ID),
                 input.isPresent(),
                 Optional.empty(),
                 Optional.empty(),

@@ -71,7 +71,7 @@ final class FilesRoute {
         String asked = call.http().query("path").orElse("");
         Open<GuestFileReader> open = call.open(guest -> {
             Account account = call.account(guest);
-            return guest.files(account.name()).read(account.path(call.base(account), asked), 0, OptionalLong.empty());
+            return guest.files(account.user()).read(account.path(call.base(account), asked), 0, OptionalLong.empty());
         });
         List<Header> headers = new ArrayList<>(List.of(
                 new Header("Content-Type", "application/octet-stream"),
@@ -187,7 +187,7 @@ final class FilesRoute {
             return account.make(
                     guest,
                     Account.parent(path),
-                    again -> guest.files(account.name()).write(path, FileOptions.DEFAULT.withParents()));
+                    again -> guest.files(account.user()).write(path, FileOptions.DEFAULT.withParents()));
         });
         byte[] chunk = new byte[CHUNK];
         try (open) {

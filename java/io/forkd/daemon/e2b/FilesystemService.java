@@ -37,7 +37,7 @@ final class FilesystemService {
         return call.ask(guest -> {
             Account account = call.account(guest);
             GuestPath path = account.path(call.base(account), message.text(field));
-            return question.apply(guest.files(account.name()), path);
+            return question.apply(guest.files(account.user()), path);
         });
     }
 
@@ -49,7 +49,7 @@ final class FilesystemService {
         return call.ask(guest -> {
             Account account = call.account(guest);
             GuestPath path = account.path(call.base(account), message.text("path"));
-            GuestFiles files = guest.files(account.name());
+            GuestFiles files = guest.files(account.user());
             boolean made;
             try {
                 made = account.make(
@@ -67,7 +67,7 @@ final class FilesystemService {
     ObjectNode move(EnvdCall call, Fields message) {
         return call.ask(guest -> {
             Account account = call.account(guest);
-            GuestFiles files = guest.files(account.name());
+            GuestFiles files = guest.files(account.user());
             GuestPath from = account.path(call.base(account), message.text("source"));
             GuestPath to = account.path(call.base(account), message.text("destination"));
             files.stat(from, false); // Before anything is made for it.
@@ -105,7 +105,7 @@ final class FilesystemService {
         int depth = (int) Math.min(asked, DEEPEST);
         Open<Listing> open = call.open(guest -> {
             Account account = call.account(guest);
-            GuestFiles files = guest.files(account.name());
+            GuestFiles files = guest.files(account.user());
             GuestPath root = account.path(call.base(account), message.text("path"));
             return new Listing(files, root, files.list(root, depth));
         });
@@ -156,7 +156,7 @@ final class FilesystemService {
 
     static Watched watch(EnvdCall call, GuestStreams guest, Fields message) {
         Account account = call.account(guest);
-        GuestFiles files = guest.files(account.name());
+        GuestFiles files = guest.files(account.user());
         GuestPath root = account.path(call.base(account), message.text("path"));
         if (files.stat(root, true).type() != GuestEntry.Type.DIRECTORY) {
             throw ConnectFailure.invalid(root + " is no directory");

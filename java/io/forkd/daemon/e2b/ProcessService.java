@@ -34,6 +34,7 @@ final class ProcessService {
     private static final int MOST_BYTES_OF_TERMINAL = 16 << 10;
     private static final long MOST_PID = Integer.MAX_VALUE;
     private static final int MOST_SIZE = 65535;
+    private static final String NO_SUCH_USER = "ESRCH";
 
     private static final Map<Integer, String> SIGNALS = Map.ofEntries(
             Map.entry(1, "hangup"),
@@ -84,7 +85,13 @@ final class ProcessService {
         return new TerminalSize((int) rows, (int) columns);
     }
 
-    private static RunRequest request(EnvdCall call, Fields message, Account account) {
+    /**
+     * How a guest is asked to run it, which finds out by itself where the user is at home.
+     *
+     * @param name of whom the program finds itself to be
+     * @param user as the guest is to look for
+     */
+    private static RunRequest request(EnvdCall call, Fields message, String name, String user) {
         Fields program = message.object("process").orElseThrow(() -> ConnectFailure.invalid("process is missing"));
         List<String> words = new ArrayList<>();
         words.add(program.text("cmd"));
@@ -92,16 +99,16 @@ final class ProcessService {
         if (words.get(0).isEmpty()) {
             throw ConnectFailure.invalid("process.cmd is missing");
         }
-        Map<String, String> environment = account.environment();
+        Map<String, String> environment = Account.environment(name, Account.HOME_SIGN);
         environment.putAll(call.profile().defaults().environment());
         environment.putAll(program.map("envs"));
-        String base = call.base(account);
+        String base = call.profile().defaults().directory().orElse(Account.HOME_SIGN);
         Optional<TerminalSize> terminal = message.object("pty").map(ProcessService::size);
         return new RunRequest(
                 words,
                 environment,
-                Optional.of(account.path(base, program.text("cwd")).text()),
-                Optional.of(account.name()),
+                Optional.of(Account.whole(base, program.text("cwd"))),
+                Optional.of(user),
                 message.flag("stdin", true) && terminal.isEmpty(),
                 terminal,
                 call.timeout().map(time -> time.isZero() ? Duration.ofMillis(1) : time),
@@ -113,9 +120,8 @@ final class ProcessService {
 
     Connect.Told start(EnvdCall call, Fields message) {
         Open<GuestProcess> open = call.open(guest -> {
-            RunRequest request = request(call, message, call.account(guest));
             try {
-                return guest.run(request);
+                return run(call, message, guest);
             } catch (Refused e) {
                 throw notStarted(e);
             }
@@ -123,6 +129,22 @@ final class ProcessService {
         GuestProcess process = open.stream();
         memory.begin(call.sandbox().id(), process.pid(), process.tag(), process.position(), true);
         return new Listening(call.sandbox().id(), open);
+    }
+
+    private static GuestProcess run(EnvdCall call, Fields message, GuestStreams guest) {
+        String name = call.user().orElse(call.profile().defaults().user());
+        try {
+            return guest.run(request(call, message, name, name));
+        } catch (Refused e) {
+            if (!e.code().equals(NO_SUCH_USER)) {
+                throw e;
+            }
+        }
+        // As Account has it: root is there without a list, and is who runs it where nobody is named.
+        if (call.user().isPresent() && !name.equals(Account.ROOT)) {
+            throw Account.unknown(name);
+        }
+        return guest.run(request(call, message, Account.ROOT, Account.ROOT_ID));
     }
 
     /** What it was to be run with is wrong; only when there are too many, or too much, it is not. */

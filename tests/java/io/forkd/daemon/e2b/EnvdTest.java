@@ -285,9 +285,27 @@ class EnvdTest {
             stream.pid();
             assertThat(stream.rest()).isEqualTo("/root\n||{'exitCode':0,'exited':true,'status':'exit status 0'}");
         }
-        try (Stream stream = run("'cmd':'pwd','cwd':'~/../x/./y'")) {
+        try (Stream stream = run("'cmd':'pwd','cwd':'~/x'")) {
             stream.pid();
-            assertThat(stream.rest()).startsWith("/home/x/y\n|");
+            assertThat(stream.rest()).startsWith("/home/user/x\n|");
+        }
+        try (Stream stream = run("'cmd':'pwd','cwd':'x'")) {
+            stream.pid();
+            assertThat(stream.rest()).startsWith("/home/user/x\n|");
+        }
+    }
+
+    @Test
+    void nobodys_program_is_roots_in_an_image_without_e2bs_user() throws Exception {
+        assertThat(upload("path=/etc/passwd&username=root", "root:x:0:0::/root:/bin/sh\n")
+                        .statusCode())
+                .isEqualTo(200);
+        try (Stream stream = run("'cmd':'/bin/bash','args':['-l','-c','echo $HOME $USER; whoami; pwd']")) {
+            stream.pid();
+            assertThat(stream.rest()).startsWith("/root root\nroot\n/root\n|");
+        }
+        try (Stream stream = run("'cmd':'true'", "Authorization", basic("user"))) {
+            assertThat(stream.end().path("error").path("code").stringValue()).isEqualTo("unauthenticated");
         }
     }
 
