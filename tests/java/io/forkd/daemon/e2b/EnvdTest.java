@@ -365,6 +365,15 @@ class EnvdTest {
     }
 
     @Test
+    void interval_that_is_longer_than_any_call_is_taken() throws Exception {
+        try (Stream stream = run("'cmd':'true'", "Keepalive-Ping-Interval", "9999999999")) {
+            stream.pid();
+            assertThat(stream.event().path("event").path("end").path("exited").booleanValue())
+                    .isTrue();
+        }
+    }
+
+    @Test
     void header_that_is_no_number_is_refused() throws Exception {
         try (Stream stream = run("'cmd':'true'", "Connect-Timeout-Ms", "soon")) {
             assertThat(stream.end().path("error").path("code").stringValue()).isEqualTo("invalid_argument");
