@@ -47,6 +47,9 @@ final class BuildSteps implements BuildRequest.Preparation {
     private static final int MOST_TAIL = 1024;
     private static final int MOST_VALUE = 32 << 10;
 
+    /** In characters, of one text with its variables' values, and of all variables together: values may name values. */
+    private static final int MOST_EXPANDED = 128 << 10;
+
     /** Of a path, where patterns begin: clients have looked for what they fit. */
     private static final Pattern PATTERN = Pattern.compile("[*?\\[{]");
 
@@ -260,8 +263,14 @@ final class BuildSteps implements BuildRequest.Preparation {
                         throw failed("'" + step.arg(i) + "' is no name of a variable");
                     }
                     more.put(step.arg(i), expanded(guest, step.arg(i + 1)));
+                    requireLength(
+                            more.values().stream().mapToLong(String::length).sum());
                 }
                 now = now.with(more);
+                requireLength(now.environment().entrySet().stream()
+                        .mapToLong(each ->
+                                (long) each.getKey().length() + each.getValue().length())
+                        .sum());
             }
             case "WORKDIR" -> {
                 Account owner = account(guest);
@@ -347,8 +356,15 @@ final class BuildSteps implements BuildRequest.Preparation {
         while (variable.find()) {
             String name = variable.group(1) == null ? variable.group(2) : variable.group(1);
             variable.appendReplacement(out, Matcher.quoteReplacement(name == null ? "$" : value(guest, name)));
+            requireLength(out.length());
         }
         return variable.appendTail(out).toString();
+    }
+
+    private static void requireLength(long characters) {
+        if (characters > MOST_EXPANDED) {
+            throw failed("with the values of its variables it is longer than " + MOST_EXPANDED + " characters");
+        }
     }
 
     private String value(GuestStreams guest, String name) {

@@ -20,6 +20,7 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -256,6 +257,22 @@ class E2bTemplatesTest {
         kill(admin, sandbox);
         assertThat(why(build(admin, "other", "'fromTemplate':'sh','startCmd':'exit 3','readyCmd':'false'"), "finalize"))
                 .isEqualTo("start command failed: exit status 3");
+    }
+
+    @Test
+    void variables_that_grow_by_one_another_have_an_end() {
+        String twice = "{'type':'ENV','args':['A','$A$A']}";
+        JsonNode grown = build(
+                admin,
+                "grown",
+                "'fromTemplate':'py','steps':[{'type':'ENV','args':['A','x']}" + ("," + twice).repeat(500) + "]");
+        assertThat(why(grown, "18")).contains("longer than 131072 characters");
+        String many = Stream.iterate(0, n -> n + 1)
+                .limit(200)
+                .map(n -> "{'type':'ENV','args':['B" + n + "','" + "y".repeat(1000) + "']}")
+                .collect(Collectors.joining(","));
+        assertThat(why(build(admin, "grown", "'fromTemplate':'py','steps':[" + many + "]"), "131"))
+                .contains("longer than 131072 characters");
     }
 
     @Test
