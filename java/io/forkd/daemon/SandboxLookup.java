@@ -12,6 +12,7 @@ import io.forkd.sandbox.Found.Paused;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Sandbox;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Supplier;
 
 /** Sandboxes by the ids that clients send. */
@@ -122,6 +123,30 @@ public final class SandboxLookup {
                 find(engine, caller, id);
             }
             throw Failures.internal(e);
+        }
+    }
+
+    /** As {@link #whileThere}, of what is done to one that runs: 409 when it failed because that was paused meanwhile. */
+    public static <T> T whileRunning(Engine engine, Caller caller, String id, Supplier<T> job) {
+        return whileThere(engine, caller, id, () -> {
+            try {
+                return job.get();
+            } catch (ForkdException e) {
+                throw pausedMeanwhile(engine, caller, id)
+                        .<RuntimeException>map(paused -> paused)
+                        .orElse(e);
+            }
+        });
+    }
+
+    /** Why something failed of one that ran when it began; empty when that has another reason. */
+    static Optional<HttpFailure> pausedMeanwhile(Engine engine, Caller caller, String id) {
+        try {
+            return find(engine, caller, id) instanceof Paused
+                    ? Optional.of(new HttpFailure(409, "sandbox " + id + " was paused meanwhile"))
+                    : Optional.empty();
+        } catch (HttpFailure e) {
+            return Optional.empty();
         }
     }
 }

@@ -164,10 +164,12 @@ final class ControlRoutes {
         String template = body.text("templateID");
         long timeout = seconds(body, otherwise);
         JsonNode network = object(body, "network");
+        Optional<String> trafficToken = traffic(network);
         Optional<Boolean> internet = optionalFlag(body, "allow_internet_access");
         refuse(body, "volumeMounts");
         refuse(body, "mcp");
         refuse(body, "iam");
+        requireMemory(body, "autoPauseMemory");
         Lifetime lifetime = lifetime(
                 timeout,
                 body.flag("autoPause", false),
@@ -189,9 +191,10 @@ final class ControlRoutes {
                         () -> Failures.internal(() -> engine.spawn(request, snapshot, call)))
                 .get(0);
         Settings its = new Settings(
+                snapshot.manifest().ownedBy(http.caller().owner()).owner(),
                 template,
                 Tokens.make(),
-                traffic(network),
+                trafficToken,
                 metadata,
                 Note.defaults(snapshot.manifest()).with(environment),
                 timeout,
@@ -222,7 +225,11 @@ final class ControlRoutes {
     }
 
     private static Optional<String> traffic(JsonNode network) {
-        return network.path("allowPublicTraffic").asBoolean(true) ? Optional.empty() : Optional.of(Tokens.make());
+        JsonNode open = network.path("allowPublicTraffic");
+        if (!open.isBoolean() && !open.isMissingNode() && !open.isNull()) {
+            throw new HttpFailure(400, "network.allowPublicTraffic must be true or false");
+        }
+        return open.asBoolean(true) ? Optional.empty() : Optional.of(Tokens.make());
     }
 
     private static Lifetime lifetime(long timeout, boolean pause, boolean wake) {
@@ -236,6 +243,9 @@ final class ControlRoutes {
     private Response connect(HttpCall http) {
         One one = one(http);
         long timeout = seconds(http.body(), one.settings().timeout());
+        if (one.isPaused()) {
+            requireMemory(http.body(), "memory");
+        }
         return again(http, one, timeout);
     }
 
@@ -290,11 +300,12 @@ final class ControlRoutes {
 
     private Response pause(HttpCall http) {
         One one = one(http);
+        http.optionalBody().ifPresent(body -> requireMemory(body, "memory"));
         if (one.isPaused()) {
             throw new HttpFailure(409, "sandbox " + http.parameter("id") + " is paused already");
         }
-        settings.put(one.id(), one.settings(), true);
-        SandboxLookup.whileThere(engine, http.caller(), one.id(), () -> engine.pause(one.id(), Calls.toTheEnd()));
+        settings.change(one.id(), its -> its, true);
+        SandboxLookup.whileRunning(engine, http.caller(), one.id(), () -> engine.pause(one.id(), Calls.toTheEnd()));
         return Response.empty(204);
     }
 
@@ -315,7 +326,7 @@ final class ControlRoutes {
                 .living(lifetime(
                         timeout, source.lifetime().pause(), source.lifetime().wake()));
         Call call = Calls.of(http, Optional.of(CREATE));
-        List<Attempt<Sandbox>> attempts = SandboxLookup.whileThere(
+        List<Attempt<Sandbox>> attempts = SandboxLookup.whileRunning(
                 engine,
                 http.caller(),
                 one.id(),
@@ -356,9 +367,7 @@ final class ControlRoutes {
         One one = one(http);
         Body body = http.body();
         Optional<String> given = body.optionalText("name").filter(text -> !text.isEmpty());
-        if (!body.flag("memory", true)) {
-            throw new HttpFailure(400, "memory: false is not offered here: a snapshot goes on where the sandbox was");
-        }
+        requireMemory(body, "memory");
         if (one.isPaused()) {
             throw new HttpFailure(
                     409, "sandbox " + http.parameter("id") + " cannot be snapshotted while in 'paused' state");
@@ -374,7 +383,7 @@ final class ControlRoutes {
                     new Note(name.name(), UUID.randomUUID().toString(), Note.defaults(manifest), Optional.of(one.id()));
             BranchRequest request =
                     new BranchRequest(one.id(), Optional.of(tag), false, true, true).with(note.fields());
-            SandboxLookup.whileThere(
+            SandboxLookup.whileRunning(
                     engine,
                     http.caller(),
                     one.id(),
@@ -406,9 +415,9 @@ final class ControlRoutes {
         if (one.settings().network().has("allowPublicTraffic")) {
             rules.set("allowPublicTraffic", one.settings().network().path("allowPublicTraffic"));
         }
-        settings.put(
+        settings.change(
                 one.id(),
-                one.settings().reaching(rules, internet, one.settings().trafficToken()),
+                its -> its.reaching(rules, internet),
                 sandbox.lifetime().pause());
         return Response.empty(204);
     }
@@ -452,6 +461,14 @@ final class ControlRoutes {
 
     private static Optional<Boolean> optionalFlag(Body body, String name) {
         return body.optionalJson(name).isPresent() ? Optional.of(body.flag(name, true)) : Optional.empty();
+    }
+
+    /** What is kept of a sandbox goes on where that was. */
+    private static void requireMemory(Body body, String name) {
+        if (!body.flag(name, true)) {
+            throw new HttpFailure(
+                    400, name + ": false is not offered here: what is kept goes on where the sandbox was");
+        }
     }
 
     private static void refuse(Body body, String name) {
