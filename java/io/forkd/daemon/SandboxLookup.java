@@ -11,6 +11,7 @@ import io.forkd.sandbox.Found.Known;
 import io.forkd.sandbox.Found.Paused;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Sandbox;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Supplier;
@@ -42,11 +43,7 @@ public final class SandboxLookup {
 
     private static Found known(Engine engine, Caller caller, String id, Supplier<Found> look) {
         try {
-            if (caller.owner().isEmpty()
-                    || engine.sandboxes()
-                            .directory(id)
-                            .filter(directory -> Owners.knows(caller, directory))
-                            .isPresent()) {
+            if (caller.owner().isEmpty() || knows(engine, caller, id)) {
                 return look.get();
             }
         } catch (ForkdException e) {
@@ -55,6 +52,20 @@ public final class SandboxLookup {
             }
         }
         throw new HttpFailure(404, "sandbox " + id + " not found" + whyKilled(engine, caller, id));
+    }
+
+    private static boolean knows(Engine engine, Caller caller, String id) {
+        Optional<Path> directory = engine.sandboxes().directory(id);
+        while (true) {
+            if (directory.filter(path -> Owners.knows(caller, path)).isPresent()) {
+                return true;
+            }
+            Optional<Path> now = engine.sandboxes().directory(id);
+            if (now.equals(directory)) {
+                return false;
+            }
+            directory = now; // It was paused, or resumed, meanwhile.
+        }
     }
 
     /** What a sentence about it ends with when the kernel has killed it, and the caller knew of it. */

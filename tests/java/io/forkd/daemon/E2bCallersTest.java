@@ -258,6 +258,33 @@ class E2bCallersTest {
     }
 
     @Test
+    void sandbox_that_is_paused_and_resumed_is_there_all_the_while() throws Exception {
+        E2bClient alice = caller("alice", Role.USER);
+        String path = "/sandboxes/" + create(alice).path("sandboxID").stringValue();
+        AtomicBoolean over = new AtomicBoolean();
+        Queue<Integer> statuses = new ConcurrentLinkedQueue<>();
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < 4; i++) {
+            threads.add(new Thread(() -> {
+                while (!over.get()) {
+                    statuses.add(alice.get(path).status());
+                }
+            }));
+        }
+        threads.forEach(Thread::start);
+        for (int i = 0; i < 20; i++) {
+            assertThat(alice.post(path + "/pause", "").status()).isEqualTo(204);
+            assertThat(alice.post(path + "/connect", "{}").status()).isEqualTo(201);
+        }
+        over.set(true);
+        for (Thread each : threads) {
+            each.join();
+        }
+        assertThat(statuses).isNotEmpty().containsOnly(200);
+        assertThat(alice.delete(path).status()).isEqualTo(204);
+    }
+
+    @Test
     void what_is_not_offered_is_refused_and_makes_no_sandbox() {
         E2bClient alice = caller("alice", Role.USER);
         for (String more :
