@@ -97,19 +97,25 @@ final class SettingsStore {
             }
             ids.put(settings.token(), id);
         } catch (IOException e) {
+            remove(staged);
             throw ForkdException.of("write " + file(id), e);
         }
     }
 
-    /** Of a sandbox that has ended. A file that stays is in nobody's way, and goes at the next start. */
+    /** One that stays is in nobody's way, and goes at the next start. */
+    private static void remove(Path file) {
+        try {
+            Files.deleteIfExists(file);
+        } catch (IOException e) {
+            // As said.
+        }
+    }
+
+    /** Of a sandbox that has ended. */
     void forget(String id) {
         synchronized (turn(id)) {
             ids.values().remove(id);
-            try {
-                Files.deleteIfExists(file(id));
-            } catch (IOException e) {
-                // As said.
-            }
+            remove(file(id));
         }
     }
 
