@@ -526,6 +526,26 @@ class E2bTemplatesTest {
     }
 
     @Test
+    void build_of_a_user_is_ended_by_no_build_of_another() {
+        E2bClient alice = caller("alice", Role.USER, Quotas.NONE);
+        E2bClient bob = caller("bob", Role.USER, Quotas.NONE);
+        String order = "'fromTemplate':'" + shell(admin) + "','steps':[{'type':'RUN','args':['sleep 1000']}]";
+        String hers = announce(alice, "contested", ",'tags':['default','v1']");
+        require(202, start(alice, "contested", hers, order));
+        for (String name : List.of("contested", "contested:v1")) {
+            Answer refused = start(bob, "contested", announce(bob, name, ""), order);
+            require(403, refused);
+            assertThat(refused.text()).contains("is not yours");
+        }
+        assertThat(status(alice, "contested", hers).path("status").stringValue())
+                .isIn("waiting", "building");
+        require(202, start(admin, "contested", announce(admin, "contested", ""), order));
+        assertThat(await(alice, "contested", hers).path("reason").path("message").stringValue())
+                .contains("another build");
+        require(204, admin.delete("/templates/contested"));
+    }
+
+    @Test
     void quotas_are_those_of_all_snapshots_and_sandboxes() {
         shell(admin);
         OptionalLong none = OptionalLong.empty();
