@@ -119,6 +119,14 @@ final class SettingsStore {
         }
     }
 
+    private void know(String id) {
+        try {
+            find(id).ifPresent(settings -> ids.put(settings.token(), id));
+        } catch (ForkdException e) {
+            // Who asks for that sandbox is told. The others are served.
+        }
+    }
+
     /** Removes those of sandboxes that are no more, and knows the others: at a start. Whoever ended them may know nothing of it. */
     void sweep(Predicate<String> isThere) {
         List<Path> files;
@@ -132,7 +140,7 @@ final class SettingsStore {
             if (name.endsWith(END)) {
                 String id = name.substring(0, name.length() - END.length());
                 if (isThere.test(id)) {
-                    find(id).ifPresent(settings -> ids.put(settings.token(), id));
+                    know(id);
                 } else {
                     forget(id);
                 }

@@ -55,6 +55,17 @@ class SettingsStoreTest {
     }
 
     @Test
+    void one_that_is_damaged_keeps_no_other_from_being_known() throws IOException {
+        new SettingsStore(directory).put(ID, settings("one"), false);
+        String damaged = "sb-00000000-00000001";
+        Files.createFile(directory.resolve(damaged + ".json"));
+        SettingsStore store = new SettingsStore(directory);
+        store.sweep(id -> true);
+        assertThat(store.idOf("one"::equals)).contains(ID);
+        assertThatThrownBy(() -> store.find(damaged)).hasMessageContaining("damaged");
+    }
+
+    @Test
     void nothing_is_left_of_what_cannot_be_written() throws IOException {
         Path taken = Files.createDirectories(directory.resolve(ID + ".json").resolve("full"));
         assertThatThrownBy(() -> new SettingsStore(directory).put(ID, settings("one"), false))
