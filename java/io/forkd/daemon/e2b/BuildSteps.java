@@ -47,9 +47,6 @@ final class BuildSteps implements BuildRequest.Preparation {
     private static final int MOST_TAIL = 1024;
     private static final int MOST_VALUE = 32 << 10;
 
-    /** In characters, of one text with its variables' values, and of all variables together: values may name values. */
-    private static final int MOST_EXPANDED = 128 << 10;
-
     /** Of a path, where patterns begin: clients have looked for what they fit. */
     private static final Pattern PATTERN = Pattern.compile("[*?\\[{]");
 
@@ -263,14 +260,10 @@ final class BuildSteps implements BuildRequest.Preparation {
                         throw failed("'" + step.arg(i) + "' is no name of a variable");
                     }
                     more.put(step.arg(i), expanded(guest, step.arg(i + 1)));
-                    requireLength(
-                            more.values().stream().mapToLong(String::length).sum());
+                    requireLength(Defaults.length(more));
                 }
                 now = now.with(more);
-                requireLength(now.environment().entrySet().stream()
-                        .mapToLong(each ->
-                                (long) each.getKey().length() + each.getValue().length())
-                        .sum());
+                requireLength(Defaults.length(now.environment()));
             }
             case "WORKDIR" -> {
                 Account owner = account(guest);
@@ -361,9 +354,11 @@ final class BuildSteps implements BuildRequest.Preparation {
         return variable.appendTail(out).toString();
     }
 
+    /** Values may name values. */
     private static void requireLength(long characters) {
-        if (characters > MOST_EXPANDED) {
-            throw failed("with the values of its variables it is longer than " + MOST_EXPANDED + " characters");
+        if (characters > Defaults.MOST_VARIABLES) {
+            throw failed(
+                    "with the values of its variables it is longer than " + Defaults.MOST_VARIABLES + " characters");
         }
     }
 

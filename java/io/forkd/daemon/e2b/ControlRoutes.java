@@ -2,6 +2,7 @@ package io.forkd.daemon.e2b;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
 import io.forkd.Limits;
 import io.forkd.daemon.Branching;
 import io.forkd.daemon.Calls;
@@ -59,6 +60,10 @@ final class ControlRoutes {
     private static final long TIMEOUT = 300;
     private static final long OLD_TIMEOUT = 15;
     private static final int MOST_CHILDREN = 100;
+
+    /** In bytes, as JSON: of what lists of sandboxes tell as it was given. */
+    private static final int MOST_TOLD = 32 << 10;
+
     private static final Duration CREATE = Duration.ofMinutes(2);
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
 
@@ -177,8 +182,13 @@ final class ControlRoutes {
                         .map(resume -> resume.flag("enabled", false))
                         .orElse(false));
         Map<String, String> metadata = texts(body, "metadata");
-        Map<String, String> environment = texts(body, "envVars");
+        requireShort(metadata, network);
         Snapshot snapshot = Templates.usable(engine, http.caller(), template);
+        Defaults defaults = Note.defaults(snapshot.manifest()).with(texts(body, "envVars"));
+        if (defaults.isTooLong()) {
+            throw new HttpFailure(
+                    400, "envVars, with the template's, have more than " + Defaults.MOST_VARIABLES + " characters");
+        }
         SnapshotTag tag = snapshot.tag();
         NetworkRequest reach = reach(http.caller(), snapshot.manifest(), Internet.policy(network, internet));
         Call call = Calls.of(http, Optional.of(CREATE));
@@ -196,7 +206,7 @@ final class ControlRoutes {
                 Tokens.make(),
                 trafficToken,
                 metadata,
-                Note.defaults(snapshot.manifest()).with(environment),
+                defaults,
                 timeout,
                 network,
                 internet,
@@ -400,6 +410,7 @@ final class ControlRoutes {
             body.optionalJson(field).ifPresent(value -> rules.set(field, value));
         }
         Optional<Boolean> internet = optionalFlag(body, "allow_internet_access");
+        requireShort(one.settings().metadata(), rules);
         NetworkPolicy policy = Internet.policy(rules, internet);
         Sandbox sandbox = one.found().sandbox();
         if (sandbox.netns().isPresent()) {
@@ -461,6 +472,14 @@ final class ControlRoutes {
 
     private static Optional<Boolean> optionalFlag(Body body, String name) {
         return body.optionalJson(name).isPresent() ? Optional.of(body.flag(name, true)) : Optional.empty();
+    }
+
+    private static void requireShort(Map<String, String> metadata, JsonNode network) {
+        ObjectNode told = NODES.objectNode();
+        metadata.forEach(told::put);
+        if (Json.bytes(told).length + Json.bytes(network).length > MOST_TOLD) {
+            throw new HttpFailure(400, "metadata and network have more than " + MOST_TOLD + " bytes together");
+        }
     }
 
     /** What is kept of a sandbox goes on where that was. */

@@ -287,8 +287,12 @@ class E2bCallersTest {
     @Test
     void what_is_not_offered_is_refused_and_makes_no_sandbox() {
         E2bClient alice = caller("alice", Role.USER);
-        for (String more :
-                List.of("'network':{'allowPublicTraffic':'no'}", "'autoPause':true,'autoPauseMemory':false")) {
+        for (String more : List.of(
+                "'network':{'allowPublicTraffic':'no'}",
+                "'autoPause':true,'autoPauseMemory':false",
+                "'metadata':{'a':'" + "x".repeat(33_000) + "'}",
+                "'network':{'denyOut':['10.0.0.0/8'" + ",'10.0.0.0/8'".repeat(3000) + "]}",
+                "'envVars':{'A':'" + "x".repeat(66_000) + "'}")) {
             E2bClient.Answer refused = alice.post("/v2/sandboxes", "{'templateID':'py'," + more + "}");
             assertThat(refused.status()).as(refused.text()).isEqualTo(400);
         }
@@ -296,6 +300,8 @@ class E2bCallersTest {
         String path = "/sandboxes/" + create(alice).path("sandboxID").stringValue();
         assertThat(alice.post(path + "/pause", "{'memory':false}").status()).isEqualTo(400);
         assertThat(alice.get(path).json().path("state").stringValue()).isEqualTo("running");
+        String rules = "{'denyOut':['10.0.0.0/8'" + ",'10.0.0.0/8'".repeat(3000) + "]}";
+        assertThat(alice.ask("PUT", path + "/network", rules).status()).isEqualTo(400);
         assertThat(alice.post(path + "/pause", "").status()).isEqualTo(204);
         assertThat(alice.post(path + "/connect", "{'memory':false}").status()).isEqualTo(400);
         assertThat(alice.post(path + "/connect", "{}").status()).isEqualTo(201);

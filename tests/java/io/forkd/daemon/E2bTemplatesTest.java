@@ -266,13 +266,13 @@ class E2bTemplatesTest {
                 admin,
                 "grown",
                 "'fromTemplate':'py','steps':[{'type':'ENV','args':['A','x']}" + ("," + twice).repeat(500) + "]");
-        assertThat(why(grown, "18")).contains("longer than 131072 characters");
+        assertThat(why(grown, "17")).contains("longer than 65536 characters");
         String many = Stream.iterate(0, n -> n + 1)
                 .limit(200)
                 .map(n -> "{'type':'ENV','args':['B" + n + "','" + "y".repeat(1000) + "']}")
                 .collect(Collectors.joining(","));
-        assertThat(why(build(admin, "grown", "'fromTemplate':'py','steps':[" + many + "]"), "131"))
-                .contains("longer than 131072 characters");
+        assertThat(why(build(admin, "grown", "'fromTemplate':'py','steps':[" + many + "]"), "66"))
+                .contains("longer than 65536 characters");
     }
 
     @Test
@@ -540,7 +540,10 @@ class E2bTemplatesTest {
         assertThat(status(alice, "contested", hers).path("status").stringValue())
                 .isIn("waiting", "building");
         require(202, start(admin, "contested", announce(admin, "contested", ""), order));
-        assertThat(await(alice, "contested", hers).path("reason").path("message").stringValue())
+        assertThat(await(alice, "contested", hers)
+                        .path("reason")
+                        .path("message")
+                        .stringValue())
                 .contains("another build");
         require(204, admin.delete("/templates/contested"));
     }
