@@ -97,8 +97,8 @@ static const struct {
     SAYS("/hostile/many", HOSTILE_LISTS, "{}\n"),
 };
 
-static const char list[] = TIMES8(HEADER(EVENT, LENGTH("\142"))
-                                      ENTRY("1", "0", "x", "/hostile/many/x", "file"));
+static const char list[] =
+    TIMES8(HEADER(EVENT, LENGTH("\142")) ENTRY("1", "0", "x", "/hostile/many/x", "file"));
 
 static const uint32_t kind_count = sizeof kinds / sizeof *kinds;
 

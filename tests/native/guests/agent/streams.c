@@ -32,7 +32,7 @@ struct stream {
     struct vsock_connection *connection; /* NULL: there is none */
     enum kind kind;
     bool input_over;
-    bool silent; /* a listener that wants no output */
+    bool silent;          /* a listener that wants no output */
     enum hostile hostile; /* of KIND_HOSTILE */
     struct process *process;
     uint32_t out; /* what was sent of its output */
