@@ -95,7 +95,7 @@ final class BranchRoute {
                 Optional<Difference> measured =
                         measure ? Optional.of(measure(http.caller(), id, slot, call)) : Optional.empty();
                 BranchResult branch =
-                        SandboxLookup.whileThere(engine, http.caller(), id, () -> slot.branch(request, call));
+                        SandboxLookup.whileRunning(engine, http.caller(), id, () -> slot.branch(request, call));
                 (chosen == Mode.DIFF ? Optional.of(difference(branch, start)) : measured)
                         .ifPresent(difference -> infos.note(branch, difference));
                 return branch;
@@ -121,7 +121,7 @@ final class BranchRoute {
         SnapshotTag tag = new SnapshotTag(MEASURED + random() + random() + random() + random());
         BranchRequest request = new BranchRequest(id, Optional.of(tag), true, false, true).uncounted();
         long start = System.nanoTime();
-        BranchResult made = SandboxLookup.whileThere(engine, caller, id, () -> slot.branch(request, call));
+        BranchResult made = SandboxLookup.whileRunning(engine, caller, id, () -> slot.branch(request, call));
         Difference difference = difference(made, start);
         Failures.internal(() -> {
             engine.snapshots().remove(tag, false);

@@ -68,7 +68,7 @@ public final class Guests {
 
     /** What a guest answers at once. Ends when the client goes away. */
     public <T> T ask(HttpCall http, Known sandbox, Function<GuestStreams, T> question) {
-        return calls.ask(http.caller().owner(), sandbox.id(), () -> {
+        return calls.ask(http.account(), sandbox.id(), () -> {
             Call call = Calls.of(http, Optional.empty());
             try (Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, call)) {
                 return asked(http, used.sandbox(), call, question);
@@ -81,9 +81,9 @@ public final class Guests {
      * any more.
      */
     public <T extends AutoCloseable> Open<T> open(HttpCall http, Known sandbox, Function<GuestStreams, T> opening) {
-        Place place = streams.take(http.caller().owner(), sandbox.id());
+        Place place = streams.take(http.account(), sandbox.id());
         try {
-            return calls.ask(http.caller().owner(), sandbox.id(), () -> {
+            return calls.ask(http.account(), sandbox.id(), () -> {
                 Call call = Calls.of(http, Optional.empty());
                 Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, call);
                 try {
@@ -108,7 +108,7 @@ public final class Guests {
 
     /** Begins it, in a thread of its own. */
     public void goOn(HttpCall http, Known sandbox, Task task) {
-        Place place = streams.take(http.caller().owner(), sandbox.id());
+        Place place = streams.take(http.account(), sandbox.id());
         try {
             Engine.Use used = SandboxLookup.use(engine, http.caller(), sandbox, Calls.of(http, Optional.empty()));
             Place held = both(used, place);
@@ -168,10 +168,11 @@ public final class Guests {
         HttpFailure failure = Failures.ofGuest(e);
         return e instanceof GuestException.Refused
                 ? failure
-                : new HttpFailure(
-                        failure.status(),
-                        failure.text() + SandboxLookup.whyKilled(engine, http.caller(), sandbox),
-                        Optional.empty());
+                : SandboxLookup.pausedMeanwhile(engine, http.caller(), sandbox)
+                        .orElseGet(() -> new HttpFailure(
+                                failure.status(),
+                                failure.text() + SandboxLookup.whyKilled(engine, http.caller(), sandbox),
+                                Optional.empty()));
     }
 
     /** For channels, which know no other. */

@@ -11,7 +11,9 @@ import io.forkd.sandbox.Found.Known;
 import io.forkd.sandbox.Found.Paused;
 import io.forkd.sandbox.Found.Running;
 import io.forkd.sandbox.Sandbox;
+import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Supplier;
 
 /** Sandboxes by the ids that clients send. */
@@ -41,11 +43,7 @@ public final class SandboxLookup {
 
     private static Found known(Engine engine, Caller caller, String id, Supplier<Found> look) {
         try {
-            if (caller.owner().isEmpty()
-                    || engine.sandboxes()
-                            .directory(id)
-                            .filter(directory -> Owners.knows(caller, directory))
-                            .isPresent()) {
+            if (caller.owner().isEmpty() || knows(engine, caller, id)) {
                 return look.get();
             }
         } catch (ForkdException e) {
@@ -54,6 +52,20 @@ public final class SandboxLookup {
             }
         }
         throw new HttpFailure(404, "sandbox " + id + " not found" + whyKilled(engine, caller, id));
+    }
+
+    private static boolean knows(Engine engine, Caller caller, String id) {
+        Optional<Path> directory = engine.sandboxes().directory(id);
+        while (true) {
+            if (directory.filter(path -> Owners.knows(caller, path)).isPresent()) {
+                return true;
+            }
+            Optional<Path> now = engine.sandboxes().directory(id);
+            if (now.equals(directory)) {
+                return false;
+            }
+            directory = now; // It was paused, or resumed, meanwhile.
+        }
     }
 
     /** What a sentence about it ends with when the kernel has killed it, and the caller knew of it. */
@@ -122,6 +134,30 @@ public final class SandboxLookup {
                 find(engine, caller, id);
             }
             throw Failures.internal(e);
+        }
+    }
+
+    /** As {@link #whileThere}, of what is done to one that runs: 409 when it failed because that was paused meanwhile. */
+    public static <T> T whileRunning(Engine engine, Caller caller, String id, Supplier<T> job) {
+        return whileThere(engine, caller, id, () -> {
+            try {
+                return job.get();
+            } catch (ForkdException e) {
+                throw pausedMeanwhile(engine, caller, id)
+                        .<RuntimeException>map(paused -> paused)
+                        .orElse(e);
+            }
+        });
+    }
+
+    /** Why something failed of one that ran when it began; empty when that has another reason. */
+    static Optional<HttpFailure> pausedMeanwhile(Engine engine, Caller caller, String id) {
+        try {
+            return find(engine, caller, id) instanceof Paused
+                    ? Optional.of(new HttpFailure(409, "sandbox " + id + " was paused meanwhile"))
+                    : Optional.empty();
+        } catch (HttpFailure e) {
+            return Optional.empty();
         }
     }
 }

@@ -253,8 +253,10 @@ final class SandboxRoutes {
                 .called(naming);
         List<Sandbox> made = timed(
                 "fork",
-                () -> whileThere(
-                        http,
+                () -> SandboxLookup.whileRunning(
+                        engine,
+                        http.caller(),
+                        id(http),
                         () -> quota.sandboxes(
                                 http.caller(),
                                 Manifest.read(Sandbox.manifest(source.directory())),
@@ -462,7 +464,11 @@ final class SandboxRoutes {
     private Response pause(HttpCall http) {
         String id = SandboxLookup.find(engine, http.caller(), id(http)).id();
         return Response.json(
-                200, Wire.sandbox(timed("pause", () -> whileThere(http, () -> engine.pause(id, Calls.toTheEnd())))));
+                200,
+                Wire.sandbox(timed(
+                        "pause",
+                        () -> SandboxLookup.whileRunning(
+                                engine, http.caller(), id, () -> engine.pause(id, Calls.toTheEnd())))));
     }
 
     private Response resume(HttpCall http) {

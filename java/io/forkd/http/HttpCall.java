@@ -25,6 +25,8 @@ public final class HttpCall {
     private boolean ended;
     private List<Runnable> hooks = new ArrayList<>();
 
+    private volatile Optional<String> account;
+
     HttpCall(
             String method,
             String path,
@@ -46,6 +48,7 @@ public final class HttpCall {
         this.headers = headers;
         this.body = body;
         this.input = input;
+        this.account = caller.owner();
     }
 
     public String method() {
@@ -68,6 +71,16 @@ public final class HttpCall {
 
     public Caller caller() {
         return caller;
+    }
+
+    /** The user on whose account it is: who has made it, or whom its handler has said; empty when it is no user's. */
+    public Optional<String> account() {
+        return account;
+    }
+
+    /** For a handler that serves whoever has a secret of a thing: whose that is. */
+    public void setAccount(Optional<String> user) {
+        account = user;
     }
 
     /** The address and port of the client, or {@code unix}. */
@@ -113,6 +126,11 @@ public final class HttpCall {
      */
     public Body body() {
         return Body.parse(body);
+    }
+
+    /** The same where nothing has to be sent; empty when nothing was. */
+    public Optional<Body> optionalBody() {
+        return body.length == 0 ? Optional.empty() : Optional.of(body());
     }
 
     /**

@@ -41,7 +41,7 @@ public final class Routes {
 
     /** What is done with the body of a request. */
     enum Takes {
-        /** It is thrown away. */
+        /** Its handler needs none. */
         NOTHING,
         /** It is read before the handler runs, and must be JSON. */
         JSON,
@@ -91,7 +91,7 @@ public final class Routes {
         return add(new Route("DELETE", template, Takes.JSON, handler));
     }
 
-    /** Without a body: whatever is sent as one, of whatever type, is ignored. */
+    /** Without a body, or with one of whatever type that the handler can do without: {@link HttpCall#optionalBody}. */
     public Routes post(String template, Handler handler) {
         return add(new Route("POST", template, Takes.NOTHING, handler));
     }

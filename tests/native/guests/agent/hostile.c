@@ -94,7 +94,11 @@ static const struct {
     SAYS("/hostile/early", HOSTILE_CLOSES,
          "{}\n" HEADER(END, LENGTH("\145")) ENTRY("1", "0", "early", "/hostile/early", "file")),
     SAYS("/hostile/stall", HOSTILE_STALLS, "{}\n"),
+    SAYS("/hostile/many", HOSTILE_LISTS, "{}\n"),
 };
+
+static const char list[] =
+    TIMES8(HEADER(EVENT, LENGTH("\142")) ENTRY("1", "0", "x", "/hostile/many/x", "file"));
 
 static const uint32_t kind_count = sizeof kinds / sizeof *kinds;
 
@@ -118,4 +122,9 @@ enum hostile hostile_say(struct vsock_connection *c, const char *kind)
         return HOSTILE_NONE;
     vsock_send(c, kinds[i].says, kinds[i].length);
     return kinds[i].then;
+}
+
+void hostile_list(struct vsock_connection *c)
+{
+    vsock_send(c, list, sizeof list - 1);
 }

@@ -33,8 +33,8 @@ struct stream {
     struct vsock_connection *connection; /* NULL: there is none */
     enum kind kind;
     bool input_over;
-    bool silent; /* a listener that wants no output */
-    bool floods; /* of KIND_HOSTILE */
+    bool silent;          /* a listener that wants no output */
+    enum hostile hostile; /* of KIND_HOSTILE */
     struct process *process;
     uint32_t out; /* what was sent of its output */
     uint32_t err;
@@ -225,7 +225,7 @@ static void be_hostile(struct stream *s, const char *kind)
     enum hostile then = hostile_say(s->connection, kind);
     push(s);
     s->kind = KIND_HOSTILE;
-    s->floods = then == HOSTILE_FLOODS;
+    s->hostile = then;
     if (then == HOSTILE_CLOSES)
         over(s);
 }
@@ -964,13 +964,21 @@ void stream_closed(struct vsock_connection *c)
 
 static void flood(struct stream *s)
 {
-    vsock_send(s->connection, pattern, PATTERN_BYTES);
+    if (s->hostile == HOSTILE_LISTS)
+        hostile_list(s->connection);
+    else
+        vsock_send(s->connection, pattern, PATTERN_BYTES);
     push(s);
+}
+
+static bool floods(const struct stream *s)
+{
+    return s->kind == KIND_HOSTILE && (s->hostile == HOSTILE_FLOODS || s->hostile == HOSTILE_LISTS);
 }
 
 static void step(struct stream *s, bool *output_matters)
 {
-    bool sends = s->kind == KIND_READ || s->kind == KIND_LISTEN || (s->kind == KIND_HOSTILE && s->floods);
+    bool sends = s->kind == KIND_READ || s->kind == KIND_LISTEN || floods(s);
     vsock_push(s->connection);
     if (s->connection == NULL)
         return;
@@ -984,7 +992,7 @@ static void step(struct stream *s, bool *output_matters)
         send_output(s);
     else if (s->kind == KIND_READ)
         send_file(s);
-    else if (s->kind == KIND_HOSTILE && s->floods)
+    else if (floods(s))
         flood(s);
 }
 

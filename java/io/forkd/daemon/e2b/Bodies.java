@@ -8,7 +8,6 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.time.Duration;
-import java.util.Optional;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
@@ -44,12 +43,7 @@ final class Bodies {
 
     /** Has it made on a thread of its own. */
     Response read(HttpCall http, Answer answer) {
-        return read(http, http.caller().owner(), answer);
-    }
-
-    /** The same on account of somebody whom the call does not name. */
-    Response read(HttpCall http, Optional<String> owner, Answer answer) {
-        Place place = calls.hold(owner, 1);
+        Place place = calls.hold(http.account(), 1);
         return Response.later(new Response.Job() {
             @Override
             public Response run() {
@@ -84,7 +78,7 @@ final class Bodies {
         /** Has room for so many bytes of it in memory, and no more for those before. */
         void makeRoom(int bytes) {
             held.close();
-            held = bytes > SHORT ? room.hold(http.caller().owner(), bytes) : () -> {};
+            held = bytes > SHORT ? room.hold(http.account(), bytes) : () -> {};
         }
 
         /** All of it. */

@@ -259,8 +259,10 @@ final class BuildSteps implements BuildRequest.Preparation {
                         throw failed("'" + step.arg(i) + "' is no name of a variable");
                     }
                     more.put(step.arg(i), expanded(guest, step.arg(i + 1)));
+                    requireLength(Defaults.length(more));
                 }
                 now = now.with(more);
+                requireLength(Defaults.length(now.environment()));
             }
             case "WORKDIR" -> {
                 Account owner = account(guest);
@@ -346,8 +348,17 @@ final class BuildSteps implements BuildRequest.Preparation {
         while (variable.find()) {
             String name = variable.group(1) == null ? variable.group(2) : variable.group(1);
             variable.appendReplacement(out, Matcher.quoteReplacement(name == null ? "$" : value(guest, name)));
+            requireLength(out.length());
         }
         return variable.appendTail(out).toString();
+    }
+
+    /** Values may name values. */
+    private static void requireLength(long characters) {
+        if (characters > Defaults.MOST_VARIABLES) {
+            throw failed(
+                    "with the values of its variables it is longer than " + Defaults.MOST_VARIABLES + " characters");
+        }
     }
 
     private String value(GuestStreams guest, String name) {

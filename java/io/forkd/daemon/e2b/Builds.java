@@ -172,7 +172,8 @@ final class Builds implements AutoCloseable {
             Optional<RootfsCache.Request> image) {}
 
     /**
-     * Starts one that was announced. Others of the same names end: the last one that is asked for is the one that counts.
+     * Starts one that was announced. Others of the same names end, which the caller knows of: the last one that is asked for
+     * is the one that counts.
      *
      * @throws HttpFailure when it may not be
      */
@@ -200,6 +201,10 @@ final class Builds implements AutoCloseable {
             all.stream()
                     .filter(each -> each != build && !each.isOver() && each.isStarted() && has(each, tags))
                     .forEach(before::add);
+            if (before.stream().anyMatch(each -> !of(caller).contains(each))) {
+                throw new HttpFailure(
+                        403, "the template '" + build.plan().template() + "' is not yours: it is being built");
+            }
             if (!build.start()) {
                 throw new HttpFailure(400, "build " + build.id() + " was started before");
             }

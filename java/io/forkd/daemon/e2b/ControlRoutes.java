@@ -2,6 +2,7 @@ package io.forkd.daemon.e2b;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
 import io.forkd.Limits;
 import io.forkd.daemon.Branching;
 import io.forkd.daemon.Calls;
@@ -59,6 +60,10 @@ final class ControlRoutes {
     private static final long TIMEOUT = 300;
     private static final long OLD_TIMEOUT = 15;
     private static final int MOST_CHILDREN = 100;
+
+    /** In bytes, as JSON: of what lists of sandboxes tell as it was given. */
+    private static final int MOST_TOLD = 32 << 10;
+
     private static final Duration CREATE = Duration.ofMinutes(2);
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
 
@@ -164,10 +169,12 @@ final class ControlRoutes {
         String template = body.text("templateID");
         long timeout = seconds(body, otherwise);
         JsonNode network = object(body, "network");
+        Optional<String> trafficToken = traffic(network);
         Optional<Boolean> internet = optionalFlag(body, "allow_internet_access");
         refuse(body, "volumeMounts");
         refuse(body, "mcp");
         refuse(body, "iam");
+        requireMemory(body, "autoPauseMemory");
         Lifetime lifetime = lifetime(
                 timeout,
                 body.flag("autoPause", false),
@@ -175,8 +182,13 @@ final class ControlRoutes {
                         .map(resume -> resume.flag("enabled", false))
                         .orElse(false));
         Map<String, String> metadata = texts(body, "metadata");
-        Map<String, String> environment = texts(body, "envVars");
+        requireShort(metadata, network);
         Snapshot snapshot = Templates.usable(engine, http.caller(), template);
+        Defaults defaults = Note.defaults(snapshot.manifest()).with(texts(body, "envVars"));
+        if (defaults.isTooLong()) {
+            throw new HttpFailure(
+                    400, "envVars, with the template's, have more than " + Defaults.MOST_VARIABLES + " characters");
+        }
         SnapshotTag tag = snapshot.tag();
         NetworkRequest reach = reach(http.caller(), snapshot.manifest(), Internet.policy(network, internet));
         Call call = Calls.of(http, Optional.of(CREATE));
@@ -189,11 +201,12 @@ final class ControlRoutes {
                         () -> Failures.internal(() -> engine.spawn(request, snapshot, call)))
                 .get(0);
         Settings its = new Settings(
+                snapshot.manifest().ownedBy(http.caller().owner()).owner(),
                 template,
                 Tokens.make(),
-                traffic(network),
+                trafficToken,
                 metadata,
-                Note.defaults(snapshot.manifest()).with(environment),
+                defaults,
                 timeout,
                 network,
                 internet,
@@ -222,7 +235,11 @@ final class ControlRoutes {
     }
 
     private static Optional<String> traffic(JsonNode network) {
-        return network.path("allowPublicTraffic").asBoolean(true) ? Optional.empty() : Optional.of(Tokens.make());
+        JsonNode open = network.path("allowPublicTraffic");
+        if (!open.isBoolean() && !open.isMissingNode() && !open.isNull()) {
+            throw new HttpFailure(400, "network.allowPublicTraffic must be true or false");
+        }
+        return open.asBoolean(true) ? Optional.empty() : Optional.of(Tokens.make());
     }
 
     private static Lifetime lifetime(long timeout, boolean pause, boolean wake) {
@@ -236,6 +253,9 @@ final class ControlRoutes {
     private Response connect(HttpCall http) {
         One one = one(http);
         long timeout = seconds(http.body(), one.settings().timeout());
+        if (one.isPaused()) {
+            requireMemory(http.body(), "memory");
+        }
         return again(http, one, timeout);
     }
 
@@ -290,11 +310,12 @@ final class ControlRoutes {
 
     private Response pause(HttpCall http) {
         One one = one(http);
+        http.optionalBody().ifPresent(body -> requireMemory(body, "memory"));
         if (one.isPaused()) {
             throw new HttpFailure(409, "sandbox " + http.parameter("id") + " is paused already");
         }
-        settings.put(one.id(), one.settings(), true);
-        SandboxLookup.whileThere(engine, http.caller(), one.id(), () -> engine.pause(one.id(), Calls.toTheEnd()));
+        settings.change(one.id(), its -> its, true);
+        SandboxLookup.whileRunning(engine, http.caller(), one.id(), () -> engine.pause(one.id(), Calls.toTheEnd()));
         return Response.empty(204);
     }
 
@@ -315,7 +336,7 @@ final class ControlRoutes {
                 .living(lifetime(
                         timeout, source.lifetime().pause(), source.lifetime().wake()));
         Call call = Calls.of(http, Optional.of(CREATE));
-        List<Attempt<Sandbox>> attempts = SandboxLookup.whileThere(
+        List<Attempt<Sandbox>> attempts = SandboxLookup.whileRunning(
                 engine,
                 http.caller(),
                 one.id(),
@@ -356,9 +377,7 @@ final class ControlRoutes {
         One one = one(http);
         Body body = http.body();
         Optional<String> given = body.optionalText("name").filter(text -> !text.isEmpty());
-        if (!body.flag("memory", true)) {
-            throw new HttpFailure(400, "memory: false is not offered here: a snapshot goes on where the sandbox was");
-        }
+        requireMemory(body, "memory");
         if (one.isPaused()) {
             throw new HttpFailure(
                     409, "sandbox " + http.parameter("id") + " cannot be snapshotted while in 'paused' state");
@@ -374,7 +393,7 @@ final class ControlRoutes {
                     new Note(name.name(), UUID.randomUUID().toString(), Note.defaults(manifest), Optional.of(one.id()));
             BranchRequest request =
                     new BranchRequest(one.id(), Optional.of(tag), false, true, true).with(note.fields());
-            SandboxLookup.whileThere(
+            SandboxLookup.whileRunning(
                     engine,
                     http.caller(),
                     one.id(),
@@ -391,6 +410,7 @@ final class ControlRoutes {
             body.optionalJson(field).ifPresent(value -> rules.set(field, value));
         }
         Optional<Boolean> internet = optionalFlag(body, "allow_internet_access");
+        requireShort(one.settings().metadata(), rules);
         NetworkPolicy policy = Internet.policy(rules, internet);
         Sandbox sandbox = one.found().sandbox();
         if (sandbox.netns().isPresent()) {
@@ -406,9 +426,9 @@ final class ControlRoutes {
         if (one.settings().network().has("allowPublicTraffic")) {
             rules.set("allowPublicTraffic", one.settings().network().path("allowPublicTraffic"));
         }
-        settings.put(
+        settings.change(
                 one.id(),
-                one.settings().reaching(rules, internet, one.settings().trafficToken()),
+                its -> its.reaching(rules, internet),
                 sandbox.lifetime().pause());
         return Response.empty(204);
     }
@@ -452,6 +472,22 @@ final class ControlRoutes {
 
     private static Optional<Boolean> optionalFlag(Body body, String name) {
         return body.optionalJson(name).isPresent() ? Optional.of(body.flag(name, true)) : Optional.empty();
+    }
+
+    private static void requireShort(Map<String, String> metadata, JsonNode network) {
+        ObjectNode told = NODES.objectNode();
+        metadata.forEach(told::put);
+        if (Json.bytes(told).length + Json.bytes(network).length > MOST_TOLD) {
+            throw new HttpFailure(400, "metadata and network have more than " + MOST_TOLD + " bytes together");
+        }
+    }
+
+    /** What is kept of a sandbox goes on where that was. */
+    private static void requireMemory(Body body, String name) {
+        if (!body.flag(name, true)) {
+            throw new HttpFailure(
+                    400, name + ": false is not offered here: what is kept goes on where the sandbox was");
+        }
     }
 
     private static void refuse(Body body, String name) {

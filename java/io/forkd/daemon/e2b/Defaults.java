@@ -17,6 +17,9 @@ record Defaults(String user, Optional<String> directory, Map<String, String> env
     /** As E2B's own images have it. */
     static final Defaults NONE = new Defaults("user", Optional.empty(), Map.of());
 
+    /** In characters, with their names: of all variables together. They are read at each call of a sandbox. */
+    static final int MOST_VARIABLES = 64 << 10;
+
     private static final String USER = "user";
     private static final String DIRECTORY = "directory";
     private static final String ENVIRONMENT = "environment";
@@ -38,6 +41,17 @@ record Defaults(String user, Optional<String> directory, Map<String, String> env
         Map<String, String> all = new LinkedHashMap<>(environment);
         all.putAll(more);
         return new Defaults(user, directory, all);
+    }
+
+    boolean isTooLong() {
+        return length(environment) > MOST_VARIABLES;
+    }
+
+    static long length(Map<String, String> texts) {
+        return texts.entrySet().stream()
+                .mapToLong(
+                        each -> (long) each.getKey().length() + each.getValue().length())
+                .sum();
     }
 
     /** Adds it to what is written down. */

@@ -19,6 +19,9 @@ import java.util.function.Function;
 record EnvdCall(Guests guests, HttpCall http, Known sandbox, Profile profile, Optional<String> user) {
     private static final Duration KEEPALIVE = Duration.ofSeconds(90);
 
+    /** That have a number of nanoseconds. */
+    private static final long MOST_MILLISECONDS = Long.MAX_VALUE / 1_000_000;
+
     /** What the guest answers at once. */
     <T> T ask(Function<GuestStreams, T> question) {
         return guests.ask(http, sandbox, guest -> told(() -> question.apply(guest)));
@@ -71,7 +74,7 @@ record EnvdCall(Guests guests, HttpCall http, Known sandbox, Profile profile, Op
             if (!text.matches("[0-9]{1,10}")) {
                 throw ConnectFailure.invalid("the header " + header + " must be a number of at most ten digits");
             }
-            return Duration.ofMillis(Long.parseLong(text) * unit);
+            return Duration.ofMillis(Math.min(Long.parseLong(text) * unit, MOST_MILLISECONDS));
         });
     }
 }

@@ -10,6 +10,9 @@ import io.forkd.agent.GuestFiles;
 import io.forkd.agent.GuestPath;
 import io.forkd.agent.GuestStreams;
 import io.forkd.daemon.Guests.Open;
+import io.forkd.http.HeldInput;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Optional;
 import java.util.function.BiFunction;
 import tools.jackson.databind.node.ArrayNode;
@@ -22,6 +25,15 @@ final class FilesystemService {
 
     /** Of what a list has, as JSON. */
     private static final int MOST_BYTES = 8 << 20;
+
+    /** Of all lists that are being made, which take ten times that meanwhile. */
+    private static final long MOST_TOGETHER = 32L << 20;
+
+    /** Which is held piece by piece, from a list's second one on. */
+    private static final int PIECE = 256 << 10;
+
+    private final HeldInput room =
+            new HeldInput(MOST_TOGETHER, "the lists of directories that are being made are too long together");
 
     private static ObjectNode object() {
         return JsonNodeFactory.instance.objectNode();
@@ -112,6 +124,7 @@ final class FilesystemService {
         ObjectNode answer = object();
         ArrayNode entries = answer.putArray("entries");
         int bytes = 0;
+        List<HeldInput.Place> held = new ArrayList<>();
         try (open) {
             Listing listing = open.stream();
             for (Optional<GuestEntry> next = listing.events().next();
@@ -133,10 +146,15 @@ final class FilesystemService {
                             "the list of " + listing.root() + " is longer than " + MOST_BYTES
                                     + " bytes: list its directories one by one");
                 }
+                if (bytes / PIECE > held.size()) {
+                    held.add(room.hold(call.http().account(), PIECE));
+                }
                 entries.add(json);
             }
         } catch (RuntimeException e) {
             throw EnvdCall.failure(open, e);
+        } finally {
+            held.forEach(HeldInput.Place::close);
         }
         return answer;
     }

@@ -22,6 +22,9 @@ final class ProcessMemory {
     private static final int MOST_SANDBOXES = 4096;
     private static final int MOST_OF_SANDBOX = 256;
 
+    /** In characters; no guest has a longer one that does not lie. */
+    private static final int MOST_TAG = 128;
+
     /** Of one process; guarded by the memory. */
     private static final class Heard {
         private final Optional<String> tag;
@@ -69,7 +72,7 @@ final class ProcessMemory {
     synchronized void begin(String sandbox, long pid, Optional<String> tag, Position position, boolean isNew) {
         Map<Long, Heard> processes = sandboxes.computeIfAbsent(sandbox, id -> new Bounded<>(MOST_OF_SANDBOX));
         if (isNew || processes.get(pid) == null) {
-            processes.put(pid, new Heard(tag, position));
+            processes.put(pid, new Heard(tag.filter(name -> name.length() <= MOST_TAG), position));
         }
     }
 

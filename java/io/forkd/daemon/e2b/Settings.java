@@ -12,6 +12,7 @@ import tools.jackson.databind.node.ObjectNode;
 /**
  * What E2B's interface knows of a sandbox and the engine does not.
  *
+ * @param owner the user whose it is, if it is one's
  * @param template as it was asked for
  * @param token of its daemon and its code interpreter
  * @param trafficToken of its other ports, if those are not for everybody
@@ -21,6 +22,7 @@ import tools.jackson.databind.node.ObjectNode;
  * @param internet whether it was to reach that, if it was said
  */
 record Settings(
+        Optional<String> owner,
         String template,
         String token,
         Optional<String> trafficToken,
@@ -36,16 +38,19 @@ record Settings(
 
     /** Of one that is forked of it. */
     Settings forked(String ownToken, Optional<String> ownTrafficToken, long time, Instant now) {
-        return new Settings(template, ownToken, ownTrafficToken, metadata, defaults, time, network, internet, now);
+        return new Settings(
+                owner, template, ownToken, ownTrafficToken, metadata, defaults, time, network, internet, now);
     }
 
-    Settings reaching(JsonNode rules, Optional<Boolean> allowed, Optional<String> traffic) {
-        return new Settings(template, token, traffic, metadata, defaults, timeout, rules, allowed, startedAt);
+    Settings reaching(JsonNode rules, Optional<Boolean> allowed) {
+        return new Settings(
+                owner, template, token, trafficToken, metadata, defaults, timeout, rules, allowed, startedAt);
     }
 
     byte[] encode() {
         ObjectNode node =
                 JsonNodeFactory.instance.objectNode().put("template", template).put("token", token);
+        owner.ifPresent(value -> node.put("owner", value));
         trafficToken.ifPresent(value -> node.put("traffic_token", value));
         ObjectNode names = node.putObject("metadata");
         metadata.forEach(names::put);
@@ -58,15 +63,20 @@ record Settings(
     static Settings decode(byte[] bytes) {
         JsonNode node = Json.parse(bytes);
         return new Settings(
+                optional(node, "owner"),
                 node.path("template").asString(""),
                 node.path("token").asString(""),
-                Optional.of(node.path("traffic_token").asString("")).filter(value -> !value.isEmpty()),
+                optional(node, "traffic_token"),
                 texts(node.path("metadata")),
                 Defaults.of(node),
                 node.path("timeout").asLong(0),
                 node.path("network"),
                 node.has("internet") ? Optional.of(node.path("internet").asBoolean(true)) : Optional.empty(),
                 Instant.parse(node.path("started_at").asString("")));
+    }
+
+    private static Optional<String> optional(JsonNode node, String name) {
+        return Optional.of(node.path(name).asString("")).filter(value -> !value.isEmpty());
     }
 
     private static Map<String, String> texts(JsonNode object) {

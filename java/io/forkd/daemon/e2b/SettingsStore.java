@@ -14,6 +14,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Predicate;
+import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 import tools.jackson.core.JacksonException;
 
 /**
@@ -23,7 +25,12 @@ import tools.jackson.core.JacksonException;
 final class SettingsStore {
     private static final String END = ".json";
 
+    private static final int TURNS = 64;
+
     private final Path directory;
+
+    /** What is done with a file is done by one after the other; a few files share one. */
+    private final List<Object> turns = Stream.generate(Object::new).limit(TURNS).toList();
 
     /** Whose token each is. */
     private final Map<String, String> ids = new ConcurrentHashMap<>();
@@ -57,8 +64,25 @@ final class SettingsStore {
         }
     }
 
+    private Object turn(String id) {
+        return turns.get(Math.floorMod(id.hashCode(), TURNS));
+    }
+
     /** @param durable whether it has to be there after this machine's next start, as a paused sandbox is */
     void put(String id, Settings settings, boolean durable) {
+        synchronized (turn(id)) {
+            write(id, settings, durable);
+        }
+    }
+
+    /** The same of what it is then; nothing when the sandbox has ended meanwhile. */
+    void change(String id, UnaryOperator<Settings> change, boolean durable) {
+        synchronized (turn(id)) {
+            find(id).ifPresent(now -> write(id, change.apply(now), durable));
+        }
+    }
+
+    private void write(String id, Settings settings, boolean durable) {
         Path staged = Trees.staged(file(id));
         try {
             Trees.makePrivate(directory);
@@ -73,17 +97,33 @@ final class SettingsStore {
             }
             ids.put(settings.token(), id);
         } catch (IOException e) {
+            remove(staged);
             throw ForkdException.of("write " + file(id), e);
         }
     }
 
-    /** Of a sandbox that has ended. A file that stays is in nobody's way, and goes at the next start. */
-    void forget(String id) {
-        ids.values().remove(id);
+    /** One that stays is in nobody's way, and goes at the next start. */
+    private static void remove(Path file) {
         try {
-            Files.deleteIfExists(file(id));
+            Files.deleteIfExists(file);
         } catch (IOException e) {
             // As said.
+        }
+    }
+
+    /** Of a sandbox that has ended. */
+    void forget(String id) {
+        synchronized (turn(id)) {
+            ids.values().remove(id);
+            remove(file(id));
+        }
+    }
+
+    private void know(String id) {
+        try {
+            find(id).ifPresent(settings -> ids.put(settings.token(), id));
+        } catch (ForkdException e) {
+            // Who asks for that sandbox is told. The others are served.
         }
     }
 
@@ -100,7 +140,7 @@ final class SettingsStore {
             if (name.endsWith(END)) {
                 String id = name.substring(0, name.length() - END.length());
                 if (isThere.test(id)) {
-                    find(id).ifPresent(settings -> ids.put(settings.token(), id));
+                    know(id);
                 } else {
                     forget(id);
                 }

@@ -132,6 +132,8 @@ final class Traffic {
         } catch (HttpFailure e) {
             return e.status() == 404 || e.status() == 409 ? gone(http, id) : refused(http, id, 502, e.text());
         }
+        // It is let in by the sandbox, and takes of what is for whom that belongs to.
+        http.setAccount(known.get().owner());
         if (port == ENVD) {
             return envd.answer(http, sandbox, profile(known.get()));
         }

@@ -120,7 +120,8 @@ final class Uploads implements AutoCloseable {
                 || !Signature.same(http.query("signature").orElse(""), signature(owner, hash, end))) {
             throw new HttpFailure(403, "this address is not good, or not any more; ask for another");
         }
-        return bodies.read(http, owner, body -> {
+        http.setAccount(owner);
+        return bodies.read(http, body -> {
             try {
                 put(new Name(owner, hash), body.stream());
                 return Response.empty(200);

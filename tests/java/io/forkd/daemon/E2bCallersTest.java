@@ -7,12 +7,18 @@ import io.forkd.http.Caller.Quotas;
 import io.forkd.http.Caller.Role;
 import io.forkd.http.TokenFile;
 import java.io.IOException;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -157,6 +163,149 @@ class E2bCallersTest {
                             .status())
                     .isEqualTo(204);
         }
+    }
+
+    @Test
+    void user_has_half_of_the_calls_that_sandboxes_are_asked_by_with_bodies() throws Exception {
+        JsonNode hers = create(caller("alice", Role.USER));
+        JsonNode his = create(caller("bob", Role.USER));
+        List<Socket> slow = new ArrayList<>();
+        try {
+            for (int i = 0; i < 256; i++) {
+                slow.add(new Socket("127.0.0.1", guarded.address().orElseThrow().getPort()));
+                String head = "POST /process.Process/List HTTP/1.1\r\nHost: localhost\r\nE2b-Sandbox-Port: 49983\r\n"
+                        + "E2b-Sandbox-Id: " + hers.path("sandboxID").stringValue() + "\r\nX-Access-Token: "
+                        + hers.path("envdAccessToken").stringValue()
+                        + "\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+                slow.get(i).getOutputStream().write(head.getBytes(StandardCharsets.US_ASCII));
+            }
+            List<String> begun = new ArrayList<>();
+            for (Socket each : slow) {
+                begun.add(new String(
+                        each.getInputStream().readNBytes("HTTP/1.1 100".length()), StandardCharsets.US_ASCII));
+            }
+            assertThat(begun).filteredOn("HTTP/1.1 100"::equals).hasSize(128);
+            assertThat(begun).filteredOn("HTTP/1.1 503"::equals).hasSize(128);
+            E2bClient.Answer asked = inside(his, his.path("envdAccessToken").stringValue());
+            assertThat(asked.status()).as(asked.text()).isEqualTo(200);
+        } finally {
+            for (Socket each : slow) {
+                each.close();
+            }
+        }
+    }
+
+    @Test
+    void what_is_known_of_a_sandbox_is_changed_by_many_at_once() throws Exception {
+        E2bClient alice = caller("alice", Role.USER);
+        String path = "/sandboxes/" + create(alice).path("sandboxID").stringValue();
+        List<Thread> threads = new ArrayList<>();
+        Queue<Integer> statuses = new ConcurrentLinkedQueue<>();
+        for (int i = 0; i < 8; i++) {
+            threads.add(new Thread(() -> {
+                for (int j = 0; j < 50; j++) {
+                    statuses.add(alice.ask("PUT", path + "/network", "{'allow_internet_access':false}")
+                            .status());
+                }
+            }));
+        }
+        threads.forEach(Thread::start);
+        for (Thread each : threads) {
+            each.join();
+        }
+        assertThat(statuses).hasSize(400).containsOnly(204);
+        assertThat(alice.get(path).json().path("allowInternetAccess").booleanValue())
+                .isFalse();
+        assertThat(alice.delete(path).status()).isEqualTo(204);
+    }
+
+    @Test
+    void what_is_asked_of_a_sandbox_while_it_is_paused_is_no_fault_of_the_daemon() throws Exception {
+        E2bClient alice = caller("alice", Role.USER);
+        Queue<E2bClient.Answer> answers = new ConcurrentLinkedQueue<>();
+        for (int i = 0; i < 5; i++) {
+            JsonNode sandbox = create(alice);
+            String path = "/sandboxes/" + sandbox.path("sandboxID").stringValue();
+            String token = sandbox.path("envdAccessToken").stringValue();
+            AtomicBoolean over = new AtomicBoolean();
+            List<Supplier<E2bClient.Answer>> asked = List.of(
+                    () -> alice.post(path + "/pause", ""),
+                    () -> alice.post(path + "/fork", "{}"),
+                    () -> alice.post(path + "/snapshots", "{'name':'raced'}"),
+                    () -> inside(sandbox, token),
+                    () -> alice.get(path + "/metrics"));
+            List<Thread> threads = new ArrayList<>();
+            for (Supplier<E2bClient.Answer> each : asked) {
+                threads.add(new Thread(() -> {
+                    do {
+                        answers.add(each.get());
+                    } while (!over.get());
+                }));
+            }
+            threads.forEach(Thread::start);
+            while (!alice.get(path).json().path("state").stringValue().equals("paused")) {
+                TimeUnit.MILLISECONDS.sleep(5); // as long as the test may take
+            }
+            over.set(true);
+            for (Thread each : threads) {
+                each.join();
+            }
+        }
+        assertThat(answers)
+                .isNotEmpty()
+                .allSatisfy(
+                        answer -> assertThat(answer.status()).as(answer.text()).isNotEqualTo(500));
+    }
+
+    @Test
+    void sandbox_that_is_paused_and_resumed_is_there_all_the_while() throws Exception {
+        E2bClient alice = caller("alice", Role.USER);
+        String path = "/sandboxes/" + create(alice).path("sandboxID").stringValue();
+        AtomicBoolean over = new AtomicBoolean();
+        Queue<Integer> statuses = new ConcurrentLinkedQueue<>();
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < 4; i++) {
+            threads.add(new Thread(() -> {
+                while (!over.get()) {
+                    statuses.add(alice.get(path).status());
+                }
+            }));
+        }
+        threads.forEach(Thread::start);
+        for (int i = 0; i < 20; i++) {
+            assertThat(alice.post(path + "/pause", "").status()).isEqualTo(204);
+            assertThat(alice.post(path + "/connect", "{}").status()).isEqualTo(201);
+        }
+        over.set(true);
+        for (Thread each : threads) {
+            each.join();
+        }
+        assertThat(statuses).isNotEmpty().containsOnly(200);
+        assertThat(alice.delete(path).status()).isEqualTo(204);
+    }
+
+    @Test
+    void what_is_not_offered_is_refused_and_makes_no_sandbox() {
+        E2bClient alice = caller("alice", Role.USER);
+        for (String more : List.of(
+                "'network':{'allowPublicTraffic':'no'}",
+                "'autoPause':true,'autoPauseMemory':false",
+                "'metadata':{'a':'" + "x".repeat(33_000) + "'}",
+                "'network':{'denyOut':['10.0.0.0/8'" + ",'10.0.0.0/8'".repeat(3000) + "]}",
+                "'envVars':{'A':'" + "x".repeat(66_000) + "'}")) {
+            E2bClient.Answer refused = alice.post("/v2/sandboxes", "{'templateID':'py'," + more + "}");
+            assertThat(refused.status()).as(refused.text()).isEqualTo(400);
+        }
+        assertThat(service.ids()).isEmpty();
+        String path = "/sandboxes/" + create(alice).path("sandboxID").stringValue();
+        assertThat(alice.post(path + "/pause", "{'memory':false}").status()).isEqualTo(400);
+        assertThat(alice.get(path).json().path("state").stringValue()).isEqualTo("running");
+        String rules = "{'denyOut':['10.0.0.0/8'" + ",'10.0.0.0/8'".repeat(3000) + "]}";
+        assertThat(alice.ask("PUT", path + "/network", rules).status()).isEqualTo(400);
+        assertThat(alice.post(path + "/pause", "").status()).isEqualTo(204);
+        assertThat(alice.post(path + "/connect", "{'memory':false}").status()).isEqualTo(400);
+        assertThat(alice.post(path + "/connect", "{}").status()).isEqualTo(201);
+        assertThat(alice.delete(path).status()).isEqualTo(204);
     }
 
     @Test

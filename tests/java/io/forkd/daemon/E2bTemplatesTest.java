@@ -20,6 +20,7 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -256,6 +257,22 @@ class E2bTemplatesTest {
         kill(admin, sandbox);
         assertThat(why(build(admin, "other", "'fromTemplate':'sh','startCmd':'exit 3','readyCmd':'false'"), "finalize"))
                 .isEqualTo("start command failed: exit status 3");
+    }
+
+    @Test
+    void variables_that_grow_by_one_another_have_an_end() {
+        String twice = "{'type':'ENV','args':['A','$A$A']}";
+        JsonNode grown = build(
+                admin,
+                "grown",
+                "'fromTemplate':'py','steps':[{'type':'ENV','args':['A','x']}" + ("," + twice).repeat(500) + "]");
+        assertThat(why(grown, "17")).contains("longer than 65536 characters");
+        String many = Stream.iterate(0, n -> n + 1)
+                .limit(200)
+                .map(n -> "{'type':'ENV','args':['B" + n + "','" + "y".repeat(1000) + "']}")
+                .collect(Collectors.joining(","));
+        assertThat(why(build(admin, "grown", "'fromTemplate':'py','steps':[" + many + "]"), "66"))
+                .contains("longer than 65536 characters");
     }
 
     @Test
@@ -506,6 +523,29 @@ class E2bTemplatesTest {
         require(403, reader.post("/v3/templates", "{'name':'x'}"));
         assertThat(reader.get("/templates").text()).contains("hers");
         require(204, alice.delete("/templates/hers"));
+    }
+
+    @Test
+    void build_of_a_user_is_ended_by_no_build_of_another() {
+        E2bClient alice = caller("alice", Role.USER, Quotas.NONE);
+        E2bClient bob = caller("bob", Role.USER, Quotas.NONE);
+        String order = "'fromTemplate':'" + shell(admin) + "','steps':[{'type':'RUN','args':['sleep 1000']}]";
+        String hers = announce(alice, "contested", ",'tags':['default','v1']");
+        require(202, start(alice, "contested", hers, order));
+        for (String name : List.of("contested", "contested:v1")) {
+            Answer refused = start(bob, "contested", announce(bob, name, ""), order);
+            require(403, refused);
+            assertThat(refused.text()).contains("is not yours");
+        }
+        assertThat(status(alice, "contested", hers).path("status").stringValue())
+                .isIn("waiting", "building");
+        require(202, start(admin, "contested", announce(admin, "contested", ""), order));
+        assertThat(await(alice, "contested", hers)
+                        .path("reason")
+                        .path("message")
+                        .stringValue())
+                .contains("another build");
+        require(204, admin.delete("/templates/contested"));
     }
 
     @Test

@@ -34,6 +34,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.zip.GZIPOutputStream;
 import org.junit.jupiter.api.AfterAll;
@@ -379,6 +380,15 @@ class EnvdTest {
                 assertThat(stream.event().path("event").has("keepalive")).isTrue();
             }
             assertThat(System.nanoTime() - begun).isBetween(1_800_000_000L, 20_000_000_000L);
+        }
+    }
+
+    @Test
+    void interval_that_is_longer_than_any_call_is_taken() throws Exception {
+        try (Stream stream = run("'cmd':'true'", "Keepalive-Ping-Interval", "9999999999")) {
+            stream.pid();
+            assertThat(stream.event().path("event").path("end").path("exited").booleanValue())
+                    .isTrue();
         }
     }
 
@@ -873,6 +883,36 @@ class EnvdTest {
             told("filesystem.Filesystem/Remove", "{'path':'t'}");
         }
         assertRefused(ask("filesystem.Filesystem/Stat", "{'path':'t/f'}"), 404, "not_found", "t/f");
+    }
+
+    @Test
+    void lists_that_are_made_at_once_have_so_much_room_together() throws Exception {
+        List<CompletableFuture<String>> lists = new ArrayList<>();
+        for (int i = 0; i < 16; i++) {
+            lists.add(CompletableFuture.supplyAsync(
+                    () -> {
+                        try {
+                            byte[] answer = ask("filesystem.Filesystem/ListDir", "{'path':'/hostile/many'}")
+                                    .body();
+                            return new String(answer, StandardCharsets.UTF_8);
+                        } catch (Exception e) {
+                            throw new AssertionError(e);
+                        }
+                    },
+                    task -> new Thread(task).start()));
+        }
+        List<String> answers = lists.stream().map(CompletableFuture::join).toList();
+        assertThat(answers).anyMatch(answer -> answer.contains("too long together"));
+        assertThat(answers)
+                .allMatch(answer ->
+                        answer.contains("too long together") || answer.contains("is longer than 8388608 bytes"));
+        assertThat(told("filesystem.Filesystem/ListDir", "{'path':'/'}").path("entries"))
+                .isNotEmpty();
+        assertRefused(
+                ask("filesystem.Filesystem/ListDir", "{'path':'/hostile/many'}"),
+                429,
+                "resource_exhausted",
+                "is longer than 8388608 bytes");
     }
 
     @Test
