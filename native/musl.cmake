@@ -17,7 +17,7 @@ function(musl_program NAME)
   add_custom_command(
     OUTPUT ${output}
     COMMAND ${MUSL_GCC} -std=gnu17 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wvla -fstack-protector-strong
-            -ffunction-sections -D_GNU_SOURCE ${PROGRAM_FLAGS} ${MUSL_KERNEL_HEADERS} -Wl,--gc-sections -o ${output}
+            -ffunction-sections -D_GNU_SOURCE ${FORKD_PREFIX_MAP} ${PROGRAM_FLAGS} ${MUSL_KERNEL_HEADERS} -Wl,--gc-sections -o ${output}
             ${PROGRAM_SOURCES}
     DEPENDS ${PROGRAM_SOURCES} ${PROGRAM_DEPENDS}
     VERBATIM)
