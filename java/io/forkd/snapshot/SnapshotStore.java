@@ -347,27 +347,74 @@ public final class SnapshotStore {
     public void register(
             OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace, Optional<Snapshot> expected) {
         try {
-            // Made later, it would give the snapshot a new time, and with it another place in the list.
-            Files.createFile(staged.path().resolve(Snapshot.WORKING_SET));
-            Trees.writeNew(staged.path().resolve(Snapshot.MANIFEST), manifest.encode());
-            Trees.sync(staged.path());
+            prepare(staged.path(), manifest);
             try (FileLock all = lock()) {
                 expected.ifPresent(this::requireUnchanged);
-                Path directory = directory(tag);
-                Optional<Snapshot> old = Optional.empty();
-                if (Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
-                    old = readable(tag);
-                    if (!replace || old.map(this::state).equals(Optional.of(State.WRITING))) {
-                        requireFree(tag);
-                    }
-                    boolean failed = old.map(this::state).equals(Optional.of(State.FAILED));
-                    setAside(directory, failed ? TRASH : REPLACED);
-                }
-                Trees.rename(staged.path(), directory);
+                place(staged.path(), tag, replace);
             }
         } catch (IOException e) {
             throw ForkdException.of("complete the snapshot '" + tag + "' in " + root, e);
         }
+    }
+
+    private static void prepare(Path staged, Manifest manifest) throws IOException {
+        Path workingSet = staged.resolve(Snapshot.WORKING_SET);
+        if (!Files.exists(workingSet)) {
+            // Made later, it would give the snapshot a new time, and with it another place in the list.
+            Files.createFile(workingSet);
+        }
+        Trees.writeNew(staged.resolve(Snapshot.MANIFEST), manifest.encode());
+        Trees.sync(staged);
+    }
+
+    /** Gives it its name, while the store is locked. */
+    private void place(Path staged, SnapshotTag tag, boolean replace) throws IOException {
+        Path directory = directory(tag);
+        Optional<Snapshot> old = Optional.empty();
+        if (Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
+            old = readable(tag);
+            if (!replace || old.map(this::state).equals(Optional.of(State.WRITING))) {
+                requireFree(tag);
+            }
+            boolean failed = old.map(this::state).equals(Optional.of(State.FAILED));
+            setAside(directory, failed ? TRASH : REPLACED);
+        }
+        Trees.rename(staged, directory);
+    }
+
+    /**
+     * A snapshot that came from elsewhere.
+     *
+     * @param staged a directory in the staged one, with all its files but the manifest
+     */
+    public record Arrived(SnapshotTag tag, Path staged, Manifest manifest) {}
+
+    /**
+     * Completes snapshots that came together. All names are looked at before any is given; an ancestor has its own before
+     * what is a layer over it, so that each that is there can be used, whoever is killed meanwhile.
+     *
+     * @param chain the first ancestor first
+     * @param replace whether existing snapshots of these names are replaced; their children keep what they have mapped
+     */
+    public void install(List<Arrived> chain, boolean replace) {
+        try {
+            for (Arrived link : chain) {
+                prepare(link.staged(), link.manifest());
+            }
+            try (FileLock all = lock()) {
+                for (Arrived link : chain) {
+                    if (!replace || readable(link.tag()).map(this::state).equals(Optional.of(State.WRITING))) {
+                        requireFree(link.tag());
+                    }
+                }
+                for (Arrived link : chain) {
+                    place(link.staged(), link.tag(), replace);
+                }
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("complete what was unpacked in " + root, e);
+        }
+        sweep();
     }
 
     /** Puts another manifest in the place of what was {@link #register registered}. */
