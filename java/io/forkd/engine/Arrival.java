@@ -217,6 +217,14 @@ final class Arrival {
 
     /** Each restores to what the one over it was made of; and what their layers say can be followed. */
     void verify(Call call) throws IOException {
+        try {
+            restore(call);
+        } catch (ForkdException e) {
+            throw e.kind() == Kind.DAMAGED ? reader.refuse(e.sentence().replace(staged + "/", "")) : e;
+        }
+    }
+
+    private void restore(Call call) throws IOException {
         Path stub = staged.resolve(STUB);
         try (RandomAccessFile file = new RandomAccessFile(stub.toFile(), "rw")) {
             file.setLength(head(carried).disks().get(0).bytes());

@@ -40,7 +40,7 @@ record TarHeader(String name, long bytes) {
     static TarHeader parse(byte[] block, Refusal refusal) {
         long sum = 0;
         for (int i = 0; i < BLOCK; i++) {
-            sum += i >= CHECKSUM && i < CHECKSUM + CHECKSUM_LENGTH ? ' ' : Byte.toUnsignedInt(block[i]);
+            sum += (i >= CHECKSUM && i < CHECKSUM + CHECKSUM_LENGTH) ? ' ' : Byte.toUnsignedInt(block[i]);
         }
         if (octal(block, CHECKSUM, CHECKSUM_LENGTH) != sum
                 || !new String(block, MAGIC, 5, StandardCharsets.ISO_8859_1).equals("ustar")) {
@@ -53,7 +53,7 @@ record TarHeader(String name, long bytes) {
                     + Refusal.quoted(name) + ", and a pack has nothing but files");
         }
         boolean posix = block[MAGIC + 5] == 0; // GNU's has other things where POSIX's has the rest of the name.
-        if (name.isEmpty() || posix && block[PREFIX] != 0) {
+        if (name.isEmpty() || (posix && block[PREFIX] != 0)) {
             throw refusal.of("it has a name that is " + (name.isEmpty() ? "empty" : "longer than 100 characters"));
         }
         long bytes = size(block);
@@ -77,10 +77,10 @@ record TarHeader(String name, long bytes) {
         }
         long value = 0; // GNU's way for 8 GiB and more
         for (int i = SIZE + 1; i < SIZE + SIZE_LENGTH; i++) {
-            if (value >> 55 != 0) {
+            if ((value >> 55) != 0) {
                 return -1;
             }
-            value = value << 8 | Byte.toUnsignedInt(block[i]);
+            value = (value << 8) | Byte.toUnsignedInt(block[i]);
         }
         return value;
     }
@@ -97,7 +97,7 @@ record TarHeader(String name, long bytes) {
             if (block[at] < '0' || block[at] > '7') {
                 return -1;
             }
-            value = value << 3 | (block[at] - '0');
+            value = (value << 3) | (block[at] - '0');
         }
         return at == first ? -1 : value;
     }

@@ -87,7 +87,7 @@ final class LayerFile implements AutoCloseable {
             long first = table.getLong(table.position());
             long at = table.getLong(table.position() + 8);
             long count = Integer.toUnsignedLong(table.getInt(table.position() + 16));
-            if (first < next || count < 1 || first > pages - count || at != NO_DATA && at != data) {
+            if (first < next || count < 1 || first > pages - count || (at != NO_DATA && at != data)) {
                 throw damaged(file, "its table is");
             }
             next = first + count;
