@@ -210,7 +210,6 @@ final class Arrival {
             SnapshotTag tag = tag(link);
             Manifest here = PortableManifest.at(
                     manifest(link), store.directory(tag), files(link), rootfs, volumes, Instant.now());
-            PortableManifest.requireVolumes(here);
             arrived.add(new Arrived(tag, files(link), here));
         }
     }
@@ -239,6 +238,7 @@ final class Arrival {
                     stub,
                     link.manifest().volumes(),
                     Instant.now());
+            PortableManifest.requireVolumes(here);
             Trees.writeNew(link.staged().resolve(Snapshot.MANIFEST), here.encode());
         }
         for (Arrived link : arrived) {

@@ -121,8 +121,8 @@ class HostilePackTest {
                 forkd_version = "0.1.0"
                 files = [
                 """);
-        files.forEach((name, bytes) -> toml.append("{ path = \"%s\", size = %d, sha256 = \"%s\" },\n"
-                .formatted(name, bytes.length, sha256(bytes))));
+        files.forEach((name, bytes) -> toml.append(
+                "{ path = \"%s\", size = %d, sha256 = \"%s\" },\n".formatted(name, bytes.length, sha256(bytes))));
         return toml.append("]\n[rootfs]\ntarget_path = \"/etc/passwd\"\nsha256 = \"%s\"\nsize = %d\n"
                         .formatted(sha256(disk), disk.length))
                 .toString();
@@ -256,7 +256,8 @@ class HostilePackTest {
                 new byte[] {0x28, (byte) 0xb5, 0x2f, (byte) 0xfd, 0, (byte) ((31 - 10) << 3), 1, 0, 0},
                 "it cannot be unpacked by zstd: Frame requires too much memory for decoding"));
         all.add(new Hostile(
-                "damaged", join(Arrays.copyOf(whole, 9), new byte[whole.length]),
+                "damaged",
+                join(Arrays.copyOf(whole, 9), new byte[whole.length]),
                 "it cannot be unpacked by zstd: Data corruption detected"));
         all.add(new Hostile(
                 "bomb behind the end",
@@ -276,7 +277,10 @@ class HostilePackTest {
                 "its archive has no end, or something after it"));
         all.add(new Hostile(
                 "manifest not first",
-                Archive.packed(new Archive().file("vmstate", "x").file(PackManifest.FILE, toml(base)).tar()),
+                Archive.packed(new Archive()
+                        .file("vmstate", "x")
+                        .file(PackManifest.FILE, toml(base))
+                        .tar()),
                 "its first file is 'vmstate', and not manifest.toml"));
         all.add(new Hostile(
                 "manifest twice",
@@ -284,7 +288,9 @@ class HostilePackTest {
                 "it has 'manifest.toml', which manifest.toml does not name"));
         all.add(new Hostile(
                 "manifest of 2 MiB",
-                Archive.packed(new Archive().file(PackManifest.FILE, " ".repeat(1 << 21)).tar()),
+                Archive.packed(new Archive()
+                        .file(PackManifest.FILE, " ".repeat(1 << 21))
+                        .tar()),
                 "manifest.toml has 2097152 bytes, and 1048576 are allowed"));
         all.add(new Hostile(
                 "manifest cut short",
@@ -306,7 +312,8 @@ class HostilePackTest {
         all.add(new Hostile("unknown kind", entry('?'), "it has an entry of an unknown kind" + KIND));
         all.add(new Hostile(
                 "PAX header of 8 GiB",
-                Archive.packed(good().raw(Archive.header("odd", (1L << 33) - 1, 'x')).tar()),
+                Archive.packed(
+                        good().raw(Archive.header("odd", (1L << 33) - 1, 'x')).tar()),
                 "it has a PAX header" + KIND));
         all.add(new Hostile(
                 "bad checksum of a header",
@@ -325,16 +332,16 @@ class HostilePackTest {
                         })
                         .tar()),
                 "it has a name that is longer than 100 characters"));
-        all.add(new Hostile(
-                "no name", Archive.packed(good().file("", "x").tar()), "it has a name that is empty"));
+        all.add(new Hostile("no name", Archive.packed(good().file("", "x").tar()), "it has a name that is empty"));
         all.add(new Hostile(
                 "size that is no number",
-                Archive.packed(good().changed("x", new byte[0], header -> header[124] = '9').tar()),
+                Archive.packed(good().changed("x", new byte[0], header -> header[124] = '9')
+                        .tar()),
                 "it has 'x', whose size is no number"));
         all.add(new Hostile(
                 "negative size",
-                Archive.packed(
-                        good().changed("x", new byte[0], header -> Arrays.fill(header, 124, 136, (byte) 0xff)).tar()),
+                Archive.packed(good().changed("x", new byte[0], header -> Arrays.fill(header, 124, 136, (byte) 0xff))
+                        .tar()),
                 "it has 'x', whose size is no number"));
         all.add(new Hostile(
                 "size of 2^63",
@@ -350,7 +357,9 @@ class HostilePackTest {
                 Archive.packed(new Archive()
                         .file(PackManifest.FILE, toml(base))
                         .raw(Archive.header("vmstate", 40, '0'))
-                        .raw(join(base.get("vmstate"), "hidden".repeat(79).substring(0, 472).getBytes()))
+                        .raw(join(
+                                base.get("vmstate"),
+                                "hidden".repeat(79).substring(0, 472).getBytes()))
                         .tar()),
                 NO_TAR));
         all.add(new Hostile(
@@ -370,14 +379,18 @@ class HostilePackTest {
                 Archive.packed(good().file("\u001b]0;x\u0007", "x").tar()),
                 "it has '\\u001b]0;x\\u0007', which manifest.toml does not name"));
         all.add(new Hostile(
-                "file twice", Archive.packed(good().file("vmstate", base.get("vmstate")).tar()), "it has 'vmstate' twice"));
+                "file twice",
+                Archive.packed(good().file("vmstate", base.get("vmstate")).tar()),
+                "it has 'vmstate' twice"));
         all.add(new Hostile(
                 "larger than declared",
-                Archive.packed(archive(toml(base), with("vmstate", new byte[41])).tar()),
+                Archive.packed(
+                        archive(toml(base), with("vmstate", new byte[41])).tar()),
                 "'vmstate' has 41 bytes, and manifest.toml says 40"));
         all.add(new Hostile(
                 "other content",
-                Archive.packed(archive(toml(base), with("memory.bin", new byte[memory.length])).tar()),
+                Archive.packed(archive(toml(base), with("memory.bin", new byte[memory.length]))
+                        .tar()),
                 "'memory.bin' has the SHA-256 " + sha256(new byte[memory.length]) + ", and manifest.toml says "
                         + sha256(memory)));
         all.add(new Hostile(
@@ -421,7 +434,9 @@ class HostilePackTest {
                 said("tag = \"base\"", "tag = \".staging-x\""),
                 "'.staging-x' is not a tag: it must begin with a letter, a digit, _ or -"));
         all.add(new Hostile(
-                "tag that is an option", said("tag = \"base\"", "tag = \"--force\""), "the tag '--force' begins with -"));
+                "tag that is an option",
+                said("tag = \"base\"", "tag = \"--force\""),
+                "the tag '--force' begins with -"));
         all.add(new Hostile(
                 "tag with a zero byte",
                 said("tag = \"base\"", "tag = \"a\\u0000b\""),
@@ -441,7 +456,7 @@ class HostilePackTest {
         all.add(new Hostile(
                 "file named twice", said("\"memory.bin\"", "\"vmstate\""), "manifest.toml names 'vmstate' twice"));
         all.add(new Hostile(
-                "negative size",
+                "negative size in the manifest",
                 said("size = 40", "size = -40"),
                 "manifest.toml has a \"size\" that is no number of bytes, or of a version"));
         all.add(new Hostile(
@@ -465,7 +480,9 @@ class HostilePackTest {
                 said("size = 40", "size = 1099511627776"),
                 "'vmstate' has 1099511627776 bytes, and 67108864 are allowed"));
         all.add(new Hostile(
-                "no time", said("2026-01-01T00:00:00Z", "yesterday"), "manifest.toml has a \"created_at\" that is no time"));
+                "no time",
+                said("2026-01-01T00:00:00Z", "yesterday"),
+                "manifest.toml has a \"created_at\" that is no time"));
         all.add(new Hostile(
                 "files that are none",
                 said(toml -> toml.replaceFirst("(?s)files = \\[.*?\\n]", "files = [1, 2]")),
@@ -541,11 +558,15 @@ class HostilePackTest {
                 "empty state",
                 of(with("vmstate", new byte[0])),
                 "its vmstate is of another monitor, or damaged: it does not begin as forkd's do"));
-        all.add(new Hostile("state of a newer forkd", state(FORKD, 2), "its vmstate is of a newer forkd than this one"));
+        all.add(new Hostile(
+                "state of a newer forkd", state(FORKD, 2), "its vmstate is of a newer forkd than this one"));
         all.add(new Hostile("no state", of(without("vmstate")), in + "has no vmstate"));
         all.add(new Hostile("no snapshot.json", of(without("snapshot.json")), in + "has no snapshot.json"));
         all.add(new Hostile("no memory", of(without("memory.bin")), in + "has no memory.bin"));
-        all.add(new Hostile("snapshot.json that is a list", json("{", "[{"), json + "")); // what of it, is the parser's
+        all.add(new Hostile(
+                "snapshot.json that is a list",
+                of(with("snapshot.json", "[]".getBytes(StandardCharsets.UTF_8))),
+                json + "it is not a JSON object"));
         all.add(new Hostile(
                 "snapshot.json of a later format",
                 json("\"format\" : 1", "\"format\" : 2"),
@@ -623,7 +644,8 @@ class HostilePackTest {
         all.add(new Hostile(
                 "layer over another size",
                 layer(16, 1L << 50, true),
-                "base/disk-0.layer is damaged: it is a layer over 1125899906842624 bytes, and not over " + disk.length));
+                "base/disk-0.layer is damaged: it is a layer over 1125899906842624 bytes, and not over "
+                        + disk.length));
         all.add(new Hostile(
                 "layer that is none",
                 of(with("disk-0.layer", new byte[2 * Sample.PAGE + 24])),
@@ -652,9 +674,7 @@ class HostilePackTest {
         Map<String, String> before = inventory();
         assertThatThrownBy(() -> host.unpack(pack))
                 .isInstanceOfSatisfying(
-                        ForkdException.class,
-                        e -> assertThat(e.sentence())
-                                .isEqualTo(sentence));
+                        ForkdException.class, e -> assertThat(e.sentence()).isEqualTo(sentence));
         assertThat(inventory()).isEqualTo(before);
     }
 
@@ -709,14 +729,13 @@ class HostilePackTest {
         other.put("base/memory.bin", memory);
         Files.write(
                 pack,
-                Archive.packed(archive(
-                                chainToml.replace(sha256(chain.get("base/memory.bin")), sha256(memory)), other)
+                Archive.packed(archive(chainToml.replace(sha256(chain.get("base/memory.bin")), sha256(memory)), other)
                         .tar()));
         Map<String, String> before = inventory();
         assertThatThrownBy(() -> host.unpack(pack))
                 .isInstanceOf(ForkdException.class)
-                .hasMessageStartingWith(pack
-                        + " is refused: the parent 'base' is not what the snapshot 'middle' was made of: it has");
+                .hasMessageStartingWith(
+                        pack + " is refused: the parent 'base' is not what the snapshot 'middle' was made of: it has");
         assertThat(inventory()).isEqualTo(before);
     }
 
@@ -744,8 +763,9 @@ class HostilePackTest {
         wrong.put(disk, "it is not packed by zstd");
         Files.write(pack, whole());
         try (var cache = host.cache()) {
-            cache.put(new io.forkd.rootfs.RootfsCache.Carried( // so that the cache's own folders are there
-                    io.forkd.image.Digest.sha256(new byte[1]), 1, java.util.OptionalLong.empty(), "x"),
+            cache.put(
+                    new io.forkd.rootfs.RootfsCache.Carried( // so that the cache's own folders are there
+                            io.forkd.image.Digest.sha256(new byte[1]), 1, java.util.OptionalLong.empty(), "x"),
                     file -> Files.write(file, new byte[1]));
         }
         for (Map.Entry<byte[], String> each : wrong.entrySet()) {
@@ -759,7 +779,8 @@ class HostilePackTest {
                 assertThat(names).hasSize(2); // that of before
             }
             try (Stream<Path> names = Files.list(host.images)) {
-                assertThat(names.filter(name -> name.getFileName().toString().startsWith(".building"))).isEmpty();
+                assertThat(names.filter(name -> name.getFileName().toString().startsWith(".building")))
+                        .isEmpty();
             }
         }
         Files.write(beside, sidecar);

@@ -49,9 +49,11 @@ class PackFuzzTest {
         try (ZstdInputStream in = new ZstdInputStream(new ByteArrayInputStream(packed))) {
             tar = in.readAllBytes();
         }
-        int length = (int) TarHeader.parse(Arrays.copyOf(tar, 512), new Refusal("good")).bytes();
+        int length = (int)
+                TarHeader.parse(Arrays.copyOf(tar, 512), new Refusal("good")).bytes();
         toml = Arrays.copyOfRange(tar, 512, 512 + length);
-        json = PortableManifest.of(source.store().read(new io.forkd.snapshot.SnapshotTag("top"))).encode();
+        json = PortableManifest.of(source.store().read(new io.forkd.snapshot.SnapshotTag("top")))
+                .encode();
         try (PackReader reader = PackReader.open(pack, bytes -> {})) {
             rootfs = reader.manifest().rootfs().orElseThrow();
         }
@@ -117,8 +119,8 @@ class PackFuzzTest {
         return refused(
                 () -> {
                     try (PackReader reader = PackReader.open(pack, count -> {})) {
-                        reader.readAll((link, file, content) -> assertThat(content.readNBytes(1 << 20))
-                                .hasSizeLessThanOrEqualTo(1 << 20));
+                        reader.readAll((link, file, content) ->
+                                assertThat(content.readNBytes(1 << 20)).hasSizeLessThanOrEqualTo(1 << 20));
                     }
                 },
                 pack + " is refused: ");
@@ -157,10 +159,7 @@ class PackFuzzTest {
     void descriptions_of_snapshots() throws IOException {
         for (int i = 0; i < ROUNDS; i++) {
             byte[] other = changed(json);
-            refused(
-                    () -> PortableManifest.require(
-                            io.forkd.snapshot.Manifest.decode("snapshot.json", other)),
-                    "");
+            refused(() -> PortableManifest.require(io.forkd.snapshot.Manifest.decode("snapshot.json", other)), "");
         }
     }
 
@@ -183,8 +182,8 @@ class PackFuzzTest {
         int taken = 0;
         for (int i = 0; i < ROUNDS / 30; i++) {
             byte[] other = changed(baseJson());
-            String said = "forkd_pack_version = 1\ntag = \"t" + i + "\"\n" + text.substring(text.indexOf("created_at"))
-                            .replaceFirst("(?s)parent_tag.*", "")
+            String said = "forkd_pack_version = 1\ntag = \"t" + i + "\"\n"
+                    + text.substring(text.indexOf("created_at")).replaceFirst("(?s)parent_tag.*", "")
                     + "files = [\n" + line("snapshot.json", other) + line("vmstate", Sample.vmstate())
                     + line("disk-0.layer", layer()) + line("memory.bin", Sample.memory()) + "]\n[rootfs]\n"
                     + "target_path = \"x\"\nsha256 = \"" + rootfs.sha256() + "\"\nsize = " + rootfs.bytes() + "\n";
@@ -209,9 +208,7 @@ class PackFuzzTest {
     }
 
     private static byte[] baseJson() {
-        return PortableManifest.of(
-                        new SampleOf(origin).snapshot("base"))
-                .encode();
+        return PortableManifest.of(new SampleOf(origin).snapshot("base")).encode();
     }
 
     /** Looks at a sample that is there. */

@@ -66,7 +66,10 @@ class PackTest {
     }
 
     private static List<String> tags(Sample host) {
-        return host.store().list().stream().map(SnapshotStore.Entry::tag).sorted().toList();
+        return host.store().list().stream()
+                .map(SnapshotStore.Entry::tag)
+                .sorted()
+                .toList();
     }
 
     private List<String> mail() throws IOException {
@@ -81,15 +84,18 @@ class PackTest {
         List<String> hashes = List.of(hash(source, "base"), hash(source, "middle"), hash(source, "top"));
         Packed packed = source.pack("top", pack);
         assertThat(packed.links()).isEqualTo(3);
-        assertThat(mail()).containsExactlyInAnyOrder(
-                "it.forkd-snapshot.tar.zst", String.valueOf(packed.sidecar().getFileName()));
+        assertThat(mail())
+                .containsExactlyInAnyOrder(
+                        "it.forkd-snapshot.tar.zst",
+                        String.valueOf(packed.sidecar().getFileName()));
         Trees.delete(source.home);
 
         Unpacked unpacked = target.unpack(pack);
         assertThat(unpacked.tags()).hasToString("[base, middle, top]");
         assertThat(unpacked.missing()).isEmpty();
         assertThat(tags(target)).containsExactly("base", "middle", "top");
-        assertThat(List.of(hash(target, "base"), hash(target, "middle"), hash(target, "top"))).isEqualTo(hashes);
+        assertThat(List.of(hash(target, "base"), hash(target, "middle"), hash(target, "top")))
+                .isEqualTo(hashes);
         unpacked("top").requireImages();
         assertThat(unpacked("top").layer(0)).isPresent();
     }
@@ -176,7 +182,8 @@ class PackTest {
         assertThat(unpacked.missing()).contains(sidecar);
         assertThatThrownBy(() -> unpacked("base")).hasMessageContaining("the disk image is missing");
         Files.move(away, sidecar);
-        assertThat(target.unpack(pack, Optional.empty(), true, List.of()).missing()).isEmpty();
+        assertThat(target.unpack(pack, Optional.empty(), true, List.of()).missing())
+                .isEmpty();
         unpacked("base").requireImages();
     }
 
@@ -190,7 +197,8 @@ class PackTest {
         Path ours = Files.move(theirs, folder.resolve("ours.sqfs"));
         assertVolumesRefused("do not come along: theirs.sqfs on /data, read-only");
         assertVolumesRefused("is read-only in the guest", new Volume(ours, "/data", false));
-        assertVolumesRefused("has no volume on /other", new Volume(ours, "/data", true), new Volume(ours, "/other", true));
+        assertVolumesRefused(
+                "has no volume on /other", new Volume(ours, "/data", true), new Volume(ours, "/other", true));
         Files.write(ours, new byte[1], java.nio.file.StandardOpenOption.APPEND);
         assertVolumesRefused("has 4097 bytes", new Volume(ours, "/data", true));
         Files.write(ours, Arrays.copyOf("hsqs".getBytes(StandardCharsets.US_ASCII), 4096));
@@ -266,8 +274,7 @@ class PackTest {
 
     private String exec(String tag, String command) {
         List<Sandbox> made = target.engine.spawn(
-                new SpawnRequest(
-                        new SnapshotTag(tag), 1, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL),
+                new SpawnRequest(new SnapshotTag(tag), 1, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL),
                 Sample.call());
         try {
             ByteArrayOutputStream out = new ByteArrayOutputStream();

@@ -10,6 +10,7 @@ import io.forkd.engine.Packs.UnpackRequest;
 import io.forkd.engine.Packs.Unpacked;
 import io.forkd.engine.Progress;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.snapshot.Manifest;
@@ -51,6 +52,7 @@ final class Sample {
     Sample(Path home) throws IOException {
         this.home = Files.createDirectories(home);
         this.images = home.resolve("cache");
+        Files.createDirectories(home.resolve("run"), Trees.PRIVATE);
         this.engine = Engine.of(environment());
     }
 
