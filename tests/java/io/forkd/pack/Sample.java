@@ -41,7 +41,7 @@ import java.util.zip.CRC32C;
 import tools.jackson.databind.node.JsonNodeFactory;
 
 /** A host: folders, and an engine on them. Its snapshots are of no machine, but their files are as real ones'. */
-final class Sample {
+public final class Sample {
     static final int PAGE = 4096;
     static final long MODIFIED = 1_700_000_000_123L;
 
@@ -49,14 +49,14 @@ final class Sample {
     final Engine engine;
     final Path images;
 
-    Sample(Path home) throws IOException {
+    public Sample(Path home) throws IOException {
         this.home = Files.createDirectories(home);
         this.images = home.resolve("cache");
         Files.createDirectories(home.resolve("run"), Trees.PRIVATE);
         this.engine = Engine.of(environment());
     }
 
-    Map<String, String> environment() {
+    public Map<String, String> environment() {
         Map<String, String> environment = new HashMap<>();
         environment.put("HOME", home.toString());
         environment.put("XDG_DATA_HOME", home.resolve("data").toString());
@@ -147,7 +147,7 @@ final class Sample {
     }
 
     /** A snapshot of its own, or a layer over another, each of which writes one page of memory and one of the disk. */
-    Snapshot snapshot(String name, Optional<String> parent, List<Volume> volumes) throws IOException {
+    public Snapshot snapshot(String name, Optional<String> parent, List<Volume> volumes) throws IOException {
         SnapshotTag tag = new SnapshotTag(name);
         Path directory = store().directory(tag);
         Path disk = disk();
@@ -208,7 +208,7 @@ final class Sample {
     }
 
     /** {@code base}, {@code middle} over it, {@code top} over that. */
-    void chain() throws IOException {
+    public void chain() throws IOException {
         snapshot("base", Optional.empty(), List.of());
         snapshot("middle", Optional.of("base"), List.of());
         snapshot("top", Optional.of("middle"), List.of());
