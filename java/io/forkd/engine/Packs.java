@@ -24,6 +24,7 @@ import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import io.forkd.vmm.Vmm;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -89,6 +90,7 @@ public final class Packs {
     private Packed pack(PackRequest request, List<Snapshot> chain, long start, Call call) {
         Snapshot head = chain.get(chain.size() - 1);
         head.requireImages();
+        chain.forEach(Packs::requireWhole);
         Path output = request.output().toAbsolutePath().normalize();
         Path folder = Optional.ofNullable(output.getParent()).orElse(output);
         if (Files.isDirectory(output) || !Files.isDirectory(folder)) {
@@ -134,6 +136,21 @@ public final class Packs {
             }
         } catch (IOException e) {
             throw ForkdException.of("write the pack " + output, e);
+        }
+    }
+
+    /** Fails early, and here, with what would be refused where it is unpacked. */
+    private static void requireWhole(Snapshot link) {
+        link.requireLayers();
+        try (InputStream vmstate = Files.newInputStream(link.vmstate())) {
+            if (MachineState.of(vmstate.readNBytes(MachineState.HEADER)) != MachineState.FORKD) {
+                throw new ForkdException(
+                        Kind.DAMAGED,
+                        link.vmstate() + " is damaged, or of a newer forkd: it does not begin as this one's do",
+                        "Take the snapshot again.");
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("read " + link.vmstate(), e);
         }
     }
 
@@ -269,19 +286,17 @@ public final class Packs {
         Path local = request.images().place(image);
         arrival.settle(store, local, request.volumes());
         arrival.verify(call);
+        Rootfs rootfs = arrival.manifest().rootfs().orElseThrow();
+        Path sidecar = request.pack().toAbsolutePath().resolveSibling(rootfs.sidecar());
         Optional<Path> missing = Optional.empty();
-        if (!Files.isRegularFile(local)) {
-            Rootfs rootfs = arrival.manifest().rootfs().orElseThrow();
-            Path sidecar = request.pack().toAbsolutePath().resolveSibling(rootfs.sidecar());
-            if (Files.isRegularFile(sidecar)) {
-                requireRoom(local, rootfs.bytes(), "the root disk");
+        if (Files.isRegularFile(local) || Files.isRegularFile(sidecar)) {
+            request.images().put(image, file -> {
+                requireRoom(file, rootfs.bytes(), "the root disk");
                 Percent percent = new Percent(call, "unpacking the root disk", size(sidecar));
-                request.images().put(image, file -> Sidecar.read(sidecar, rootfs, file, percent::add));
-            } else {
-                missing = Optional.of(sidecar);
-            }
+                Sidecar.read(sidecar, rootfs, file, percent::add);
+            });
         } else {
-            request.images().put(image, file -> {});
+            missing = Optional.of(sidecar);
         }
         return new Unpacked(arrival.tags(), store.directory(arrival.head()), local, missing);
     }

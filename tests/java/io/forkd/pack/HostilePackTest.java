@@ -694,6 +694,56 @@ class HostilePackTest {
         assertThat(host.unpack(pack, Optional.empty(), true, List.of()).tags()).hasToString("[base, middle, top]");
     }
 
+    /** As other programs write them: tables of tables, whole memory in each link, a path of their host. */
+    @Test
+    void published_pack_is_read_to_its_end_and_said_to_be_of_another_monitor() throws IOException {
+        byte[] state = ByteBuffer.allocate(40)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putLong(0x0710_1984_8664_0001L)
+                .array();
+        byte[] json = "{\"vmstate\":\"/root/s/vmstate\",\"memory\":\"/root/s/memory.bin\",\"volumes\":[]}".getBytes();
+        byte[] memory = Sample.memory();
+        StringBuilder toml = new StringBuilder("""
+                forkd_pack_version = 2
+                tag = "child"
+                created_at = "2026-06-01T10:00:00Z"
+                forkd_version = "0.5.3"
+                parent_tag = "root"
+                files = []
+
+                [rootfs]
+                target_path = "/var/cache/forkd/python-3-12-slim.ext4"
+                sha256 = "%s"
+                size = %d
+                """.formatted(sha256(disk), disk.length));
+        Archive files = new Archive();
+        for (String tag : List.of("root", "child")) {
+            toml.append("\n[[chain]]\ntag = \"%s\"\n".formatted(tag));
+            if (tag.equals("child")) {
+                toml.append("parent_tag = \"root\"\nparent_content_hash = \"%s\"\n".formatted(sha256(memory)));
+            }
+            for (Map.Entry<String, byte[]> file : Map.of("snapshot.json", json, "vmstate", state, "memory.bin", memory)
+                    .entrySet()) {
+                toml.append("\n[[chain.files]]\npath = \"%s\"\nsize = %d\nsha256 = \"%s\"\n"
+                        .formatted(file.getKey(), file.getValue().length, sha256(file.getValue())));
+                files.file(tag + "/" + file.getKey(), file.getValue());
+            }
+        }
+        Files.write(
+                pack,
+                Archive.packed(new Archive()
+                        .file(PackManifest.FILE, toml.toString())
+                        .raw(files.open())
+                        .tar()));
+        var checked = io.forkd.engine.Packs.check(pack, Sample.call());
+        assertThat(checked.state()).isEqualTo(MachineState.FIRECRACKER);
+        assertThat(checked.rootfs()).contains(true);
+        assertThat(checked.isUsable()).isFalse();
+        assertThat(checked.manifest().links()).hasSize(2);
+        assertRefused(pack + " is refused: its vmstate is Firecracker's, whose devices and state this monitor does not"
+                + " have, so that it cannot be restored here");
+    }
+
     @Test
     void there_are_many_kinds() throws IOException {
         assertThat(all().map(Hostile::name)).hasSizeGreaterThan(100).doesNotHaveDuplicates();

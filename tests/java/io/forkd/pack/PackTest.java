@@ -34,8 +34,10 @@ import java.nio.file.attribute.FileTime;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -237,6 +239,33 @@ class PackTest {
                 .isInstanceOf(ForkdException.class)
                 .hasMessageContaining("has changed since the snapshot 'base' was taken");
         assertThat(mail()).isEmpty();
+    }
+
+    @Test
+    void snapshot_that_somebody_edited_or_cut_short_is_not_packed() throws IOException {
+        Path base = source.snapshot("base", Optional.empty(), List.of()).directory();
+        Map<String, byte[]> good = new TreeMap<>();
+        for (String name : List.of("memory.bin", "vmstate", "disk-0.layer", "snapshot.json")) {
+            good.put(name, Files.readAllBytes(base.resolve(name)));
+        }
+        for (Map.Entry<String, byte[]> file : good.entrySet()) {
+            int length = file.getValue().length;
+            byte[] edited = file.getValue().clone();
+            edited[file.getKey().equals("disk-0.layer") ? 2 * Sample.PAGE : 0] ^= 0x55;
+            boolean memory = file.getKey().equals("memory.bin"); // has no checksum, and is any guest's
+            for (byte[] bad : memory
+                    ? List.of(Arrays.copyOf(edited, length - 1), new byte[0])
+                    : List.of(edited, Arrays.copyOf(file.getValue(), length / 2), new byte[0])) {
+                Files.write(base.resolve(file.getKey()), bad);
+                assertThatThrownBy(() -> source.pack("base", pack))
+                        .as(file.getKey())
+                        .isInstanceOf(ForkdException.class)
+                        .hasMessageContaining("damaged");
+                assertThat(mail()).isEmpty();
+            }
+            Files.write(base.resolve(file.getKey()), file.getValue());
+        }
+        source.pack("base", pack);
     }
 
     /** Real VMs, of a guest that this machine's KVM boots. */
