@@ -270,7 +270,7 @@ public final class Packs {
                 Arrival arrival = new Arrival(vmm, reader, tags, staged.path());
                 arrival.read();
                 Unpacked unpacked = place(request, arrival, call);
-                store.install(arrival.installed(), request.replace());
+                store.install(staged, arrival.installed(), request.replace());
                 unpacked.tags()
                         .forEach(tag -> events.happened(
                                 Events.Kind.SNAPSHOT_MADE, tag.value(), Snapshots.owner(store, tag), ""));
