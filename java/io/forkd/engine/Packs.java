@@ -115,7 +115,7 @@ public final class Packs {
                 Trees.sync(pack);
                 Rootfs rootfs = manifest.rootfs().orElseThrow();
                 Path sidecar = folder.resolve(rootfs.sidecar());
-                boolean existed = Files.exists(sidecar);
+                boolean existed = isIntact(sidecar, rootfs, call);
                 if (!existed) {
                     Path made = staged.path().resolve("rootfs");
                     Percent disk = new Percent(call, "packing the root disk", rootfs.bytes());
@@ -136,6 +136,21 @@ public final class Packs {
             }
         } catch (IOException e) {
             throw ForkdException.of("write the pack " + output, e);
+        }
+    }
+
+    /** Whether the disk has been packed before, for another snapshot. */
+    private static boolean isIntact(Path sidecar, Rootfs rootfs, Call call) throws IOException {
+        if (!Files.isRegularFile(sidecar)) {
+            return false;
+        }
+        try {
+            Percent percent = new Percent(call, "reading " + sidecar, size(sidecar));
+            Sidecar.check(sidecar, rootfs, percent::add);
+            return true;
+        } catch (ForkdException e) {
+            call.check();
+            return false; // It is written anew.
         }
     }
 

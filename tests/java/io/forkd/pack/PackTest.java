@@ -190,6 +190,20 @@ class PackTest {
     }
 
     @Test
+    void root_disk_is_packed_once_unless_what_is_there_is_damaged() throws IOException {
+        source.snapshot("base", Optional.empty(), List.of());
+        Packed first = source.pack("base", pack);
+        assertThat(first.existed()).isFalse();
+        FileTime time = FileTime.fromMillis(1);
+        Files.setLastModifiedTime(first.sidecar(), time);
+        assertThat(source.pack("base", pack).existed()).isTrue();
+        assertThat(Files.getLastModifiedTime(first.sidecar())).isEqualTo(time);
+        Files.write(first.sidecar(), new byte[10]);
+        assertThat(source.pack("base", pack).existed()).isFalse();
+        assertThat(target.unpack(pack).missing()).isEmpty();
+    }
+
+    @Test
     void volumes_are_bound_to_those_of_the_host() throws IOException {
         Path theirs = Files.write(
                 folder.resolve("theirs.sqfs"), Arrays.copyOf("hsqs".getBytes(StandardCharsets.US_ASCII), 4096));
