@@ -62,6 +62,7 @@ public final class Sample {
         environment.put("XDG_DATA_HOME", home.resolve("data").toString());
         environment.put("XDG_RUNTIME_DIR", home.resolve("run").toString());
         environment.put("FORKD_RUN_CACHE", images.toString());
+        environment.put("FORKD_SERVER_IDLE_SECS", "0"); // None outlasts the folders.
         return environment;
     }
 
