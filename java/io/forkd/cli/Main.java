@@ -58,6 +58,8 @@ public final class Main {
             "snapshot-diff",
             "snapshot-compact",
             "rmi",
+            "pack",
+            "unpack",
             "bench",
             "workspace",
             "network",
@@ -106,6 +108,8 @@ public final class Main {
             case "snapshot-diff" -> new SnapshotDiffCommand(shell);
             case "snapshot-compact" -> new SnapshotCompactCommand(shell);
             case "rmi" -> new RmiCommand(shell);
+            case "pack" -> new PackCommand(shell);
+            case "unpack" -> new UnpackCommand(shell);
             case "bench" -> new BenchCommand(shell);
             case "workspace" ->
                 new CommandLine(new WorkspaceCommand())

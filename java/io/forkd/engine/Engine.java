@@ -137,6 +137,11 @@ public final class Engine {
         return new Snapshots(vmm, store, chains, servers, sandboxes);
     }
 
+    /** Snapshots in files. */
+    public Packs packs() {
+        return new Packs(vmm, store, chains, sandboxes.events());
+    }
+
     /** Networks of children, as an administrator sees them. */
     public Networks networks() {
         return networks;

@@ -40,6 +40,9 @@ public final class OwnedDirectory implements AutoCloseable {
                 return new OwnedDirectory(path, FileLock.ofNew(path.resolve(LOCK)));
             } catch (NoSuchFileException | FileAlreadyExistsException e) {
                 // It was swept.
+            } catch (IOException e) { // The disk is full, say, to the last block or name.
+                Trees.delete(path);
+                throw e;
             }
         }
     }

@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.Remedy;
 import io.forkd.files.FileLock;
+import io.forkd.files.FileSize;
 import io.forkd.files.Home;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
@@ -34,6 +35,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.Set;
 import java.util.function.Supplier;
 import tools.jackson.core.JacksonException;
@@ -46,6 +48,7 @@ import tools.jackson.databind.node.ObjectNode;
  *
  * <pre>
  * images/KEY.ext4, images/KEY.json   a disk image, and what it was made of; never changed once it has its name
+ * images/disk-SHA-TIME.ext4          one that was made elsewhere, and came with a snapshot
  * SLUG.ext4                          a link to the one that was asked for last under that name
  * blobs/                             what was pulled, shared by all images
  * locks/                             held while something is built
@@ -210,6 +213,83 @@ public final class RootfsCache implements AutoCloseable {
             }
         } catch (IOException e) {
             throw ForkdException.of("write " + target, e);
+        }
+    }
+
+    /**
+     * A disk image that was made elsewhere.
+     *
+     * @param content of all its bytes
+     * @param modified the time that it has to have, in milliseconds since 1970: a snapshot in which it is mounted knows it
+     * @param reference what is said of it in the list
+     */
+    public record Carried(Digest content, long bytes, OptionalLong modified, String reference) {}
+
+    /** Writes an image to a file that is not there; what it writes is of the content that was said. */
+    public interface Source {
+        void writeTo(Path file) throws IOException;
+    }
+
+    /** Where it is, or will be: it is shared by all that need these bytes of that time. */
+    public Path place(Carried image) {
+        String time = image.modified().isPresent() ? "-" + image.modified().getAsLong() : "";
+        return directory
+                .resolve("images")
+                .resolve("disk-" + image.content().hex().substring(0, 40) + time + EXT4);
+    }
+
+    /** Takes it in, unless it is there. */
+    public Path put(Carried image, Source source) {
+        prepare();
+        Path file = place(image);
+        Path name = directory.resolve("locks").resolve(String.valueOf(file.getFileName()));
+        try (FileLock lock = FileLock.exclusive(name, "the disk image " + file, work)) {
+            if (Files.isRegularFile(file)) {
+                requireSame(image, file);
+            } else {
+                take(image, source, file);
+            }
+            Files.setLastModifiedTime(metadata(file), FileTime.from(Instant.now()));
+            return file;
+        } catch (IOException e) {
+            throw ForkdException.of("put a disk image into the cache " + directory, e);
+        }
+    }
+
+    private void take(Carried image, Source source, Path file) throws IOException {
+        try (OwnedDirectory staging = OwnedDirectory.create(directory, STAGING)) {
+            Path made = staging.path().resolve("rootfs" + EXT4);
+            source.writeTo(made);
+            long used = FileSize.in(staging.path()).stream()
+                    .filter(each -> each.file().equals(made))
+                    .mapToLong(FileSize::physical)
+                    .sum();
+            if (image.modified().isPresent()) {
+                Files.setLastModifiedTime(
+                        made, FileTime.fromMillis(image.modified().getAsLong()));
+            }
+            requireSame(image, made);
+            Files.setPosixFilePermissions(made, PosixFilePermissions.fromString("r--------"));
+            Trees.sync(made);
+            Path description = staging.path().resolve("rootfs.json");
+            ObjectNode json = JsonNodeFactory.instance.objectNode();
+            json.put("reference", image.reference())
+                    .put("image", image.content().toString())
+                    .put("used_bytes", used);
+            Trees.writeNew(description, (Json.text(json) + "\n").getBytes(StandardCharsets.UTF_8));
+            Files.move(description, metadata(file), StandardCopyOption.ATOMIC_MOVE);
+            Trees.rename(made, file);
+        }
+    }
+
+    /** Nobody but us writes here, and a time that a file system cannot keep is not the one that was asked for. */
+    private static void requireSame(Carried image, Path file) throws IOException {
+        long modified = Files.getLastModifiedTime(file).toMillis();
+        if (Files.size(file) != image.bytes() || modified != image.modified().orElse(modified)) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    "the disk image " + file + " does not have the size or the time that it has to have",
+                    "If somebody has changed it, remove it.");
         }
     }
 

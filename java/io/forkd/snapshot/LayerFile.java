@@ -59,10 +59,42 @@ final class LayerFile implements AutoCloseable {
             if (header.getInt(48) != crc(table.duplicate())) {
                 throw damaged(file, "its table is");
             }
+            requireOrder(file, table.duplicate().order(ByteOrder.LITTLE_ENDIAN), header.getLong(16), offset / PAGE);
             return new LayerFile(file, channel, table);
         } catch (IOException | RuntimeException e) {
             channel.close();
             throw e;
+        }
+    }
+
+    /** Fails unless it is a layer over a whole of that size. */
+    static void require(Path file, long bytes) throws IOException {
+        try (LayerFile layer = open(file)) {
+            ByteBuffer header = ByteBuffer.allocate(PAGE).order(ByteOrder.LITTLE_ENDIAN);
+            read(file, layer.channel, header, 0);
+            if (header.getLong(16) != bytes) {
+                throw damaged(file, "it is a layer over " + header.getLong(16) + " bytes, and not over " + bytes);
+            }
+        }
+    }
+
+    /** Each entry lies behind the one before, within the whole, and has the data that come next in the file. */
+    private static void requireOrder(Path file, ByteBuffer table, long bytes, long end) {
+        long pages = (bytes >>> 12) + ((bytes & (PAGE - 1)) == 0 ? 0 : 1);
+        long next = 0;
+        long data = 1;
+        for (; table.hasRemaining(); table.position(table.position() + ENTRY)) {
+            long first = table.getLong(table.position());
+            long at = table.getLong(table.position() + 8);
+            long count = Integer.toUnsignedLong(table.getInt(table.position() + 16));
+            if (first < next || count < 1 || first > pages - count || (at != NO_DATA && at != data)) {
+                throw damaged(file, "its table is");
+            }
+            next = first + count;
+            data += at == NO_DATA ? 0 : count;
+        }
+        if (data != end) {
+            throw damaged(file, "its table is");
         }
     }
 

@@ -93,6 +93,11 @@ public record Manifest(
         return new ManifestFile(file).read();
     }
 
+    /** Of bytes that are in no file of ours; {@code name} is for what is said of them. */
+    public static Manifest decode(String name, byte[] json) {
+        return new ManifestFile(Path.of(name)).decode(json);
+    }
+
     public Manifest withDisks(List<ManifestDisk> others) {
         return new Manifest(
                 vmstate, memory, memoryBytes, volumes, rootfs, parent, others, machine, network, createdAt, rest);

@@ -123,7 +123,7 @@ final class ManifestFile {
         }
     }
 
-    private Manifest decode(byte[] content) {
+    Manifest decode(byte[] content) {
         ObjectNode root;
         try {
             if (!(Json.parse(content) instanceof ObjectNode object)) {
@@ -168,7 +168,7 @@ final class ManifestFile {
                     layer));
         }
         Machine machine = new Machine(
-                Math.toIntExact(number(root, "vcpus")),
+                vcpus(root),
                 path(root, "kernel"),
                 optional(root, "initrd").map(this::toPath),
                 string(root, "command_line"),
@@ -199,6 +199,14 @@ final class ManifestFile {
                 "disks"));
         return new Manifest(
                 vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, network, createdAt, root);
+    }
+
+    private int vcpus(ObjectNode root) {
+        long vcpus = number(root, "vcpus");
+        if (vcpus > Integer.MAX_VALUE) {
+            throw damaged("the field \"vcpus\" is larger than any machine");
+        }
+        return (int) vcpus;
     }
 
     private Optional<NetworkPolicy> network(ObjectNode root) {

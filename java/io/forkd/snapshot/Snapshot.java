@@ -78,6 +78,23 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
         return this;
     }
 
+    /** Looks into the layers: they are whole, and over what they have to be. Their data are looked at when they are used. */
+    public void requireLayers() {
+        try {
+            if (isLayer()) {
+                LayerFile.require(memory(), manifest.memoryBytes());
+            }
+            for (int i = 0; i < manifest.disks().size(); i++) {
+                Optional<Path> layer = layer(i);
+                if (layer.isPresent()) {
+                    LayerFile.require(layer.get(), manifest.disks().get(i).bytes());
+                }
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("read the layers of the snapshot '" + tag + "'", e);
+        }
+    }
+
     /** Whether its memory is a layer over that of its parent. */
     public boolean isLayer() {
         return String.valueOf(manifest.memory().getFileName()).equals(MEMORY_LAYER);

@@ -9,6 +9,7 @@ import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import io.forkd.snapshot.Snapshot.State;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
@@ -34,6 +35,9 @@ public final class SnapshotStore {
     private static final String STAGING = ".staging-";
     private static final String TRASH = ".trash-";
     private static final String REPLACED = ".replaced-";
+
+    /** In a staged directory: the snapshots of it that are given their names. */
+    private static final String ARRIVING = ".arriving";
 
     /** All that a branch has before its guest is asked. */
     private static final Set<String> REGISTERED = Set.of(
@@ -347,27 +351,116 @@ public final class SnapshotStore {
     public void register(
             OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace, Optional<Snapshot> expected) {
         try {
-            // Made later, it would give the snapshot a new time, and with it another place in the list.
-            Files.createFile(staged.path().resolve(Snapshot.WORKING_SET));
-            Trees.writeNew(staged.path().resolve(Snapshot.MANIFEST), manifest.encode());
-            Trees.sync(staged.path());
+            prepare(staged.path(), manifest);
             try (FileLock all = lock()) {
                 expected.ifPresent(this::requireUnchanged);
-                Path directory = directory(tag);
-                Optional<Snapshot> old = Optional.empty();
-                if (Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
-                    old = readable(tag);
-                    if (!replace || old.map(this::state).equals(Optional.of(State.WRITING))) {
-                        requireFree(tag);
-                    }
-                    boolean failed = old.map(this::state).equals(Optional.of(State.FAILED));
-                    setAside(directory, failed ? TRASH : REPLACED);
-                }
-                Trees.rename(staged.path(), directory);
+                place(staged.path(), tag, replace);
             }
         } catch (IOException e) {
             throw ForkdException.of("complete the snapshot '" + tag + "' in " + root, e);
         }
+    }
+
+    private static void prepare(Path staged, Manifest manifest) throws IOException {
+        Path workingSet = staged.resolve(Snapshot.WORKING_SET);
+        if (!Files.exists(workingSet)) {
+            // Made later, it would give the snapshot a new time, and with it another place in the list.
+            Files.createFile(workingSet);
+        }
+        Trees.writeNew(staged.resolve(Snapshot.MANIFEST), manifest.encode());
+        Trees.sync(staged);
+    }
+
+    /** Gives it its name, while the store is locked. */
+    void place(Path staged, SnapshotTag tag, boolean replace) throws IOException {
+        Path directory = directory(tag);
+        Optional<Snapshot> old = Optional.empty();
+        if (Files.exists(directory, LinkOption.NOFOLLOW_LINKS)) {
+            old = readable(tag);
+            if (!replace || old.map(this::state).equals(Optional.of(State.WRITING))) {
+                requireFree(tag);
+            }
+            boolean failed = old.map(this::state).equals(Optional.of(State.FAILED));
+            setAside(directory, failed ? TRASH : REPLACED);
+        }
+        Trees.rename(staged, directory);
+    }
+
+    /**
+     * A snapshot that came from elsewhere.
+     *
+     * @param staged a directory in the staged one, with all its files but the manifest
+     */
+    public record Arrived(SnapshotTag tag, Path staged, Manifest manifest) {}
+
+    /**
+     * Completes snapshots that came together: all of them, or none, whoever is killed meanwhile.
+     *
+     * @param staged what all of them are in
+     * @param chain the first ancestor first
+     * @param replace whether existing snapshots of these names are replaced; their children keep what they have mapped
+     */
+    public void install(OwnedDirectory staged, List<Arrived> chain, boolean replace) {
+        try {
+            for (Arrived link : chain) {
+                prepare(link.staged(), link.manifest());
+            }
+            begin(staged.path(), chain);
+            try (FileLock all = lock()) {
+                for (Arrived link : chain) {
+                    if (!replace || readable(link.tag()).map(this::state).equals(Optional.of(State.WRITING))) {
+                        requireFree(link.tag());
+                    }
+                }
+                try {
+                    for (Arrived link : chain) {
+                        place(link.staged(), link.tag(), replace);
+                    }
+                    Files.delete(staged.path().resolve(ARRIVING));
+                    Trees.sync(staged.path());
+                } catch (IOException | ForkdException e) {
+                    takeBack(staged.path()); // The sweep below deletes it.
+                    throw e;
+                }
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("complete what was unpacked in " + root, e);
+        } finally {
+            sweep(); // What was replaced goes, or comes back.
+        }
+    }
+
+    /** Notes which they are: as long as that is there, none of them counts. */
+    void begin(Path staged, List<Arrived> chain) throws IOException {
+        StringBuilder lines = new StringBuilder();
+        for (Arrived link : chain) {
+            lines.append(link.tag())
+                    .append(' ')
+                    .append(link.manifest().createdAt())
+                    .append('\n');
+        }
+        Trees.writeNew(staged.resolve(ARRIVING), lines.toString().getBytes(StandardCharsets.US_ASCII));
+        Trees.sync(staged);
+    }
+
+    /** Sets those aside that have their names already, while the store is locked; what is to be deleted. */
+    private List<Path> takeBack(Path staged) throws IOException {
+        List<Path> trash = new ArrayList<>();
+        Path note = staged.resolve(ARRIVING);
+        if (!Files.isRegularFile(note, LinkOption.NOFOLLOW_LINKS)) {
+            return trash;
+        }
+        for (String line : Files.readAllLines(note, StandardCharsets.US_ASCII)) {
+            int space = line.indexOf(' ');
+            SnapshotTag tag = new SnapshotTag(line.substring(0, Math.max(0, space)));
+            boolean placed = readable(tag)
+                    .filter(there -> there.manifest().createdAt().toString().equals(line.substring(space + 1)))
+                    .isPresent();
+            if (placed) {
+                trash.add(setAside(directory(tag), TRASH));
+            }
+        }
+        return trash;
     }
 
     /** Puts another manifest in the place of what was {@link #register registered}. */
@@ -544,6 +637,15 @@ public final class SnapshotStore {
             return Optional.empty();
         }
         if (name.startsWith(STAGING)) {
+            if (Files.exists(leftover.resolve(ARRIVING), LinkOption.NOFOLLOW_LINKS)) {
+                List<Path> trash;
+                try (FileLock all = lock()) {
+                    trash = OwnedDirectory.isAlive(leftover) ? List.of() : takeBack(leftover);
+                }
+                for (Path each : trash) {
+                    Trees.delete(each);
+                }
+            }
             OwnedDirectory.removeAbandoned(leftover);
             return Optional.empty();
         }

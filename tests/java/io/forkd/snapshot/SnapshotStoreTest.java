@@ -105,6 +105,93 @@ class SnapshotStoreTest {
         assertThat(store.leftovers()).isEmpty();
     }
 
+    /** One of a chain that came together, in a folder with its files. */
+    private SnapshotStore.Arrived arrived(Path folder, String name, Instant createdAt) throws IOException {
+        SnapshotTag tag = new SnapshotTag(name);
+        Path directory = store.directory(tag);
+        Files.createDirectories(folder);
+        Files.write(folder.resolve("memory.bin"), new byte[8192]);
+        Files.write(folder.resolve("vmstate"), new byte[1]);
+        return new SnapshotStore.Arrived(
+                tag,
+                folder,
+                new Manifest(
+                        directory.resolve("vmstate"),
+                        directory.resolve("memory.bin"),
+                        8192,
+                        List.of(),
+                        rootfs,
+                        Optional.empty(),
+                        List.of(new ManifestDisk(rootfs, false, 512, OptionalLong.empty(), Optional.empty())),
+                        new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
+                        Optional.empty(),
+                        createdAt,
+                        JsonNodeFactory.instance.objectNode()));
+    }
+
+    private void assertAsBefore() throws IOException {
+        assertThat(store.list()).extracting(SnapshotStore.Entry::tag).containsExactly("py");
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(4096);
+        assertThat(Trees.list(store.root()))
+                .extracting(path -> String.valueOf(path.getFileName()))
+                .containsExactlyInAnyOrder(".lock", "py");
+    }
+
+    @Test
+    void chain_whose_maker_dies_when_half_of_it_has_its_names_is_taken_back() throws IOException {
+        for (int placed = 0; placed <= 2; placed++) {
+            make(4096, true);
+            OwnedDirectory staged = store.stage(TAG);
+            List<SnapshotStore.Arrived> chain = List.of(
+                    arrived(staged.path().resolve("py"), "py", Instant.ofEpochSecond(5)),
+                    arrived(staged.path().resolve("top"), "top", Instant.ofEpochSecond(6)));
+            for (SnapshotStore.Arrived link : chain) {
+                Trees.writeNew(
+                        link.staged().resolve(Snapshot.MANIFEST),
+                        link.manifest().encode());
+            }
+            store.begin(staged.path(), chain);
+            for (SnapshotStore.Arrived link : chain.subList(0, placed)) {
+                store.place(link.staged(), link.tag(), true);
+            }
+            staged.release();
+            store.sweep();
+            assertAsBefore();
+        }
+    }
+
+    @Test
+    void chain_that_cannot_get_all_its_names_is_taken_back_at_once() throws IOException {
+        make(4096, false);
+        Path elsewhere = Files.createTempDirectory(Path.of("/dev/shm"), "forkd-"); // no rename from there
+        try (OwnedDirectory staged = store.stage(TAG)) {
+            List<SnapshotStore.Arrived> chain = List.of(
+                    arrived(staged.path().resolve("py"), "py", Instant.ofEpochSecond(5)),
+                    arrived(elsewhere, "top", Instant.ofEpochSecond(6)));
+            assertThatThrownBy(() -> store.install(staged, chain, true)).isInstanceOf(ForkdException.class);
+        } finally {
+            Trees.delete(elsewhere);
+        }
+        assertAsBefore();
+    }
+
+    @Test
+    void chain_that_has_its_names_stays() throws IOException {
+        make(4096, false);
+        OwnedDirectory staged = store.stage(TAG);
+        store.install(
+                staged,
+                List.of(
+                        arrived(staged.path().resolve("py"), "py", Instant.ofEpochSecond(5)),
+                        arrived(staged.path().resolve("top"), "top", Instant.ofEpochSecond(6))),
+                true);
+        staged.release(); // as who is killed then
+        store.sweep();
+        assertThat(store.list()).extracting(SnapshotStore.Entry::tag).containsExactlyInAnyOrder("py", "top");
+        assertThat(store.open(TAG).manifest().memoryBytes()).isEqualTo(8192);
+        assertThat(store.leftovers()).isEmpty();
+    }
+
     @Test
     void learning_a_working_set_leaves_a_snapshot_its_place_and_its_time() throws IOException {
         make(4096, false);
