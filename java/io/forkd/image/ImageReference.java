@@ -23,7 +23,7 @@ public sealed interface ImageReference {
         private static final Pattern HOST =
                 Pattern.compile("(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\\[[0-9a-fA-F:]+])(?::[0-9]{1,5})?");
 
-        static InRegistry parse(String text) {
+        public static InRegistry parse(String text) {
             String rest = text;
             Optional<Digest> digest = Optional.empty();
             int at = rest.indexOf('@');

@@ -1,6 +1,7 @@
 package io.forkd.image;
 
 import java.io.IOException;
+import java.io.OutputStream;
 import java.net.HttpURLConnection;
 import java.net.URI;
 import java.util.Map;
@@ -28,8 +29,14 @@ final class Redirects {
         this.plainAllowed = plainAllowed;
     }
 
+    /** What is sent with a question. */
+    interface Body {
+        void writeTo(OutputStream out) throws IOException;
+    }
+
     /** Asks, and goes on asking where it is sent; the authorization is for who was asked first. */
-    Answer follow(String method, URI start, Map<String, String> headers, Optional<String> authorization)
+    Answer follow(
+            String method, URI start, Map<String, String> headers, Optional<Body> body, Optional<String> authorization)
             throws IOException {
         URI uri = start;
         for (int i = 0; i <= MOST; i++) {
@@ -38,6 +45,12 @@ final class Redirects {
             headers.forEach(connection::setRequestProperty);
             if (sameOrigin(start, uri)) {
                 authorization.ifPresent(value -> connection.setRequestProperty("Authorization", value));
+            }
+            if (body.isPresent()) {
+                connection.setDoOutput(true);
+                try (OutputStream out = connection.getOutputStream()) {
+                    body.get().writeTo(out);
+                }
             }
             Answer answer = Answer.of(connection);
             Optional<String> location = answer.header("Location");

@@ -9,14 +9,17 @@ import java.net.HttpURLConnection;
 import java.util.Map;
 import java.util.Optional;
 
-/** What pulling needs of the OCI distribution protocol, for one repository: manifests, and blobs from any byte on. */
-final class RegistryClient implements AutoCloseable {
+/** The OCI distribution protocol, version 1.1, for one repository: manifests, and blobs from any byte on. */
+public final class RegistryClient implements AutoCloseable {
     private static final Map<String, String> ACCEPT = Map.of("Accept", String.join(", ", Documents.ACCEPTED));
+
+    /** How often what is sent is begun anew: a session of an upload ends with the first thing that goes wrong. */
+    private static final int UPLOADS = 3;
 
     private final InRegistry image;
     private final RegistrySession session;
 
-    RegistryClient(InRegistry image, Reach reach, Map<String, String> environment, Work work) {
+    public RegistryClient(InRegistry image, Reach reach, Map<String, String> environment, Work work) {
         this.image = image;
         this.session = new RegistrySession(image, reach, environment, work);
     }
@@ -39,8 +42,8 @@ final class RegistryClient implements AutoCloseable {
         }
     }
 
-    /** A manifest or an index, by tag or digest. */
-    byte[] manifest(String selector) {
+    /** A manifest or an index, by tag or digest; nobody has checked that it is what a digest says. */
+    public byte[] manifest(String selector) {
         String doing = "read the manifest of " + image;
         Answer answer = session.answer(new RegistrySession.Request("GET", "manifests/" + selector, ACCEPT, doing));
         try (InputStream in = answer.content()) {
@@ -60,8 +63,62 @@ final class RegistryClient implements AutoCloseable {
         session.close();
     }
 
+    /** Whether the repository has it. */
+    public boolean has(Digest blob) {
+        try {
+            session.answer(new RegistrySession.Request(
+                    "HEAD", "blobs/" + blob, Map.of(), "look for " + blob.brief() + " in " + image));
+            return true;
+        } catch (ForkdException e) {
+            if (e.kind() == Kind.NOT_FOUND) {
+                return false;
+            }
+            throw e;
+        }
+    }
+
+    /** Sends a blob: a session is asked for, and given all of it at once (end-4b and end-6 of the specification). */
+    public void upload(Digest digest, byte[] blob) {
+        String doing = "send " + digest.brief() + " to " + image;
+        for (int attempt = 1; ; attempt++) {
+            try {
+                String place = session.answer(new RegistrySession.Request(
+                                "POST", "blobs/uploads/", Map.of(), Optional.of(out -> {}), doing))
+                        .header("Location")
+                        .orElseThrow(() -> new ForkdException(
+                                Kind.FAILED, "cannot " + doing + ": the registry does not say where to"));
+                session.answer(new RegistrySession.Request(
+                        "PUT",
+                        place + (place.contains("?") ? "&" : "?") + "digest=" + digest,
+                        Map.of("Content-Type", "application/octet-stream"),
+                        Optional.of(out -> out.write(blob)),
+                        doing));
+                return;
+            } catch (ForkdException e) {
+                boolean gone = e.kind() == Kind.NOT_FOUND || e instanceof NoAnswerException;
+                if (!gone || attempt == UPLOADS) {
+                    throw e;
+                }
+            }
+        }
+    }
+
+    /**
+     * Gives a manifest its name; what it names has to be there.
+     *
+     * @param selector a tag, or its digest
+     */
+    public void put(String selector, byte[] manifest) {
+        session.answer(new RegistrySession.Request(
+                "PUT",
+                "manifests/" + selector,
+                Map.of("Content-Type", Documents.OCI_MANIFEST),
+                Optional.of(out -> out.write(manifest)),
+                "send the manifest of " + image));
+    }
+
     /** A blob's bytes from {@code offset} on; a registry that cannot begin there is skipped forward. */
-    InputStream blob(Digest digest, long offset) throws IOException {
+    public InputStream blob(Digest digest, long offset) throws IOException {
         Answer answer = session.answer(new RegistrySession.Request(
                 "GET",
                 "blobs/" + digest,

@@ -13,10 +13,16 @@ final class RegistrySession {
     /**
      * What the registry is asked.
      *
-     * @param path within the repository
+     * @param path within the repository, or an address that the registry has named
+     * @param body what is sent
      * @param doing what for, as in "cannot pull this"
      */
-    record Request(String method, String path, Map<String, String> headers, String doing) {}
+    record Request(
+            String method, String path, Map<String, String> headers, Optional<Redirects.Body> body, String doing) {
+        Request(String method, String path, Map<String, String> headers, String doing) {
+            this(method, path, headers, Optional.empty(), doing);
+        }
+    }
 
     /** What came of asking once. */
     private sealed interface Outcome {}
@@ -68,8 +74,8 @@ final class RegistrySession {
 
     private Outcome attempt(Request request, URI base, int attempt) {
         boolean plain = "http".equals(base.getScheme());
-        URI uri = URI.create(base + request.path());
         try {
+            URI uri = redirects.safe(request.path(), base, "it leads to ");
             Answer answer = ask(request, uri, base);
             if (answer.isGood()) {
                 return new Answered(answer);
@@ -99,11 +105,20 @@ final class RegistrySession {
 
     /** A challenge is answered if it is the registry's own: wherever else a redirect leads, its password is not for there. */
     private Answer ask(Request request, URI uri, URI base) throws IOException {
-        Answer answer = redirects.follow(request.method(), uri, request.headers(), authorization.header());
-        if (answer.status() != HttpURLConnection.HTTP_UNAUTHORIZED || !Redirects.sameOrigin(uri, answer.from())) {
+        Answer answer = send(request, uri, base);
+        if (answer.status() != HttpURLConnection.HTTP_UNAUTHORIZED || !Redirects.sameOrigin(base, answer.from())) {
             return answer;
         }
         authorization.answer(answer.header("WWW-Authenticate").orElse(""), base);
-        return redirects.follow(request.method(), uri, request.headers(), authorization.header());
+        return send(request, uri, base);
+    }
+
+    private Answer send(Request request, URI uri, URI base) throws IOException {
+        return redirects.follow(
+                request.method(),
+                uri,
+                request.headers(),
+                request.body(),
+                Redirects.sameOrigin(base, uri) ? authorization.header() : Optional.empty());
     }
 }
