@@ -2,6 +2,7 @@
 /* A machine out of a snapshot, for the fork server. */
 #include "proc/vm_parts.h"
 
+#include "machine/host.h"
 #include "snapshot/memory_image.h"
 
 #include <errno.h>
@@ -46,26 +47,73 @@ int vm_load_state(struct vm *vm, const struct vmstate_reader *reader, const stru
     return result < 0 ? result : machine_load(&vm->machine, reader, err);
 }
 
+/* All of it. Returns where, or NULL. */
+static void *map_state(int fd, size_t *length, struct forkd_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) < 0) {
+        error_set(err, errno, "stat", "vmstate", NULL);
+        return NULL;
+    }
+    if (!S_ISREG(info.st_mode) || info.st_size <= 0 || (uint64_t)info.st_size > VMSTATE_MAX_BYTES) {
+        error_set(err, EBADMSG, "read", "vmstate", "the file has %lld bytes", (long long)info.st_size);
+        return NULL;
+    }
+    *length = (size_t)info.st_size;
+    void *bytes = mmap(NULL, *length, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    if (bytes != MAP_FAILED)
+        return bytes;
+    error_set(err, errno, "mmap", "vmstate", NULL);
+    return NULL;
+}
+
+int vm_check_state(int fd, struct forkd_error *err)
+{
+    struct vmstate_reader reader;
+    struct machine_config config;
+    struct host_record made_on;
+    struct kvm_host host = {.fd = -1};
+    size_t length = 0;
+    void *bytes = map_state(fd, &length, err);
+    if (bytes == NULL)
+        return err->code;
+    int result = vmstate_reader_init(&reader, bytes, length, err);
+    if (result == 0)
+        result = machine_load_config(&config, &reader, err);
+    if (result == 0)
+        result = host_load(&made_on, &reader, err);
+    if (result == 0)
+        result = kvm_host_open(&host, true, err);
+    for (uint32_t i = 0; result == 0 && i < config.vcpu_count; i++) {
+        struct vcpu_state state;
+        result = vcpu_state_load(&state, i, &reader, err);
+        if (result == 0) {
+            result = host_check(&made_on, &state, &host, err);
+            vcpu_state_free(&state);
+        }
+    }
+    if (host.fd >= 0)
+        kvm_host_close(&host);
+    munmap(bytes, length);
+    return result;
+}
+
 int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
             struct forkd_error *err)
 {
     uint32_t fixed = 3u + 2u * (message->has_listener != 0) + (message->has_working_set != 0);
     if (fd_count < fixed || message->disk_count > FORKD_MAX_DISKS)
         return error_set(err, EPROTO, "receive", "control channel", "a descriptor is missing");
-    struct stat info;
-    if (fstat(fds[1], &info) < 0)
-        return error_set(err, errno, "stat", "vmstate", NULL);
-    if (info.st_size <= 0 || (uint64_t)info.st_size > VMSTATE_MAX_BYTES)
-        return error_set(err, EBADMSG, "read", "vmstate", "the file has %lld bytes", (long long)info.st_size);
-    void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fds[1], 0);
-    if (bytes == MAP_FAILED)
-        return error_set(err, errno, "mmap", "vmstate", NULL);
+    size_t length = 0;
+    void *bytes = map_state(fds[1], &length, err);
+    if (bytes == NULL)
+        return err->code;
     struct vmstate_reader reader;
     struct machine_config config;
     struct disk *disks[FORKD_MAX_DISKS] = {0};
     struct kvm_host host = {.fd = -1};
     void *memory = NULL;
-    int result = vmstate_reader_init(&reader, bytes, (size_t)info.st_size, err);
+    int result = vmstate_reader_init(&reader, bytes, length, err);
     if (result == 0)
         result = machine_load_config(&config, &reader, err);
     if (result == 0 && config.disk_count != message->disk_count)
@@ -83,6 +131,6 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
     vm->of_files = true;
     if (result == 0 && message->has_working_set)
         vm->working_set_fd = fds[fixed - 1];
-    munmap(bytes, (size_t)info.st_size);
+    munmap(bytes, length);
     return result;
 }

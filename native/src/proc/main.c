@@ -9,6 +9,8 @@
 #include "proc/vm.h"
 
 #include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,11 +67,31 @@ static int show_confinement(void)
     return 0;
 }
 
+/* What somebody else wrote is read by a process that may do nothing any more. */
+static int check_by_hand(const char *path)
+{
+    struct forkd_error error;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        error_set(&error, errno, "open", path, NULL);
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    struct confinement confinement;
+    if (confine(&confinement, NULL, &error) < 0 || vm_check_state(fd, &error) < 0) {
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    return 0;
+}
+
 static int usage(void)
 {
-    fprintf(stderr, "forkd-vmm is started by libforkd. By hand it says what it may do:\n"
-                    "  forkd-vmm --syscalls       the system calls that its processes may make, and why\n"
-                    "  forkd-vmm --confinement    what else confines it on this host\n");
+    fprintf(stderr,
+            "forkd-vmm is started by libforkd. By hand it says what it may do:\n"
+            "  forkd-vmm --syscalls       the system calls that its processes may make, and why\n"
+            "  forkd-vmm --confinement    what else confines it on this host\n"
+            "  forkd-vmm --requirements VMSTATE  whether what a snapshot needs of a processor is here\n");
     return 2;
 }
 
@@ -79,6 +101,8 @@ static int run_by_hand(int count, char **arguments)
         filter_print(stdout, filter_roles);
         return 0;
     }
+    if (count == 3 && strcmp(arguments[1], "--requirements") == 0)
+        return check_by_hand(arguments[2]);
     return count == 2 && strcmp(arguments[1], "--confinement") == 0 ? show_confinement() : usage();
 }
 

@@ -84,6 +84,12 @@ void vm_send_reply(int channel, int result, const struct forkd_error *error);
 _Noreturn void vm_process_boot(int channel, const struct control_boot *message, const int *fds,
                                uint32_t fd_count);
 
+/*
+ * Look whether the vCPUs of a file `vmstate` can run on this host: 0, -ENOTSUP with the names of what is
+ * missing, or -EBADMSG.
+ */
+int vm_check_state(int fd, struct forkd_error *err);
+
 /* Set up `vm` with a snapshot's state, in the fork server. fds[0], memory.bin, becomes the VM's. */
 int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, uint32_t fd_count,
             struct forkd_error *err);

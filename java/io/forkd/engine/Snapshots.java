@@ -72,6 +72,74 @@ public final class Snapshots {
                         whyNot));
     }
 
+    /** The snapshot and all that it is a layer over, the first ancestor first; each has been found to be what it was. */
+    public List<Snapshot> chain(SnapshotTag tag, Call call) {
+        store.sweep();
+        Snapshot snapshot = store.open(tag);
+        store.read(tag, call.owner());
+        return chains.resolve(snapshot, call);
+    }
+
+    /** What the snapshot restores to, as docs/formats.md has it. Takes a while the first time. */
+    public String contentHash(Snapshot snapshot, Call call) {
+        return chains.contentHash(snapshot, call);
+    }
+
+    /**
+     * A snapshot whose files were read.
+     *
+     * @param content its content hash
+     * @param known whether that was noted before, and is the same; otherwise it is noted now
+     */
+    public record Verified(SnapshotTag tag, String content, boolean known) {}
+
+    /**
+     * Reads all files of a snapshot and of what it is a layer over, the first ancestor first. Fails when one has another
+     * content than was noted when it was pushed, pulled, or first had a snapshot over it.
+     */
+    public List<Verified> verify(SnapshotTag tag, Call call) {
+        List<Snapshot> chain = chain(tag, call);
+        return store.with(chain, () -> {
+            List<Verified> verified = new ArrayList<>();
+            for (int i = 0; i < chain.size(); i++) {
+                verified.add(verify(chain.subList(0, i + 1), call));
+            }
+            return verified;
+        });
+    }
+
+    private Verified verify(List<Snapshot> chain, Call call) {
+        Snapshot snapshot = chain.get(chain.size() - 1);
+        snapshot.requireImages();
+        Optional<String> noted = ContentHash.noted(snapshot);
+        if (noted.isEmpty()) {
+            return new Verified(snapshot.tag(), chains.contentHash(snapshot, call), false);
+        }
+        String found = ContentHash.ofFiles(
+                snapshot,
+                chains.memory(chain, call),
+                Chains.layers(chain),
+                percent -> call.step("reading " + snapshot.tag() + ": " + percent + " %"));
+        if (!found.equals(noted.get())) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    "the snapshot '" + snapshot.tag() + "' is damaged: it has the content " + found.substring(0, 12)
+                            + ", and had " + noted.get().substring(0, 12),
+                    "Pull it again, or take it again.");
+        }
+        return new Verified(snapshot.tag(), found, true);
+    }
+
+    /** Fails when what was written down in that file cannot run on this machine. */
+    public void requireMachine(Path vmstate) {
+        vmm.requireMachine(vmstate);
+    }
+
+    /** Gives a snapshot the working set that one of the same content had. */
+    public void know(SnapshotTag tag, byte[] workingSet) {
+        WorkingSets.put(workingSet, store.directory(tag));
+    }
+
     private static List<FileSize> files(Snapshot snapshot) {
         try {
             return FileSize.in(snapshot.directory()).stream()
@@ -164,10 +232,12 @@ public final class Snapshots {
                 }
                 disks.add(new ManifestDisk(disk.image(), disk.readOnly(), disk.bytes(), disk.modified(), layer));
             }
-            Manifest flat =
-                    flat(snapshot, to, disks, createdAt).ownedBy(call.owner()).with(fields);
+            Manifest flat = flat(snapshot, store.directory(to), disks, createdAt)
+                    .ownedBy(call.owner())
+                    .with(fields);
+            // By their names where they are now: where they will be, what is replaced may have the same.
             String after = ContentHash.calculate(
-                    new Snapshot(to, staged.path(), flat),
+                    new Snapshot(to, staged.path(), flat(snapshot, staged.path(), disks, createdAt)),
                     staged.path().resolve(Snapshot.MEMORY),
                     merged,
                     percent -> call.step("comparing with what it was: " + percent + " %"));
@@ -189,8 +259,7 @@ public final class Snapshots {
         }
     }
 
-    private Manifest flat(Snapshot snapshot, SnapshotTag to, List<ManifestDisk> disks, Instant createdAt) {
-        Path directory = store.directory(to);
+    private static Manifest flat(Snapshot snapshot, Path directory, List<ManifestDisk> disks, Instant createdAt) {
         Manifest old = snapshot.manifest();
         return new Manifest(
                 directory.resolve(Snapshot.VMSTATE),

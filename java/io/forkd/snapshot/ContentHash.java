@@ -70,8 +70,25 @@ public final class ContentHash {
      */
     public static String calculate(Snapshot snapshot, Path memory, List<List<Path>> layers, IntConsumer percent) {
         try {
-            MessageDigest digest = MessageDigest.getInstance("SHA-256");
             JsonNode files = files(snapshot);
+            String hash = ofFiles(snapshot, memory, layers, percent);
+            if (!files.equals(files(snapshot))) {
+                throw new ForkdException(
+                        Kind.CONFLICT,
+                        "the snapshot '" + snapshot.tag() + "' was replaced or removed at this moment",
+                        "Try again.");
+            }
+            note(snapshot, hash, files);
+            return hash;
+        } catch (IOException e) {
+            throw ForkdException.of("read the snapshot '" + snapshot.tag() + "'", e);
+        }
+    }
+
+    /** The same without the note: of what the files have now, whatever was known of them. */
+    public static String ofFiles(Snapshot snapshot, Path memory, List<List<Path>> layers, IntConsumer percent) {
+        try {
+            MessageDigest digest = MessageDigest.getInstance("SHA-256");
             digest.update("forkd content 1\n".getBytes(StandardCharsets.US_ASCII));
             byte[] vmstate = Files.readAllBytes(snapshot.vmstate());
             digest.update(number(vmstate.length));
@@ -83,15 +100,7 @@ public final class ContentHash {
                 digest.update(number(disk.modified().orElse(0)));
                 addLayers(digest, layers.get(i));
             }
-            String hash = HexFormat.of().formatHex(digest.digest());
-            if (!files.equals(files(snapshot))) {
-                throw new ForkdException(
-                        Kind.CONFLICT,
-                        "the snapshot '" + snapshot.tag() + "' was replaced or removed at this moment",
-                        "Try again.");
-            }
-            note(snapshot, hash, files);
-            return hash;
+            return HexFormat.of().formatHex(digest.digest());
         } catch (IOException e) {
             throw ForkdException.of("read the snapshot '" + snapshot.tag() + "'", e);
         } catch (NoSuchAlgorithmException e) {

@@ -103,6 +103,22 @@ public record Manifest(
                 vmstate, memory, memoryBytes, volumes, rootfs, parent, others, machine, network, createdAt, rest);
     }
 
+    /** The same over a parent of another name, if it has one. */
+    public Manifest withParent(Optional<SnapshotTag> tag) {
+        return new Manifest(
+                vmstate,
+                memory,
+                memoryBytes,
+                volumes,
+                rootfs,
+                parent.map(old -> new Parent(tag.orElse(old.tag()), old.contentHash())),
+                disks,
+                machine,
+                network,
+                createdAt,
+                rest);
+    }
+
     public Manifest withNetwork(Optional<NetworkPolicy> policy) {
         return new Manifest(
                 vmstate, memory, memoryBytes, volumes, rootfs, parent, disks, machine, policy, createdAt, rest);

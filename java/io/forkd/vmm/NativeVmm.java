@@ -1,10 +1,14 @@
 package io.forkd.vmm;
 
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
 import io.forkd.vmm.Native.forkd_boot_options;
 import io.forkd.vmm.Native.forkd_server;
 import io.forkd.vmm.Native.forkd_server_options;
 import io.forkd.vmm.Native.forkd_vm;
 import io.forkd.vmm.Native.forkd_watch;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -120,6 +124,26 @@ public final class NativeVmm implements Vmm {
         try (PointerScope scope = new PointerScope()) {
             Library.check(error -> Native.forkd_memory_flatten(
                     Library.text(base), Library.texts(layers), layers.size(), Library.text(out), error));
+        }
+    }
+
+    @Override
+    public void requireMachine(Path vmstate) {
+        try {
+            Process check = new ProcessBuilder(
+                            NativeFiles.installed().vmm().toString(), "--requirements", vmstate.toString())
+                    .redirectErrorStream(true)
+                    .start();
+            check.getOutputStream().close();
+            String said = new String(check.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip();
+            if (check.waitFor() != 0) {
+                throw new ForkdException(Kind.UNSUPPORTED, said);
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("start " + NativeFiles.installed().vmm(), e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new ForkdException(Kind.FAILED, "interrupted");
         }
     }
 

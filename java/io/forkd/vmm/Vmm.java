@@ -42,6 +42,12 @@ public interface Vmm {
     /** A handle of a detached server. */
     ForkServer attachServer(Path control);
 
+    /**
+     * Looks whether what a snapshot's file {@code vmstate} describes can run on this machine; fails with the names of what
+     * is missing.
+     */
+    void requireMachine(Path vmstate);
+
     /** The command that starts the program which makes network namespaces. */
     List<String> networkHelper();
 
