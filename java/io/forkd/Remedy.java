@@ -64,6 +64,8 @@ public sealed interface Remedy {
         OWN_CACHE,
         /** Say that the image may be larger. */
         LARGER_IMAGE,
+        /** Make a snapshot of the container image. */
+        SNAPSHOT_OF_IMAGE,
         /** Speak plain HTTP to that registry. */
         PLAIN_HTTP,
         /** Make a guest kernel, or name one. */

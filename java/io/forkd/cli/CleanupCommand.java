@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.engine.Leftover;
 import io.forkd.files.Trees;
+import io.forkd.hub.Pull;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.IOException;
 import java.nio.file.DirectoryIteratorException;
@@ -84,6 +85,7 @@ final class CleanupCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         List<Leftover> found = new ArrayList<>(shell.engine().leftovers());
+        found.addAll(Pull.leftovers(shell.engine()));
         for (SnapshotTag tag : shell.engine().snapshots().failed()) {
             found.add(Leftover.removed(
                     shell.engine().store().directory(tag), "a branch that failed", () -> removeFailed(tag)));

@@ -58,6 +58,9 @@ public final class Main {
             "snapshot-diff",
             "snapshot-compact",
             "rmi",
+            "push",
+            "pull",
+            "verify",
             "pack",
             "unpack",
             "bench",
@@ -110,6 +113,9 @@ public final class Main {
             case "rmi" -> new RmiCommand(shell);
             case "pack" -> new PackCommand(shell);
             case "unpack" -> new UnpackCommand(shell);
+            case "push" -> new PushCommand(shell);
+            case "pull" -> new PullCommand(shell);
+            case "verify" -> new VerifyCommand(shell);
             case "bench" -> new BenchCommand(shell);
             case "workspace" ->
                 new CommandLine(new WorkspaceCommand())

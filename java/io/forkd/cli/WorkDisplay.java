@@ -31,7 +31,7 @@ final class WorkDisplay implements Work {
         if (shell.terminal()) {
             shell.step(what);
         } else {
-            shell.note(what + (bytes > 0 ? " (" + Format.size(bytes) + " to pull)" : ""));
+            shell.note(what + (bytes > 0 ? " (" + Format.size(bytes) + ")" : ""));
         }
     }
 
@@ -42,8 +42,8 @@ final class WorkDisplay implements Work {
         boolean complete = total > 0 && done >= total;
         if (shell.terminal() && (complete || now - drawn >= REDRAW_NANOS)) {
             drawn = now;
-            // Unpacking goes on for a while after that.
-            shell.step(step + ": " + (complete ? Format.size(total) + " pulled" : progress(now - begun)));
+            // What was pulled is unpacked for a while after that.
+            shell.step(step + ": " + (complete ? Format.size(total) : progress(now - begun)));
         }
     }
 

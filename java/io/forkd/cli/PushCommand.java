@@ -1,0 +1,83 @@
+package io.forkd.cli;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.hub.Push;
+import io.forkd.hub.SigningKey;
+import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.Reach;
+import io.forkd.snapshot.SnapshotTag;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+@Command(
+        name = "push",
+        description = "Sends a snapshot, with all that it is based on and its root disk, to a registry; what is there"
+                + " already is not sent again. Volumes stay here.",
+        sortOptions = false)
+final class PushCommand implements Callable<Integer> {
+    private final Shell shell;
+
+    @Parameters(
+            arity = "1..2",
+            paramLabel = "TAG REF",
+            description =
+                    "The snapshot, and where to: ghcr.io/user/repo:tag, localhost:5000/name. Without --tag, both.")
+    List<String> names = List.of();
+
+    @Option(names = "--tag", paramLabel = "TAG", description = "The snapshot, in place of the first name.")
+    Optional<String> tag = Optional.empty();
+
+    @Option(
+            names = "--sign",
+            paramLabel = "KEY",
+            description = "Sign it, as cosign does, with this private key (P-256, PEM without a password).")
+    Optional<Path> key = Optional.empty();
+
+    @Option(
+            names = "--insecure-registry",
+            description = "Speak plain HTTP to a registry without TLS. Registries on this machine need no such option.")
+    boolean insecure;
+
+    @Option(names = "--json", description = "Print the result as JSON.")
+    boolean json;
+
+    PushCommand(Shell shell) {
+        this.shell = shell;
+    }
+
+    @Override
+    public Integer call() {
+        if (names.size() != (tag.isPresent() ? 1 : 2)) {
+            throw new ForkdException(Kind.USAGE, "give the snapshot and where to send it: TAG REF");
+        }
+        SnapshotTag snapshot = new SnapshotTag(tag.orElseGet(() -> names.get(0)));
+        InRegistry to = InRegistry.parse(names.get(names.size() - 1));
+        Optional<SigningKey> signing = key.map(SigningKey::read);
+        Push.Result result = new Push(shell.engine(), new WorkDisplay(shell), shell.call())
+                .push(snapshot, to, new Reach(insecure, Optional.empty()), signing);
+        shell.clear();
+        if (json) {
+            shell.print(Shell.json()
+                    .put("tag", snapshot.value())
+                    .put("ref", to.toString())
+                    .put("digest", result.digest().toString())
+                    .put("snapshots", result.links())
+                    .put("chunks", result.chunks())
+                    .put("bytes", result.bytes())
+                    .put("sent_bytes", result.sent())
+                    .put("signed", signing.isPresent()));
+        } else {
+            shell.note("ref:    " + to);
+            shell.note("digest: " + result.digest());
+            shell.note("size:   " + Format.size(result.bytes()) + ", of which " + Format.size(result.sent())
+                    + " were sent");
+        }
+        return 0;
+    }
+}

@@ -1,0 +1,50 @@
+package io.forkd.cli;
+
+import io.forkd.engine.Snapshots.Verified;
+import io.forkd.snapshot.SnapshotTag;
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
+
+@Command(
+        name = "verify",
+        description = "Reads all of a snapshot and of what it is based on, and compares it with what was noted of it.",
+        sortOptions = false)
+final class VerifyCommand implements Callable<Integer> {
+    private final Shell shell;
+
+    @Parameters(paramLabel = "TAG", converter = TagConverter.class, description = "The snapshot.")
+    SnapshotTag tag = new SnapshotTag("_");
+
+    @Option(names = "--json", description = "Print the result as JSON.")
+    boolean json;
+
+    VerifyCommand(Shell shell) {
+        this.shell = shell;
+    }
+
+    @Override
+    public Integer call() {
+        List<Verified> verified = shell.engine().snapshots().verify(tag, shell.call());
+        shell.clear();
+        ObjectNode node = Shell.json().put("tag", tag.value());
+        ArrayNode list = node.putArray("snapshots");
+        for (Verified each : verified) {
+            list.addObject()
+                    .put("tag", each.tag().value())
+                    .put("content", each.content())
+                    .put("was_known", each.known());
+            if (!json) {
+                shell.print(each.content() + "  " + each.tag() + (each.known() ? "" : "  (noted now)"));
+            }
+        }
+        if (json) {
+            shell.print(node);
+        }
+        return 0;
+    }
+}

@@ -1,0 +1,108 @@
+package io.forkd.hub;
+
+import io.forkd.ForkdException;
+import io.forkd.Json;
+import io.forkd.files.Trees;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * What snapshots that were pulled or pushed here have in their files, so that it need not be pulled again. Each has a note
+ * of it, {@value #NOTE}; what that says is looked at before it is believed, and one that is lost costs nothing but time.
+ */
+final class LocalChunks {
+    static final String NOTE = ".chunks";
+
+    private static final int MOST_BYTES = 8 << 20;
+
+    private record Place(Path file, long offset) {}
+
+    private final Map<String, Place> places = new HashMap<>();
+
+    /** @param snapshots folders of those that are here */
+    LocalChunks(List<Path> snapshots) {
+        for (Path snapshot : snapshots) {
+            try {
+                Path note = snapshot.resolve(NOTE);
+                if (Files.isRegularFile(note) && Files.size(note) <= MOST_BYTES) {
+                    read(snapshot, Json.parse(Files.readAllBytes(note)));
+                }
+            } catch (IOException | JacksonException e) {
+                // It has none.
+            }
+        }
+    }
+
+    private void read(Path snapshot, JsonNode note) {
+        for (Map.Entry<String, JsonNode> file : note.properties()) {
+            Path path = snapshot.resolve(file.getKey());
+            int piece = file.getValue().path("piece").asInt(0);
+            JsonNode contents = file.getValue().path("content");
+            for (int i = 0; i < contents.size(); i++) {
+                String content = contents.path(i).asString("");
+                if (!content.isEmpty()) {
+                    places.putIfAbsent(content, new Place(path, (long) i * piece));
+                }
+            }
+        }
+    }
+
+    /** Its content, if a file here still has it. */
+    Optional<byte[]> find(Chunk chunk) {
+        Place place = places.get(chunk.content().hex());
+        if (place == null) {
+            return Optional.empty();
+        }
+        byte[] content = new byte[chunk.bytes()];
+        ByteBuffer buffer = ByteBuffer.wrap(content);
+        try (FileChannel file = FileChannel.open(place.file(), StandardOpenOption.READ)) {
+            while (buffer.hasRemaining()) {
+                if (file.read(buffer, place.offset() + buffer.position()) < 0) {
+                    return Optional.empty();
+                }
+            }
+        } catch (IOException e) {
+            return Optional.empty();
+        }
+        return chunk.content().matches(content) ? Optional.of(content) : Optional.empty();
+    }
+
+    /**
+     * Notes what files have.
+     *
+     * @param files by their paths from the snapshot's folder, or absolute ones
+     */
+    static void note(Path snapshot, Map<String, ChunkedFile> files, List<Chunk> chunks) {
+        ObjectNode note = JsonNodeFactory.instance.objectNode();
+        files.forEach((name, file) -> {
+            ObjectNode node = note.putObject(name).put("piece", file.piece());
+            ArrayNode contents = node.putArray("content");
+            file.chunks()
+                    .forEach(number -> contents.add(
+                            number == ChunkedFile.ZERO
+                                    ? ""
+                                    : chunks.get(number).content().hex()));
+        });
+        Path staged = snapshot.resolve(NOTE + ".new");
+        try {
+            Files.deleteIfExists(staged);
+            Files.write(staged, Json.bytes(note));
+            Trees.rename(staged, snapshot.resolve(NOTE));
+        } catch (IOException | ForkdException e) {
+            // The next pull fetches what it could have found.
+        }
+    }
+}

@@ -1,0 +1,405 @@
+package io.forkd.hub;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
+import io.forkd.engine.Call;
+import io.forkd.engine.Engine;
+import io.forkd.engine.Leftover;
+import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
+import io.forkd.hub.Artifact.Disk;
+import io.forkd.hub.Artifact.Link;
+import io.forkd.image.Digest;
+import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.Reach;
+import io.forkd.image.RegistryClient;
+import io.forkd.image.Work;
+import io.forkd.rootfs.RootfsCache;
+import io.forkd.rootfs.RootfsCache.Carried;
+import io.forkd.snapshot.Manifest;
+import io.forkd.snapshot.PortableManifest;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotTag;
+import io.forkd.snapshot.Volume;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * Fetches a snapshot, with all that it is a layer over, from a registry. What has been fetched is kept in a folder of the
+ * store until all is there, so that a pull that was interrupted goes on; nothing has a tag before it is whole.
+ */
+public final class Pull {
+    private static final String FETCHING = ".pulling-";
+
+    /** In its folder: all that was wanted has its tag, and the folder is to go. */
+    private static final String INSTALLED = "installed";
+
+    /** Of a pull that nobody has gone on with. */
+    private static final Duration KEPT = Duration.ofDays(7);
+
+    private final Engine engine;
+    private final SnapshotStore store;
+    private final RootfsCache images;
+    private final Work work;
+    private final Call call;
+
+    public Pull(Engine engine, RootfsCache images, Work work, Call call) {
+        this.engine = engine;
+        this.store = engine.store();
+        this.images = images;
+        this.work = work;
+        this.call = call;
+    }
+
+    /**
+     * What is wanted.
+     *
+     * @param as the tag that it gets here; empty: the one that it had
+     * @param replace whether it may take the place of a snapshot of that tag
+     * @param volumes of this machine that it is to have
+     */
+    public record Order(
+            InRegistry from, Reach reach, Optional<SnapshotTag> as, boolean replace, List<Volume> volumes) {}
+
+    /**
+     * What came of it.
+     *
+     * @param digest of the manifest
+     * @param links that are new here, the snapshot itself last
+     * @param bytes of all files of these
+     * @param fetched those that were not here, compressed
+     */
+    public record Result(SnapshotTag tag, Digest digest, List<SnapshotTag> links, long bytes, long fetched) {}
+
+    /** A snapshot as it is to be here. */
+    private record Wanted(Link link, SnapshotTag tag, Manifest carried, boolean here) {}
+
+    public Result pull(Order order, TrustPolicy policy) {
+        store.sweep();
+        sweep(store.root());
+        order.as().filter(tag -> !order.replace()).ifPresent(store::requireFree);
+        InRegistry from = order.from();
+        try (RegistryClient registry = new RegistryClient(from, order.reach(), engine.environment(), work)) {
+            work.begin("Looking up " + from, 0);
+            byte[] manifest =
+                    registry.manifest(from.digest().map(Digest::toString).orElse(from.tag()));
+            if (from.digest().filter(digest -> !digest.matches(manifest)).isPresent()) {
+                throw new ForkdException(
+                        Kind.DAMAGED, "the manifest of " + from + " has other content than its digest says");
+            }
+            Digest digest = Digest.sha256(manifest);
+            policy.require(from, digest, new Signatures(registry, from));
+            ArtifactDocuments documents = new ArtifactDocuments(from.toString());
+            Artifact artifact = documents.read(manifest, config(registry, documents.configOf(manifest), from));
+            return pull(order, registry, digest, artifact);
+        }
+    }
+
+    static byte[] config(RegistryClient registry, ArtifactDocuments.Named named, InRegistry of) {
+        try (InputStream in = registry.blob(named.digest(), 0)) {
+            byte[] config = in.readNBytes((int) named.size() + 1);
+            if (config.length != named.size() || !named.digest().matches(config)) {
+                throw new ForkdException(
+                        Kind.DAMAGED, "the configuration of " + of + " has other content than its digest says");
+            }
+            return config;
+        } catch (IOException e) {
+            throw ForkdException.of("read the configuration of " + of, e);
+        }
+    }
+
+    private Result pull(Order order, RegistryClient registry, Digest digest, Artifact artifact) {
+        Path root = store.root();
+        try {
+            Files.createDirectories(root);
+            Path folder = root.resolve(FETCHING + digest.hex().substring(0, 24));
+            Optional<OwnedDirectory> owned = OwnedDirectory.createAs(folder);
+            if (owned.isEmpty()) {
+                owned = OwnedDirectory.claim(folder);
+            }
+            OwnedDirectory mine = owned.orElseThrow(() -> new ForkdException(
+                    Kind.CONFLICT, order.from() + " is being pulled at this moment by another", "Wait for it."));
+            try {
+                Result result = pull(order, registry, digest, artifact, mine.path());
+                mine.remove();
+                return result;
+            } catch (ForkdException e) {
+                if (e.kind() != Kind.FAILED) {
+                    mine.remove(); // To go on with it would lead here again.
+                }
+                throw e;
+            } finally {
+                mine.release();
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("write " + root, e);
+        }
+    }
+
+    private Result pull(Order order, RegistryClient registry, Digest digest, Artifact artifact, Path folder)
+            throws IOException {
+        List<Wanted> wanted = new ArrayList<>();
+        for (int i = 0; i < artifact.links().size(); i++) {
+            wanted.add(wanted(artifact, i, order, folder));
+        }
+        List<Wanted> missing = wanted.stream().filter(each -> !each.here()).toList();
+        List<Path> present =
+                store.list().stream().map(SnapshotStore.Entry::directory).toList();
+        Artifact.Link head = artifact.head();
+        Path rootfs = images.place(carried(artifact.disks().get(head.disk()), order.from()));
+        // Before anything large is pulled.
+        PortableManifest.at(
+                wanted.get(wanted.size() - 1).carried(), folder, folder, rootfs, order.volumes(), Instant.now());
+        requireMachine(registry, artifact, folder);
+        long bytes;
+        long fetched;
+        ChunkSource source = new ChunkSource(registry, new LocalChunks(present), artifact.chunks(), work);
+        try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
+            for (Wanted each : missing) {
+                for (ChunkedFile file : each.link().files()) {
+                    fetcher.want(file, name(artifact, each.link(), file));
+                }
+            }
+            for (int i = 0; i < artifact.disks().size(); i++) {
+                Disk disk = artifact.disks().get(i);
+                if (!Files.exists(images.place(carried(disk, order.from())))) {
+                    fetcher.want(disk.file(), "disk-" + i);
+                }
+            }
+            requireRoom(folder, fetcher.missingContent());
+            bytes = fetcher.missingContent();
+            fetcher.fetch("Pulling " + order.from());
+            fetched = source.fetched();
+        }
+        for (int i = 0; i < artifact.disks().size(); i++) {
+            Path fetchedImage = folder.resolve("disk-" + i);
+            images.put(carried(artifact.disks().get(i), order.from()), file -> Files.move(fetchedImage, file));
+        }
+        for (Wanted each : missing) {
+            boolean isHead = each.link().equals(head);
+            install(each, artifact, order, folder, parent(wanted, each), isHead && order.replace());
+            if (isHead) {
+                Files.createFile(folder.resolve(INSTALLED));
+            }
+            requireContent(each);
+        }
+        SnapshotTag tag = wanted.get(wanted.size() - 1).tag();
+        return new Result(tag, digest, missing.stream().map(Wanted::tag).toList(), bytes, fetched);
+    }
+
+    /** What of an artifact goes into which file of the folder. */
+    private static String name(Artifact artifact, Link link, ChunkedFile file) {
+        return artifact.links().indexOf(link) + "-" + file.name();
+    }
+
+    private static Carried carried(Disk disk, InRegistry from) {
+        return new Carried(disk.digest(), disk.file().bytes(), disk.modified(), from.toString());
+    }
+
+    /** Its names: those that it had, unless something else has them here. */
+    private Wanted wanted(Artifact artifact, int index, Order order, Path folder) throws IOException {
+        Link link = artifact.links().get(index);
+        boolean head = index == artifact.links().size() - 1;
+        Manifest carried = carried(link, index, folder);
+        requireFiles(link, carried, artifact);
+        SnapshotTag named = new SnapshotTag(link.tag());
+        if (head) {
+            SnapshotTag tag = order.as().orElse(named);
+            if (!order.replace()) {
+                store.requireFree(tag);
+            }
+            return new Wanted(link, tag, carried, false);
+        }
+        for (SnapshotTag tag : List.of(named, other(link))) {
+            if (!Files.exists(store.directory(tag))) {
+                return new Wanted(link, tag, carried, false);
+            }
+            if (isSame(tag, link)) {
+                return new Wanted(link, tag, carried, true);
+            }
+        }
+        throw new ForkdException(
+                Kind.CONFLICT,
+                "the snapshots '" + named + "' and '" + other(link) + "' are others than that which "
+                        + artifact.head().tag() + " is a layer over",
+                "Remove one of them.");
+    }
+
+    /** Of an ancestor whose own name is another's here. */
+    private static SnapshotTag other(Link link) {
+        String hash = link.content().substring(0, 12);
+        return new SnapshotTag(link.tag().substring(0, Math.min(link.tag().length(), 51)) + "-" + hash);
+    }
+
+    private boolean isSame(SnapshotTag tag, Link link) {
+        try {
+            return engine.snapshots().contentHash(store.open(tag), call).equals(link.content());
+        } catch (ForkdException e) {
+            return false;
+        }
+    }
+
+    private static Manifest carried(Link link, int index, Path folder) throws IOException {
+        Path file = folder.resolve(index + "-" + Snapshot.MANIFEST);
+        Files.write(file, Json.bytes(link.manifest()));
+        Manifest carried = Manifest.read(file);
+        PortableManifest.require(carried);
+        return carried;
+    }
+
+    /** All that it is of, and nothing else, and its parent is the one before. */
+    private static void requireFiles(Link link, Manifest carried, Artifact artifact) {
+        Map<String, Long> sizes = new LinkedHashMap<>();
+        link.files().forEach(file -> sizes.put(file.name(), file.bytes()));
+        String memory = carried.memory().toString();
+        if (!sizes.containsKey(Snapshot.VMSTATE) || !sizes.containsKey(memory)) {
+            throw damaged(link, "its " + (sizes.containsKey(memory) ? Snapshot.VMSTATE : memory) + " is missing");
+        }
+        if (memory.equals(Snapshot.MEMORY) && sizes.get(memory) != carried.memoryBytes()) {
+            throw damaged(
+                    link, memory + " has " + sizes.get(memory) + " bytes, and the guest " + carried.memoryBytes());
+        }
+        for (String name : sizes.keySet()) {
+            boolean known = name.equals(Snapshot.VMSTATE) || name.equals(memory) || name.equals(Snapshot.WORKING_SET);
+            for (int i = 0; i < carried.disks().size(); i++) {
+                known |= name.equals(Snapshot.layerName(i));
+            }
+            if (!known) {
+                throw damaged(link, "it has a file '" + name + "', which no snapshot has");
+            }
+        }
+        int index = artifact.links().indexOf(link);
+        Optional<String> parent = carried.parent().map(each -> each.contentHash());
+        Optional<String> before = index == 0
+                ? Optional.empty()
+                : Optional.of(artifact.links().get(index - 1).content());
+        if (!parent.equals(before)) {
+            throw damaged(link, "its parent is not the snapshot before it");
+        }
+        if (carried.disks().get(0).bytes()
+                != artifact.disks().get(link.disk()).file().bytes()) {
+            throw damaged(link, "its root disk is of another size than the image that comes along");
+        }
+    }
+
+    private static ForkdException damaged(Link link, String why) {
+        return new ForkdException(
+                Kind.DAMAGED, "the snapshot '" + link.tag() + "' is damaged: " + why, "Push the snapshot again.");
+    }
+
+    /** Fetches what there is of the machine beside its memory, and looks whether it may run here. */
+    private void requireMachine(RegistryClient registry, Artifact artifact, Path folder) {
+        Link head = artifact.head();
+        ChunkedFile vmstate = head.files().stream()
+                .filter(file -> file.name().equals(Snapshot.VMSTATE))
+                .findFirst()
+                .orElseThrow();
+        String name = name(artifact, head, vmstate);
+        ChunkSource source = new ChunkSource(registry, new LocalChunks(List.of()), artifact.chunks(), work);
+        try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
+            fetcher.want(vmstate, name);
+            fetcher.fetch("Looking whether this machine will do");
+        }
+        engine.snapshots().requireMachine(folder.resolve(name));
+    }
+
+    private static void requireRoom(Path folder, long bytes) throws IOException {
+        long room = Files.getFileStore(folder).getUsableSpace();
+        if (bytes > room) {
+            throw new ForkdException(
+                    Kind.FAILED,
+                    "the snapshot takes " + (bytes >> 20) + " MiB, and there is room for " + (room >> 20) + " MiB in "
+                            + folder.getParent());
+        }
+    }
+
+    private static Optional<SnapshotTag> parent(List<Wanted> wanted, Wanted of) {
+        int index = wanted.indexOf(of);
+        return index == 0 ? Optional.empty() : Optional.of(wanted.get(index - 1).tag());
+    }
+
+    private void install(
+            Wanted wanted, Artifact artifact, Order order, Path folder, Optional<SnapshotTag> parent, boolean replace)
+            throws IOException {
+        Link link = wanted.link();
+        Map<String, ChunkedFile> files = new LinkedHashMap<>();
+        byte[] workingSet = new byte[0];
+        try (OwnedDirectory staged = store.stage(wanted.tag())) {
+            for (ChunkedFile file : link.files()) {
+                Path fetched = folder.resolve(name(artifact, link, file));
+                files.put(file.name(), file);
+                if (file.name().equals(Snapshot.WORKING_SET)) {
+                    workingSet = Files.readAllBytes(fetched);
+                } else {
+                    Files.createLink(staged.path().resolve(file.name()), fetched);
+                }
+            }
+            Path rootfs = images.place(carried(artifact.disks().get(link.disk()), order.from()));
+            Manifest manifest = PortableManifest.at(
+                            wanted.carried(),
+                            store.directory(wanted.tag()),
+                            staged.path(),
+                            rootfs,
+                            order.volumes(),
+                            Instant.now())
+                    .withParent(parent)
+                    .ownedBy(call.owner());
+            PortableManifest.requireVolumes(manifest);
+            Trees.sync(staged.path());
+            store.install(staged, wanted.tag(), manifest, replace);
+        }
+        engine.snapshots().know(wanted.tag(), workingSet);
+        LocalChunks.note(store.directory(wanted.tag()), files, artifact.chunks());
+    }
+
+    /** Each chunk is what the documents say; that these say what the snapshot is said to be, only the whole can show. */
+    private void requireContent(Wanted wanted) {
+        String content = engine.snapshots().contentHash(store.open(wanted.tag()), call);
+        if (!content.equals(wanted.link().content())) {
+            store.remove(wanted.tag(), true, any -> true);
+            throw damaged(
+                    wanted.link(),
+                    "it has the content " + content.substring(0, 12) + ", and its configuration says "
+                            + wanted.link().content().substring(0, 12));
+        }
+    }
+
+    /** What interrupted pulls have fetched: the next one of the same goes on with it. */
+    public static List<Leftover> leftovers(Engine engine) {
+        Path root = engine.store().root();
+        try {
+            return OwnedDirectory.abandoned(root, FETCHING).stream()
+                    .map(left -> Leftover.removed(
+                            left, "a pull that was interrupted", () -> OwnedDirectory.removeAbandoned(left)))
+                    .toList();
+        } catch (IOException e) {
+            throw ForkdException.of("list " + root, e);
+        }
+    }
+
+    /** What interrupted pulls left that nobody has gone on with. */
+    private static void sweep(Path root) {
+        try {
+            for (Path left : OwnedDirectory.abandoned(root, FETCHING)) {
+                Instant touched = Files.getLastModifiedTime(left).toInstant();
+                if (Files.exists(left.resolve(INSTALLED))
+                        || touched.isBefore(Instant.now().minus(KEPT))) {
+                    OwnedDirectory.removeAbandoned(left);
+                }
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("look for what pulls have left in " + root, e);
+        }
+    }
+}

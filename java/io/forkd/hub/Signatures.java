@@ -1,0 +1,179 @@
+package io.forkd.hub;
+
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
+import io.forkd.Json;
+import io.forkd.image.Digest;
+import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.RegistryClient;
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.List;
+import java.util.Optional;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * Signatures as cosign has them: a payload that names a manifest's digest, in a manifest of its own with the tag {@code
+ * sha256-DIGEST.sig} in the same repository (sigstore/cosign, specs/SIGNATURE_SPEC.md). Nothing of them is in a
+ * transparency log.
+ */
+final class Signatures {
+    private static final String PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json";
+    private static final String CONFIG_TYPE = "application/vnd.oci.image.config.v1+json";
+    private static final String MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
+    private static final String SIGNATURE = "dev.cosignproject.cosign/signature";
+    private static final String KIND = "cosign container image signature";
+
+    private static final int MAX_SIGNATURES = 64;
+    private static final int MAX_PAYLOAD = 64 << 10;
+
+    private final RegistryClient registry;
+    private final InRegistry image;
+
+    Signatures(RegistryClient registry, InRegistry image) {
+        this.registry = registry;
+        this.image = image;
+    }
+
+    private static String tag(Digest manifest) {
+        return manifest.algorithm() + "-" + manifest.hex() + ".sig";
+    }
+
+    /** The name under which others know the repository. */
+    private String repository() {
+        String text = new InRegistry(image.registry(), image.repository(), "latest", Optional.empty()).toString();
+        return text.substring(0, text.lastIndexOf(':'));
+    }
+
+    /** Adds one to those that there are. */
+    void sign(Digest manifest, SigningKey key) {
+        ObjectNode payload = JsonNodeFactory.instance.objectNode();
+        ObjectNode critical = payload.putObject("critical");
+        critical.putObject("identity").put("docker-reference", repository());
+        critical.putObject("image").put("docker-manifest-digest", manifest.toString());
+        critical.put("type", KIND);
+        payload.putNull("optional");
+        byte[] signed = Json.bytes(payload);
+        send(signed);
+        List<JsonNode> layers = new ArrayList<>(layers(manifest));
+        ObjectNode layer = descriptor(PAYLOAD_TYPE, signed);
+        layer.putObject("annotations").put(SIGNATURE, Base64.getEncoder().encodeToString(key.sign(signed)));
+        layers.add(layer);
+        registry.put(tag(manifest), manifest(layers));
+    }
+
+    /** As cosign writes it: the configuration names each payload as a layer. */
+    private byte[] manifest(List<JsonNode> layers) {
+        ObjectNode config = JsonNodeFactory.instance.objectNode();
+        config.put("architecture", "").put("os", "").put("created", "0001-01-01T00:00:00Z");
+        config.putObject("config");
+        config.putArray("history").addObject().put("created", "0001-01-01T00:00:00Z");
+        ArrayNode contents = config.putObject("rootfs").put("type", "layers").putArray("diff_ids");
+        layers.forEach(each -> contents.add(each.path("digest").asString("")));
+        byte[] bytes = Json.bytes(config);
+        send(bytes);
+        ObjectNode root = JsonNodeFactory.instance.objectNode();
+        root.put("schemaVersion", 2).put("mediaType", MANIFEST_TYPE);
+        root.set("config", descriptor(CONFIG_TYPE, bytes));
+        ArrayNode list = root.putArray("layers");
+        layers.forEach(list::add);
+        return Json.bytes(root);
+    }
+
+    private void send(byte[] blob) {
+        Digest digest = Digest.sha256(blob);
+        if (!registry.has(digest)) {
+            registry.upload(digest, blob);
+        }
+    }
+
+    private static ObjectNode descriptor(String type, byte[] bytes) {
+        return JsonNodeFactory.instance
+                .objectNode()
+                .put("mediaType", type)
+                .put("digest", Digest.sha256(bytes).toString())
+                .put("size", bytes.length);
+    }
+
+    private List<JsonNode> layers(Digest manifest) {
+        try {
+            JsonNode root = Json.parse(registry.manifest(tag(manifest)));
+            List<JsonNode> layers = new ArrayList<>();
+            root.path("layers").forEach(layers::add);
+            return layers.size() > MAX_SIGNATURES ? layers.subList(0, MAX_SIGNATURES) : layers;
+        } catch (ForkdException e) {
+            if (e.kind() == Kind.NOT_FOUND) {
+                return List.of();
+            }
+            throw e;
+        } catch (JacksonException e) {
+            return List.of();
+        }
+    }
+
+    /** Whether the key has signed that manifest under a name that {@code identity} takes. */
+    boolean isSigned(Digest manifest, VerifyingKey key, Identity identity) {
+        for (JsonNode layer : layers(manifest)) {
+            Optional<byte[]> payload = payload(layer);
+            if (payload.isPresent()
+                    && key.hasSigned(payload.get(), signature(layer))
+                    && says(payload.get(), manifest, identity)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** Which names a signature may be for. */
+    interface Identity {
+        boolean takes(String name);
+    }
+
+    /** How many there are, of whomever. */
+    int count(Digest manifest) {
+        return layers(manifest).size();
+    }
+
+    private static byte[] signature(JsonNode layer) {
+        try {
+            return Base64.getDecoder()
+                    .decode(layer.path("annotations").path(SIGNATURE).asString(""));
+        } catch (IllegalArgumentException e) {
+            return new byte[0];
+        }
+    }
+
+    private Optional<byte[]> payload(JsonNode layer) {
+        if (!layer.path("mediaType").asString("").equals(PAYLOAD_TYPE)) {
+            return Optional.empty();
+        }
+        Digest digest = Digest.parse(layer.path("digest").asString(""));
+        try (InputStream in = registry.blob(digest, 0)) {
+            byte[] payload = in.readNBytes(MAX_PAYLOAD);
+            return digest.matches(payload) ? Optional.of(payload) : Optional.empty();
+        } catch (IOException e) {
+            throw ForkdException.of("read a signature of " + image, e);
+        }
+    }
+
+    private static boolean says(byte[] payload, Digest manifest, Identity identity) {
+        try {
+            JsonNode critical = Json.parse(payload).path("critical");
+            return critical.path("type").asString("").equals(KIND)
+                    && critical.path("image")
+                            .path("docker-manifest-digest")
+                            .asString("")
+                            .equals(manifest.toString())
+                    && identity.takes(
+                            critical.path("identity").path("docker-reference").asString(""));
+        } catch (JacksonException e) {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+package io.forkd.hub;
+
+import io.forkd.Limits;
+import io.forkd.Remedy;
+import io.forkd.agent.AgentAddress;
+import io.forkd.agent.AgentClient;
+import io.forkd.agent.AgentClient.Output;
+import io.forkd.engine.AgentSnapshot;
+import io.forkd.engine.Call;
+import io.forkd.engine.DiffRequest;
+import io.forkd.engine.Engine;
+import io.forkd.engine.NetworkRequest;
+import io.forkd.engine.Progress;
+import io.forkd.engine.SpawnRequest;
+import io.forkd.engine.VolumeConflict;
+import io.forkd.files.Trees;
+import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.Reach;
+import io.forkd.image.Work;
+import io.forkd.rootfs.RootfsCache;
+import io.forkd.sandbox.Sandbox;
+import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotTag;
+import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/** A machine: folders of its own, and an engine on them, with guests that this one's KVM runs. */
+final class Host {
+    final Path home;
+    final Engine engine;
+
+    Host(Path home) throws Exception {
+        this.home = Files.createDirectories(home);
+        Files.createDirectories(home.resolve("run"), Trees.PRIVATE);
+        this.engine = Engine.of(environment());
+    }
+
+    Map<String, String> environment() {
+        Map<String, String> environment = new HashMap<>();
+        environment.put("HOME", home.toString());
+        environment.put("XDG_DATA_HOME", home.resolve("data").toString());
+        environment.put("XDG_RUNTIME_DIR", home.resolve("run").toString());
+        environment.put("FORKD_RUN_CACHE", home.resolve("cache").toString());
+        return environment;
+    }
+
+    static Call call() {
+        return new Call(
+                new Progress() {
+                    @Override
+                    public void step(String what) {}
+
+                    @Override
+                    public void warn(String what, Remedy remedy) {}
+                },
+                Optional.empty());
+    }
+
+    static final class Quiet implements Work {
+        @Override
+        public void begin(String what, long bytes) {}
+
+        @Override
+        public void advance(long bytes) {}
+
+        @Override
+        public void say(String line) {}
+
+        @Override
+        public void check() {}
+    }
+
+    /** {@code base} of a booted guest. */
+    void boot() throws Exception {
+        AgentSnapshot.make(engine, home, "base");
+    }
+
+    /** A layer over another, in which a command was run. */
+    void link(String from, String to, String command) {
+        engine.diff(
+                new DiffRequest(
+                        new SnapshotTag(from),
+                        new SnapshotTag(to),
+                        List.of(command.split(" ")),
+                        Duration.ofSeconds(60),
+                        Output.into(new ByteArrayOutputStream(), new ByteArrayOutputStream()),
+                        false),
+                call());
+    }
+
+    Push.Result push(String tag, String to) {
+        return push(tag, to, Optional.empty());
+    }
+
+    Push.Result push(String tag, String to, Optional<SigningKey> key) {
+        return new Push(engine, new Quiet(), call())
+                .push(new SnapshotTag(tag), InRegistry.parse(to), new Reach(false, Optional.empty()), key);
+    }
+
+    Pull.Result pull(String from) {
+        return pull(from, Optional.empty(), false);
+    }
+
+    Pull.Result pull(String from, Optional<String> as, boolean replace) {
+        return pull(from, as, replace, Optional.empty());
+    }
+
+    Pull.Result pull(String from, Optional<String> as, boolean replace, Optional<Path> policy) {
+        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), new Quiet())) {
+            return new Pull(engine, images, new Quiet(), call())
+                    .pull(
+                            new Pull.Order(
+                                    InRegistry.parse(from),
+                                    new Reach(false, Optional.empty()),
+                                    as.map(SnapshotTag::new),
+                                    replace,
+                                    List.of()),
+                            TrustPolicy.of(policy, environment()));
+        }
+    }
+
+    String hash(String tag) {
+        return engine.snapshots().contentHash(engine.store().open(new SnapshotTag(tag)), call());
+    }
+
+    List<String> tags() {
+        return engine.store().list().stream()
+                .map(SnapshotStore.Entry::tag)
+                .sorted()
+                .toList();
+    }
+
+    /** What a child says to a command. */
+    String exec(String tag, String command) {
+        List<Sandbox> made = engine.spawn(
+                new SpawnRequest(new SnapshotTag(tag), 1, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL),
+                call());
+        try {
+            ByteArrayOutputStream out = new ByteArrayOutputStream();
+            new AgentClient(new AgentAddress.Vsock(made.get(0).vsock()))
+                    .exec(
+                            List.of(command.split(" ")),
+                            Duration.ofSeconds(60),
+                            Output.into(out, new ByteArrayOutputStream()));
+            return out.toString(StandardCharsets.UTF_8).strip();
+        } finally {
+            engine.sandboxes().kill(engine.sandboxes().list(), call());
+        }
+    }
+}

@@ -1,0 +1,264 @@
+package io.forkd.hub;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.github.luben.zstd.Zstd;
+import io.forkd.ForkdException;
+import io.forkd.Json;
+import io.forkd.files.Trees;
+import io.forkd.image.Digest;
+import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.Reach;
+import io.forkd.image.RealRegistry;
+import io.forkd.image.RegistryClient;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.TestInstance;
+import org.junit.jupiter.api.TestInstance.Lifecycle;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/** Snapshots in a real registry whose maker lies, in documents that are well formed. */
+@TestInstance(Lifecycle.PER_CLASS)
+class HostileArtifactTest {
+    private static final byte[] NOTHING = new byte[100];
+
+    private RealRegistry registry;
+    private Host target;
+    private byte[] manifest = {};
+    private byte[] config = {};
+
+    @BeforeAll
+    void start(@TempDir Path folder) throws Exception {
+        registry = new RealRegistry(Files.createDirectory(folder.resolve("registry-of-test")));
+        Host source = new Host(folder.resolve("source"));
+        target = new Host(folder.resolve("target"));
+        source.boot();
+        source.link("base", "child", "set note child");
+        source.push("child", registry.host() + "/team/warm:1");
+        try (RegistryClient client = client("1")) {
+            manifest = client.manifest("1");
+            Digest named = new ArtifactDocuments("it").configOf(manifest).digest();
+            try (InputStream in = client.blob(named, 0)) {
+                config = in.readAllBytes();
+            }
+        }
+    }
+
+    @AfterAll
+    void stop() throws Exception {
+        registry.close();
+    }
+
+    private RegistryClient client(String tag) {
+        return new RegistryClient(
+                InRegistry.parse(registry.host() + "/team/warm:" + tag),
+                new Reach(false, Optional.empty()),
+                Map.of(),
+                new Host.Quiet());
+    }
+
+    /** What an artifact is made into. */
+    interface Change {
+        void make(ObjectNode manifest, ObjectNode config, RegistryClient client);
+    }
+
+    private static ObjectNode link(ObjectNode config, int index) {
+        return (ObjectNode) config.path("snapshots").path(index);
+    }
+
+    private static ObjectNode file(ObjectNode config, int index, String name) {
+        for (var file : link(config, index).path("files")) {
+            if (file.path("name").asString("").equals(name)) {
+                return (ObjectNode) file;
+            }
+        }
+        throw new AssertionError(name);
+    }
+
+    private static ObjectNode inside(ObjectNode config, int index) {
+        return (ObjectNode) link(config, index).path("manifest");
+    }
+
+    /** Another blob in the place of a chunk of a file, said to be what it is. */
+    private static void replace(
+            ObjectNode manifest,
+            ObjectNode config,
+            ObjectNode file,
+            byte[] blob,
+            byte[] content,
+            RegistryClient client) {
+        client.upload(Digest.sha256(blob), blob);
+        int number = 0;
+        for (var each : file.path("chunks")) {
+            number = Math.max(number, each.asInt(0));
+        }
+        ((ObjectNode) manifest.path("layers").path(number))
+                .put("digest", Digest.sha256(blob).toString())
+                .put("size", blob.length);
+        ((ObjectNode) config.path("chunks").path(number))
+                .put("content", Digest.sha256(content).toString());
+    }
+
+    private static byte[] contentOf(ObjectNode config, ObjectNode file) {
+        return new byte[file.path("bytes").asInt(0)];
+    }
+
+    private static Arguments of(String kind, String why, Change change) {
+        return Arguments.of(kind, why, change);
+    }
+
+    static Stream<Arguments> lies() {
+        return Stream.of(
+                of(
+                        "a file that no snapshot has",
+                        "it has a file 'evil.sh'",
+                        (m, c, r) -> file(c, 1, "working-set").put("name", "evil.sh")),
+                of(
+                        "no memory",
+                        "its memory.bin is missing",
+                        (m, c, r) -> file(c, 0, "memory.bin").put("name", "disk-0.layer")),
+                of(
+                        "the layer of a disk that it has not",
+                        "it has a file 'disk-7.layer'",
+                        (m, c, r) -> file(c, 1, "working-set").put("name", "disk-7.layer")),
+                of(
+                        "another size of memory",
+                        "and the guest 134217728",
+                        (m, c, r) -> inside(c, 0).put("memory_bytes", 128 << 20)),
+                of(
+                        "memory of the host",
+                        "\"memory\" is '/etc/shadow'",
+                        (m, c, r) -> inside(c, 0).put("memory", "/etc/shadow")),
+                of(
+                        "a vmstate of the host",
+                        "\"vmstate\" is '/dev/sda'",
+                        (m, c, r) -> inside(c, 0).put("vmstate", "/dev/sda")),
+                of(
+                        "a layer of the host",
+                        "is not a file name",
+                        (m, c, r) -> ((ObjectNode) inside(c, 0).path("disks").path(0))
+                                .put("layer", "../../x")
+                                .put("layer_bytes", 1)),
+                of("a volume", "volumes that do not come along: shadow on /mnt", (m, c, r) -> {
+                    ((ArrayNode) inside(c, 0).path("volumes"))
+                            .addObject()
+                            .put("host_path", "/etc/shadow")
+                            .put("guest_path", "/mnt")
+                            .put("read_only", true);
+                    ((ArrayNode) inside(c, 1).path("volumes"))
+                            .addObject()
+                            .put("host_path", "/etc/shadow")
+                            .put("guest_path", "/mnt")
+                            .put("read_only", true);
+                    for (int i = 0; i < 2; i++) {
+                        ((ArrayNode) inside(c, i).path("disks"))
+                                .addObject()
+                                .put("image", "/etc/shadow")
+                                .put("read_only", true)
+                                .put("bytes", 1);
+                    }
+                }),
+                of(
+                        "a disk too many",
+                        "it has 2 disks",
+                        (m, c, r) -> ((ArrayNode) inside(c, 0).path("disks"))
+                                .addObject()
+                                .put("image", "/etc/shadow")
+                                .put("read_only", true)
+                                .put("bytes", 1)),
+                of(
+                        "a disk of another size",
+                        "its root disk is of another size",
+                        (m, c, r) -> ((ObjectNode) inside(c, 0).path("disks").path(0)).put("bytes", 5)),
+                of(
+                        "a parent that does not come along",
+                        "its parent is not the snapshot before it",
+                        (m, c, r) -> inside(c, 1).put("parent_content_hash", "0".repeat(64))),
+                of("no parent", "\"memory\" is 'memory.layer'", (m, c, r) -> {
+                    inside(c, 1).remove("parent_tag");
+                    inside(c, 1).remove("parent_content_hash");
+                }),
+                of(
+                        "a parent of the first",
+                        "its parent is not the snapshot before it",
+                        (m, c, r) ->
+                                inside(c, 0).put("parent_tag", "child").put("parent_content_hash", "0".repeat(64))),
+                of(
+                        "another content of the first",
+                        "its parent is not the snapshot before it",
+                        (m, c, r) -> link(c, 0).put("content", "0".repeat(64))),
+                of(
+                        "another content of the last",
+                        "and its configuration says 000000000000",
+                        (m, c, r) -> link(c, 1).put("content", "0".repeat(64))),
+                of(
+                        "a manifest of a newer forkd",
+                        "has format 9",
+                        (m, c, r) -> inside(c, 0).put("format", 9)),
+                of(
+                        "processors without end",
+                        "\"vcpus\" is larger than any machine",
+                        (m, c, r) -> inside(c, 0).put("vcpus", 1L << 40)),
+                of("a vmstate of nothing", "vmstate", (m, c, r) -> {
+                    ObjectNode file = file(c, 1, "vmstate");
+                    byte[] content = contentOf(c, file);
+                    replace(m, c, file, Zstd.compress(content), content, r);
+                }),
+                of(
+                        "a chunk that is not compressed",
+                        "cannot be decompressed",
+                        (m, c, r) -> replace(m, c, file(c, 1, "vmstate"), NOTHING, NOTHING, r)),
+                of(
+                        "a chunk that is a bomb",
+                        "cannot be decompressed to",
+                        (m, c, r) ->
+                                replace(m, c, file(c, 1, "vmstate"), Zstd.compress(new byte[64 << 20]), NOTHING, r)),
+                of(
+                        "a chunk that is shorter",
+                        "not of the length that the configuration says",
+                        (m, c, r) -> replace(m, c, file(c, 1, "vmstate"), Zstd.compress(NOTHING), NOTHING, r)),
+                of("a chunk of other content", "its content is not what the configuration says", (m, c, r) -> {
+                    ObjectNode file = file(c, 1, "vmstate");
+                    replace(m, c, file, Zstd.compress(contentOf(c, file)), NOTHING, r);
+                }));
+    }
+
+    @ParameterizedTest(name = "{0}")
+    @MethodSource
+    void lies(String kind, String why, Change change) throws Exception {
+        ObjectNode changed = (ObjectNode) Json.parse(manifest);
+        ObjectNode said = (ObjectNode) Json.parse(config);
+        String tag = "lie-"
+                + Digest.sha256(kind.getBytes(StandardCharsets.UTF_8)).hex().substring(0, 12);
+        try (RegistryClient client = client(tag)) {
+            change.make(changed, said, client);
+            byte[] bytes = Json.bytes(said);
+            client.upload(Digest.sha256(bytes), bytes);
+            ((ObjectNode) changed.path("config"))
+                    .put("digest", Digest.sha256(bytes).toString())
+                    .put("size", bytes.length);
+            client.put(tag, Json.bytes(changed));
+        }
+        assertThatThrownBy(() -> target.pull(registry.host() + "/team/warm:" + tag))
+                .as(kind)
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining(why);
+        assertThat(target.tags()).doesNotContain("child");
+        assertThat(Trees.list(target.engine.store().root()))
+                .extracting(path -> String.valueOf(path.getFileName()))
+                .isSubsetOf(".lock", "base");
+    }
+}

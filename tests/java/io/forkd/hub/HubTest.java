@@ -1,0 +1,231 @@
+package io.forkd.hub;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.forkd.ForkdException;
+import io.forkd.files.Trees;
+import io.forkd.image.RealRegistry;
+import io.forkd.snapshot.Snapshot;
+import io.forkd.snapshot.SnapshotTag;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
+import java.util.List;
+import java.util.Optional;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Snapshots that go through a registry from one machine to another. */
+class HubTest {
+    @TempDir
+    Path folder;
+
+    private RealRegistry registry;
+    private Host source;
+    private Host target;
+    private String ref;
+
+    @BeforeEach
+    void start() throws Exception {
+        registry = new RealRegistry(Files.createDirectory(folder.resolve("registry-of-test")));
+        source = new Host(folder.resolve("source"));
+        target = new Host(folder.resolve("target"));
+        ref = registry.host() + "/team/warm:1";
+        source.boot();
+    }
+
+    @AfterEach
+    void stop() throws Exception {
+        registry.close();
+    }
+
+    private List<String> leftovers(Host host) throws IOException {
+        return Trees.list(host.engine.store().root()).stream()
+                .map(path -> String.valueOf(path.getFileName()))
+                .filter(name -> name.startsWith(".") && !name.equals(".lock"))
+                .toList();
+    }
+
+    @Test
+    void chain_goes_on_elsewhere_with_the_same_content() throws Exception {
+        source.link("base", "one", "set note one");
+        source.link("one", "two", "set other two");
+        source.link("two", "three", "dirty 2");
+        List<String> hashes =
+                List.of(source.hash("base"), source.hash("one"), source.hash("two"), source.hash("three"));
+        Push.Result pushed = source.push("three", ref);
+        assertThat(pushed.links()).isEqualTo(4);
+        Trees.delete(source.home);
+
+        Pull.Result pulled = target.pull(ref);
+        assertThat(pulled.digest()).isEqualTo(pushed.digest());
+        assertThat(pulled.links()).hasToString("[base, one, two, three]");
+        assertThat(List.of(target.hash("base"), target.hash("one"), target.hash("two"), target.hash("three")))
+                .isEqualTo(hashes);
+        assertThat(leftovers(target)).isEmpty();
+        assertThat(target.exec("three", "get note")).isEqualTo("one");
+        assertThat(target.exec("three", "get other")).isEqualTo("two");
+        target.link("three", "four", "set note four");
+        assertThat(target.exec("four", "get note")).isEqualTo("four");
+    }
+
+    @Test
+    void what_is_there_is_neither_sent_nor_fetched_again() {
+        Push.Result first = source.push("base", ref);
+        assertThat(source.push("base", ref).sent()).isLessThan(first.sent() / 4);
+        source.link("base", "next", "set note next");
+        source.engine.snapshots().compact(new SnapshotTag("next"), Host.call());
+        Push.Result second = source.push("next", ref);
+        assertThat(second.links()).isEqualTo(1);
+        assertThat(second.sent()).isLessThan(first.bytes() / 10);
+
+        Pull.Result old = target.pull(ref + "@" + first.digest());
+        Pull.Result now = target.pull(ref);
+        assertThat(now.tag()).hasToString("next");
+        assertThat(now.fetched()).isLessThan(old.bytes() / 10);
+        assertThat(target.exec("next", "get note")).isEqualTo("next");
+    }
+
+    @Test
+    void ancestor_whose_name_is_taken_gets_another_and_one_that_is_here_is_used() {
+        source.link("base", "child", "set note child");
+        source.push("child", ref);
+        target.pull(ref);
+        Pull.Result again = target.pull(ref, Optional.of("again"), false);
+        assertThat(again.links()).hasToString("[again]");
+        target.engine.snapshots().remove(new SnapshotTag("again"), false);
+        target.engine.snapshots().remove(new SnapshotTag("child"), false);
+        target.link("base", "other", "set note other");
+        target.engine.snapshots().compact(new SnapshotTag("other"), Host.call());
+        target.engine
+                .snapshots()
+                .compact(new SnapshotTag("other"), new SnapshotTag("base"), true, java.util.Map.of(), Host.call());
+        Pull.Result beside = target.pull(ref);
+        String name = "base-" + source.hash("base").substring(0, 12);
+        assertThat(beside.links()).hasToString("[" + name + ", child]");
+        assertThat(target.exec("child", "get note")).isEqualTo("child");
+    }
+
+    @Test
+    void tag_that_is_taken_needs_force() {
+        source.push("base", ref);
+        target.pull(ref);
+        assertThatThrownBy(() -> target.pull(ref))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("the snapshot 'base' exists already");
+        assertThat(target.pull(ref, Optional.empty(), true).fetched()).isZero();
+        assertThat(target.tags()).containsExactly("base");
+    }
+
+    @Test
+    void what_is_no_snapshot_or_not_there_is_said() {
+        assertThatThrownBy(() -> target.pull(registry.image()))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("is no snapshot: it is ");
+        assertThatThrownBy(() -> target.pull(registry.host() + "/team/none:1"))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("the registry does not have it");
+        assertThatThrownBy(() -> source.push("base", ref + "@sha256:" + "0".repeat(64)))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("to a tag, not to a digest");
+        assertThatThrownBy(() -> source.push("none", ref))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("there is no snapshot 'none'");
+        assertThat(target.tags()).isEmpty();
+    }
+
+    @Test
+    void files_that_lost_a_byte_are_found() throws Exception {
+        source.push("base", ref);
+        target.pull(ref);
+        assertThat(target.engine.snapshots().verify(new SnapshotTag("base"), Host.call()))
+                .allMatch(each -> each.known() && each.content().equals(source.hash("base")));
+        Path memory = target.engine.store().directory(new SnapshotTag("base")).resolve(Snapshot.MEMORY);
+        FileTime time = Files.getLastModifiedTime(memory);
+        try (RandomAccessFile file = new RandomAccessFile(memory.toFile(), "rw")) {
+            file.seek(5_000_000);
+            file.write(1);
+        }
+        // As a disk does it that fails: nobody has written to the file.
+        Files.setLastModifiedTime(memory, time);
+        assertThatThrownBy(() -> target.engine.snapshots().verify(new SnapshotTag("base"), Host.call()))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("the snapshot 'base' is damaged");
+    }
+
+    @Test
+    void signature_of_the_right_key_is_needed_where_the_policy_says_so() throws Exception {
+        Path mine = key("mine");
+        Path other = key("other");
+        Path policy = folder.resolve("policy.json");
+        String scope = registry.host() + "/team";
+        Files.writeString(
+                policy,
+                "{\"default\":[{\"type\":\"reject\"}],\"transports\":{\"docker\":{\"" + scope
+                        + "\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"" + mine.resolveSibling("mine.pub")
+                        + "\"}]}}}");
+        source.push("base", ref);
+        assertRefused(policy, ref, "it has no signature");
+        source.push("base", ref, Optional.of(SigningKey.read(other)));
+        assertRefused(policy, ref, "it has 1 other");
+        source.push("base", ref, Optional.of(SigningKey.read(mine)));
+        target.pull(ref, Optional.of("signed"), false, Optional.of(policy));
+        source.link("base", "changed", "set note changed");
+        source.push("changed", ref);
+        assertRefused(policy, ref, "it has no signature");
+        // One repository's signature is not another's.
+        source.push("base", registry.host() + "/elsewhere/warm:1", Optional.of(SigningKey.read(mine)));
+        assertRefused(policy, registry.host() + "/elsewhere/warm:1", "is not to be pulled: the policy");
+        assertThat(target.tags()).containsExactly("signed");
+    }
+
+    private void assertRefused(Path policy, String from, String why) {
+        assertThatThrownBy(() -> target.pull(from, Optional.of("no"), false, Optional.of(policy)))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining(why);
+    }
+
+    /** As openssl writes it. */
+    private Path key(String name) throws Exception {
+        Path key = folder.resolve(name + ".pem");
+        run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key.toString());
+        run(
+                "openssl",
+                "pkey",
+                "-in",
+                key.toString(),
+                "-pubout",
+                "-out",
+                folder.resolve(name + ".pub").toString());
+        return key;
+    }
+
+    private static void run(String... command) throws Exception {
+        assertThat(new ProcessBuilder(command).inheritIO().start().waitFor()).isZero();
+    }
+
+    @Test
+    void policy_that_is_not_understood_protects_by_refusing() throws Exception {
+        source.push("base", ref);
+        for (String text : List.of(
+                "{}",
+                "{\"default\":[]}",
+                "{\"default\":[{\"type\":\"signedBy\"}]}",
+                "{\"default\":[{\"type\":\"sigstoreSigned\"}]}",
+                "{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"/nonexistent\"}]}",
+                "{\"default\":[{\"type\":\"sigstoreSigned\",\"fulcio\":{}}]}",
+                "{\"defaults\":[]}",
+                "[")) {
+            Path policy = Files.writeString(folder.resolve("policy.json"), text);
+            assertThatThrownBy(() -> target.pull(ref, Optional.empty(), false, Optional.of(policy)))
+                    .as(text)
+                    .isInstanceOf(ForkdException.class);
+        }
+        assertThat(target.tags()).isEmpty();
+    }
+}
