@@ -42,6 +42,15 @@ record Answer(int status, HttpURLConnection connection) {
         return Optional.ofNullable(connection.getHeaderField(name));
     }
 
+    /** Where it leads: from where it was given, which may be somewhere else than what was asked. */
+    Optional<String> location() {
+        try {
+            return header("Location").map(place -> from().resolve(place).toString());
+        } catch (IllegalArgumentException e) {
+            return Optional.empty();
+        }
+    }
+
     InputStream content() throws IOException {
         return connection.getInputStream();
     }

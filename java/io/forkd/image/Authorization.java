@@ -72,11 +72,11 @@ final class Authorization {
     }
 
     /**
-     * Does what a challenge asks for.
+     * Does what a challenge asks for, and says what that led to: another one may ask for less at the same time.
      *
      * @param registry whom it came from
      */
-    synchronized void answer(String challenge, URI registry) throws IOException {
+    synchronized Optional<String> answer(String challenge, URI registry) throws IOException {
         if (!loginKnown) {
             login = credentials.of(image);
             loginKnown = true;
@@ -87,6 +87,7 @@ final class Authorization {
         } else {
             header = scheme.equalsIgnoreCase("Bearer") ? bearer(challenge, registry) : Optional.empty();
         }
+        return header;
     }
 
     private Optional<String> bearer(String challenge, URI registry) throws IOException {

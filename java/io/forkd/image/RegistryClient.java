@@ -82,9 +82,9 @@ public final class RegistryClient implements AutoCloseable {
         String doing = "send " + digest.brief() + " to " + image;
         for (int attempt = 1; ; attempt++) {
             try {
-                String place = session.answer(new RegistrySession.Request(
-                                "POST", "blobs/uploads/", Map.of(), Optional.of(out -> {}), doing))
-                        .header("Location")
+                Answer begun = session.answer(
+                        new RegistrySession.Request("POST", "blobs/uploads/", Map.of(), Optional.of(out -> {}), doing));
+                String place = begun.location()
                         .orElseThrow(() -> new ForkdException(
                                 Kind.FAILED, "cannot " + doing + ": the registry does not say where to"));
                 session.answer(new RegistrySession.Request(

@@ -105,20 +105,20 @@ final class RegistrySession {
 
     /** A challenge is answered if it is the registry's own: wherever else a redirect leads, its password is not for there. */
     private Answer ask(Request request, URI uri, URI base) throws IOException {
-        Answer answer = send(request, uri, base);
+        Answer answer = send(request, uri, base, authorization.header());
         if (answer.status() != HttpURLConnection.HTTP_UNAUTHORIZED || !Redirects.sameOrigin(base, answer.from())) {
             return answer;
         }
-        authorization.answer(answer.header("WWW-Authenticate").orElse(""), base);
-        return send(request, uri, base);
+        String challenge = answer.header("WWW-Authenticate").orElse("");
+        return send(request, uri, base, authorization.answer(challenge, base));
     }
 
-    private Answer send(Request request, URI uri, URI base) throws IOException {
+    private Answer send(Request request, URI uri, URI base, Optional<String> header) throws IOException {
         return redirects.follow(
                 request.method(),
                 uri,
                 request.headers(),
                 request.body(),
-                Redirects.sameOrigin(base, uri) ? authorization.header() : Optional.empty());
+                Redirects.sameOrigin(base, uri) ? header : Optional.empty());
     }
 }
