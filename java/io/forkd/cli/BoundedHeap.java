@@ -15,11 +15,11 @@ import java.util.OptionalInt;
 import java.util.Set;
 
 /**
- * Runs the commands that build images in a JVM with a bounded heap. A jar cannot say how much memory it needs, and a
+ * Runs the commands that build images, or send and fetch them, in a JVM with a bounded heap. A jar cannot say how much memory it needs, and a
  * JVM that is told nothing lets garbage pile up to a quarter of the machine: 3 GiB for 700 000 files.
  */
 final class BoundedHeap {
-    private static final Set<String> BUILDING = Set.of("from-image", "parent", "quickstart", "run");
+    private static final Set<String> LARGE = Set.of("from-image", "parent", "quickstart", "run", "push", "pull");
     private static final String BOUND = "-Xmx320m";
     /** Tells the second JVM who started it. */
     private static final String STARTER = "forkd.starter";
@@ -33,7 +33,7 @@ final class BoundedHeap {
             endWith(starter);
             return OptionalInt.empty();
         }
-        if (arguments.length == 0 || !BUILDING.contains(arguments[0]) || isBounded() || !Locales.canPassOn(arguments)) {
+        if (arguments.length == 0 || !LARGE.contains(arguments[0]) || isBounded() || !Locales.canPassOn(arguments)) {
             return OptionalInt.empty();
         }
         try {
