@@ -30,7 +30,9 @@ final class Signatures {
     private static final String SIGNATURE = "dev.cosignproject.cosign/signature";
     private static final String KIND = "cosign container image signature";
 
+    /** The newest, which come last. */
     private static final int MAX_SIGNATURES = 64;
+
     private static final int MAX_PAYLOAD = 64 << 10;
 
     private final RegistryClient registry;
@@ -103,10 +105,10 @@ final class Signatures {
 
     private List<JsonNode> layers(Digest manifest) {
         try {
-            JsonNode root = Json.parse(registry.manifest(tag(manifest)));
+            JsonNode root = Json.parse(registry.manifest(tag(manifest)), ArtifactDocuments.MANIFEST_TOKENS);
             List<JsonNode> layers = new ArrayList<>();
             root.path("layers").forEach(layers::add);
-            return layers.size() > MAX_SIGNATURES ? layers.subList(0, MAX_SIGNATURES) : layers;
+            return layers.subList(Math.max(0, layers.size() - MAX_SIGNATURES), layers.size());
         } catch (ForkdException e) {
             if (e.kind() == Kind.NOT_FOUND) {
                 return List.of();
@@ -149,16 +151,33 @@ final class Signatures {
         }
     }
 
+    /** One that is of no use hides none beside it. */
     private Optional<byte[]> payload(JsonNode layer) {
         if (!layer.path("mediaType").asString("").equals(PAYLOAD_TYPE)) {
             return Optional.empty();
         }
-        Digest digest = Digest.parse(layer.path("digest").asString(""));
-        try (InputStream in = registry.blob(digest, 0)) {
+        Optional<Digest> digest = digest(layer);
+        if (digest.isEmpty()) {
+            return Optional.empty();
+        }
+        try (InputStream in = registry.blob(digest.get(), 0)) {
             byte[] payload = in.readNBytes(MAX_PAYLOAD);
-            return digest.matches(payload) ? Optional.of(payload) : Optional.empty();
+            return digest.filter(each -> each.matches(payload)).map(each -> payload);
+        } catch (ForkdException e) {
+            if (e.kind() == Kind.NOT_FOUND) {
+                return Optional.empty();
+            }
+            throw e;
         } catch (IOException e) {
             throw ForkdException.of("read a signature of " + image, e);
+        }
+    }
+
+    private static Optional<Digest> digest(JsonNode layer) {
+        try {
+            return Optional.of(Digest.parse(layer.path("digest").asString("")));
+        } catch (ForkdException e) {
+            return Optional.empty();
         }
     }
 

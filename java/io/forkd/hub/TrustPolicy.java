@@ -44,8 +44,9 @@ public final class TrustPolicy {
         Path own = Home.of(environment, "XDG_CONFIG_HOME").resolve(".config/containers/policy.json");
         String config = environment.getOrDefault("XDG_CONFIG_HOME", "");
         Path user = config.isEmpty() ? own : Path.of(config).resolve("containers/policy.json");
-        Optional<Path> file = named.or(() -> Optional.of(user).filter(Files::exists))
-                .or(() -> Optional.of(SYSTEM).filter(Files::exists));
+        // One that we may not look for may be there.
+        Optional<Path> file = named.or(() -> Optional.of(user).filter(each -> !Files.notExists(each)))
+                .or(() -> Optional.of(SYSTEM).filter(each -> !Files.notExists(each)));
         return file.map(TrustPolicy::read).orElseGet(() -> new TrustPolicy(Optional.empty(), Json.parse(bytes("{}"))));
     }
 
@@ -186,6 +187,10 @@ public final class TrustPolicy {
         String whole = image.toString();
         String repository = scopes(image).get(1);
         String type = signed.path("type").asString(signed.isMissingNode() ? "matchRepository" : "");
+        requireKnown(
+                file.orElseThrow(),
+                signed,
+                type.equals("exactRepository") ? Set.of("type", "dockerRepository") : Set.of("type"));
         return switch (type) {
             case "matchRepository" -> name -> strip(name).equals(repository);
             case "matchRepoDigestOrExact" ->
@@ -194,6 +199,9 @@ public final class TrustPolicy {
                         : name -> name.equals(whole) || name.equals(repository);
             case "exactRepository" -> {
                 String given = signed.path("dockerRepository").asString("");
+                if (given.isEmpty()) {
+                    throw wrong(file.orElseThrow(), "its signedIdentity has no \"dockerRepository\"");
+                }
                 yield name -> strip(name).equals(given);
             }
             default ->
