@@ -111,7 +111,7 @@ public final class Snapshots {
     private Verified verify(List<Snapshot> chain, Call call) {
         Snapshot snapshot = chain.get(chain.size() - 1);
         snapshot.requireImages();
-        Optional<String> noted = ContentHash.noted(snapshot);
+        Optional<String> noted = ContentHash.before(snapshot);
         if (noted.isEmpty()) {
             return new Verified(snapshot.tag(), chains.contentHash(snapshot, call), false);
         }

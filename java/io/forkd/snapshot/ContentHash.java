@@ -52,6 +52,11 @@ public final class ContentHash {
         }
     }
 
+    /** The hash that it had when that was noted, whatever has become of its files. */
+    public static Optional<String> before(Snapshot snapshot) {
+        return Optional.of(note(snapshot).path("sha256").asString("")).filter(hash -> !hash.isEmpty());
+    }
+
     /** What cannot be read is calculated again. */
     private static JsonNode note(Snapshot snapshot) {
         try {
