@@ -65,6 +65,15 @@ public final class Json {
         }
     }
 
+    /**
+     * The same with a bound of its own.
+     *
+     * @param tokens names, values, and beginnings and ends of lists and objects
+     */
+    public static JsonNode parse(byte[] json, int tokens) {
+        return parse(bounded(tokens), json);
+    }
+
     /** The same of one that is a long list: some ten thousands. */
     public static JsonNode parseList(byte[] json) {
         return parse(LONG, json);

@@ -9,8 +9,10 @@ import io.forkd.hub.Artifact.Link;
 import io.forkd.image.Digest;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
@@ -34,6 +36,12 @@ final class ArtifactDocuments {
 
     /** Registries take manifests of 4 MiB; each takes 160 bytes there. */
     static final int MAX_CHUNKS = 20_000;
+
+    /** Of a manifest: what it takes to list so many chunks, and as much again for what others note of them. */
+    static final int MANIFEST_TOKENS = 16 * MAX_CHUNKS;
+
+    /** Of a configuration: a million pieces. As a tree each takes a hundred bytes, where two may be enough for its text. */
+    private static final int CONFIG_TOKENS = 1 << 20;
 
     private static final String MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
     private static final int FORMAT = 1;
@@ -67,12 +75,13 @@ final class ArtifactDocuments {
             put(node, disk.file());
         }
         ArrayNode chunks = root.putArray("chunks");
-        List<Digest> contents = artifact.chunks().stream().map(Chunk::content).toList();
+        Map<Digest, Integer> numbers = new HashMap<>();
+        artifact.chunks().forEach(chunk -> numbers.put(chunk.content(), numbers.size()));
         for (Chunk chunk : artifact.chunks()) {
             ObjectNode node = chunks.addObject()
                     .put("content", chunk.content().toString())
                     .put("bytes", chunk.bytes());
-            chunk.base().ifPresent(base -> node.put("base", contents.indexOf(base)));
+            chunk.base().ifPresent(base -> node.put("base", numbers.get(base)));
         }
         return Json.bytes(root);
     }
@@ -103,7 +112,7 @@ final class ArtifactDocuments {
 
     /** Which configuration a manifest names; fails when it is no snapshot's. */
     Named configOf(byte[] manifest) {
-        JsonNode root = parse(manifest, "its manifest");
+        JsonNode root = parse(manifest, "its manifest", MANIFEST_TOKENS);
         JsonNode config = root.path("config");
         String type = text(root, "artifactType", config.path("mediaType").asString(""));
         if (!type.equals(ARTIFACT_TYPE) && !type.equals(CONFIG_TYPE)) {
@@ -128,14 +137,15 @@ final class ArtifactDocuments {
     }
 
     Artifact read(byte[] manifest, byte[] config) {
-        JsonNode root = parse(config, "its configuration");
+        JsonNode root = parse(config, "its configuration", CONFIG_TOKENS);
         if (number(root, "format", 1, Integer.MAX_VALUE) != FORMAT) {
             throw new ForkdException(
                     Kind.UNSUPPORTED,
                     what + " has format " + root.path("format").asLong() + ", and this forkd reads " + FORMAT,
                     "Use a newer forkd.");
         }
-        List<Chunk> chunks = chunks(parse(manifest, "its manifest").path("layers"), root.path("chunks"));
+        List<Chunk> chunks =
+                chunks(parse(manifest, "its manifest", MANIFEST_TOKENS).path("layers"), root.path("chunks"));
         List<Disk> disks = new ArrayList<>();
         for (JsonNode node : list(root, "disks", MAX_FILES)) {
             disks.add(new Disk(
@@ -252,9 +262,9 @@ final class ArtifactDocuments {
         return file;
     }
 
-    private JsonNode parse(byte[] json, String which) {
+    private JsonNode parse(byte[] json, String which, int tokens) {
         try {
-            JsonNode root = Json.parse(json);
+            JsonNode root = Json.parse(json, tokens);
             if (root.isObject()) {
                 return root;
             }

@@ -22,7 +22,7 @@ import java.util.Map;
  */
 final class ChunkFetcher implements AutoCloseable {
     /** Numbers of chunks that have been written to all their places, four bytes each. */
-    private static final String JOURNAL = "done";
+    static final String JOURNAL = "done";
 
     /** What is written at a time, or left out when it is zero: a page. */
     private static final int BLOCK = 4096;
@@ -161,7 +161,7 @@ final class ChunkFetcher implements AutoCloseable {
                     continue;
                 }
                 int which = number;
-                workers.give(() -> bring(which, wanted));
+                workers.give(chunks.get(number).bytes(), () -> bring(which, wanted));
             }
             workers.finish();
         }

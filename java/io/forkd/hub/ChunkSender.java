@@ -3,6 +3,7 @@ package io.forkd.hub;
 import com.github.luben.zstd.Zstd;
 import com.github.luben.zstd.ZstdCompressCtx;
 import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
 import io.forkd.image.Digest;
 import io.forkd.image.RegistryClient;
 import io.forkd.image.Work;
@@ -62,6 +63,7 @@ final class ChunkSender {
             AtomicReferenceArray<Digest> contents = new AtomicReferenceArray<>(count);
             MessageDigest whole = MessageDigest.getInstance("SHA-256");
             for (int i = 0; i < count; i++) {
+                work.check();
                 byte[] content = new byte[(int) Math.min(piece, bytes - (long) i * piece)];
                 read(channel, content, path);
                 whole.update(content);
@@ -71,7 +73,7 @@ final class ChunkSender {
                 }
                 int index = i;
                 Optional<Chunk> like = i < old.size() ? old.get(i) : Optional.empty();
-                workers.give(() -> {
+                workers.give(content.length, () -> {
                     contents.set(index, send(content, like));
                     work.advance(content.length);
                 });
@@ -113,7 +115,8 @@ final class ChunkSender {
         byte[] compressed = Zstd.compress(content, LEVEL);
         Optional<Chunk> base =
                 like.map(chunk -> chunk.base().flatMap(this::known).orElse(chunk));
-        Optional<byte[]> difference = base.map(chunk -> difference(content, source.content(chunk)))
+        Optional<byte[]> difference = base.flatMap(this::content)
+                .map(old -> difference(content, old))
                 .filter(bytes -> bytes.length < compressed.length / 2);
         byte[] sending = difference.orElse(compressed);
         Chunk chunk = new Chunk(
@@ -130,6 +133,18 @@ final class ChunkSender {
             there.put(digest, chunk);
         }
         return digest;
+    }
+
+    /** Empty where the registry has something else: what is pushed takes the place of that. */
+    private Optional<byte[]> content(Chunk base) {
+        try {
+            return Optional.of(source.content(base));
+        } catch (ForkdException e) {
+            if (e.kind() == Kind.DAMAGED || e.kind() == Kind.NOT_FOUND) {
+                return Optional.empty();
+            }
+            throw e;
+        }
     }
 
     private Optional<Chunk> known(Digest content) {

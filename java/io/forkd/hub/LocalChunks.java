@@ -13,6 +13,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
@@ -32,13 +34,18 @@ final class LocalChunks {
 
     private final Map<String, Place> places = new HashMap<>();
 
-    /** @param snapshots folders of those that are here */
-    LocalChunks(List<Path> snapshots) {
+    /**
+     * @param snapshots folders of those that are here, of which there may be thousands
+     * @param wanted what is kept in mind of what they have
+     */
+    LocalChunks(List<Path> snapshots, List<Chunk> wanted) {
+        Set<String> contents =
+                wanted.stream().map(chunk -> chunk.content().hex()).collect(Collectors.toSet());
         for (Path snapshot : snapshots) {
             try {
                 Path note = snapshot.resolve(NOTE);
                 if (Files.isRegularFile(note) && Files.size(note) <= MOST_BYTES) {
-                    read(snapshot, Json.parse(Files.readAllBytes(note)));
+                    read(snapshot, Json.parse(Files.readAllBytes(note)), contents);
                 }
             } catch (IOException | JacksonException e) {
                 // It has none.
@@ -46,14 +53,14 @@ final class LocalChunks {
         }
     }
 
-    private void read(Path snapshot, JsonNode note) {
+    private void read(Path snapshot, JsonNode note, Set<String> wanted) {
         for (Map.Entry<String, JsonNode> file : note.properties()) {
             Path path = snapshot.resolve(file.getKey());
             int piece = file.getValue().path("piece").asInt(0);
             JsonNode contents = file.getValue().path("content");
             for (int i = 0; i < contents.size(); i++) {
                 String content = contents.path(i).asString("");
-                if (!content.isEmpty()) {
+                if (wanted.contains(content)) {
                     places.putIfAbsent(content, new Place(path, (long) i * piece));
                 }
             }

@@ -25,15 +25,24 @@ import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.FileTime;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 
 /**
  * Fetches a snapshot, with all that it is a layer over, from a registry. What has been fetched is kept in a folder of the
@@ -44,6 +53,8 @@ public final class Pull {
 
     /** In its folder: all that was wanted has its tag, and the folder is to go. */
     private static final String INSTALLED = "installed";
+
+    private static final int READ_BYTES = 1 << 20;
 
     /** Of a pull that nobody has gone on with. */
     private static final Duration KEPT = Duration.ofDays(7);
@@ -131,11 +142,15 @@ public final class Pull {
             OwnedDirectory mine = owned.orElseThrow(() -> new ForkdException(
                     Kind.CONFLICT, order.from() + " is being pulled at this moment by another", "Wait for it."));
             try {
+                Files.setLastModifiedTime(folder, FileTime.from(Instant.now())); // Somebody goes on with it.
                 Result result = pull(order, registry, digest, artifact, mine.path());
                 mine.remove();
                 return result;
             } catch (ForkdException e) {
-                if (e.kind() != Kind.FAILED) {
+                boolean mayPass = e.kind() == Kind.FAILED
+                        || (e.kind() == Kind.CONFLICT
+                                && Files.exists(mine.path().resolve(ChunkFetcher.JOURNAL)));
+                if (!mayPass) {
                     mine.remove(); // To go on with it would lead here again.
                 }
                 throw e;
@@ -150,13 +165,17 @@ public final class Pull {
     private Result pull(Order order, RegistryClient registry, Digest digest, Artifact artifact, Path folder)
             throws IOException {
         List<Wanted> wanted = new ArrayList<>();
-        for (int i = 0; i < artifact.links().size(); i++) {
-            wanted.add(wanted(artifact, i, order, folder));
+        Set<SnapshotTag> given = new HashSet<>();
+        // The snapshot itself first: who asks says what it is called, and others get what is left.
+        for (int i = artifact.links().size() - 1; i >= 0; i--) {
+            wanted.add(0, wanted(artifact, i, order, folder, given));
+            given.add(wanted.get(0).tag());
         }
         List<Wanted> missing = wanted.stream().filter(each -> !each.here()).toList();
         List<Path> present =
                 store.list().stream().map(SnapshotStore.Entry::directory).toList();
         Artifact.Link head = artifact.head();
+        images.use(); // From here on what is found in there stays.
         Path rootfs = images.place(carried(artifact.disks().get(head.disk()), order.from()));
         // Before anything large is pulled.
         PortableManifest.at(
@@ -164,7 +183,8 @@ public final class Pull {
         requireMachine(registry, artifact, folder);
         long bytes;
         long fetched;
-        ChunkSource source = new ChunkSource(registry, new LocalChunks(present), artifact.chunks(), work);
+        ChunkSource source =
+                new ChunkSource(registry, new LocalChunks(present, artifact.chunks()), artifact.chunks(), work);
         try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
             for (Wanted each : missing) {
                 for (ChunkedFile file : each.link().files()) {
@@ -184,11 +204,15 @@ public final class Pull {
         }
         for (int i = 0; i < artifact.disks().size(); i++) {
             Path fetchedImage = folder.resolve("disk-" + i);
-            images.put(carried(artifact.disks().get(i), order.from()), file -> Files.move(fetchedImage, file));
+            Disk disk = artifact.disks().get(i);
+            images.put(carried(disk, order.from()), file -> {
+                requireContent(disk, fetchedImage, order.from());
+                Files.move(fetchedImage, file);
+            });
         }
         for (Wanted each : missing) {
             boolean isHead = each.link().equals(head);
-            install(each, artifact, order, folder, parent(wanted, each), isHead && order.replace());
+            install(each, artifact, order, folder, before(wanted, each), isHead && order.replace());
             if (isHead) {
                 Files.createFile(folder.resolve(INSTALLED));
             }
@@ -208,7 +232,8 @@ public final class Pull {
     }
 
     /** Its names: those that it had, unless something else has them here. */
-    private Wanted wanted(Artifact artifact, int index, Order order, Path folder) throws IOException {
+    private Wanted wanted(Artifact artifact, int index, Order order, Path folder, Set<SnapshotTag> given)
+            throws IOException {
         Link link = artifact.links().get(index);
         boolean head = index == artifact.links().size() - 1;
         Manifest carried = carried(link, index, folder);
@@ -222,6 +247,9 @@ public final class Pull {
             return new Wanted(link, tag, carried, false);
         }
         for (SnapshotTag tag : List.of(named, other(link))) {
+            if (given.contains(tag)) {
+                continue;
+            }
             if (!Files.exists(store.directory(tag))) {
                 return new Wanted(link, tag, carried, false);
             }
@@ -306,7 +334,7 @@ public final class Pull {
                 .findFirst()
                 .orElseThrow();
         String name = name(artifact, head, vmstate);
-        ChunkSource source = new ChunkSource(registry, new LocalChunks(List.of()), artifact.chunks(), work);
+        ChunkSource source = new ChunkSource(registry, new LocalChunks(List.of(), List.of()), artifact.chunks(), work);
         try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
             fetcher.want(vmstate, name);
             fetcher.fetch("Looking whether this machine will do");
@@ -324,17 +352,29 @@ public final class Pull {
         }
     }
 
-    private static Optional<SnapshotTag> parent(List<Wanted> wanted, Wanted of) {
+    private static Optional<Wanted> before(List<Wanted> wanted, Wanted of) {
         int index = wanted.indexOf(of);
-        return index == 0 ? Optional.empty() : Optional.of(wanted.get(index - 1).tag());
+        return index == 0 ? Optional.empty() : Optional.of(wanted.get(index - 1));
+    }
+
+    /** It was here when this began. */
+    private Snapshot stillHere(Wanted parent) {
+        if (!isSame(parent.tag(), parent.link())) {
+            throw new ForkdException(
+                    Kind.CONFLICT,
+                    "the snapshot '" + parent.tag() + "' was replaced or removed while a layer over it was pulled",
+                    "Try again: what has been pulled is kept.");
+        }
+        return store.read(parent.tag());
     }
 
     private void install(
-            Wanted wanted, Artifact artifact, Order order, Path folder, Optional<SnapshotTag> parent, boolean replace)
+            Wanted wanted, Artifact artifact, Order order, Path folder, Optional<Wanted> parent, boolean replace)
             throws IOException {
         Link link = wanted.link();
         Map<String, ChunkedFile> files = new LinkedHashMap<>();
         byte[] workingSet = new byte[0];
+        Optional<Snapshot> under = parent.map(this::stillHere);
         try (OwnedDirectory staged = store.stage(wanted.tag())) {
             for (ChunkedFile file : link.files()) {
                 Path fetched = folder.resolve(name(artifact, link, file));
@@ -353,14 +393,46 @@ public final class Pull {
                             rootfs,
                             order.volumes(),
                             Instant.now())
-                    .withParent(parent)
+                    .withParent(parent.map(Wanted::tag))
                     .ownedBy(call.owner());
             PortableManifest.requireVolumes(manifest);
             Trees.sync(staged.path());
-            store.install(staged, wanted.tag(), manifest, replace);
+            store.install(staged, wanted.tag(), manifest, replace, under);
         }
         engine.snapshots().know(wanted.tag(), workingSet);
         LocalChunks.note(store.directory(wanted.tag()), files, artifact.chunks());
+    }
+
+    /** The cache has images by what they hash to, for all that come with one of the same content, whoever has signed that. */
+    private void requireContent(Disk disk, Path fetched, InRegistry from) throws IOException {
+        work.begin("Reading the root disk of " + from, disk.file().bytes());
+        MessageDigest digest = sha256();
+        ByteBuffer buffer = ByteBuffer.allocate(READ_BYTES);
+        try (FileChannel channel = FileChannel.open(fetched, StandardOpenOption.READ)) {
+            while (channel.read(buffer) >= 0) {
+                work.check();
+                work.advance(buffer.position());
+                digest.update(buffer.flip());
+                buffer.clear();
+            }
+        }
+        String found = HexFormat.of().formatHex(digest.digest());
+        if (!found.equals(disk.digest().hex())) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    "the root disk of " + from + " is damaged: it has the content " + found.substring(0, 12)
+                            + ", and its configuration says "
+                            + disk.digest().hex().substring(0, 12),
+                    "Push the snapshot again.");
+        }
+    }
+
+    private static MessageDigest sha256() {
+        try {
+            return MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException e) {
+            throw new AssertionError("every Java has SHA-256", e);
+        }
     }
 
     /** Each chunk is what the documents say; that these say what the snapshot is said to be, only the whole can show. */

@@ -89,7 +89,7 @@ public final class Push {
             List<Path> present = engine.store().list().stream()
                     .map(SnapshotStore.Entry::directory)
                     .toList();
-            ChunkSource source = new ChunkSource(registry, new LocalChunks(present), there, work);
+            ChunkSource source = new ChunkSource(registry, new LocalChunks(present, there), there, work);
             ChunkSender sender = new ChunkSender(registry, there, source, workers, work);
             List<Link> links = new ArrayList<>();
             List<Map<String, ChunkedFile>> cut = new ArrayList<>();

@@ -17,11 +17,18 @@ final class Workers implements AutoCloseable {
     /** No more connections to one host are kept by java.net. */
     private static final int PARALLEL = 5;
 
+    /** Of all pieces that are in work: each is in memory some six times, packed, unpacked, and as it is sent. */
+    private static final int MOST_BYTES = 2 * ChunkedFile.MOST_PIECE;
+
     private static final int STOP_SECONDS = 5;
     private static final int CHECK_MILLIS = 100;
 
     private final Work work;
-    private final Deque<Future<?>> running = new ArrayDeque<>();
+    private final Deque<Task> running = new ArrayDeque<>();
+    private int bytes;
+
+    private record Task(Future<?> future, int bytes) {}
+
     private final ExecutorService threads = Executors.newFixedThreadPool(PARALLEL, task -> {
         Thread thread = new Thread(task, "forkd-hub");
         thread.setDaemon(true);
@@ -32,19 +39,30 @@ final class Workers implements AutoCloseable {
         this.work = work;
     }
 
-    /** Waits for a place, so that what is given is not more than twice what is being done. */
-    void give(Runnable task) {
-        while (running.size() >= 2 * PARALLEL) {
-            await(running.removeFirst());
+    /**
+     * Waits for a place, so that what is given is not more than twice what is being done, and fits into memory.
+     *
+     * @param piece bytes of what it is done with
+     */
+    void give(int piece, Runnable task) {
+        while (running.size() >= 2 * PARALLEL || (!running.isEmpty() && bytes > MOST_BYTES - piece)) {
+            awaitFirst();
         }
-        running.addLast(threads.submit(task));
+        bytes += piece;
+        running.addLast(new Task(threads.submit(task), piece));
     }
 
     /** Waits until all has been done. */
     void finish() {
         while (!running.isEmpty()) {
-            await(running.removeFirst());
+            awaitFirst();
         }
+    }
+
+    private void awaitFirst() {
+        Task first = running.removeFirst();
+        await(first.future());
+        bytes -= first.bytes();
     }
 
     private void await(Future<?> task) {

@@ -238,6 +238,11 @@ public final class RootfsCache implements AutoCloseable {
                 .resolve("disk-" + image.content().hex().substring(0, 40) + time + EXT4);
     }
 
+    /** Has everything stay that is here, until this is closed. */
+    public void use() {
+        prepare();
+    }
+
     /** Takes it in, unless it is there. */
     public Path put(Carried image, Source source) {
         prepare();

@@ -314,7 +314,17 @@ public final class SnapshotStore {
      * @param replace whether an existing snapshot of that name is replaced; its children keep what they have mapped
      */
     public void install(OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace) {
-        register(staged, tag, manifest, replace, Optional.empty());
+        install(staged, tag, manifest, replace, Optional.empty());
+    }
+
+    /**
+     * The same of a layer.
+     *
+     * @param parent that it is over: it must not have been replaced or removed since it was read
+     */
+    public void install(
+            OwnedDirectory staged, SnapshotTag tag, Manifest manifest, boolean replace, Optional<Snapshot> parent) {
+        register(staged, tag, manifest, replace, parent);
         staged.release();
         sweep();
     }

@@ -257,6 +257,20 @@ class ArtifactDocumentsTest {
                 .hasMessageContaining(why);
     }
 
+    /** As a tree, of which every list takes a hundred bytes. */
+    @Test
+    void documents_of_little_but_lists_are_refused_before_they_fill_the_memory() {
+        byte[] config = ArtifactDocuments.config(sample());
+        byte[] manifest = ArtifactDocuments.manifest(sample(), config);
+        byte[] lists = ("{\"lists\":[" + "[],".repeat(2_700_000) + "[]]}")
+                .getBytes(java.nio.charset.StandardCharsets.US_ASCII);
+        assertThat(lists).hasSizeLessThan(ArtifactDocuments.MAX_BYTES);
+        assertThatThrownBy(() -> DOCUMENTS.configOf(lists))
+                .hasMessageContaining("its manifest is not JSON: Token count");
+        assertThatThrownBy(() -> read(manifest, lists))
+                .hasMessageContaining("its configuration is not JSON: Token count");
+    }
+
     /** Whatever it is made to, it is either an artifact or refused in words. */
     @Test
     void changed_bytes_are_never_a_surprise() {

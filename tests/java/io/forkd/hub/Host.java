@@ -63,7 +63,7 @@ final class Host {
                 Optional.empty());
     }
 
-    static final class Quiet implements Work {
+    static class Quiet implements Work {
         @Override
         public void begin(String what, long bytes) {}
 
@@ -113,8 +113,13 @@ final class Host {
     }
 
     Pull.Result pull(String from, Optional<String> as, boolean replace, Optional<Path> policy) {
-        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), new Quiet())) {
-            return new Pull(engine, images, new Quiet(), call())
+        return pull(from, as, replace, policy, new Quiet());
+    }
+
+    /** With somebody who looks on. */
+    Pull.Result pull(String from, Optional<String> as, boolean replace, Optional<Path> policy, Work work) {
+        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), work)) {
+            return new Pull(engine, images, work, call())
                     .pull(
                             new Pull.Order(
                                     InRegistry.parse(from),
@@ -135,6 +140,22 @@ final class Host {
                 .map(SnapshotStore.Entry::tag)
                 .sorted()
                 .toList();
+    }
+
+    /** All disk images go that no snapshot needs. */
+    void prune() {
+        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), new Quiet())) {
+            images.prune(engine.store()::diskImages, false);
+        }
+    }
+
+    /** Names of the disk images in the cache. */
+    List<String> images() {
+        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), new Quiet())) {
+            return images.list().stream()
+                    .map(image -> String.valueOf(image.file().getFileName()))
+                    .toList();
+        }
     }
 
     /** What a child says to a command. */

@@ -184,6 +184,10 @@ class HostileArtifactTest {
                         "its root disk is of another size",
                         (m, c, r) -> ((ObjectNode) inside(c, 0).path("disks").path(0)).put("bytes", 5)),
                 of(
+                        "the name of another disk",
+                        "the root disk of localhost",
+                        (m, c, r) -> ((ObjectNode) c.path("disks").path(0)).put("digest", "sha256:" + "1".repeat(64))),
+                of(
                         "a parent that does not come along",
                         "its parent is not the snapshot before it",
                         (m, c, r) -> inside(c, 1).put("parent_content_hash", "0".repeat(64))),
@@ -257,6 +261,7 @@ class HostileArtifactTest {
                 .isInstanceOf(ForkdException.class)
                 .hasMessageContaining(why);
         assertThat(target.tags()).doesNotContain("child");
+        assertThat(target.images()).noneMatch(image -> image.contains("11111111"));
         assertThat(Trees.list(target.engine.store().root()))
                 .extracting(path -> String.valueOf(path.getFileName()))
                 .isSubsetOf(".lock", "base");

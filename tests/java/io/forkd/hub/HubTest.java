@@ -4,8 +4,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
+import io.forkd.Json;
 import io.forkd.files.Trees;
+import io.forkd.image.Digest;
+import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.Reach;
 import io.forkd.image.RealRegistry;
+import io.forkd.image.RegistryClient;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotTag;
 import java.io.IOException;
@@ -14,11 +19,15 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /** Snapshots that go through a registry from one machine to another. */
 class HubTest {
@@ -112,6 +121,18 @@ class HubTest {
     }
 
     @Test
+    void snapshot_that_gets_the_name_of_an_ancestor_does_not_take_its_place() {
+        source.link("base", "child", "set note child");
+        source.push("child", ref);
+        String name = "base-" + source.hash("base").substring(0, 12);
+        assertThat(target.pull(ref, Optional.of("base"), false).links()).hasToString("[" + name + ", base]");
+        assertThatThrownBy(() -> target.pull(ref, Optional.of(name), true))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("the snapshots 'base' and '" + name + "' are others than that");
+        assertThat(target.exec("base", "get note")).isEqualTo("child");
+    }
+
+    @Test
     void tag_that_is_taken_needs_force() {
         source.push("base", ref);
         target.pull(ref);
@@ -151,11 +172,13 @@ class HubTest {
             file.seek(5_000_000);
             file.write(1);
         }
-        // As a disk does it that fails: nobody has written to the file.
-        Files.setLastModifiedTime(memory, time);
-        assertThatThrownBy(() -> target.engine.snapshots().verify(new SnapshotTag("base"), Host.call()))
-                .isInstanceOf(ForkdException.class)
-                .hasMessageContaining("the snapshot 'base' is damaged");
+        for (int i = 0; i < 2; i++) {
+            assertThatThrownBy(() -> target.engine.snapshots().verify(new SnapshotTag("base"), Host.call()))
+                    .isInstanceOf(ForkdException.class)
+                    .hasMessageContaining("the snapshot 'base' is damaged");
+            // As a disk does it that fails: nobody has written to the file.
+            Files.setLastModifiedTime(memory, time);
+        }
     }
 
     @Test
@@ -209,8 +232,92 @@ class HubTest {
         assertThat(new ProcessBuilder(command).inheritIO().start().waitFor()).isZero();
     }
 
+    private String signedBy(String identity) {
+        return "{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"" + folder.resolve("mine.pub")
+                + "\",\"signedIdentity\":" + identity + "}]}";
+    }
+
+    @Test
+    void policy_that_may_not_be_looked_for_is_no_missing_one() throws Exception {
+        Path containers = Files.createDirectories(target.home.resolve(".config/containers"));
+        Files.createSymbolicLink(containers.resolve("policy.json"), Path.of("policy.json"));
+        source.push("base", ref);
+        assertThatThrownBy(() -> target.pull(ref))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("cannot read the policy " + containers.resolve("policy.json"));
+        assertThat(target.tags()).isEmpty();
+    }
+
+    /** Whoever may write to the repository may put others beside it. */
+    @Test
+    void signature_is_found_among_others_and_such_as_are_none() throws Exception {
+        Path mine = key("mine");
+        Path other = key("other");
+        Path policy = Files.writeString(folder.resolve("policy.json"), signedBy("{\"type\":\"matchRepository\"}"));
+        Digest digest =
+                source.push("base", ref, Optional.of(SigningKey.read(other))).digest();
+        try (RegistryClient client = new RegistryClient(
+                InRegistry.parse(ref), new Reach(false, Optional.empty()), Map.of(), new Host.Quiet())) {
+            String tag = "sha256-" + digest.hex() + ".sig";
+            ObjectNode manifest = (ObjectNode) Json.parse(client.manifest(tag));
+            ArrayNode layers = (ArrayNode) manifest.path("layers");
+            JsonNode one = layers.path(0);
+            for (int i = 0; i < 100; i++) {
+                layers.add(one.deepCopy());
+            }
+            ((ObjectNode) layers.path(50)).withObject("annotations").put("dev.cosignproject.cosign/signature", "MAYC");
+            client.put(tag, Json.bytes(manifest));
+        }
+        assertRefused(policy, ref, "it has 64 others");
+        source.push("base", ref, Optional.of(SigningKey.read(mine)));
+        target.pull(ref, Optional.of("signed"), false, Optional.of(policy));
+        assertThat(target.tags()).containsExactly("signed");
+    }
+
+    /** As a second one of the same machine sees it. */
+    @Test
+    void parent_that_goes_while_its_layer_is_pulled_leaves_no_layer_without_one() throws Exception {
+        source.link("base", "child", "set note child");
+        source.push("child", ref);
+        target.pull(ref);
+        target.engine.snapshots().remove(new SnapshotTag("child"), false);
+        Host.Quiet removing = new Host.Quiet() {
+            @Override
+            public void begin(String what, long bytes) {
+                if (what.startsWith("Pulling ")) {
+                    target.engine.snapshots().remove(new SnapshotTag("base"), false);
+                }
+            }
+        };
+        assertThatThrownBy(() -> target.pull(ref, Optional.empty(), false, Optional.empty(), removing))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("'base' was replaced or removed while a layer over it was pulled");
+        assertThat(target.tags()).isEmpty();
+        assertThat(leftovers(target)).hasSize(1);
+        assertThat(target.pull(ref).links()).hasToString("[base, child]");
+        assertThat(target.exec("child", "get note")).isEqualTo("child");
+    }
+
+    @Test
+    void disk_image_that_is_here_stays_while_its_snapshot_is_pulled() {
+        source.push("base", ref);
+        target.pull(ref);
+        target.engine.snapshots().remove(new SnapshotTag("base"), false);
+        Host.Quiet pruning = new Host.Quiet() {
+            @Override
+            public void begin(String what, long bytes) {
+                if (what.startsWith("Pulling ")) {
+                    assertThatThrownBy(() -> target.prune()).hasMessageContaining("is in use");
+                }
+            }
+        };
+        target.pull(ref, Optional.empty(), false, Optional.empty(), pruning);
+        assertThat(target.exec("base", "get note")).isNotNull();
+    }
+
     @Test
     void policy_that_is_not_understood_protects_by_refusing() throws Exception {
+        key("mine");
         source.push("base", ref);
         for (String text : List.of(
                 "{}",
@@ -219,6 +326,8 @@ class HubTest {
                 "{\"default\":[{\"type\":\"sigstoreSigned\"}]}",
                 "{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"/nonexistent\"}]}",
                 "{\"default\":[{\"type\":\"sigstoreSigned\",\"fulcio\":{}}]}",
+                signedBy("{\"type\":\"exactRepository\"}"),
+                signedBy("{\"type\":\"matchRepository\",\"dockerRepository\":\"x\"}"),
                 "{\"defaults\":[]}",
                 "[")) {
             Path policy = Files.writeString(folder.resolve("policy.json"), text);
