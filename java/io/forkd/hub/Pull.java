@@ -7,6 +7,7 @@ import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Leftover;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.SparseFile;
 import io.forkd.files.Trees;
 import io.forkd.hub.Artifact.Disk;
 import io.forkd.hub.Artifact.Link;
@@ -207,7 +208,7 @@ public final class Pull {
             Disk disk = artifact.disks().get(i);
             images.put(carried(disk, order.from()), file -> {
                 requireContent(disk, fetchedImage, order.from());
-                Files.move(fetchedImage, file);
+                SparseFile.move(fetchedImage, file);
             });
         }
         for (Wanted each : missing) {

@@ -42,7 +42,7 @@ final class RegistryErrors {
             case Answer.TOO_MANY_REQUESTS ->
                 new ForkdException(
                         Kind.FAILED,
-                        "cannot " + doing + ": the registry allows no more pulls now" + why,
+                        "cannot " + doing + ": the registry allows no more requests now" + why,
                         "Wait"
                                 + answer.retryAfterMillis()
                                         .map(millis -> " " + (millis + 999) / 1000 + " seconds")

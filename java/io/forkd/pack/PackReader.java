@@ -1,6 +1,7 @@
 package io.forkd.pack;
 
 import io.forkd.ForkdException;
+import io.forkd.files.SparseFile;
 import io.forkd.pack.PackManifest.Link;
 import io.forkd.pack.PackManifest.Member;
 import java.io.IOException;

@@ -3,6 +3,7 @@ package io.forkd.pack;
 import com.github.luben.zstd.ZstdOutputStreamNoFinalizer;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.files.SparseFile;
 import io.forkd.pack.PackManifest.Rootfs;
 import java.io.IOException;
 import java.io.InputStream;

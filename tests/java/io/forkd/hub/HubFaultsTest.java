@@ -81,6 +81,16 @@ class HubFaultsTest {
         assertThat(target.hash("base")).isEqualTo(source.hash("base"));
     }
 
+    /** Of a MiB, all of it zero, for which there is no room but for its holes. */
+    @Test
+    void root_disk_is_sparse_in_a_cache_on_another_file_system() throws Exception {
+        Host target = new Host(folder.resolve("target"));
+        Files.createSymbolicLink(target.home.resolve("cache"), Files.createDirectory(small.resolve("cache")));
+        target.pull(ref);
+        assertThat(target.images()).hasSize(1);
+        assertThat(target.hash("base")).isEqualTo(source.hash("base"));
+    }
+
     @Test
     void push_to_a_registry_that_is_full_is_told_and_leaves_what_was_there() throws Exception {
         try (RealRegistry full = new RealRegistry(folder.resolve("small"))) {

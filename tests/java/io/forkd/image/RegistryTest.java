@@ -420,7 +420,7 @@ class RegistryTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"429, the registry allows no more pulls now", "503, the registry failed"})
+    @CsvSource({"429, the registry allows no more requests now", "503, the registry failed"})
     void busy_token_server_is_asked_again(int status, String why) throws Exception {
         HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
         String host = "127.0.0.1:" + server.getAddress().getPort();
@@ -469,7 +469,7 @@ class RegistryTest {
         busyFor = 3600;
         busy.set(1);
         assertThatThrownBy(() -> pull(reference.replace("py:1", "py:2"), Map.of()))
-                .hasMessageContaining("the registry allows no more pulls now (HTTP 429)")
+                .hasMessageContaining("the registry allows no more requests now (HTTP 429)")
                 .hasMessageContaining("Wait 3600 seconds");
         assertThat(requests).containsExactly("GET 2");
     }
