@@ -83,7 +83,9 @@ public final class ContentHash {
                         "the snapshot '" + snapshot.tag() + "' was replaced or removed at this moment",
                         "Try again.");
             }
-            note(snapshot, hash, files);
+            if (before(snapshot).filter(old -> !old.equals(hash)).isEmpty()) {
+                note(snapshot, hash, files); // Else it is damaged, and that is to be found again.
+            }
             return hash;
         } catch (IOException e) {
             throw ForkdException.of("read the snapshot '" + snapshot.tag() + "'", e);

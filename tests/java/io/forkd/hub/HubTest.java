@@ -172,6 +172,7 @@ class HubTest {
             file.seek(5_000_000);
             file.write(1);
         }
+        assertThat(target.hash("base")).as("has been asked for meanwhile").isNotEqualTo(source.hash("base"));
         for (int i = 0; i < 2; i++) {
             assertThatThrownBy(() -> target.engine.snapshots().verify(new SnapshotTag("base"), Host.call()))
                     .isInstanceOf(ForkdException.class)
