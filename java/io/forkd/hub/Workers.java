@@ -1,16 +1,12 @@
 package io.forkd.hub;
 
-import io.forkd.ForkdException;
-import io.forkd.ForkdException.Kind;
 import io.forkd.image.Work;
 import java.util.ArrayDeque;
 import java.util.Deque;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 
 /** Does a few things at a time, in the order in which they are given; the first that fails ends all. */
 final class Workers implements AutoCloseable {
@@ -21,7 +17,6 @@ final class Workers implements AutoCloseable {
     private static final int MOST_BYTES = 2 * ChunkedFile.MOST_PIECE;
 
     private static final int STOP_SECONDS = 5;
-    private static final int CHECK_MILLIS = 100;
 
     private final Work work;
     private final Deque<Task> running = new ArrayDeque<>();
@@ -61,29 +56,8 @@ final class Workers implements AutoCloseable {
 
     private void awaitFirst() {
         Task first = running.removeFirst();
-        await(first.future());
+        work.await(first.future());
         bytes -= first.bytes();
-    }
-
-    private void await(Future<?> task) {
-        while (true) {
-            work.check();
-            try {
-                task.get(CHECK_MILLIS, TimeUnit.MILLISECONDS);
-                return;
-            } catch (TimeoutException e) {
-                // It goes on.
-            } catch (ExecutionException e) {
-                if (e.getCause() instanceof ForkdException known) {
-                    throw known;
-                }
-                work.check(); // As a connection that is closed under its reader may fail in any way.
-                throw new IllegalStateException(e.getCause());
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-                throw new ForkdException(Kind.FAILED, "interrupted");
-            }
-        }
     }
 
     @Override

@@ -1,16 +1,12 @@
 package io.forkd.image;
 
-import io.forkd.ForkdException;
-import io.forkd.ForkdException.Kind;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
 
 /**
@@ -20,7 +16,6 @@ import java.util.function.Supplier;
 final class LayerPulls implements AutoCloseable {
     private static final int PARALLEL = 4;
     private static final int STOP_SECONDS = 2;
-    private static final int CHECK_MILLIS = 100;
 
     private final BlobStore store;
     private final Work work;
@@ -37,27 +32,7 @@ final class LayerPulls implements AutoCloseable {
 
     /** Does that, which asks a registry. */
     <T> T ask(Supplier<T> question) {
-        return await(CompletableFuture.supplyAsync(question, threads));
-    }
-
-    private <T> T await(CompletableFuture<T> job) {
-        while (true) {
-            work.check();
-            try {
-                return job.get(CHECK_MILLIS, TimeUnit.MILLISECONDS);
-            } catch (TimeoutException e) {
-                // It goes on.
-            } catch (ExecutionException e) {
-                if (e.getCause() instanceof ForkdException known) {
-                    throw known;
-                }
-                work.check(); // As a connection that is closed under its reader may fail in any way.
-                throw new IllegalStateException(e.getCause());
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-                throw new ForkdException(Kind.FAILED, "interrupted");
-            }
-        }
+        return work.await(CompletableFuture.supplyAsync(question, threads));
     }
 
     /** A layer that is pulled when it is wanted, unless it is here. */
@@ -116,7 +91,7 @@ final class LayerPulls implements AutoCloseable {
 
         @Override
         public void await() {
-            LayerPulls.this.await(fetching());
+            work.await(fetching());
         }
 
         private synchronized CompletableFuture<Void> fetching() {

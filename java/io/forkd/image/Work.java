@@ -1,6 +1,12 @@
 package io.forkd.image;
 
+import io.forkd.ForkdException;
+import io.forkd.ForkdException.Kind;
 import io.forkd.files.Waiter;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 
 /** Hears how a long job goes on, and may end it. Called from any thread. */
 public interface Work extends Waiter {
@@ -20,4 +26,25 @@ public interface Work extends Waiter {
     /** Throws when the user wants the job to end. */
     @Override
     void check();
+
+    /** Waits for what is done on another thread; ends early when the user wants the job to end. */
+    default <T> T await(Future<T> job) {
+        while (true) {
+            check();
+            try {
+                return job.get(100, TimeUnit.MILLISECONDS);
+            } catch (TimeoutException e) {
+                // It goes on.
+            } catch (ExecutionException e) {
+                if (e.getCause() instanceof ForkdException known) {
+                    throw known;
+                }
+                check(); // As a connection that is closed under its reader may fail in any way.
+                throw new IllegalStateException(e.getCause());
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                throw new ForkdException(Kind.FAILED, "interrupted");
+            }
+        }
+    }
 }

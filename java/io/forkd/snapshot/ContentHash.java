@@ -151,7 +151,10 @@ public final class ContentHash {
             }
             ByteBuffer content = ByteBuffer.allocate(LayerFile.PAGE);
             while (true) {
-                long page = layers.stream().mapToLong(LayerFile::page).min().orElse(LayerFile.END);
+                long page = LayerFile.END;
+                for (LayerFile layer : layers) {
+                    page = Math.min(page, layer.page());
+                }
                 if (page == LayerFile.END) {
                     break;
                 }

@@ -5,7 +5,6 @@ import io.forkd.ForkdException.Kind;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.MappedByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -23,18 +22,27 @@ final class LayerFile implements AutoCloseable {
             .order(ByteOrder.LITTLE_ENDIAN)
             .getLong();
     private static final int ENTRY = 24;
+
+    /** Entries that are read at a time. A mapping would keep the room of a file that is removed until it is collected. */
+    private static final int WINDOW = 2048;
+
     private static final int CHECKSUM = PAGE - Integer.BYTES;
     private static final long NO_DATA = -1;
 
     private final Path file;
     private final FileChannel channel;
-    private final MappedByteBuffer table;
+    private final long offset; // of the table
+    private final long entries;
+    private final ByteBuffer window = ByteBuffer.allocate(WINDOW * ENTRY).order(ByteOrder.LITTLE_ENDIAN);
+    private long first = Long.MIN_VALUE; // entry of the window
+    private long entry;
     private long done; // pages of the current entry
 
-    private LayerFile(Path file, FileChannel channel, MappedByteBuffer table) {
+    private LayerFile(Path file, FileChannel channel, long offset, long entries) {
         this.file = file;
         this.channel = channel;
-        this.table = table;
+        this.offset = offset;
+        this.entries = entries;
     }
 
     static LayerFile open(Path file) throws IOException {
@@ -50,17 +58,16 @@ final class LayerFile implements AutoCloseable {
                         Kind.UNSUPPORTED, file + " has a format that this forkd does not know", "Use a newer forkd.");
             }
             long offset = header.getLong(32);
-            long length = header.getLong(24) * ENTRY;
-            if (offset < PAGE || length < 0 || length > Integer.MAX_VALUE || offset + length != channel.size()) {
+            long entries = header.getLong(24);
+            if (offset < PAGE
+                    || entries < 0
+                    || entries > Integer.MAX_VALUE / ENTRY
+                    || offset + entries * ENTRY != channel.size()) {
                 throw damaged(file, "its length is not what its header says");
             }
-            MappedByteBuffer table = channel.map(FileChannel.MapMode.READ_ONLY, offset, length);
-            table.order(ByteOrder.LITTLE_ENDIAN);
-            if (header.getInt(48) != crc(table.duplicate())) {
-                throw damaged(file, "its table is");
-            }
-            requireOrder(file, table.duplicate().order(ByteOrder.LITTLE_ENDIAN), header.getLong(16), offset / PAGE);
-            return new LayerFile(file, channel, table);
+            LayerFile layer = new LayerFile(file, channel, offset, entries);
+            layer.require(header.getInt(48), header.getLong(16));
+            return layer;
         } catch (IOException | RuntimeException e) {
             channel.close();
             throw e;
@@ -79,34 +86,49 @@ final class LayerFile implements AutoCloseable {
     }
 
     /** Each entry lies behind the one before, within the whole, and has the data that come next in the file. */
-    private static void requireOrder(Path file, ByteBuffer table, long bytes, long end) {
+    private void require(int checksum, long bytes) throws IOException {
         long pages = (bytes >>> 12) + ((bytes & (PAGE - 1)) == 0 ? 0 : 1);
         long next = 0;
         long data = 1;
-        for (; table.hasRemaining(); table.position(table.position() + ENTRY)) {
-            long first = table.getLong(table.position());
-            long at = table.getLong(table.position() + 8);
-            long count = Integer.toUnsignedLong(table.getInt(table.position() + 16));
-            if (first < next || count < 1 || first > pages - count || (at != NO_DATA && at != data)) {
+        CRC32C crc = new CRC32C();
+        for (long number = 0; number < entries; number++) {
+            int in = in(number);
+            crc.update(window.slice(in, ENTRY));
+            long at = window.getLong(in + 8);
+            long count = Integer.toUnsignedLong(window.getInt(in + 16));
+            if (window.getLong(in) < next
+                    || count < 1
+                    || window.getLong(in) > pages - count
+                    || (at != NO_DATA && at != data)) {
                 throw damaged(file, "its table is");
             }
-            next = first + count;
+            next = window.getLong(in) + count;
             data += at == NO_DATA ? 0 : count;
         }
-        if (data != end) {
+        if (data != offset / PAGE || (int) crc.getValue() != checksum) {
             throw damaged(file, "its table is");
         }
     }
 
+    /** Where in the window an entry is. */
+    private int in(long number) throws IOException {
+        if (number < first || number >= first + WINDOW) {
+            first = number;
+            window.clear().limit((int) Math.min(WINDOW, entries - number) * ENTRY);
+            read(file, channel, window, offset + number * ENTRY);
+        }
+        return (int) (number - first) * ENTRY;
+    }
+
     /** The number of the current page, or {@link #END}. */
-    long page() {
-        return table.hasRemaining() ? table.getLong(table.position()) + done : END;
+    long page() throws IOException {
+        return entry < entries ? window.getLong(in(entry)) + done : END;
     }
 
     /** Reads the current page; false when it is all zeroes. */
     boolean read(ByteBuffer page) throws IOException {
         page.clear();
-        long data = table.getLong(table.position() + 8);
+        long data = window.getLong(in(entry) + 8);
         if (data == NO_DATA) {
             return false;
         }
@@ -114,10 +136,10 @@ final class LayerFile implements AutoCloseable {
         return true;
     }
 
-    void next() {
+    void next() throws IOException {
         done++;
-        if (done >= Integer.toUnsignedLong(table.getInt(table.position() + 16))) {
-            table.position(table.position() + ENTRY);
+        if (done >= Integer.toUnsignedLong(window.getInt(in(entry) + 16))) {
+            entry++;
             done = 0;
         }
     }

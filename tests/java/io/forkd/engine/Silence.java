@@ -3,7 +3,7 @@ package io.forkd.engine;
 import io.forkd.Remedy;
 
 /** For tests that do not look at progress. */
-final class Silence implements Progress {
+public final class Silence implements Progress {
     @Override
     public void step(String what) {}
 

@@ -1,7 +1,6 @@
 package io.forkd.hub;
 
 import io.forkd.Limits;
-import io.forkd.Remedy;
 import io.forkd.agent.AgentAddress;
 import io.forkd.agent.AgentClient;
 import io.forkd.agent.AgentClient.Output;
@@ -10,11 +9,12 @@ import io.forkd.engine.Call;
 import io.forkd.engine.DiffRequest;
 import io.forkd.engine.Engine;
 import io.forkd.engine.NetworkRequest;
-import io.forkd.engine.Progress;
+import io.forkd.engine.Silence;
 import io.forkd.engine.SpawnRequest;
 import io.forkd.engine.VolumeConflict;
 import io.forkd.files.Trees;
 import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.QuietWork;
 import io.forkd.image.Reach;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache;
@@ -52,29 +52,7 @@ final class Host {
     }
 
     static Call call() {
-        return new Call(
-                new Progress() {
-                    @Override
-                    public void step(String what) {}
-
-                    @Override
-                    public void warn(String what, Remedy remedy) {}
-                },
-                Optional.empty());
-    }
-
-    static class Quiet implements Work {
-        @Override
-        public void begin(String what, long bytes) {}
-
-        @Override
-        public void advance(long bytes) {}
-
-        @Override
-        public void say(String line) {}
-
-        @Override
-        public void check() {}
+        return new Call(new Silence(), Optional.empty());
     }
 
     /** {@code base} of a booted guest. */
@@ -100,7 +78,7 @@ final class Host {
     }
 
     Push.Result push(String tag, String to, Optional<SigningKey> key) {
-        return new Push(engine, new Quiet(), call())
+        return new Push(engine, new QuietWork(), call())
                 .push(new SnapshotTag(tag), InRegistry.parse(to), new Reach(false, Optional.empty()), key);
     }
 
@@ -113,7 +91,7 @@ final class Host {
     }
 
     Pull.Result pull(String from, Optional<String> as, boolean replace, Optional<Path> policy) {
-        return pull(from, as, replace, policy, new Quiet());
+        return pull(from, as, replace, policy, new QuietWork());
     }
 
     /** With somebody who looks on. */
@@ -144,14 +122,14 @@ final class Host {
 
     /** All disk images go that no snapshot needs. */
     void prune() {
-        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), new Quiet())) {
+        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), new QuietWork())) {
             images.prune(engine.store()::diskImages, false);
         }
     }
 
     /** Names of the disk images in the cache. */
     List<String> images() {
-        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), new Quiet())) {
+        try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), new QuietWork())) {
             return images.list().stream()
                     .map(image -> String.valueOf(image.file().getFileName()))
                     .toList();

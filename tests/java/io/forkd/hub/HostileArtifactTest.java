@@ -9,6 +9,7 @@ import io.forkd.Json;
 import io.forkd.files.Trees;
 import io.forkd.image.Digest;
 import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.QuietWork;
 import io.forkd.image.Reach;
 import io.forkd.image.RealRegistry;
 import io.forkd.image.RegistryClient;
@@ -67,7 +68,7 @@ class HostileArtifactTest {
                 InRegistry.parse(registry.host() + "/team/warm:" + tag),
                 new Reach(false, Optional.empty()),
                 Map.of(),
-                new Host.Quiet());
+                new QuietWork());
     }
 
     /** What an artifact is made into. */

@@ -8,6 +8,7 @@ import io.forkd.Json;
 import io.forkd.files.Trees;
 import io.forkd.image.Digest;
 import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.QuietWork;
 import io.forkd.image.Reach;
 import io.forkd.image.RealRegistry;
 import io.forkd.image.RegistryClient;
@@ -258,7 +259,7 @@ class HubTest {
         Digest digest =
                 source.push("base", ref, Optional.of(SigningKey.read(other))).digest();
         try (RegistryClient client = new RegistryClient(
-                InRegistry.parse(ref), new Reach(false, Optional.empty()), Map.of(), new Host.Quiet())) {
+                InRegistry.parse(ref), new Reach(false, Optional.empty()), Map.of(), new QuietWork())) {
             String tag = "sha256-" + digest.hex() + ".sig";
             ObjectNode manifest = (ObjectNode) Json.parse(client.manifest(tag));
             ArrayNode layers = (ArrayNode) manifest.path("layers");
@@ -282,7 +283,7 @@ class HubTest {
         source.push("child", ref);
         target.pull(ref);
         target.engine.snapshots().remove(new SnapshotTag("child"), false);
-        Host.Quiet removing = new Host.Quiet() {
+        QuietWork removing = new QuietWork() {
             @Override
             public void begin(String what, long bytes) {
                 if (what.startsWith("Pulling ")) {
@@ -304,7 +305,7 @@ class HubTest {
         source.push("base", ref);
         target.pull(ref);
         target.engine.snapshots().remove(new SnapshotTag("base"), false);
-        Host.Quiet pruning = new Host.Quiet() {
+        QuietWork pruning = new QuietWork() {
             @Override
             public void begin(String what, long bytes) {
                 if (what.startsWith("Pulling ")) {

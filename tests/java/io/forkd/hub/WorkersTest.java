@@ -2,6 +2,7 @@ package io.forkd.hub;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.forkd.image.QuietWork;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 
@@ -24,7 +25,7 @@ class WorkersTest {
 
     @Test
     void large_pieces_are_fewer_at_a_time_than_small_ones() {
-        try (Workers workers = new Workers(new Host.Quiet())) {
+        try (Workers workers = new Workers(new QuietWork())) {
             for (int i = 0; i < 12; i++) {
                 give(workers, ChunkedFile.MOST_PIECE);
             }

@@ -1,17 +1,16 @@
 package io.forkd.pack;
 
 import io.forkd.Limits;
-import io.forkd.Remedy;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Packs;
 import io.forkd.engine.Packs.PackRequest;
 import io.forkd.engine.Packs.UnpackRequest;
 import io.forkd.engine.Packs.Unpacked;
-import io.forkd.engine.Progress;
+import io.forkd.engine.Silence;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
-import io.forkd.image.Work;
+import io.forkd.image.QuietWork;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.Layer;
@@ -67,15 +66,7 @@ public final class Sample {
     }
 
     static Call call() {
-        return new Call(
-                new Progress() {
-                    @Override
-                    public void step(String what) {}
-
-                    @Override
-                    public void warn(String what, Remedy remedy) {}
-                },
-                Optional.empty());
+        return new Call(new Silence(), Optional.empty());
     }
 
     SnapshotStore store() {
@@ -83,21 +74,7 @@ public final class Sample {
     }
 
     RootfsCache cache() {
-        return engine.images(images, Map.of(), new Quiet());
-    }
-
-    private static final class Quiet implements Work {
-        @Override
-        public void begin(String what, long bytes) {}
-
-        @Override
-        public void advance(long bytes) {}
-
-        @Override
-        public void say(String line) {}
-
-        @Override
-        public void check() {}
+        return engine.images(images, Map.of(), new QuietWork());
     }
 
     /** A root disk of ten pages and a bit. */
