@@ -85,6 +85,20 @@ public final class Snapshots {
         return chains.contentHash(snapshot, call);
     }
 
+    /** The same of one that is staged: it has no name yet, but what it is a layer over has. */
+    public String contentHashOfStaged(Snapshot staged, Call call) {
+        List<Snapshot> chain = new ArrayList<>(staged.manifest()
+                .parent()
+                .map(parent -> chains.resolve(store.open(parent.tag()), call))
+                .orElse(List.of()));
+        chain.add(staged);
+        return ContentHash.calculate(
+                staged,
+                chains.memory(chain, call),
+                Chains.layers(chain),
+                percent -> call.step("reading " + staged.tag() + ": " + percent + " %"));
+    }
+
     /**
      * A snapshot whose files were read.
      *

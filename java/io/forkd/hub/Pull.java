@@ -217,7 +217,6 @@ public final class Pull {
             if (isHead) {
                 Files.createFile(folder.resolve(INSTALLED));
             }
-            requireContent(each);
         }
         SnapshotTag tag = wanted.get(wanted.size() - 1).tag();
         return new Result(tag, digest, missing.stream().map(Wanted::tag).toList(), bytes, fetched);
@@ -397,6 +396,7 @@ public final class Pull {
                     .withParent(parent.map(Wanted::tag))
                     .ownedBy(call.owner());
             PortableManifest.requireVolumes(manifest);
+            requireContent(wanted, staged.path(), manifest);
             Trees.sync(staged.path());
             store.install(staged, wanted.tag(), manifest, replace, under);
         }
@@ -437,10 +437,12 @@ public final class Pull {
     }
 
     /** Each chunk is what the documents say; that these say what the snapshot is said to be, only the whole can show. */
-    private void requireContent(Wanted wanted) {
-        String content = engine.snapshots().contentHash(store.open(wanted.tag()), call);
+    private void requireContent(Wanted wanted, Path staged, Manifest manifest) {
+        Manifest here = PortableManifest.at(
+                        wanted.carried(), staged, staged, manifest.rootfs(), manifest.volumes(), manifest.createdAt())
+                .withParent(manifest.parent().map(Manifest.Parent::tag));
+        String content = engine.snapshots().contentHashOfStaged(new Snapshot(wanted.tag(), staged, here), call);
         if (!content.equals(wanted.link().content())) {
-            store.remove(wanted.tag(), true, any -> true);
             throw damaged(
                     wanted.link(),
                     "it has the content " + content.substring(0, 12) + ", and its configuration says "

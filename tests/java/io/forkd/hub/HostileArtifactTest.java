@@ -22,6 +22,7 @@ import java.util.Optional;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.api.TestInstance.Lifecycle;
 import org.junit.jupiter.api.io.TempDir;
@@ -241,13 +242,24 @@ class HostileArtifactTest {
                 }));
     }
 
-    @ParameterizedTest(name = "{0}")
-    @MethodSource
-    void lies(String kind, String why, Change change) throws Exception {
+    @Test
+    void what_a_lie_is_to_take_the_place_of_stays(@TempDir Path folder) throws Exception {
+        Host host = new Host(folder);
+        host.boot();
+        host.link("base", "child", "set note mine");
+        String mine = host.hash("child");
+        String ref = put("replacing", (m, c, r) -> link(c, 1).put("content", "0".repeat(64)));
+        assertThatThrownBy(() -> host.pull(ref, Optional.of("child"), true))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("and its configuration says 000000000000");
+        assertThat(host.hash("child")).isEqualTo(mine);
+        assertThat(host.exec("child", "get note")).isEqualTo("mine");
+    }
+
+    /** Where it is then. */
+    private String put(String tag, Change change) {
         ObjectNode changed = (ObjectNode) Json.parse(manifest);
         ObjectNode said = (ObjectNode) Json.parse(config);
-        String tag = "lie-"
-                + Digest.sha256(kind.getBytes(StandardCharsets.UTF_8)).hex().substring(0, 12);
         try (RegistryClient client = client(tag)) {
             change.make(changed, said, client);
             byte[] bytes = Json.bytes(said);
@@ -257,7 +269,16 @@ class HostileArtifactTest {
                     .put("size", bytes.length);
             client.put(tag, Json.bytes(changed));
         }
-        assertThatThrownBy(() -> target.pull(registry.host() + "/team/warm:" + tag))
+        return registry.host() + "/team/warm:" + tag;
+    }
+
+    @ParameterizedTest(name = "{0}")
+    @MethodSource
+    void lies(String kind, String why, Change change) throws Exception {
+        String tag = "lie-"
+                + Digest.sha256(kind.getBytes(StandardCharsets.UTF_8)).hex().substring(0, 12);
+        String lie = put(tag, change);
+        assertThatThrownBy(() -> target.pull(lie))
                 .as(kind)
                 .isInstanceOf(ForkdException.class)
                 .hasMessageContaining(why);
