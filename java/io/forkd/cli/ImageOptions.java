@@ -1,7 +1,6 @@
 package io.forkd.cli;
 
 import io.forkd.image.Platform;
-import io.forkd.image.Reach;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Request;
 import io.forkd.rootfs.RootfsOptions;
@@ -33,20 +32,14 @@ final class ImageOptions {
                     + " this machine's, for every processor of the kind.")
     Optional<String> platform = Optional.empty();
 
-    @Option(
-            names = "--insecure-registry",
-            description = "Speak plain HTTP to a registry without TLS. Registries on this machine need no such option.")
-    boolean insecureRegistry;
+    @Mixin
+    RegistryOptions registry = new RegistryOptions();
 
     @Mixin
     CacheCommand.Place place = new CacheCommand.Place();
 
     Request request(String image) {
-        return new Request(
-                image,
-                platform.map(Platform::parse).orElseGet(Platform::host),
-                new Reach(insecureRegistry, Optional.empty()),
-                options());
+        return new Request(image, platform.map(Platform::parse).orElseGet(Platform::host), registry.reach(), options());
     }
 
     private RootfsOptions options() {
@@ -59,7 +52,7 @@ final class ImageOptions {
         options(); // What is wrong is wrong here already.
         body.put("size_mib", sizeMib);
         platform.ifPresent(text -> body.put("platform", text));
-        if (insecureRegistry) {
+        if (registry.insecure) {
             body.put("insecure_registry", true);
         }
         if (!extra.isEmpty()) {

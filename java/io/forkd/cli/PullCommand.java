@@ -3,7 +3,6 @@ package io.forkd.cli;
 import io.forkd.hub.Pull;
 import io.forkd.hub.TrustPolicy;
 import io.forkd.image.ImageReference.InRegistry;
-import io.forkd.image.Reach;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
@@ -53,10 +52,8 @@ final class PullCommand implements Callable<Integer> {
                             + " containers/policy.json in the user's configuration, else /etc/containers/policy.json, else none.")
     Optional<Path> policy = Optional.empty();
 
-    @Option(
-            names = "--insecure-registry",
-            description = "Speak plain HTTP to a registry without TLS. Registries on this machine need no such option.")
-    boolean insecure;
+    @Mixin
+    RegistryOptions registry = new RegistryOptions();
 
     @Option(names = "--json", description = "Print the result as JSON.")
     boolean json;
@@ -72,7 +69,7 @@ final class PullCommand implements Callable<Integer> {
     public Integer call() {
         Pull.Order order = new Pull.Order(
                 InRegistry.parse(reference),
-                new Reach(insecure, Optional.empty()),
+                registry.reach(),
                 tag,
                 force,
                 volumes.stream().map(Volume::parse).toList());

@@ -5,13 +5,13 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.hub.Push;
 import io.forkd.hub.SigningKey;
 import io.forkd.image.ImageReference.InRegistry;
-import io.forkd.image.Reach;
 import io.forkd.snapshot.SnapshotTag;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
@@ -39,10 +39,8 @@ final class PushCommand implements Callable<Integer> {
             description = "Sign it, as cosign does, with this private key (P-256, PEM without a password).")
     Optional<Path> key = Optional.empty();
 
-    @Option(
-            names = "--insecure-registry",
-            description = "Speak plain HTTP to a registry without TLS. Registries on this machine need no such option.")
-    boolean insecure;
+    @Mixin
+    RegistryOptions registry = new RegistryOptions();
 
     @Option(names = "--json", description = "Print the result as JSON.")
     boolean json;
@@ -60,7 +58,7 @@ final class PushCommand implements Callable<Integer> {
         InRegistry to = InRegistry.parse(names.get(names.size() - 1));
         Optional<SigningKey> signing = key.map(SigningKey::read);
         Push.Result result = new Push(shell.engine(), new WorkDisplay(shell), shell.call())
-                .push(snapshot, to, new Reach(insecure, Optional.empty()), signing);
+                .push(snapshot, to, registry.reach(), signing);
         shell.clear();
         if (json) {
             shell.print(Shell.json()

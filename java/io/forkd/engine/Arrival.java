@@ -35,6 +35,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.Set;
 
 /** The snapshots of a pack in a staged directory, from when they are read to when they are given their names. */
 final class Arrival {
@@ -159,10 +160,7 @@ final class Arrival {
             throw reader.refuse("'" + Snapshot.MEMORY + "' of the snapshot '" + link.tag() + "' in it has "
                     + file.bytes() + " bytes, and its snapshot.json says " + found.memoryBytes());
         }
-        List<String> known =
-                new ArrayList<>(List.of(Snapshot.MANIFEST, Snapshot.VMSTATE, Snapshot.WORKING_SET, memory));
         for (int i = 0; i < found.disks().size(); i++) {
-            known.add(Snapshot.layerName(i));
             OptionalLong said = found.disks()
                     .get(i)
                     .layer()
@@ -178,8 +176,9 @@ final class Arrival {
                         + "' in it is not what its snapshot.json says");
             }
         }
+        Set<String> known = PortableManifest.files(found);
         for (Member each : link.files()) {
-            if (!known.contains(each.name())) {
+            if (!each.name().equals(Snapshot.MANIFEST) && !known.contains(each.name())) {
                 throw reader.refuse("the snapshot '" + link.tag() + "' in it has '" + each.name()
                         + "', of which its snapshot.json does not speak");
             }

@@ -2,7 +2,6 @@ package io.forkd.engine;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
-import io.forkd.files.FileLock;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import io.forkd.pack.MachineState;
@@ -76,15 +75,7 @@ public final class Packs {
         long start = System.nanoTime();
         store.read(request.tag(), call.owner());
         List<Snapshot> chain = chains.resolve(store.open(request.tag()), call);
-        return store.with(chain, () -> {
-            List<FileLock> used = new ArrayList<>();
-            try {
-                chain.forEach(link -> link.use().ifPresent(used::add));
-                return pack(request, chain, start, call);
-            } finally {
-                used.forEach(FileLock::close);
-            }
-        });
+        return store.using(chain, () -> pack(request, chain, start, call));
     }
 
     private Packed pack(PackRequest request, List<Snapshot> chain, long start, Call call) {
@@ -218,32 +209,22 @@ public final class Packs {
     private static Map<String, Content> files(Snapshot snapshot) throws IOException {
         Map<String, Content> files = new LinkedHashMap<>();
         files.put(Snapshot.MANIFEST, Content.of(PortableManifest.of(snapshot).encode()));
-        files.put(Snapshot.VMSTATE, Content.of(snapshot.vmstate()));
-        if (Files.isRegularFile(snapshot.workingSet()) && Files.size(snapshot.workingSet()) > 0) {
-            files.put(Snapshot.WORKING_SET, Content.of(Files.readAllBytes(snapshot.workingSet())));
-        }
-        for (int i = 0; i < snapshot.manifest().disks().size(); i++) {
-            Optional<Path> layer = snapshot.layer(i);
-            if (layer.isPresent()) {
-                files.put(Snapshot.layerName(i), Content.of(layer.get()));
+        for (Map.Entry<String, Path> file : snapshot.files().entrySet()) {
+            if (!file.getKey().equals(Snapshot.WORKING_SET)) {
+                files.put(file.getKey(), Content.of(file.getValue()));
+            } else if (Files.size(file.getValue()) > 0) {
+                files.put(file.getKey(), Content.of(Files.readAllBytes(file.getValue())));
             }
         }
-        files.put(snapshot.isLayer() ? Snapshot.MEMORY_LAYER : Snapshot.MEMORY, Content.of(snapshot.memory()));
         return files;
     }
 
     private static long bytes(Snapshot snapshot) throws IOException {
-        long bytes = Files.size(snapshot.memory()) + Files.size(snapshot.vmstate());
-        for (int i = 0; i < snapshot.manifest().disks().size(); i++) {
-            bytes +=
-                    snapshot.layer(i).isPresent() ? Files.size(snapshot.layer(i).get()) : 0;
+        long bytes = 0;
+        for (Path file : snapshot.files().values()) {
+            bytes += Files.size(file);
         }
         return bytes;
-    }
-
-    /** Of what a snapshot restores to: two are the same when this is. */
-    public String contentHash(SnapshotTag tag, Call call) {
-        return chains.contentHash(store.open(tag), call);
     }
 
     /**

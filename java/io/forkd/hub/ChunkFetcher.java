@@ -180,25 +180,11 @@ final class ChunkFetcher implements AutoCloseable {
             Chunk chunk = chunks.get(number);
             for (Place place : places.getOrDefault(number, List.of())) {
                 work.check();
-                if (!has(place, chunk)) {
+                if (chunk.in(place.file(), place.offset()).isEmpty()) {
                     done.clear(number);
                 }
             }
         }
-    }
-
-    private static boolean has(Place place, Chunk chunk) {
-        ByteBuffer content = ByteBuffer.allocate(chunk.bytes());
-        try {
-            while (content.hasRemaining()) {
-                if (place.file().read(content, place.offset() + content.position()) < 0) {
-                    return false;
-                }
-            }
-        } catch (IOException e) {
-            return false;
-        }
-        return chunk.content().matches(content.array());
     }
 
     private void bring(int number, List<Place> wanted) {

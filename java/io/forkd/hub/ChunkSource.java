@@ -81,16 +81,7 @@ final class ChunkSource {
                                 + why,
                         "What has been pulled is kept: the next try goes on from there.");
             }
-            pause(attempt);
-        }
-    }
-
-    private static void pause(int attempt) {
-        try {
-            Thread.sleep(100L << attempt);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new ForkdException(Kind.FAILED, "interrupted");
+            work.pause(100L << attempt);
         }
     }
 

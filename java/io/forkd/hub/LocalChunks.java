@@ -4,7 +4,6 @@ import io.forkd.ForkdException;
 import io.forkd.Json;
 import io.forkd.files.Trees;
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -73,18 +72,11 @@ final class LocalChunks {
         if (place == null) {
             return Optional.empty();
         }
-        byte[] content = new byte[chunk.bytes()];
-        ByteBuffer buffer = ByteBuffer.wrap(content);
         try (FileChannel file = FileChannel.open(place.file(), StandardOpenOption.READ)) {
-            while (buffer.hasRemaining()) {
-                if (file.read(buffer, place.offset() + buffer.position()) < 0) {
-                    return Optional.empty();
-                }
-            }
+            return chunk.in(file, place.offset());
         } catch (IOException e) {
             return Optional.empty();
         }
-        return chunk.content().matches(content) ? Optional.of(content) : Optional.empty();
     }
 
     /**

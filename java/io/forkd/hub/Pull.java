@@ -33,7 +33,6 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.FileTime;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -95,7 +94,7 @@ public final class Pull {
     public record Result(SnapshotTag tag, Digest digest, List<SnapshotTag> links, long bytes, long fetched) {}
 
     /** A snapshot as it is to be here. */
-    private record Wanted(Link link, SnapshotTag tag, Manifest carried, boolean here) {}
+    private record Wanted(int index, Link link, SnapshotTag tag, Manifest carried, boolean here) {}
 
     public Result pull(Order order, TrustPolicy policy) {
         store.sweep();
@@ -189,7 +188,7 @@ public final class Pull {
         try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
             for (Wanted each : missing) {
                 for (ChunkedFile file : each.link().files()) {
-                    fetcher.want(file, name(artifact, each.link(), file));
+                    fetcher.want(file, name(each.index(), file));
                 }
             }
             for (int i = 0; i < artifact.disks().size(); i++) {
@@ -198,8 +197,8 @@ public final class Pull {
                     fetcher.want(disk.file(), "disk-" + i);
                 }
             }
-            requireRoom(folder, fetcher.missingContent());
             bytes = fetcher.missingContent();
+            requireRoom(folder, bytes);
             fetcher.fetch("Pulling " + order.from());
             fetched = source.fetched();
         }
@@ -212,8 +211,9 @@ public final class Pull {
             });
         }
         for (Wanted each : missing) {
-            boolean isHead = each.link().equals(head);
-            install(each, artifact, order, folder, before(wanted, each), isHead && order.replace());
+            boolean isHead = each.index() == wanted.size() - 1;
+            Optional<Wanted> parent = each.index() == 0 ? Optional.empty() : Optional.of(wanted.get(each.index() - 1));
+            install(each, artifact, order, folder, parent, isHead && order.replace());
             if (isHead) {
                 Files.createFile(folder.resolve(INSTALLED));
             }
@@ -223,8 +223,8 @@ public final class Pull {
     }
 
     /** What of an artifact goes into which file of the folder. */
-    private static String name(Artifact artifact, Link link, ChunkedFile file) {
-        return artifact.links().indexOf(link) + "-" + file.name();
+    private static String name(int link, ChunkedFile file) {
+        return link + "-" + file.name();
     }
 
     private static Carried carried(Disk disk, InRegistry from) {
@@ -237,24 +237,24 @@ public final class Pull {
         Link link = artifact.links().get(index);
         boolean head = index == artifact.links().size() - 1;
         Manifest carried = carried(link, index, folder);
-        requireFiles(link, carried, artifact);
+        requireFiles(link, index, carried, artifact);
         SnapshotTag named = new SnapshotTag(link.tag());
         if (head) {
             SnapshotTag tag = order.as().orElse(named);
             if (!order.replace()) {
                 store.requireFree(tag);
             }
-            return new Wanted(link, tag, carried, false);
+            return new Wanted(index, link, tag, carried, false);
         }
         for (SnapshotTag tag : List.of(named, other(link))) {
             if (given.contains(tag)) {
                 continue;
             }
             if (!Files.exists(store.directory(tag))) {
-                return new Wanted(link, tag, carried, false);
+                return new Wanted(index, link, tag, carried, false);
             }
             if (isSame(tag, link)) {
-                return new Wanted(link, tag, carried, true);
+                return new Wanted(index, link, tag, carried, true);
             }
         }
         throw new ForkdException(
@@ -287,7 +287,7 @@ public final class Pull {
     }
 
     /** All that it is of, and nothing else, and its parent is the one before. */
-    private static void requireFiles(Link link, Manifest carried, Artifact artifact) {
+    private static void requireFiles(Link link, int index, Manifest carried, Artifact artifact) {
         Map<String, Long> sizes = new LinkedHashMap<>();
         link.files().forEach(file -> sizes.put(file.name(), file.bytes()));
         String memory = carried.memory().toString();
@@ -298,16 +298,12 @@ public final class Pull {
             throw damaged(
                     link, memory + " has " + sizes.get(memory) + " bytes, and the guest " + carried.memoryBytes());
         }
+        Set<String> known = PortableManifest.files(carried);
         for (String name : sizes.keySet()) {
-            boolean known = name.equals(Snapshot.VMSTATE) || name.equals(memory) || name.equals(Snapshot.WORKING_SET);
-            for (int i = 0; i < carried.disks().size(); i++) {
-                known |= name.equals(Snapshot.layerName(i));
-            }
-            if (!known) {
+            if (!known.contains(name)) {
                 throw damaged(link, "it has a file '" + name + "', which no snapshot has");
             }
         }
-        int index = artifact.links().indexOf(link);
         Optional<String> parent = carried.parent().map(each -> each.contentHash());
         Optional<String> before = index == 0
                 ? Optional.empty()
@@ -333,7 +329,7 @@ public final class Pull {
                 .filter(file -> file.name().equals(Snapshot.VMSTATE))
                 .findFirst()
                 .orElseThrow();
-        String name = name(artifact, head, vmstate);
+        String name = name(artifact.links().size() - 1, vmstate);
         ChunkSource source = new ChunkSource(registry, new LocalChunks(List.of(), List.of()), artifact.chunks(), work);
         try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
             fetcher.want(vmstate, name);
@@ -350,11 +346,6 @@ public final class Pull {
                     "the snapshot takes " + (bytes >> 20) + " MiB, and there is room for " + (room >> 20) + " MiB in "
                             + folder.getParent());
         }
-    }
-
-    private static Optional<Wanted> before(List<Wanted> wanted, Wanted of) {
-        int index = wanted.indexOf(of);
-        return index == 0 ? Optional.empty() : Optional.of(wanted.get(index - 1));
     }
 
     /** It was here when this began. */
@@ -377,7 +368,7 @@ public final class Pull {
         Optional<Snapshot> under = parent.map(this::stillHere);
         try (OwnedDirectory staged = store.stage(wanted.tag())) {
             for (ChunkedFile file : link.files()) {
-                Path fetched = folder.resolve(name(artifact, link, file));
+                Path fetched = folder.resolve(name(wanted.index(), file));
                 files.put(file.name(), file);
                 if (file.name().equals(Snapshot.WORKING_SET)) {
                     workingSet = Files.readAllBytes(fetched);
@@ -407,7 +398,7 @@ public final class Pull {
     /** The cache has images by what they hash to, for all that come with one of the same content, whoever has signed that. */
     private void requireContent(Disk disk, Path fetched, InRegistry from) throws IOException {
         work.begin("Reading the root disk of " + from, disk.file().bytes());
-        MessageDigest digest = sha256();
+        MessageDigest digest = disk.digest().hasher();
         ByteBuffer buffer = ByteBuffer.allocate(READ_BYTES);
         try (FileChannel channel = FileChannel.open(fetched, StandardOpenOption.READ)) {
             while (channel.read(buffer) >= 0) {
@@ -425,14 +416,6 @@ public final class Pull {
                             + ", and its configuration says "
                             + disk.digest().hex().substring(0, 12),
                     "Push the snapshot again.");
-        }
-    }
-
-    private static MessageDigest sha256() {
-        try {
-            return MessageDigest.getInstance("SHA-256");
-        } catch (NoSuchAlgorithmException e) {
-            throw new AssertionError("every Java has SHA-256", e);
         }
     }
 

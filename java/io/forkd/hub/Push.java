@@ -5,7 +5,6 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
-import io.forkd.files.FileLock;
 import io.forkd.hub.Artifact.Disk;
 import io.forkd.hub.Artifact.Link;
 import io.forkd.image.Digest;
@@ -60,15 +59,9 @@ public final class Push {
             throw new ForkdException(Kind.USAGE, "a snapshot is sent to a tag, not to a digest: " + to);
         }
         List<Snapshot> chain = engine.snapshots().chain(tag, call);
-        return engine.store().with(chain, () -> {
-            List<FileLock> held = new ArrayList<>();
+        return engine.store().using(chain, () -> {
             try (RegistryClient registry = new RegistryClient(to, reach, engine.environment(), work)) {
-                for (Snapshot link : chain) {
-                    link.use().ifPresent(held::add);
-                }
                 return push(chain, to, registry, key);
-            } finally {
-                held.forEach(FileLock::close);
             }
         });
     }
@@ -82,7 +75,7 @@ public final class Push {
         work.begin("Looking what " + to + " has", 0);
         Optional<Artifact> old = present(registry, to);
         List<Chunk> there = old.map(Artifact::chunks).orElse(List.of());
-        List<Map<String, Path>> files = chain.stream().map(Push::files).toList();
+        List<Map<String, Path>> files = chain.stream().map(Snapshot::files).toList();
         Map<Path, ManifestDisk> images = images(chain);
         work.begin("Pushing " + chain.get(chain.size() - 1).tag() + " to " + to, stored(files, images));
         try (Workers workers = new Workers(work)) {
@@ -196,22 +189,6 @@ public final class Push {
 
     private static Path image(Snapshot link) {
         return link.image(link.manifest().disks().get(0));
-    }
-
-    /** What the snapshot itself wrote, by the names that it has everywhere. */
-    private static Map<String, Path> files(Snapshot snapshot) {
-        Map<String, Path> files = new LinkedHashMap<>();
-        files.put(Snapshot.VMSTATE, snapshot.vmstate());
-        Path memory = snapshot.memory();
-        files.put(String.valueOf(memory.getFileName()), memory);
-        for (int i = 0; i < snapshot.manifest().disks().size(); i++) {
-            String name = Snapshot.layerName(i);
-            snapshot.layer(i).ifPresent(layer -> files.put(name, layer));
-        }
-        if (Files.isRegularFile(snapshot.workingSet())) {
-            files.put(Snapshot.WORKING_SET, snapshot.workingSet());
-        }
-        return files;
     }
 
     private static long stored(List<Map<String, Path>> files, Map<Path, ManifestDisk> images) {

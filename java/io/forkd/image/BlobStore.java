@@ -247,7 +247,7 @@ public final class BlobStore {
                                 "cannot pull " + what + ": the connection breaks again and again: " + e.getMessage());
                     }
                     work.check();
-                    pause(attempt);
+                    work.pause(100L << attempt);
                 }
             }
         }
@@ -256,15 +256,6 @@ public final class BlobStore {
                     Kind.DAMAGED,
                     what + " was sent with other content than its digest " + blob.digest() + " says",
                     "The registry, or something between it and this machine, is broken or lies.");
-        }
-    }
-
-    private static void pause(int attempt) {
-        try {
-            Thread.sleep(100L << attempt);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new ForkdException(Kind.FAILED, "interrupted");
         }
     }
 

@@ -1,7 +1,5 @@
 package io.forkd.image;
 
-import io.forkd.ForkdException;
-import io.forkd.ForkdException.Kind;
 import java.util.Optional;
 
 /** How often a registry is asked again, and how long it is left alone before. */
@@ -14,8 +12,6 @@ final class Retries {
 
     /** Who is told to wait longer than that is better told so. */
     private static final long MAX_PAUSE_MILLIS = 60_000;
-
-    private static final int CHECK_MILLIS = 100;
 
     private final String registry;
     private final Work work;
@@ -52,14 +48,6 @@ final class Retries {
         if (millis > 2 * FIRST_PAUSE_AT_LIMIT_MILLIS) {
             work.say(registry + " wants to be asked again in " + (millis + 999) / 1000 + " seconds");
         }
-        try {
-            for (long end = System.nanoTime() + millis * 1_000_000; System.nanoTime() < end; ) {
-                work.check();
-                Thread.sleep(Math.min(CHECK_MILLIS, Math.max(1, (end - System.nanoTime()) / 1_000_000)));
-            }
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new ForkdException(Kind.FAILED, "interrupted");
-        }
+        work.pause(millis);
     }
 }

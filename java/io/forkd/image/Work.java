@@ -27,6 +27,19 @@ public interface Work extends Waiter {
     @Override
     void check();
 
+    /** Waits for so long; ends early when the user wants the job to end. */
+    default void pause(long millis) {
+        try {
+            for (long end = System.nanoTime() + millis * 1_000_000; System.nanoTime() < end; ) {
+                check();
+                Thread.sleep(Math.min(100, Math.max(1, (end - System.nanoTime()) / 1_000_000)));
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new ForkdException(Kind.FAILED, "interrupted");
+        }
+    }
+
     /** Waits for what is done on another thread; ends early when the user wants the job to end. */
     default <T> T await(Future<T> job) {
         while (true) {

@@ -119,6 +119,16 @@ public final class PortableManifest {
         }
     }
 
+    /** Which files may come with it: no snapshot has others. */
+    public static Set<String> files(Manifest carried) {
+        Set<String> names = new TreeSet<>(
+                Set.of(Snapshot.VMSTATE, Snapshot.WORKING_SET, carried.memory().toString()));
+        for (int i = 0; i < carried.disks().size(); i++) {
+            names.add(Snapshot.layerName(i));
+        }
+        return names;
+    }
+
     private static ForkdException odd(String why) {
         return new ForkdException(Kind.DAMAGED, "its snapshot.json cannot be used: " + why);
     }

@@ -11,6 +11,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.time.Instant;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Optional;
 
 /** A snapshot in its directory. Its manifest is there from the beginning, its vmstate when everything else is. */
@@ -121,6 +123,21 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
         Path file = directory.resolve(
                 manifest.disks().get(disk).layer().map(Layer::file).orElse(layerName(disk)));
         return Files.isRegularFile(file) ? Optional.of(file) : Optional.empty();
+    }
+
+    /** What the snapshot itself wrote, and what can be learnt again, by the names that these have everywhere; memory is last. */
+    public Map<String, Path> files() {
+        Map<String, Path> files = new LinkedHashMap<>();
+        files.put(VMSTATE, vmstate());
+        if (Files.isRegularFile(workingSet())) {
+            files.put(WORKING_SET, workingSet());
+        }
+        for (int i = 0; i < manifest.disks().size(); i++) {
+            String name = layerName(i);
+            layer(i).ifPresent(layer -> files.put(name, layer));
+        }
+        files.put(isLayer() ? MEMORY_LAYER : MEMORY, memory());
+        return files;
     }
 
     public static String layerName(int disk) {

@@ -248,6 +248,19 @@ public final class SnapshotStore {
         }
     }
 
+    /** As {@link #with}; until it is done they are marked as used, so that nobody removes them. */
+    public <T> T using(List<Snapshot> needed, Supplier<T> job) {
+        return with(needed, () -> {
+            List<FileLock> held = new ArrayList<>();
+            try {
+                needed.forEach(each -> each.use().ifPresent(held::add));
+                return job.get();
+            } finally {
+                held.forEach(FileLock::close);
+            }
+        });
+    }
+
     private void requireComplete(Snapshot snapshot) {
         switch (state(snapshot)) {
             case COMPLETE -> {}

@@ -162,9 +162,18 @@ class PackFaultsTest {
         target.snapshot("kept", Optional.empty(), List.of());
         target.snapshot("base", Optional.empty(), List.of());
         Map<String, String> hashes = Map.of(
-                "base", source.engine.packs().contentHash(new SnapshotTag("base"), Sample.call()),
-                "middle", source.engine.packs().contentHash(new SnapshotTag("middle"), Sample.call()),
-                "top", source.engine.packs().contentHash(new SnapshotTag("top"), Sample.call()));
+                "base",
+                        source.engine
+                                .snapshots()
+                                .contentHash(source.engine.store().open(new SnapshotTag("base")), Sample.call()),
+                "middle",
+                        source.engine
+                                .snapshots()
+                                .contentHash(source.engine.store().open(new SnapshotTag("middle")), Sample.call()),
+                "top",
+                        source.engine
+                                .snapshots()
+                                .contentHash(source.engine.store().open(new SnapshotTag("top")), Sample.call()));
         int through = 0;
         for (int i = 0; i < 24; i++) {
             Process child = new ProcessBuilder(
@@ -191,7 +200,9 @@ class PackFaultsTest {
                 Snapshot there = target.store().open(new SnapshotTag(entry.tag()));
                 there.requireImages();
                 if (hashes.containsKey(entry.tag())) {
-                    assertThat(target.engine.packs().contentHash(there.tag(), Sample.call()))
+                    assertThat(target.engine
+                                    .snapshots()
+                                    .contentHash(target.engine.store().open(there.tag()), Sample.call()))
                             .isEqualTo(hashes.get(entry.tag()));
                 }
             }

@@ -60,7 +60,7 @@ class PackTest {
     }
 
     private static String hash(Sample host, String tag) {
-        return host.engine.packs().contentHash(new SnapshotTag(tag), Sample.call());
+        return host.engine.snapshots().contentHash(host.engine.store().open(new SnapshotTag(tag)), Sample.call());
     }
 
     private Snapshot unpacked(String tag) {

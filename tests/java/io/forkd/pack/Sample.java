@@ -132,7 +132,8 @@ public final class Sample {
         Optional<Parent> over = Optional.empty();
         if (parent.isPresent()) {
             over = Optional.of(new Parent(
-                    new SnapshotTag(parent.get()), engine.packs().contentHash(new SnapshotTag(parent.get()), call())));
+                    new SnapshotTag(parent.get()),
+                    engine.snapshots().contentHash(engine.store().open(new SnapshotTag(parent.get())), call())));
         }
         try (OwnedDirectory staged = store().stage(tag)) {
             byte fill = (byte) name.charAt(0);
