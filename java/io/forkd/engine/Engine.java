@@ -201,6 +201,16 @@ public final class Engine {
         return NativeFiles.installed().mkfs();
     }
 
+    /** The program that hands out files which are still being fetched, unpacked from the jar. */
+    public Path pagerBinary() {
+        return NativeFiles.installed().pager();
+    }
+
+    /** Has a snapshot be there before its files are. */
+    public Arriving arriving(Arriving.Source source, boolean replace, Call call) {
+        return Arriving.begin(store, servers, source, replace, call);
+    }
+
     /** The disk images that snapshots and sandboxes of this user need. One that cannot be read stops this. */
     public Set<Path> diskImagesInUse() {
         Set<Path> used = new HashSet<>(store.diskImages());

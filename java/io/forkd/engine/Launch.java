@@ -12,7 +12,7 @@ import java.util.List;
  * @param memory of the whole chain, in one file
  * @param written volumes that the children write through to
  */
-record Launch(List<Snapshot> chain, Path memory, List<Disk> disks, List<Path> written) {
+record Launch(List<Snapshot> chain, Path vmstate, Path memory, List<Disk> disks, List<Path> written) {
     Launch {
         chain = List.copyOf(chain);
         disks = List.copyOf(disks);

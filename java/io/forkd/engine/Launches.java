@@ -32,7 +32,7 @@ final class Launches {
             Path memory = chains.memory(chain, call);
             List<List<Path>> layers = Chains.layers(chain);
             List<Path> written = written(snapshot, layers, count, conflict);
-            return new Launch(chain, memory, disks(snapshot, layers, written), written);
+            return new Launch(chain, snapshot.vmstate(), memory, disks(snapshot, layers, written), written);
         });
     }
 

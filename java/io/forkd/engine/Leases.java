@@ -112,13 +112,14 @@ final class Leases {
             Groups groups,
             VolumeConflict conflict,
             Call call) {
-        snapshot.requireImages();
-        if (!snapshot.isComplete()) {
-            awaitVolumes(snapshot, call);
+        if (snapshot.isComplete()) {
+            snapshot.requireImages();
+        } else {
+            awaitVolumes(snapshot, call); // Who serves it has the images open, and what is fetched has none yet.
         }
         // A branch that is being written has nobody but its twin, whatever is asked for.
         if (kept || !snapshot.isComplete()) {
-            Optional<Lease> running = servers.running(snapshot);
+            Optional<Lease> running = snapshot.isLeftByPull() ? Optional.empty() : servers.running(snapshot);
             if (running.isPresent() && snapshot.isComplete()) {
                 running = suitable(running, groups);
                 kept = running.isPresent();

@@ -156,7 +156,16 @@ final class Servers implements SnapshotStore.Writers {
         int parked = control.isPresent() ? setting("FORKD_SERVER_PARKED", PARKED, MAX_PARKED) : 0;
         Optional<Path> workingSet = prepare ? Optional.of(snapshot.workingSet()) : Optional.empty();
         return new ServerOptions(
-                launch.memory(), snapshot.vmstate(), launch.disks(), parked, control, idle(), workingSet, false);
+                launch.memory(), launch.vmstate(), launch.disks(), parked, control, idle(), workingSet, false);
+    }
+
+    /** Has nobody come to the server of that snapshot any more: it ends with its last child. */
+    void retire(Snapshot snapshot) {
+        Path directory = directory(snapshot);
+        guarded(directory, Optional.empty(), () -> {
+            Trees.delete(directory);
+            return true;
+        });
     }
 
     /** Makes a branch whose other side is found under {@code snapshot}, which it writes. */

@@ -149,6 +149,11 @@ public final class Snapshots {
         vmm.requireMachine(vmstate);
     }
 
+    /** Writes a whole memory with the layers over it, the first of the chain first, to a new file. */
+    public void flattenMemory(Path base, List<Path> layers, Path out) {
+        vmm.flattenMemory(base, layers, out);
+    }
+
     /** Gives a snapshot the working set that one of the same content had. */
     public void know(SnapshotTag tag, byte[] workingSet) {
         WorkingSets.put(workingSet, store.directory(tag));

@@ -15,6 +15,10 @@ import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.function.IntConsumer;
 
 /**
  * Writes the files of an artifact into a folder, from chunks that this machine or the registry has. Which are there is
@@ -24,6 +28,11 @@ final class ChunkFetcher implements AutoCloseable {
     /** Numbers of chunks that have been written to all their places, four bytes each. */
     static final String JOURNAL = "done";
 
+    /** Of chunks that are fetched at a time since somebody waits for them. */
+    private static final int URGENT = 2;
+
+    private static final BitSet NONE = new BitSet();
+
     /** What is written at a time, or left out when it is zero: a page. */
     private static final int BLOCK = 4096;
 
@@ -31,12 +40,17 @@ final class ChunkFetcher implements AutoCloseable {
      * Where a chunk goes.
      *
      * @param empty whether the file has had nothing in it before
+     * @param covered pages of the file that have something else, and keep it
      */
-    private record Place(FileChannel file, long offset, boolean empty) {
+    private record Place(FileChannel file, long offset, boolean empty, BitSet covered) {
         void write(byte[] content) throws IOException {
             int from = 0;
             while (from < content.length) {
                 int to = end(content, from);
+                if (isCovered(from)) {
+                    from = to;
+                    continue;
+                }
                 if (!empty || !isZero(content, from, Math.min(from + BLOCK, content.length))) {
                     ByteBuffer bytes = ByteBuffer.wrap(content, from, to - from);
                     while (bytes.hasRemaining()) {
@@ -53,11 +67,18 @@ final class ChunkFetcher implements AutoCloseable {
                 return content.length;
             }
             boolean zero = isZero(content, from, Math.min(from + BLOCK, content.length));
+            boolean covering = isCovered(from);
             int to = from;
-            while (to < content.length && isZero(content, to, Math.min(to + BLOCK, content.length)) == zero) {
+            while (to < content.length
+                    && isCovered(to) == covering
+                    && isZero(content, to, Math.min(to + BLOCK, content.length)) == zero) {
                 to = Math.min(to + BLOCK, content.length);
             }
             return to;
+        }
+
+        private boolean isCovered(int from) {
+            return !covered.isEmpty() && covered.get((int) ((offset + from) / BLOCK));
         }
 
         private static boolean isZero(byte[] content, int from, int to) {
@@ -72,7 +93,16 @@ final class ChunkFetcher implements AutoCloseable {
     private final List<FileChannel> open = new ArrayList<>();
     private final Map<Integer, List<Place>> places = new HashMap<>();
     private final BitSet done = new BitSet();
+    private final BitSet begun = new BitSet();
     private final FileChannel journal;
+    private final ExecutorService urgent = Executors.newFixedThreadPool(URGENT, task -> {
+        Thread thread = new Thread(task, "forkd-urgent");
+        thread.setDaemon(true);
+        return thread;
+    });
+    private int awaited; // chunks that somebody waits for
+    private Optional<RuntimeException> failure = Optional.empty();
+    private IntConsumer arrived = number -> {};
 
     ChunkFetcher(ChunkSource source, Path folder, List<Chunk> chunks, Work work) {
         this.source = source;
@@ -125,12 +155,45 @@ final class ChunkFetcher implements AutoCloseable {
                 int number = file.chunks().get(i);
                 if (number != ChunkedFile.ZERO) {
                     places.computeIfAbsent(number, none -> new ArrayList<>())
-                            .add(new Place(channel, file.offset(i), empty));
+                            .add(new Place(channel, file.offset(i), empty, NONE));
                 }
             }
         } catch (IOException e) {
             throw ForkdException.of("write " + path, e);
         }
+    }
+
+    /** Writes the chunks of a file to another one as well, from now on, but for the pages that are {@code covered}. */
+    void also(ChunkedFile file, Path to, BitSet covered) {
+        try {
+            FileChannel channel = FileChannel.open(to, StandardOpenOption.WRITE);
+            open.add(channel);
+            for (int i = 0; i < file.chunks().size(); i++) {
+                List<Place> wanted = places.get(file.chunks().get(i));
+                if (wanted != null) {
+                    wanted.add(new Place(channel, file.offset(i), true, covered));
+                }
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("write " + to, e);
+        }
+    }
+
+    /** From now on somebody hears which chunks have come, on whatever thread that is. */
+    void onArrival(IntConsumer listener) {
+        arrived = listener;
+    }
+
+    synchronized boolean has(int number) {
+        return number == ChunkedFile.ZERO || done.get(number);
+    }
+
+    /** Those that are wanted and not there, in the order of the artifact. */
+    synchronized List<Integer> all() {
+        return places.keySet().stream()
+                .filter(number -> !done.get(number))
+                .sorted()
+                .toList();
     }
 
     /** Bytes that would have to be asked the registry for, as far as is known; those of this machine count too. */
@@ -152,19 +215,74 @@ final class ChunkFetcher implements AutoCloseable {
 
     /** Has everything that is wanted be there. */
     void fetch(String step) {
-        checkDone();
         work.begin(step, missing());
+        fetch(all());
+        sync();
+    }
+
+    /** Has these be there, in their order, and what {@link #demand} asks for first. */
+    void fetch(List<Integer> numbers) {
         try (Workers workers = new Workers(work)) {
-            for (int number = 0; number < chunks.size(); number++) {
-                List<Place> wanted = places.get(number);
-                if (wanted == null || done.get(number)) {
-                    continue;
+            for (int number : numbers) {
+                awaitUrgent();
+                if (begin(number)) {
+                    workers.give(chunks.get(number).bytes(), () -> bring(number));
                 }
-                int which = number;
-                workers.give(chunks.get(number).bytes(), () -> bring(which, wanted));
             }
             workers.finish();
         }
+        awaitUrgent();
+    }
+
+    /** Somebody waits for it. */
+    synchronized void demand(int number) {
+        if (urgent.isShutdown() || !begin(number)) {
+            return;
+        }
+        awaited++;
+        urgent.execute(() -> {
+            try {
+                bring(number);
+                urgentDone(Optional.empty());
+            } catch (RuntimeException e) {
+                urgentDone(Optional.of(e));
+            }
+        });
+    }
+
+    private synchronized void urgentDone(Optional<RuntimeException> failed) {
+        awaited--;
+        if (failure.isEmpty()) {
+            failure = failed;
+        }
+        notifyAll();
+    }
+
+    /** What nobody waits for yet is not to take the line from what somebody does. */
+    private synchronized void awaitUrgent() {
+        try {
+            while (awaited > 0 && failure.isEmpty()) {
+                wait(100);
+                work.check();
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new ForkdException(ForkdException.Kind.FAILED, "interrupted");
+        }
+        failure.ifPresent(e -> {
+            throw e;
+        });
+    }
+
+    private synchronized boolean begin(int number) {
+        if (done.get(number) || begun.get(number)) {
+            return false;
+        }
+        begun.set(number);
+        return true;
+    }
+
+    private void sync() {
         try {
             for (FileChannel file : open) {
                 file.force(true);
@@ -174,8 +292,11 @@ final class ChunkFetcher implements AutoCloseable {
         }
     }
 
-    /** What an earlier pull noted may not have reached the disk when the machine stopped. */
-    private void checkDone() {
+    /**
+     * Finds out what is there of what is wanted: what an earlier pull noted may not have reached the disk when the machine
+     * stopped. To be called once, before anything is fetched.
+     */
+    void look() {
         for (int number = done.nextSetBit(0); number >= 0; number = done.nextSetBit(number + 1)) {
             Chunk chunk = chunks.get(number);
             for (Place place : places.getOrDefault(number, List.of())) {
@@ -187,26 +308,31 @@ final class ChunkFetcher implements AutoCloseable {
         }
     }
 
-    private void bring(int number, List<Place> wanted) {
+    private void bring(int number) {
         Chunk chunk = chunks.get(number);
         byte[] content = source.content(chunk);
         try {
-            for (Place place : wanted) {
+            for (Place place : places.getOrDefault(number, List.of())) {
                 place.write(content);
             }
             synchronized (this) {
                 ByteBuffer note =
                         ByteBuffer.allocate(Integer.BYTES).putInt(number).flip();
                 journal.write(note);
+                done.set(number);
             }
         } catch (IOException e) {
             throw ForkdException.of("write " + folder, e);
         }
+        arrived.accept(number);
         work.advance(chunk.size());
     }
 
     @Override
     public void close() {
+        synchronized (this) {
+            urgent.shutdownNow();
+        }
         try {
             for (FileChannel file : open) {
                 file.close();

@@ -3,6 +3,7 @@ package io.forkd.hub;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
+import io.forkd.engine.Arriving;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Leftover;
@@ -18,8 +19,11 @@ import io.forkd.image.RegistryClient;
 import io.forkd.image.Work;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Carried;
+import io.forkd.snapshot.LayerFile;
 import io.forkd.snapshot.Manifest;
+import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.PortableManifest;
+import io.forkd.snapshot.Provenance;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
@@ -43,6 +47,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Consumer;
 
 /**
  * Fetches a snapshot, with all that it is a layer over, from a registry. What has been fetched is kept in a folder of the
@@ -64,6 +69,7 @@ public final class Pull {
     private final RootfsCache images;
     private final Work work;
     private final Call call;
+    private final Instant now = Instant.now();
 
     public Pull(Engine engine, RootfsCache images, Work work, Call call) {
         this.engine = engine;
@@ -79,9 +85,15 @@ public final class Pull {
      * @param as the tag that it gets here; empty: the one that it had
      * @param replace whether it may take the place of a snapshot of that tag
      * @param volumes of this machine that it is to have
+     * @param early with it, the snapshot can be forked before all of it is here, and hears when; the pull goes on
      */
     public record Order(
-            InRegistry from, Reach reach, Optional<SnapshotTag> as, boolean replace, List<Volume> volumes) {}
+            InRegistry from,
+            Reach reach,
+            Optional<SnapshotTag> as,
+            boolean replace,
+            List<Volume> volumes,
+            Optional<Consumer<SnapshotTag>> early) {}
 
     /**
      * What came of it.
@@ -178,48 +190,178 @@ public final class Pull {
         images.use(); // From here on what is found in there stays.
         Path rootfs = images.place(carried(artifact.disks().get(head.disk()), order.from()));
         // Before anything large is pulled.
-        PortableManifest.at(
-                wanted.get(wanted.size() - 1).carried(), folder, folder, rootfs, order.volumes(), Instant.now());
+        PortableManifest.at(wanted.get(wanted.size() - 1).carried(), folder, folder, rootfs, order.volumes(), now);
         requireMachine(registry, artifact, folder);
-        long bytes;
-        long fetched;
-        ChunkSource source =
-                new ChunkSource(registry, new LocalChunks(present, artifact.chunks()), artifact.chunks(), work);
-        try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
-            for (Wanted each : missing) {
-                for (ChunkedFile file : each.link().files()) {
-                    fetcher.want(file, name(each.index(), file));
+        Optional<LazyStart> lazy = Optional.empty();
+        try {
+            long bytes;
+            long fetched;
+            ChunkSource source =
+                    new ChunkSource(registry, new LocalChunks(present, artifact.chunks()), artifact.chunks(), work);
+            try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
+                for (Wanted each : missing) {
+                    for (ChunkedFile file : each.link().files()) {
+                        fetcher.want(file, name(each.index(), file));
+                    }
                 }
+                for (int i = 0; i < artifact.disks().size(); i++) {
+                    Disk disk = artifact.disks().get(i);
+                    if (!Files.exists(images.place(carried(disk, order.from())))) {
+                        fetcher.want(disk.file(), "disk-" + i);
+                    }
+                }
+                fetcher.look();
+                bytes = fetcher.missingContent();
+                requireRoom(folder, bytes);
+                lazy = lazily(order, wanted, artifact, folder, fetcher);
+                fetcher.fetch("Pulling " + order.from());
+                fetched = source.fetched();
             }
+            lazy.ifPresent(LazyStart::fetched);
             for (int i = 0; i < artifact.disks().size(); i++) {
+                Path fetchedImage = folder.resolve("disk-" + i);
                 Disk disk = artifact.disks().get(i);
-                if (!Files.exists(images.place(carried(disk, order.from())))) {
-                    fetcher.want(disk.file(), "disk-" + i);
+                images.put(carried(disk, order.from()), file -> {
+                    requireContent(disk, fetchedImage, order.from());
+                    SparseFile.move(fetchedImage, file);
+                });
+            }
+            for (Wanted each : missing) {
+                boolean isHead = each.index() == wanted.size() - 1;
+                install(
+                        each,
+                        artifact,
+                        order,
+                        folder,
+                        parent(wanted, each),
+                        isHead ? lazy : Optional.empty(),
+                        isHead && order.replace());
+                if (isHead) {
+                    Files.createFile(folder.resolve(INSTALLED));
                 }
             }
-            bytes = fetcher.missingContent();
-            requireRoom(folder, bytes);
-            fetcher.fetch("Pulling " + order.from());
-            fetched = source.fetched();
+            SnapshotTag tag = wanted.get(wanted.size() - 1).tag();
+            return new Result(tag, digest, missing.stream().map(Wanted::tag).toList(), bytes, fetched);
+        } finally {
+            lazy.ifPresent(LazyStart::close);
         }
-        for (int i = 0; i < artifact.disks().size(); i++) {
-            Path fetchedImage = folder.resolve("disk-" + i);
-            Disk disk = artifact.disks().get(i);
-            images.put(carried(disk, order.from()), file -> {
-                requireContent(disk, fetchedImage, order.from());
-                SparseFile.move(fetchedImage, file);
-            });
+    }
+
+    /**
+     * Has the snapshot be there when what its first child needs is. Empty where nobody asked for that, or all of the memory
+     * is of a snapshot that is here.
+     */
+    private Optional<LazyStart> lazily(
+            Order order, List<Wanted> wanted, Artifact artifact, Path folder, ChunkFetcher fetcher) throws IOException {
+        Wanted head = wanted.get(wanted.size() - 1);
+        int whole = head.index();
+        while (file(wanted.get(whole).link(), Snapshot.MEMORY).isEmpty()) {
+            whole--;
         }
-        for (Wanted each : missing) {
-            boolean isHead = each.index() == wanted.size() - 1;
-            Optional<Wanted> parent = each.index() == 0 ? Optional.empty() : Optional.of(wanted.get(each.index() - 1));
-            install(each, artifact, order, folder, parent, isHead && order.replace());
-            if (isHead) {
-                Files.createFile(folder.resolve(INSTALLED));
+        if (order.early().isEmpty() || wanted.get(whole).here()) {
+            return Optional.empty();
+        }
+        work.begin("Pulling what a child of " + head.tag() + " needs first", 0);
+        fetcher.fetch(wanted.stream()
+                .filter(each -> !each.here())
+                .flatMap(each -> each.link().files().stream())
+                .filter(file -> !file.name().equals(Snapshot.MEMORY))
+                .flatMap(file -> file.chunks().stream())
+                .filter(number -> !fetcher.has(number))
+                .toList());
+        Path rootfs = images.place(carried(artifact.disks().get(head.link().disk()), order.from()));
+        Manifest manifest = manifest(head, order, artifact, folder, parent(wanted, head));
+        if (!manifest.volumes().isEmpty()) {
+            throw new ForkdException(
+                    Kind.UNSUPPORTED,
+                    "a snapshot that has volumes cannot be forked before all of it is here",
+                    "Pull all of it first.");
+        }
+        List<LazyStart.Fetched> files = new ArrayList<>(List.of(memory(wanted, whole, folder, fetcher)));
+        Disk root = artifact.disks().get(head.link().disk());
+        boolean hasImage = Files.exists(rootfs);
+        if (!hasImage) {
+            files.add(new LazyStart.Fetched(
+                    root.file(), folder.resolve("disk-" + head.link().disk())));
+        }
+        LazyStart lazy = new LazyStart(engine, fetcher, files);
+        try {
+            Optional<Path> workingSet =
+                    file(head.link(), Snapshot.WORKING_SET).map(file -> place(head, file.name(), folder));
+            byte[] known = workingSet.isPresent() ? Files.readAllBytes(workingSet.get()) : new byte[0];
+            fetcher.fetch(lazy.chunksOf(WorkingSetPages.of(known, manifest.memoryBytes() / LayerFile.PAGE)));
+            List<io.forkd.vmm.Disk> disks = new ArrayList<>();
+            for (int i = 0; i < manifest.disks().size(); i++) {
+                ManifestDisk disk = manifest.disks().get(i);
+                disks.add(LazyStart.disk(
+                        i == 0 && !hasImage ? lazy.path(1) : disk.image(),
+                        disk.readOnly(),
+                        places(wanted, 0, Snapshot.layerName(i), folder)));
             }
+            lazy.begin(
+                    engine,
+                    new Arriving.Source(
+                            head.tag(),
+                            manifest,
+                            order.from().toString(),
+                            workingSet,
+                            place(head, Snapshot.VMSTATE, folder),
+                            lazy.path(0),
+                            disks),
+                    order.replace(),
+                    call);
+            order.early().get().accept(head.tag());
+            return Optional.of(lazy);
+        } catch (IOException | RuntimeException e) {
+            lazy.close();
+            throw e;
         }
-        SnapshotTag tag = wanted.get(wanted.size() - 1).tag();
-        return new Result(tag, digest, missing.stream().map(Wanted::tag).toList(), bytes, fetched);
+    }
+
+    /** The memory of all links, while that of the first one which has a whole one is fetched. */
+    private LazyStart.Fetched memory(List<Wanted> wanted, int whole, Path folder, ChunkFetcher fetcher)
+            throws IOException {
+        ChunkedFile base = file(wanted.get(whole).link(), Snapshot.MEMORY).orElseThrow();
+        Path fetched = place(wanted.get(whole), Snapshot.MEMORY, folder);
+        List<Path> layers = places(wanted, whole + 1, Snapshot.MEMORY_LAYER, folder);
+        if (layers.isEmpty()) {
+            return new LazyStart.Fetched(base, fetched);
+        }
+        Path flat = folder.resolve(Snapshot.MEMORY_FLAT);
+        Files.deleteIfExists(flat);
+        engine.snapshots().flattenMemory(fetched, layers, flat);
+        fetcher.also(base, flat, LayerFile.pages(layers, base.bytes()));
+        return new LazyStart.Fetched(base, flat);
+    }
+
+    private static Optional<ChunkedFile> file(Link link, String name) {
+        return link.files().stream().filter(file -> file.name().equals(name)).findFirst();
+    }
+
+    /** Where the file of that name is: of one that is here in its folder, else where it is fetched to. */
+    private Path place(Wanted link, String name, Path folder) {
+        return link.here() ? store.directory(link.tag()).resolve(name) : folder.resolve(link.index() + "-" + name);
+    }
+
+    /** The same of all that have one, from that on. */
+    private List<Path> places(List<Wanted> wanted, int from, String name, Path folder) {
+        return wanted.stream()
+                .skip(from)
+                .filter(each -> file(each.link(), name).isPresent())
+                .map(each -> place(each, name, folder))
+                .toList();
+    }
+
+    private static Optional<Wanted> parent(List<Wanted> wanted, Wanted link) {
+        return link.index() == 0 ? Optional.empty() : Optional.of(wanted.get(link.index() - 1));
+    }
+
+    /** @param files the folder that its layers are in, if it has any yet */
+    private Manifest manifest(Wanted wanted, Order order, Artifact artifact, Path files, Optional<Wanted> parent) {
+        Path rootfs = images.place(carried(artifact.disks().get(wanted.link().disk()), order.from()));
+        return PortableManifest.at(wanted.carried(), store.directory(wanted.tag()), files, rootfs, order.volumes(), now)
+                .withParent(parent.map(Wanted::tag))
+                .ownedBy(call.owner());
     }
 
     /** What of an artifact goes into which file of the folder. */
@@ -333,6 +475,7 @@ public final class Pull {
         ChunkSource source = new ChunkSource(registry, new LocalChunks(List.of(), List.of()), artifact.chunks(), work);
         try (ChunkFetcher fetcher = new ChunkFetcher(source, folder, artifact.chunks(), work)) {
             fetcher.want(vmstate, name);
+            fetcher.look();
             fetcher.fetch("Looking whether this machine will do");
         }
         engine.snapshots().requireMachine(folder.resolve(name));
@@ -360,7 +503,13 @@ public final class Pull {
     }
 
     private void install(
-            Wanted wanted, Artifact artifact, Order order, Path folder, Optional<Wanted> parent, boolean replace)
+            Wanted wanted,
+            Artifact artifact,
+            Order order,
+            Path folder,
+            Optional<Wanted> parent,
+            Optional<LazyStart> lazy,
+            boolean replace)
             throws IOException {
         Link link = wanted.link();
         Map<String, ChunkedFile> files = new LinkedHashMap<>();
@@ -376,20 +525,20 @@ public final class Pull {
                     Files.createLink(staged.path().resolve(file.name()), fetched);
                 }
             }
-            Path rootfs = images.place(carried(artifact.disks().get(link.disk()), order.from()));
-            Manifest manifest = PortableManifest.at(
-                            wanted.carried(),
-                            store.directory(wanted.tag()),
-                            staged.path(),
-                            rootfs,
-                            order.volumes(),
-                            Instant.now())
-                    .withParent(parent.map(Wanted::tag))
-                    .ownedBy(call.owner());
+            Path flat = folder.resolve(Snapshot.MEMORY_FLAT);
+            if (lazy.isPresent() && Files.exists(flat)) {
+                Files.createLink(staged.path().resolve(Snapshot.MEMORY_FLAT), flat);
+            }
+            Manifest manifest = manifest(wanted, order, artifact, staged.path(), parent);
             PortableManifest.requireVolumes(manifest);
             requireContent(wanted, staged.path(), manifest);
+            Provenance.ofPull(order.from().toString()).note(staged.path());
             Trees.sync(staged.path());
-            store.install(staged, wanted.tag(), manifest, replace, under);
+            if (lazy.isPresent()) {
+                lazy.get().complete(staged.path(), manifest);
+            } else {
+                store.install(staged, wanted.tag(), manifest, replace, under);
+            }
         }
         engine.snapshots().know(wanted.tag(), workingSet);
         LocalChunks.note(store.directory(wanted.tag()), files, artifact.chunks());

@@ -9,11 +9,13 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.BitSet;
+import java.util.List;
 import java.util.zip.CRC32C;
 
 /** The pages of one layer, in their order; docs/formats.md has the format. */
-final class LayerFile implements AutoCloseable {
-    static final int PAGE = 4096;
+public final class LayerFile implements AutoCloseable {
+    public static final int PAGE = 4096;
 
     /** Instead of a page: there are no more. */
     static final long END = Long.MAX_VALUE;
@@ -83,6 +85,25 @@ final class LayerFile implements AutoCloseable {
                 throw damaged(file, "it is a layer over " + header.getLong(16) + " bytes, and not over " + bytes);
             }
         }
+    }
+
+    /** The numbers of the pages that layers have of a whole of that size. */
+    public static BitSet pages(List<Path> layers, long bytes) {
+        BitSet pages = new BitSet();
+        for (Path file : layers) {
+            try {
+                require(file, bytes);
+                try (LayerFile layer = open(file)) {
+                    for (long page = layer.page(); page != END; page = layer.page()) {
+                        pages.set((int) page);
+                        layer.next();
+                    }
+                }
+            } catch (IOException e) {
+                throw ForkdException.of("read " + file, e);
+            }
+        }
+        return pages;
     }
 
     /** Each entry lies behind the one before, within the whole, and has the data that come next in the file. */

@@ -17,7 +17,7 @@ import tools.jackson.databind.node.ObjectNode;
  * Where a snapshot that was not booted comes from, as the file {@code .provenance} in it tells. It is for people: nothing
  * depends on it, and one that is lost is lost.
  *
- * @param from the sandbox that it is a branch of, or {@code compact:TAG}
+ * @param from the sandbox that it is a branch of, or {@code compact:TAG}, or {@code pull:REF}
  * @param pause how long that sandbox stood still; not known before the branch is made
  * @param way how its memory got there; likewise
  * @param difference what it differs by from what the sandbox was forked from, when that was asked for
@@ -25,6 +25,8 @@ import tools.jackson.databind.node.ObjectNode;
 public record Provenance(String from, Optional<Duration> pause, Optional<String> way, Optional<Difference> difference) {
     static final String FILE = ".provenance";
     static final String STAGED = FILE + ".new";
+
+    private static final String PULL = "pull:";
 
     /**
      * What a layer of it comes to.
@@ -42,6 +44,16 @@ public record Provenance(String from, Optional<Duration> pause, Optional<String>
     /** Of a branch that was made. */
     public static Provenance ofBranch(String from, Duration pause, String way) {
         return new Provenance(from, Optional.of(pause), Optional.of(way), Optional.empty());
+    }
+
+    /** Of one that a registry had. */
+    public static Provenance ofPull(String reference) {
+        return new Provenance(PULL + reference, Optional.empty());
+    }
+
+    /** Where it was pulled from. */
+    Optional<String> pulledFrom() {
+        return from.startsWith(PULL) ? Optional.of(from.substring(PULL.length())) : Optional.empty();
     }
 
     public Provenance with(Difference measured) {

@@ -30,6 +30,9 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
 
     public static final String FLATTEN_LOCK = ".flatten";
 
+    /** In one that is forked while it is pulled: locked by who pulls it, for as long as that goes on. */
+    public static final String PULL_LOCK = ".pulling";
+
     private static final String IMAGE = "the disk image";
 
     /** What a child touches until it is ready and for its first answer; learnt by one, and can be learnt again at any time. */
@@ -59,6 +62,16 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     /** Whether everything has been written. */
     public boolean isComplete() {
         return find(manifest.vmstate()).isPresent();
+    }
+
+    /** Whether who pulled it is gone, before all of it was here: who serves it lacks what has not come. */
+    public boolean isLeftByPull() {
+        Path lock = directory.resolve(PULL_LOCK);
+        try {
+            return Files.exists(lock) && !FileLock.isHeld(lock) && !isComplete();
+        } catch (IOException e) {
+            throw ForkdException.of("look at " + lock, e);
+        }
     }
 
     /** Looks at the files: all there, and of the sizes that are known. */

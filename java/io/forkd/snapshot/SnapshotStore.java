@@ -183,7 +183,8 @@ public final class SnapshotStore {
             return State.COMPLETE;
         }
         try {
-            if (OwnedDirectory.isOwned(snapshot.directory()) || writers.isWriting(snapshot)) {
+            if (OwnedDirectory.isOwned(snapshot.directory())
+                    || (!snapshot.isLeftByPull() && writers.isWriting(snapshot))) {
                 return State.WRITING;
             }
         } catch (IOException e) {
@@ -269,11 +270,21 @@ public final class SnapshotStore {
                         Kind.CONFLICT,
                         "the snapshot '" + snapshot.tag() + "' is still being written",
                         "Try again later.");
-            case FAILED ->
+            case FAILED -> {
+                Provenance.of(snapshot.directory())
+                        .flatMap(Provenance::pulledFrom)
+                        .ifPresent(reference -> {
+                            throw new ForkdException(
+                                    Kind.DAMAGED,
+                                    "the snapshot '" + snapshot.tag() + "' is not all here: it was being pulled from "
+                                            + reference + ", which ended too early",
+                                    "Pull it again: that goes on where it ended.");
+                        });
                 throw new ForkdException(
                         Kind.DAMAGED,
                         "the snapshot '" + snapshot.tag() + "' failed: vmstate, which is written last, is missing",
                         new Remedy.RetakeSnapshot(snapshot.tag().value()));
+            }
         }
     }
 
@@ -287,9 +298,7 @@ public final class SnapshotStore {
             }
             if (state == State.WRITING) {
                 throw new ForkdException(
-                        Kind.CONFLICT,
-                        "the snapshot '" + tag + "' is being written by another branch",
-                        "Choose another tag.");
+                        Kind.CONFLICT, "the snapshot '" + tag + "' is still being written", "Choose another tag.");
             }
             throw new ForkdException(
                     Kind.CONFLICT,

@@ -70,6 +70,11 @@ public final class NativeFiles {
         return directory.resolve("forkd-net");
     }
 
+    /** The program that hands out files which are still being fetched. */
+    public Path pager() {
+        return directory.resolve("forkd-pager");
+    }
+
     Path library() {
         return directory.resolve("libforkd.so.0");
     }

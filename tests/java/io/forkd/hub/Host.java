@@ -30,6 +30,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Consumer;
 
 /** A machine: folders of its own, and an engine on them, with guests that this one's KVM runs. */
 final class Host {
@@ -96,6 +97,17 @@ final class Host {
 
     /** With somebody who looks on. */
     Pull.Result pull(String from, Optional<String> as, boolean replace, Optional<Path> policy, Work work) {
+        return pull(from, as, replace, policy, work, Optional.empty());
+    }
+
+    /** Somebody forks it before all of it is here. */
+    Pull.Result pull(
+            String from,
+            Optional<String> as,
+            boolean replace,
+            Optional<Path> policy,
+            Work work,
+            Optional<Consumer<SnapshotTag>> early) {
         try (RootfsCache images = engine.images(engine.imageCache(), Map.of(), work)) {
             return new Pull(engine, images, work, call())
                     .pull(
@@ -104,7 +116,8 @@ final class Host {
                                     new Reach(false, Optional.empty()),
                                     as.map(SnapshotTag::new),
                                     replace,
-                                    List.of()),
+                                    List.of(),
+                                    early),
                             TrustPolicy.of(policy, environment()));
         }
     }
@@ -138,19 +151,33 @@ final class Host {
 
     /** What a child says to a command. */
     String exec(String tag, String command) {
-        List<Sandbox> made = engine.spawn(
-                new SpawnRequest(new SnapshotTag(tag), 1, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL),
-                call());
+        Sandbox made = spawn(tag);
         try {
-            ByteArrayOutputStream out = new ByteArrayOutputStream();
-            new AgentClient(new AgentAddress.Vsock(made.get(0).vsock()))
-                    .exec(
-                            List.of(command.split(" ")),
-                            Duration.ofSeconds(60),
-                            Output.into(out, new ByteArrayOutputStream()));
-            return out.toString(StandardCharsets.UTF_8).strip();
+            return execIn(made, command);
         } finally {
-            engine.sandboxes().kill(engine.sandboxes().list(), call());
+            kill(made);
         }
+    }
+
+    Sandbox spawn(String tag) {
+        return engine.spawn(
+                        new SpawnRequest(
+                                new SnapshotTag(tag), 1, NetworkRequest.OF_HOST, Limits.NONE, VolumeConflict.FAIL),
+                        call())
+                .get(0);
+    }
+
+    static String execIn(Sandbox sandbox, String command) {
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        new AgentClient(new AgentAddress.Vsock(sandbox.vsock()))
+                .exec(
+                        List.of(command.split(" ")),
+                        Duration.ofSeconds(60),
+                        Output.into(out, new ByteArrayOutputStream()));
+        return out.toString(StandardCharsets.UTF_8).strip();
+    }
+
+    void kill(Sandbox sandbox) {
+        engine.sandboxes().kill(List.of(engine.sandboxes().findAny(sandbox.id())), call());
     }
 }
