@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * This command once more, in a session of its own, so that it goes on when this one has ended and its terminal is closed.
@@ -45,7 +46,12 @@ final class Background {
             builder.environment().putAll(shell.environment());
             builder.environment().put(MARK, "1");
             Process process = builder.start();
-            shell.call().onCancel(process::destroy);
+            AtomicBoolean ours = new AtomicBoolean(true); // which an exit cancels as well
+            shell.call().onCancel(() -> {
+                if (ours.get()) {
+                    process.destroy();
+                }
+            });
             process.getOutputStream().close();
             Thread errors = relay(process.getErrorStream(), shell.err());
             Thread results = relay(process.getInputStream(), shell.out());
@@ -56,6 +62,7 @@ final class Background {
                 return process.exitValue();
             }
             shell.call().check();
+            ours.set(false);
             return 0;
         } catch (IOException e) {
             throw new ForkdException(

@@ -72,6 +72,7 @@ class LazyPullTest {
         assertThat(target.hash("two")).isEqualTo(hash);
         assertThat(target.exec("two", "get note")).isEqualTo("one");
         assertThat(Host.execIn(early.get(0), "get note")).isEqualTo("one");
+        target.kill(early.get(0));
         target.link("two", "three", "set note three");
         assertThat(target.exec("three", "get note")).isEqualTo("three");
     }
