@@ -37,7 +37,7 @@ static void answer(const struct fuse *fuse, uint64_t unique, int error, const vo
 {
     struct fuse_out_header header = {
         .len = (uint32_t)(sizeof header + length), .error = error, .unique = unique};
-    struct iovec iov[] = {{&header, sizeof header}, {(void *)(uintptr_t)data, length}};
+    struct iovec iov[] = {{&header, sizeof header}, {(void *)data, length}};
     ssize_t done;
     do {
         done = writev(fuse->device, iov, 2);

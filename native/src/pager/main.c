@@ -197,7 +197,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i += 2)
         if (content_add(&content, argv[i + 1], (uint32_t)strtoul(argv[i], NULL, 10), &error) < 0)
             return fail(&error);
-    pthread_t servers[SERVERS];
+    pthread_t servers[SERVERS] = {0};
     if (start(&fuse, &content, servers, &error) < 0)
         return fail(&error);
     say("ok " TEXT(FIRST) "\n");

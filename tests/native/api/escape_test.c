@@ -446,12 +446,12 @@ static char *read_all(FILE *file)
 
 static void the_documented_calls_are_those_that_are_allowed(void **state)
 {
-    static const char *const programs[] = {FORKD_ESCAPE_VMM, FORKD_MKFS};
+    static const char *const programs[] = {FORKD_ESCAPE_VMM, FORKD_MKFS, FORKD_PAGER};
     (void)state;
     FILE *file = fopen(FORKD_DOCS "/isolation.md", "re");
     char *page = read_all(file);
     fclose(file);
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
         char command[512];
         snprintf(command, sizeof command, "'%s' --syscalls", programs[i]);
         FILE *output = popen(command, "re");

@@ -70,6 +70,7 @@ final class Doctor {
                 forwarding(),
                 networks(),
                 names(),
+                lazyStart(),
                 daemon()));
         return checks;
     }
@@ -134,6 +135,21 @@ final class Doctor {
                             ? "sudo usermod -aG kvm $USER, and log in again."
                             : "sudo modprobe kvm_intel, or kvm_amd; in a container, pass the device on.");
         }
+    }
+
+    private static Check lazyStart() {
+        String name = "lazy start";
+        Path device = Path.of("/dev/fuse");
+        if (Files.isReadable(device) && Files.isWritable(device)) {
+            return pass(name, "pulled snapshots can be forked before they are all here");
+        }
+        return new Check(
+                name,
+                Status.WARN,
+                Files.exists(device) ? device + " cannot be opened for reading and writing" : "there is no " + device,
+                Files.exists(device)
+                        ? "sudo chmod 666 /dev/fuse, as most distributions have it: only pull --lazy needs it."
+                        : "sudo modprobe fuse; in a container, pass the device on: only pull --lazy needs it.");
     }
 
     private Check monitor() {

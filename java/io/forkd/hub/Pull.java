@@ -271,10 +271,11 @@ public final class Pull {
                 .toList());
         Path rootfs = images.place(carried(artifact.disks().get(head.link().disk()), order.from()));
         Manifest manifest = manifest(head, order, artifact, folder, parent(wanted, head));
-        if (!manifest.volumes().isEmpty()) {
+        PortableManifest.requireVolumes(manifest);
+        if (!manifest.volumes().stream().allMatch(Volume::readOnly)) {
             throw new ForkdException(
                     Kind.UNSUPPORTED,
-                    "a snapshot that has volumes cannot be forked before all of it is here",
+                    "a snapshot that has volumes to write to cannot be forked before all of it is here",
                     "Pull all of it first.");
         }
         List<LazyStart.Fetched> files = new ArrayList<>(List.of(memory(wanted, whole, folder, fetcher)));

@@ -19,11 +19,17 @@ public final class VolumeImages {
 
     private VolumeImages() {}
 
-    /** Every image is there once, whatever its names, and none covers another in the guest. */
+    /**
+     * Every image is there once, whatever its names, and none covers another in the guest.
+     *
+     * @param rootfs is none of them, as long as it is not there
+     */
     public static void requireDistinct(Path rootfs, List<Volume> volumes) {
         try {
             Map<Object, String> images = new HashMap<>();
-            images.put(key(rootfs), "the root disk " + rootfs);
+            if (Files.exists(rootfs)) {
+                images.put(key(rootfs), "the root disk " + rootfs);
+            }
             for (Volume volume : volumes) {
                 Optional<String> other = Optional.ofNullable(
                         images.put(key(volume.hostPath()), volume.hostPath() + " on " + volume.guestPath()));
