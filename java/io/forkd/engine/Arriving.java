@@ -10,7 +10,6 @@ import io.forkd.snapshot.Provenance;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
-import io.forkd.vmm.Disk;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -42,7 +41,27 @@ public final class Arriving implements AutoCloseable {
             Optional<Path> workingSet,
             Path vmstate,
             Path memory,
-            List<Disk> disks) {}
+            List<Disk> disks) {
+        public Source {
+            disks = List.copyOf(disks);
+        }
+
+        private List<io.forkd.vmm.Disk> ofVmm() {
+            return disks.stream()
+                    .map(disk -> new io.forkd.vmm.Disk(
+                            disk.image(),
+                            disk.readOnly() ? io.forkd.vmm.Disk.Mode.READ_ONLY : io.forkd.vmm.Disk.Mode.PRIVATE,
+                            disk.layers()))
+                    .toList();
+        }
+    }
+
+    /** A disk of the guest, as in {@link io.forkd.vmm.Disk}. */
+    public record Disk(Path image, boolean readOnly, List<Path> layers) {
+        public Disk {
+            layers = List.copyOf(layers);
+        }
+    }
 
     private Arriving(SnapshotStore store, Servers servers, Snapshot snapshot, Lease lease, FileLock pulling) {
         this.store = store;
@@ -64,7 +83,7 @@ public final class Arriving implements AutoCloseable {
             try {
                 store.register(staged, source.tag(), source.manifest(), replace, Optional.empty());
                 Lease lease = servers.start(
-                        new Launch(List.of(snapshot), source.vmstate(), source.memory(), source.disks(), List.of()),
+                        new Launch(List.of(snapshot), source.vmstate(), source.memory(), source.ofVmm(), List.of()),
                         call);
                 staged.release();
                 return new Arriving(store, servers, snapshot, lease, pulling);

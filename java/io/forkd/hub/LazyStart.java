@@ -4,7 +4,6 @@ import io.forkd.engine.Arriving;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.snapshot.Manifest;
-import io.forkd.vmm.Disk;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.BitSet;
@@ -112,11 +111,6 @@ final class LazyStart implements AutoCloseable {
     /** Makes it a snapshot like any other, whose files are in that folder. */
     void complete(Path staged, Manifest manifest) {
         arriving.orElseThrow().complete(staged, manifest);
-    }
-
-    /** A disk of it, whose image may be one that is being fetched. */
-    static Disk disk(Path image, boolean readOnly, List<Path> layers) {
-        return new Disk(image, readOnly ? Disk.Mode.READ_ONLY : Disk.Mode.PRIVATE, layers);
     }
 
     @Override

@@ -291,10 +291,10 @@ public final class Pull {
                     file(head.link(), Snapshot.WORKING_SET).map(file -> place(head, file.name(), folder));
             byte[] known = workingSet.isPresent() ? Files.readAllBytes(workingSet.get()) : new byte[0];
             fetcher.fetch(lazy.chunksOf(WorkingSetPages.of(known, manifest.memoryBytes() / LayerFile.PAGE)));
-            List<io.forkd.vmm.Disk> disks = new ArrayList<>();
+            List<Arriving.Disk> disks = new ArrayList<>();
             for (int i = 0; i < manifest.disks().size(); i++) {
                 ManifestDisk disk = manifest.disks().get(i);
-                disks.add(LazyStart.disk(
+                disks.add(new Arriving.Disk(
                         i == 0 && !hasImage ? lazy.path(1) : disk.image(),
                         disk.readOnly(),
                         places(wanted, 0, Snapshot.layerName(i), folder)));

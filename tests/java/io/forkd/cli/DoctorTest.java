@@ -85,12 +85,13 @@ class DoctorTest {
                         "ip_forward",
                         "networks",
                         "names in policies",
+                        "lazy start",
                         "daemon");
         assertThat(report.path("pass").intValue()
                         + report.path("warn").intValue()
                         + report.path("fail").intValue()
                         + report.path("skip").intValue())
-                .isEqualTo(21);
+                .isEqualTo(22);
         assertThat(status).isEqualTo(report.path("fail").intValue() == 0 ? 0 : 1);
         for (String name : List.of(
                 "platform", "kvm", "monitor", "snapshot folder", "runtime folder", "system calls", "landlock")) {

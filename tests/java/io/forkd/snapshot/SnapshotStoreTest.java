@@ -511,7 +511,7 @@ class SnapshotStoreTest {
         register(TAG, false).release();
         writing.add("py");
         for (boolean replace : List.of(false, true)) {
-            assertThatThrownBy(() -> register(TAG, replace)).hasMessageContaining("is being written by another");
+            assertThatThrownBy(() -> register(TAG, replace)).hasMessageContaining("is still being written");
         }
     }
 
