@@ -14,6 +14,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import tools.jackson.databind.node.ObjectNode;
 
 @Command(
         name = "push",
@@ -39,6 +40,12 @@ final class PushCommand implements Callable<Integer> {
             description = "Sign it, as cosign does, with this private key (P-256, PEM without a password).")
     Optional<Path> key = Optional.empty();
 
+    @Option(
+            names = "--thin",
+            description = "Leave out its root disk, which who pulls it makes again of the image that it was made of."
+                    + " That has to be in a registry, and nothing installed into it.")
+    boolean thin;
+
     @Mixin
     RegistryOptions registry = new RegistryOptions();
 
@@ -58,10 +65,10 @@ final class PushCommand implements Callable<Integer> {
         InRegistry to = InRegistry.parse(names.get(names.size() - 1));
         Optional<SigningKey> signing = key.map(SigningKey::read);
         Push.Result result = new Push(shell.engine(), new WorkDisplay(shell), shell.call())
-                .push(snapshot, to, registry.reach(), signing);
+                .push(new Push.Order(snapshot, to, registry.reach(), signing, thin));
         shell.clear();
         if (json) {
-            shell.print(Shell.json()
+            ObjectNode node = Shell.json()
                     .put("tag", snapshot.value())
                     .put("ref", to.toString())
                     .put("digest", result.digest().toString())
@@ -69,12 +76,15 @@ final class PushCommand implements Callable<Integer> {
                     .put("chunks", result.chunks())
                     .put("bytes", result.bytes())
                     .put("sent_bytes", result.sent())
-                    .put("signed", signing.isPresent()));
+                    .put("signed", signing.isPresent());
+            result.madeOf().forEach(image -> node.withArray("root_disks_of").add(image.toString()));
+            shell.print(node);
         } else {
             shell.note("ref:    " + to);
             shell.note("digest: " + result.digest());
             shell.note("size:   " + Format.size(result.bytes()) + ", of which " + Format.size(result.sent())
                     + " were sent");
+            result.madeOf().forEach(image -> shell.note("root disk: not sent; it is made of " + image));
         }
         return 0;
     }

@@ -3,6 +3,7 @@ package io.forkd.engine;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Room;
 import io.forkd.files.Trees;
 import io.forkd.pack.MachineState;
 import io.forkd.pack.PackManifest;
@@ -260,7 +261,9 @@ public final class Packs {
             if (!request.replace()) {
                 tags.values().forEach(store::requireFree);
             }
-            requireRoom(store.root(), reader.manifest().bytes(), "what is in the pack");
+            new Room()
+                    .and(store.root(), reader.manifest().bytes(), "what is in the pack")
+                    .require();
             try (OwnedDirectory staged =
                     store.stage(request.tag().orElse(reader.manifest().head().tag()))) {
                 Arrival arrival = new Arrival(vmm, reader, tags, staged.path());
@@ -287,7 +290,7 @@ public final class Packs {
         Optional<Path> missing = Optional.empty();
         if (Files.isRegularFile(local) || Files.isRegularFile(sidecar)) {
             request.images().put(image, file -> {
-                requireRoom(file, rootfs.bytes(), "the root disk");
+                new Room().and(file, rootfs.bytes(), "the root disk").require();
                 Percent percent = new Percent(call, "unpacking the root disk", size(sidecar));
                 Sidecar.read(sidecar, rootfs, file, percent::add);
             });
@@ -308,22 +311,6 @@ public final class Packs {
         Map<Link, SnapshotTag> tags = new LinkedHashMap<>();
         manifest.links().forEach(link -> tags.put(link, request.tag().orElse(link.tag())));
         return tags;
-    }
-
-    /** Before anything is written: a disk that is full is everybody's trouble. */
-    private static void requireRoom(Path place, long bytes, String what) throws IOException {
-        Path there = place;
-        while (!Files.exists(there)) {
-            there = Optional.ofNullable(there.getParent()).orElse(Path.of("/"));
-        }
-        long free = Files.getFileStore(there).getUsableSpace();
-        if (bytes > free) {
-            throw new ForkdException(
-                    Kind.FAILED,
-                    "there is no room for " + what + ": it has " + bytes + " bytes, and " + there + " has " + free
-                            + " free",
-                    "Make room there.");
-        }
     }
 
     private static long size(Path file) {

@@ -181,6 +181,7 @@ public final class Pull {
         PortableManifest.at(
                 wanted.get(wanted.size() - 1).carried(), folder, folder, rootfs, order.volumes(), Instant.now());
         requireMachine(registry, artifact, folder);
+        build(artifact, order);
         long bytes;
         long fetched;
         ChunkSource source =
@@ -194,7 +195,7 @@ public final class Pull {
             for (int i = 0; i < artifact.disks().size(); i++) {
                 Disk disk = artifact.disks().get(i);
                 if (!Files.exists(images.place(carried(disk, order.from())))) {
-                    fetcher.want(disk.file(), "disk-" + i);
+                    fetcher.want(disk.file().orElseThrow(), "disk-" + i);
                 }
             }
             bytes = fetcher.missingContent();
@@ -228,7 +229,7 @@ public final class Pull {
     }
 
     private static Carried carried(Disk disk, InRegistry from) {
-        return new Carried(disk.digest(), disk.file().bytes(), disk.modified(), from.toString());
+        return new Carried(disk.digest(), disk.bytes(), disk.modified(), from.toString());
     }
 
     /** Its names: those that it had, unless something else has them here. */
@@ -311,8 +312,7 @@ public final class Pull {
         if (!parent.equals(before)) {
             throw damaged(link, "its parent is not the snapshot before it");
         }
-        if (carried.disks().get(0).bytes()
-                != artifact.disks().get(link.disk()).file().bytes()) {
+        if (carried.disks().get(0).bytes() != artifact.disks().get(link.disk()).bytes()) {
             throw damaged(link, "its root disk is of another size than the image that comes along");
         }
     }
@@ -336,6 +336,13 @@ public final class Pull {
             fetcher.fetch("Looking whether this machine will do");
         }
         engine.snapshots().requireMachine(folder.resolve(name));
+    }
+
+    /** Makes the root disks that did not come along. */
+    private void build(Artifact artifact, Order order) {
+        for (Disk disk : artifact.disks()) {
+            disk.recipe().ifPresent(recipe -> images.build(carried(disk, order.from()), recipe, order.reach()));
+        }
     }
 
     private static void requireRoom(Path folder, long bytes) throws IOException {
@@ -397,7 +404,7 @@ public final class Pull {
 
     /** The cache has images by what they hash to, for all that come with one of the same content, whoever has signed that. */
     private void requireContent(Disk disk, Path fetched, InRegistry from) throws IOException {
-        work.begin("Reading the root disk of " + from, disk.file().bytes());
+        work.begin("Reading the root disk of " + from, disk.bytes());
         MessageDigest digest = disk.digest().hasher();
         ByteBuffer buffer = ByteBuffer.allocate(READ_BYTES);
         try (FileChannel channel = FileChannel.open(fetched, StandardOpenOption.READ)) {
