@@ -34,6 +34,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Predicate;
 
 /** Snapshots in files that go from one host to another; docs/formats.md has the format. */
 public final class Packs {
@@ -51,15 +52,24 @@ public final class Packs {
         this.events = events;
     }
 
-    /** What to pack, and what is said of it. */
-    public record PackRequest(SnapshotTag tag, Path output, Optional<String> description, Optional<String> baseImage) {}
+    /**
+     * What to pack, and what is said of it.
+     *
+     * @param elsewhere whether the root disk need not be packed, since it is where the pack will be
+     */
+    public record PackRequest(
+            SnapshotTag tag,
+            Path output,
+            Optional<String> description,
+            Optional<String> baseImage,
+            Predicate<Rootfs> elsewhere) {}
 
     /**
      * What was packed.
      *
      * @param sidecar the file beside it that has the root disk
      * @param content bytes of what is in the pack
-     * @param existed whether the sidecar was there already
+     * @param existed whether the sidecar was there already, or elsewhere
      */
     public record Packed(
             Path pack,
@@ -107,7 +117,7 @@ public final class Packs {
                 Trees.sync(pack);
                 Rootfs rootfs = manifest.rootfs().orElseThrow();
                 Path sidecar = folder.resolve(rootfs.sidecar());
-                boolean existed = isIntact(sidecar, rootfs, call);
+                boolean existed = request.elsewhere().test(rootfs) || isIntact(sidecar, rootfs, call);
                 if (!existed) {
                     Path made = staged.path().resolve("rootfs");
                     Percent disk = new Percent(call, "packing the root disk", rootfs.bytes());
@@ -122,7 +132,7 @@ public final class Packs {
                         manifest.bytes(),
                         chain.size(),
                         sidecar,
-                        Files.size(sidecar),
+                        Files.exists(sidecar) ? Files.size(sidecar) : 0,
                         existed,
                         Duration.ofNanos(System.nanoTime() - start));
             }
@@ -235,9 +245,23 @@ public final class Packs {
      * @param replace whether snapshots that have these tags are replaced
      * @param volumes of this host, for those that do not come along
      * @param images where the root disk goes; in use until what is unpacked is there
+     * @param beside fetches the file with the root disk when it is needed and not beside the pack
      */
     public record UnpackRequest(
-            Path pack, Optional<SnapshotTag> tag, boolean replace, List<Volume> volumes, RootfsCache images) {}
+            Path pack,
+            Optional<SnapshotTag> tag,
+            boolean replace,
+            List<Volume> volumes,
+            RootfsCache images,
+            Beside beside) {}
+
+    /** Puts the file that has a root disk where it belongs, if there is one. */
+    public interface Beside {
+        /** Where nothing else is than what is there. */
+        Beside NOTHING = (rootfs, to) -> {};
+
+        void fetch(Rootfs rootfs, Path to);
+    }
 
     /**
      * What was unpacked.
@@ -288,6 +312,9 @@ public final class Packs {
         Rootfs rootfs = arrival.manifest().rootfs().orElseThrow();
         Path sidecar = request.pack().toAbsolutePath().resolveSibling(rootfs.sidecar());
         Optional<Path> missing = Optional.empty();
+        if (!Files.isRegularFile(local) && !Files.isRegularFile(sidecar)) {
+            request.beside().fetch(rootfs, sidecar);
+        }
         if (Files.isRegularFile(local) || Files.isRegularFile(sidecar)) {
             request.images().put(image, file -> {
                 new Room().and(file, rootfs.bytes(), "the root disk").require();
