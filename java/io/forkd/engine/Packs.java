@@ -18,6 +18,7 @@ import io.forkd.pack.Sidecar;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Carried;
 import io.forkd.snapshot.PortableManifest;
+import io.forkd.snapshot.RootDiskNote;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
@@ -294,6 +295,10 @@ public final class Packs {
                 arrival.read();
                 Unpacked unpacked = place(request, arrival, call);
                 store.install(staged, arrival.installed(), request.replace());
+                reader.manifest()
+                        .rootfs()
+                        .ifPresent(rootfs -> unpacked.tags()
+                                .forEach(tag -> RootDiskNote.write(store.directory(tag), rootfs.sha256())));
                 unpacked.tags()
                         .forEach(tag -> events.happened(
                                 Events.Kind.SNAPSHOT_MADE, tag.value(), Snapshots.owner(store, tag), ""));

@@ -39,6 +39,15 @@ public final class Room {
         }
     }
 
+    /** The same of what is moved there when it is done: where it comes from the same file system, it takes no more. */
+    public Room moved(Path place, long bytes, String what) {
+        Room there = new Room().and(place, bytes, what);
+        if (all.stream().noneMatch(each -> each.store().equals(there.all.get(0).store()))) {
+            all.addAll(there.all);
+        }
+        return this;
+    }
+
     /** Fails, and says where, when there is not enough. */
     public void require() {
         for (Wanted each : all) {

@@ -7,6 +7,7 @@ import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Leftover;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Room;
 import io.forkd.files.SparseFile;
 import io.forkd.files.Trees;
 import io.forkd.hub.Artifact.Disk;
@@ -20,24 +21,20 @@ import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Carried;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.PortableManifest;
+import io.forkd.snapshot.RootDiskNote;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.FileTime;
-import java.security.MessageDigest;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashSet;
-import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -53,8 +50,6 @@ public final class Pull {
 
     /** In its folder: all that was wanted has its tag, and the folder is to go. */
     private static final String INSTALLED = "installed";
-
-    private static final int READ_BYTES = 1 << 20;
 
     /** Of a pull that nobody has gone on with. */
     private static final Duration KEPT = Duration.ofDays(7);
@@ -199,7 +194,7 @@ public final class Pull {
                 }
             }
             bytes = fetcher.missingContent();
-            requireRoom(folder, bytes);
+            requireRoom(folder, bytes, artifact, order.from());
             fetcher.fetch("Pulling " + order.from());
             fetched = source.fetched();
         }
@@ -345,14 +340,16 @@ public final class Pull {
         }
     }
 
-    private static void requireRoom(Path folder, long bytes) throws IOException {
-        long room = Files.getFileStore(folder).getUsableSpace();
-        if (bytes > room) {
-            throw new ForkdException(
-                    Kind.FAILED,
-                    "the snapshot takes " + (bytes >> 20) + " MiB, and there is room for " + (room >> 20) + " MiB in "
-                            + folder.getParent());
+    /** In the store, where all of it is fetched to, and in the cache of images, if that is elsewhere. */
+    private void requireRoom(Path folder, long bytes, Artifact artifact, InRegistry from) {
+        Room room = new Room().and(folder, bytes, "the snapshot");
+        for (Disk disk : artifact.disks()) {
+            Path place = images.place(carried(disk, from));
+            if (!Files.exists(place)) {
+                disk.file().ifPresent(file -> room.moved(place, file.content(), "its root disk"));
+            }
         }
+        room.require();
     }
 
     /** It was here when this began. */
@@ -399,28 +396,24 @@ public final class Pull {
             store.install(staged, wanted.tag(), manifest, replace, under);
         }
         engine.snapshots().know(wanted.tag(), workingSet);
+        RootDiskNote.write(
+                store.directory(wanted.tag()),
+                artifact.disks().get(link.disk()).digest().hex());
         LocalChunks.note(store.directory(wanted.tag()), files, artifact.chunks());
     }
 
     /** The cache has images by what they hash to, for all that come with one of the same content, whoever has signed that. */
-    private void requireContent(Disk disk, Path fetched, InRegistry from) throws IOException {
+    private void requireContent(Disk disk, Path fetched, InRegistry from) {
         work.begin("Reading the root disk of " + from, disk.bytes());
-        MessageDigest digest = disk.digest().hasher();
-        ByteBuffer buffer = ByteBuffer.allocate(READ_BYTES);
-        try (FileChannel channel = FileChannel.open(fetched, StandardOpenOption.READ)) {
-            while (channel.read(buffer) >= 0) {
-                work.check();
-                work.advance(buffer.position());
-                digest.update(buffer.flip());
-                buffer.clear();
-            }
-        }
-        String found = HexFormat.of().formatHex(digest.digest());
-        if (!found.equals(disk.digest().hex())) {
+        Digest found = Digest.ofFile(fetched, bytes -> {
+            work.check();
+            work.advance(bytes);
+        });
+        if (!found.equals(disk.digest())) {
             throw new ForkdException(
                     Kind.DAMAGED,
-                    "the root disk of " + from + " is damaged: it has the content " + found.substring(0, 12)
-                            + ", and its configuration says "
+                    "the root disk of " + from + " is damaged: it has the content "
+                            + found.hex().substring(0, 12) + ", and its configuration says "
                             + disk.digest().hex().substring(0, 12),
                     "Push the snapshot again.");
         }

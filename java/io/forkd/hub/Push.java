@@ -5,6 +5,7 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
+import io.forkd.engine.Snapshots;
 import io.forkd.hub.Artifact.Disk;
 import io.forkd.hub.Artifact.Link;
 import io.forkd.hub.Artifact.Made;
@@ -133,6 +134,11 @@ public final class Push {
             images.forEach((path, disk) -> disks.add(Optional.ofNullable(recipes.get(path))
                     .map(recipe -> made(path, disk, recipe))
                     .orElseGet(() -> sent(path, disk, disks.size(), sender))));
+            List<Path> paths = List.copyOf(images.keySet());
+            for (Snapshot link : chain) {
+                Disk disk = disks.get(paths.indexOf(image(link)));
+                Snapshots.requireRootDisk(link, image(link), disk.digest().hex());
+            }
             Artifact artifact = new Artifact(Engine.VERSION, links, disks, sender.chunks());
             Result result = send(artifact, registry, to, sender.sent());
             key.ifPresent(signing -> new Signatures(registry, to).sign(result.digest(), signing));
