@@ -109,7 +109,8 @@ class HubFaultsTest {
         Files.createSymbolicLink(target.home.resolve("cache"), Files.createDirectory(small.resolve("cache")));
         run("mount", "-o", "remount,size=512k", small.toString());
         assertThat(refused(() -> target.pull(noisy)))
-                .contains("there is no room for its root disk: 1048576 bytes are needed, and " + target.home.resolve("cache"));
+                .contains("there is no room for its root disk: 1048576 bytes are needed, and "
+                        + target.home.resolve("cache"));
         run("mount", "-o", "remount,size=4m", small.toString());
         assertThat(target.pull(noisy).tag()).hasToString("base");
     }
