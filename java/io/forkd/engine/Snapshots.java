@@ -87,12 +87,13 @@ public final class Snapshots {
         return chains.contentHash(snapshot, call);
     }
 
-    /** The same of one that is staged: it has no name yet, but what it is a layer over has. */
-    public String contentHashOfStaged(Snapshot staged, Call call) {
-        List<Snapshot> chain = new ArrayList<>(staged.manifest()
-                .parent()
-                .map(parent -> chains.resolve(store.open(parent.tag()), call))
-                .orElse(List.of()));
+    /**
+     * The same of one that has no name yet.
+     *
+     * @param under what it is a layer over, the first ancestor first; that may have no names either
+     */
+    public String contentHashOfStaged(List<Snapshot> under, Snapshot staged, Call call) {
+        List<Snapshot> chain = new ArrayList<>(under);
         chain.add(staged);
         return ContentHash.calculate(
                 staged,

@@ -9,7 +9,6 @@ import io.forkd.engine.Leftover;
 import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Room;
 import io.forkd.files.SparseFile;
-import io.forkd.files.Trees;
 import io.forkd.hub.Artifact.Disk;
 import io.forkd.hub.Artifact.Link;
 import io.forkd.image.Digest;
@@ -24,6 +23,7 @@ import io.forkd.snapshot.PortableManifest;
 import io.forkd.snapshot.RootDiskNote;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotStore.Arrived;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import java.io.IOException;
@@ -206,14 +206,8 @@ public final class Pull {
                 SparseFile.move(fetchedImage, file);
             });
         }
-        for (Wanted each : missing) {
-            boolean isHead = each.index() == wanted.size() - 1;
-            Optional<Wanted> parent = each.index() == 0 ? Optional.empty() : Optional.of(wanted.get(each.index() - 1));
-            install(each, artifact, order, folder, parent, isHead && order.replace());
-            if (isHead) {
-                Files.createFile(folder.resolve(INSTALLED));
-            }
-        }
+        install(wanted, artifact, order, folder);
+        Files.createFile(folder.resolve(INSTALLED));
         SnapshotTag tag = wanted.get(wanted.size() - 1).tag();
         return new Result(tag, digest, missing.stream().map(Wanted::tag).toList(), bytes, fetched);
     }
@@ -363,42 +357,72 @@ public final class Pull {
         return store.read(parent.tag());
     }
 
-    private void install(
-            Wanted wanted, Artifact artifact, Order order, Path folder, Optional<Wanted> parent, boolean replace)
-            throws IOException {
-        Link link = wanted.link();
-        Map<String, ChunkedFile> files = new LinkedHashMap<>();
-        byte[] workingSet = new byte[0];
-        Optional<Snapshot> under = parent.map(this::stillHere);
-        try (OwnedDirectory staged = store.stage(wanted.tag())) {
-            for (ChunkedFile file : link.files()) {
-                Path fetched = folder.resolve(name(wanted.index(), file));
-                files.put(file.name(), file);
-                if (file.name().equals(Snapshot.WORKING_SET)) {
-                    workingSet = Files.readAllBytes(fetched);
-                } else {
-                    Files.createLink(staged.path().resolve(file.name()), fetched);
+    /** Gives those that are new here their names: all of them, or none. */
+    private void install(List<Wanted> wanted, Artifact artifact, Order order, Path folder) throws IOException {
+        SnapshotTag head = wanted.get(wanted.size() - 1).tag();
+        List<Arrived> arrived = new ArrayList<>();
+        List<Snapshot> here = new ArrayList<>();
+        List<Snapshot> chain = List.of();
+        try (OwnedDirectory staged = store.stage(head)) {
+            for (Wanted each : wanted) {
+                Optional<SnapshotTag> parent = each.index() == 0
+                        ? Optional.empty()
+                        : Optional.of(wanted.get(each.index() - 1).tag());
+                if (!each.here()) {
+                    Path files = Files.createDirectory(
+                            staged.path().resolve(each.tag().value()));
+                    Arrived one = stage(each, artifact, order, folder, parent, files);
+                    arrived.add(one);
+                    chain = verified(each, one, chain);
+                    if (!each.tag().equals(head)) {
+                        Files.deleteIfExists(files.resolve(Snapshot.MEMORY_FLAT)); // That of the last is for its forks.
+                    }
+                } else if (!wanted.get(each.index() + 1).here()) {
+                    here.add(stillHere(each));
+                    chain = engine.snapshots().chain(each.tag(), call);
                 }
             }
-            Path rootfs = images.place(carried(artifact.disks().get(link.disk()), order.from()));
-            Manifest manifest = PortableManifest.at(
-                            wanted.carried(),
-                            store.directory(wanted.tag()),
-                            staged.path(),
-                            rootfs,
-                            order.volumes(),
-                            Instant.now())
-                    .withParent(parent.map(Wanted::tag))
-                    .ownedBy(call.owner());
-            PortableManifest.requireVolumes(manifest);
-            requireContent(wanted, staged.path(), manifest);
-            Trees.sync(staged.path());
-            store.install(staged, wanted.tag(), manifest, replace, under);
+            store.install(staged, arrived, tag -> order.replace() && tag.equals(head), here);
+        }
+        for (Wanted each : wanted) {
+            if (!each.here()) {
+                note(each, artifact, folder);
+            }
+        }
+    }
+
+    private Arrived stage(
+            Wanted wanted, Artifact artifact, Order order, Path folder, Optional<SnapshotTag> parent, Path files)
+            throws IOException {
+        Link link = wanted.link();
+        for (ChunkedFile file : link.files()) {
+            if (!file.name().equals(Snapshot.WORKING_SET)) {
+                Files.createLink(files.resolve(file.name()), folder.resolve(name(wanted.index(), file)));
+            }
+        }
+        Path rootfs = images.place(carried(artifact.disks().get(link.disk()), order.from()));
+        Manifest manifest = PortableManifest.at(
+                        wanted.carried(), store.directory(wanted.tag()), files, rootfs, order.volumes(), Instant.now())
+                .withParent(parent)
+                .ownedBy(call.owner());
+        PortableManifest.requireVolumes(manifest);
+        return new Arrived(wanted.tag(), files, manifest);
+    }
+
+    /** What costs nothing but time when it is lost. */
+    private void note(Wanted wanted, Artifact artifact, Path folder) throws IOException {
+        Map<String, ChunkedFile> files = new LinkedHashMap<>();
+        byte[] workingSet = new byte[0];
+        for (ChunkedFile file : wanted.link().files()) {
+            files.put(file.name(), file);
+            if (file.name().equals(Snapshot.WORKING_SET)) {
+                workingSet = Files.readAllBytes(folder.resolve(name(wanted.index(), file)));
+            }
         }
         engine.snapshots().know(wanted.tag(), workingSet);
         RootDiskNote.write(
                 store.directory(wanted.tag()),
-                artifact.disks().get(link.disk()).digest().hex());
+                artifact.disks().get(wanted.link().disk()).digest().hex());
         LocalChunks.note(store.directory(wanted.tag()), files, artifact.chunks());
     }
 
@@ -419,18 +443,29 @@ public final class Pull {
         }
     }
 
-    /** Each chunk is what the documents say; that these say what the snapshot is said to be, only the whole can show. */
-    private void requireContent(Wanted wanted, Path staged, Manifest manifest) {
+    /**
+     * Each chunk is what the documents say; that these say what the snapshot is said to be, only the whole can show.
+     *
+     * @param under what it is a layer over
+     * @return these and it
+     */
+    private List<Snapshot> verified(Wanted wanted, Arrived arrived, List<Snapshot> under) throws IOException {
+        Manifest manifest = arrived.manifest();
+        Path staged = arrived.staged();
         Manifest here = PortableManifest.at(
                         wanted.carried(), staged, staged, manifest.rootfs(), manifest.volumes(), manifest.createdAt())
                 .withParent(manifest.parent().map(Manifest.Parent::tag));
-        String content = engine.snapshots().contentHashOfStaged(new Snapshot(wanted.tag(), staged, here), call);
+        Snapshot snapshot = new Snapshot(wanted.tag(), staged, here);
+        String content = engine.snapshots().contentHashOfStaged(under, snapshot, call);
         if (!content.equals(wanted.link().content())) {
             throw damaged(
                     wanted.link(),
                     "it has the content " + content.substring(0, 12) + ", and its configuration says "
                             + wanted.link().content().substring(0, 12));
         }
+        List<Snapshot> chain = new ArrayList<>(under);
+        chain.add(snapshot);
+        return chain;
     }
 
     /** What interrupted pulls have fetched: the next one of the same goes on with it. */

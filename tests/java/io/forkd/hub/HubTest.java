@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
 import io.forkd.Json;
+import io.forkd.engine.AgentSnapshot;
 import io.forkd.files.Trees;
 import io.forkd.image.Digest;
 import io.forkd.image.ImageReference.InRegistry;
@@ -389,6 +390,34 @@ class HubTest {
         assertThat(leftovers(target)).hasSize(1);
         assertThat(target.pull(ref).links()).hasToString("[base, child]");
         assertThat(target.exec("child", "get note")).isEqualTo("child");
+    }
+
+    /** The last of it finds that somebody else was faster. */
+    @Test
+    void chain_gets_its_names_all_at_once_or_none() throws Exception {
+        source.link("base", "one", "set note one");
+        source.link("one", "two", "set note two");
+        source.push("two", ref);
+        Path own = Files.createDirectory(target.home.resolve("own"));
+        QuietWork faster = new QuietWork() {
+            @Override
+            public void begin(String what, long bytes) {
+                if (what.startsWith("Pulling ")) {
+                    try {
+                        AgentSnapshot.make(target.engine, own, "two");
+                    } catch (IOException | InterruptedException e) {
+                        throw new AssertionError(e);
+                    }
+                }
+            }
+        };
+        assertThatThrownBy(() -> target.pull(ref, Optional.empty(), false, Optional.empty(), faster))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("the snapshot 'two' exists already");
+        assertThat(target.tags()).containsExactly("two");
+        assertThat(leftovers(target)).as("what was fetched").hasSize(1);
+        assertThat(target.pull(ref, Optional.of("three"), false).links()).hasToString("[base, one, three]");
+        assertThat(target.exec("three", "get note")).isEqualTo("two");
     }
 
     @Test
