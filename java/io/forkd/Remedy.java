@@ -66,6 +66,8 @@ public sealed interface Remedy {
         LARGER_IMAGE,
         /** Make a snapshot of the container image. */
         SNAPSHOT_OF_IMAGE,
+        /** Push a snapshot with its root disk. */
+        PUSH_ROOT_DISK,
         /** Speak plain HTTP to that registry. */
         PLAIN_HTTP,
         /** Make a guest kernel, or name one. */

@@ -47,7 +47,9 @@ final class PackCommand implements Callable<Integer> {
     public Integer call() {
         SnapshotTag name = tag.orElseThrow(() -> new ForkdException(Kind.USAGE, "missing: --tag TAG"));
         Path file = out.orElseGet(() -> Path.of(ImageReference.slug(name.value()) + ".forkd-snapshot.tar.zst"));
-        Packed packed = shell.engine().packs().pack(new PackRequest(name, file, about, baseImage), shell.call());
+        Packed packed = shell.engine()
+                .packs()
+                .pack(new PackRequest(name, file, about, baseImage, rootfs -> false), shell.call());
         shell.clear();
         if (json) {
             shell.print(Shell.json()

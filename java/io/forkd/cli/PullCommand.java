@@ -2,12 +2,17 @@ package io.forkd.cli;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import io.forkd.hub.PackageIndex;
 import io.forkd.hub.Pull;
 import io.forkd.hub.TrustPolicy;
+import io.forkd.hub.WebPacks;
+import io.forkd.image.Digest;
 import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.Reach;
+import io.forkd.image.WebFile;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.snapshot.SnapshotTag;
-import io.forkd.snapshot.Volume;
+import java.net.URI;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
@@ -21,30 +26,34 @@ import tools.jackson.databind.node.ObjectNode;
 @Command(
         name = "pull",
         description =
-                "Fetches a snapshot, with all that it is based on and its root disk, from a registry. One that was"
-                        + " interrupted goes on where it was.",
+                "Fetches a snapshot, with all that it is based on and its root disk, from a registry, or a pack of one from"
+                        + " an address of the web. From a registry, one that was interrupted goes on where it was.",
         sortOptions = false)
 final class PullCommand implements Callable<Integer> {
     private final Shell shell;
 
-    @Parameters(paramLabel = "REF", description = "Where it is: ghcr.io/user/repo:tag, host:port/name@sha256:...")
+    @Parameters(
+            paramLabel = "REF",
+            description =
+                    "Where it is: ghcr.io/user/repo:tag, host:port/name@sha256:...; or a pack: https://..., and with"
+                            + " --hub OWNER/NAME[@VERSION].")
     String reference = "";
 
-    @Option(
-            names = "--tag",
-            paramLabel = "TAG",
-            converter = NewTagConverter.class,
-            description = "Name of the snapshot here. Default: the one that it had.")
-    Optional<SnapshotTag> tag = Optional.empty();
-
-    @Option(names = "--force", description = "Replace a snapshot of that name.")
-    boolean force;
+    @Mixin
+    ArrivalOptions arrival = new ArrivalOptions();
 
     @Option(
-            names = "--volume",
-            paramLabel = "HOST:GUEST[:ro]",
-            description = "The volume of this host that the guest is to have on GUEST; once for each that it has.")
-    List<String> volumes = List.of();
+            names = "--hub",
+            paramLabel = "URL",
+            description = "The list of packs (registry.json) in which OWNER/NAME is looked up. Also FORKD_HUB_URL.")
+    Optional<String> hub = Optional.empty();
+
+    @Option(
+            names = "--sha256",
+            paramLabel = "HEX",
+            converter = Sha256Converter.class,
+            description = "What a pack has to hash to. Default: what the hub says.")
+    Optional<Digest> sha256 = Optional.empty();
 
     @Option(
             names = "--policy",
@@ -69,17 +78,43 @@ final class PullCommand implements Callable<Integer> {
     @Option(names = "--json", description = "Print the result as JSON.")
     boolean json;
 
-    @Mixin
-    CacheCommand.Place place = new CacheCommand.Place();
-
     PullCommand(Shell shell) {
         this.shell = shell;
     }
 
+    /** Names of a hub are read as such when there is one, and they are those of no registry: its digests have a colon. */
+    private Optional<URI> hub() {
+        return hub.or(() -> Optional.ofNullable(shell.environment().get("FORKD_HUB_URL")))
+                .filter(text -> !text.isEmpty())
+                .map(WebFile::parse);
+    }
+
+    private boolean isAddress() {
+        return reference.startsWith("https://") || reference.startsWith("http://");
+    }
+
     @Override
     public Integer call() {
+        TrustPolicy trust = TrustPolicy.of(policy, shell.environment());
+        Optional<URI> list = hub().filter(at -> PackageIndex.isName(reference));
         if (wait && !lazy) {
             throw new ForkdException(Kind.USAGE, "--wait is for --lazy");
+        }
+        if (isAddress() || list.isPresent()) {
+            if (lazy) {
+                throw new ForkdException(Kind.USAGE, "a pack is used when all of it is here; --lazy is for registries");
+            }
+            return pullPack(list, trust);
+        }
+        if (sha256.isPresent()) {
+            throw new ForkdException(
+                    Kind.USAGE, "--sha256 is for a pack; in a registry it is NAME@sha256:... that says what is meant");
+        }
+        if (PackageIndex.isName(reference) && reference.contains("@")) {
+            throw new ForkdException(
+                    Kind.USAGE,
+                    "'" + reference + "' is a name in a hub, and there is none",
+                    "Name one with --hub, or FORKD_HUB_URL.");
         }
         if (lazy && !wait) {
             return new Background(shell, List.of("--wait")).untilReady();
@@ -87,15 +122,13 @@ final class PullCommand implements Callable<Integer> {
         Pull.Order order = new Pull.Order(
                 InRegistry.parse(reference),
                 registry.reach(),
-                tag,
-                force,
-                volumes.stream().map(Volume::parse).toList(),
+                arrival.tag,
+                arrival.force,
+                arrival.volumes(),
                 lazy ? Optional.of(this::ready) : Optional.empty());
-        TrustPolicy trust = TrustPolicy.of(policy, shell.environment());
-        try (RootfsCache images = place.open(shell)) {
+        try (RootfsCache images = arrival.place.open(shell)) {
             Pull.Result result =
                     new Pull(shell.engine(), images, new WorkDisplay(shell), shell.call()).pull(order, trust);
-            shell.clear();
             print(result);
             return 0;
         }
@@ -115,6 +148,7 @@ final class PullCommand implements Callable<Integer> {
     }
 
     private void print(Pull.Result result) {
+        shell.clear();
         if (json) {
             ObjectNode node = Shell.json()
                     .put("tag", result.tag().value())
@@ -124,12 +158,50 @@ final class PullCommand implements Callable<Integer> {
                     .put("fetched_bytes", result.fetched());
             result.links().forEach(link -> node.withArray("tags").add(link.value()));
             shell.print(node);
-            return;
+        } else {
+            shell.note("tag:    " + result.tag());
+            shell.note("digest: " + result.digest());
+            shell.note("size:   " + Format.size(result.bytes()) + ", of which " + Format.size(result.fetched())
+                    + " were fetched");
+            shell.note("Next: forkd fork --tag " + result.tag() + " -n 10");
         }
-        shell.note("tag:    " + result.tag());
-        shell.note("digest: " + result.digest());
-        shell.note("size:   " + Format.size(result.bytes()) + ", of which " + Format.size(result.fetched())
-                + " were fetched");
-        shell.note("Next: forkd fork --tag " + result.tag() + " -n 10");
+    }
+
+    private int pullPack(Optional<URI> list, TrustPolicy trust) {
+        WorkDisplay display = new WorkDisplay(shell);
+        Reach reach = registry.reach();
+        PackageIndex.Found found = list.map(
+                        at -> new PackageIndex(at, reach, shell.environment(), display).find(reference))
+                .orElseGet(() -> new PackageIndex.Found(WebFile.parse(reference), Optional.empty()));
+        try (RootfsCache images = arrival.place.open(shell)) {
+            WebPacks.Pulled pulled = new WebPacks(shell.engine(), reach, display, shell.call())
+                    .pull(
+                            new WebPacks.Order(
+                                    found.address(),
+                                    sha256.or(found::sha256),
+                                    arrival.tag,
+                                    arrival.force,
+                                    arrival.volumes()),
+                            images,
+                            trust);
+            shell.clear();
+            pulled.unpacked()
+                    .missing()
+                    .ifPresent(file ->
+                            shell.warn("the root disk is missing, and nothing can be forked before it is there: "
+                                    + WebFile.shown(
+                                            WebFile.sibling(found.address(), String.valueOf(file.getFileName())))
+                                    + " is not; pull it again with --force when it is"));
+            if (json) {
+                shell.print(UnpackCommand.json(pulled.unpacked())
+                        .put("digest", pulled.digest().toString())
+                        .put("bytes", pulled.bytes())
+                        .put("fetched_bytes", pulled.fetched()));
+            } else {
+                UnpackCommand.print(shell, pulled.unpacked());
+                shell.note("digest:    " + pulled.digest());
+            }
+            return 0;
+        }
     }
 }

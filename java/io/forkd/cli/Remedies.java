@@ -72,7 +72,8 @@ final class Remedies implements Remedy.Cases<Remedies.Words> {
             case OWN_CACHE -> line("Name a folder of yours with --cache.");
             case LARGER_IMAGE -> aside("--size-mib");
             case SNAPSHOT_OF_IMAGE -> line("forkd from-image makes a snapshot of a container image.");
-            case PLAIN_HTTP -> line("A registry that speaks plain HTTP needs --insecure-registry.");
+            case PUSH_ROOT_DISK -> line("Push the snapshot without --thin: its root disk is sent then.");
+            case PLAIN_HTTP -> line("A server that speaks plain HTTP needs --insecure-registry.");
             case INSTALL_OR_NAME_KERNEL ->
                 line("forkd kernel install makes one of your distribution's; or name one with --kernel.");
             case UPDATE_OR_NAME_PACKAGE ->

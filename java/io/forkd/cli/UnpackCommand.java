@@ -7,11 +7,8 @@ import io.forkd.engine.Packs.Unpacked;
 import io.forkd.pack.PackManifest;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.snapshot.SnapshotTag;
-import io.forkd.snapshot.Volume;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -32,22 +29,6 @@ final class UnpackCommand implements Callable<Integer> {
     @Parameters(paramLabel = "PACK", description = "The file.")
     Path pack = Path.of("");
 
-    @Option(
-            names = "--tag",
-            paramLabel = "TAG",
-            converter = NewTagConverter.class,
-            description = "Name of the snapshot, when there is one in the pack. Default: the one that it has.")
-    Optional<SnapshotTag> tag = Optional.empty();
-
-    @Option(names = "--force", description = "Replace snapshots of the names that those in the pack have.")
-    boolean force;
-
-    @Option(
-            names = "--volume",
-            paramLabel = "HOST:GUEST[:ro]",
-            description = "The volume of this host that the guest is to have on GUEST; once for each that it has.")
-    List<String> volumes = new ArrayList<>();
-
     @Option(names = "--check", description = "Only read it, to the end, and say what it is; nothing is written.")
     boolean check;
 
@@ -55,7 +36,7 @@ final class UnpackCommand implements Callable<Integer> {
     boolean json;
 
     @Mixin
-    CacheCommand.Place place = new CacheCommand.Place();
+    ArrivalOptions arrival = new ArrivalOptions();
 
     UnpackCommand(Shell shell) {
         this.shell = shell;
@@ -67,16 +48,12 @@ final class UnpackCommand implements Callable<Integer> {
     }
 
     private int unpack() {
-        try (RootfsCache images = place.open(shell)) {
+        try (RootfsCache images = arrival.place.open(shell)) {
             Unpacked unpacked = shell.engine()
                     .packs()
                     .unpack(
                             new UnpackRequest(
-                                    pack,
-                                    tag,
-                                    force,
-                                    volumes.stream().map(Volume::parse).toList(),
-                                    images),
+                                    pack, arrival.tag, arrival.force, arrival.volumes(), images, Packs.Beside.NOTHING),
                             shell.call());
             shell.clear();
             unpacked.missing()
@@ -84,30 +61,40 @@ final class UnpackCommand implements Callable<Integer> {
                             shell.warn("the root disk is missing, and nothing can be forked before it is there: "
                                     + "put " + file + " beside the pack, and unpack it again with --force"));
             if (json) {
-                ObjectNode node = Shell.json()
-                        .put("tag", unpacked.head().value())
-                        .put("dir", unpacked.directory().toString())
-                        .put("rootfs", unpacked.rootfs().toString())
-                        .put("rootfs_missing", unpacked.missing().isPresent());
-                ArrayNode tags = node.putArray("tags");
-                unpacked.tags().forEach(each -> tags.add(each.value()));
-                shell.print(node);
+                shell.print(json(unpacked));
                 return 0;
             }
-            shell.note("tag:       " + unpacked.head());
-            if (unpacked.tags().size() > 1) {
-                shell.note("based on:  "
-                        + String.join(
-                                " ",
-                                unpacked.tags().subList(0, unpacked.tags().size() - 1).stream()
-                                        .map(SnapshotTag::value)
-                                        .toList()));
-            }
-            shell.note("dir:       " + unpacked.directory());
-            shell.note("root disk: " + unpacked.rootfs());
-            shell.note("Next: forkd fork --tag " + unpacked.head() + " -n 10");
+            print(shell, unpacked);
             return 0;
         }
+    }
+
+    /** What is there now, for people. */
+    static void print(Shell shell, Unpacked unpacked) {
+        shell.note("tag:       " + unpacked.head());
+        if (unpacked.tags().size() > 1) {
+            shell.note("based on:  "
+                    + String.join(
+                            " ",
+                            unpacked.tags().subList(0, unpacked.tags().size() - 1).stream()
+                                    .map(SnapshotTag::value)
+                                    .toList()));
+        }
+        shell.note("dir:       " + unpacked.directory());
+        shell.note("root disk: " + unpacked.rootfs());
+        shell.note("Next: forkd fork --tag " + unpacked.head() + " -n 10");
+    }
+
+    /** The same for programs. */
+    static ObjectNode json(Unpacked unpacked) {
+        ObjectNode node = Shell.json()
+                .put("tag", unpacked.head().value())
+                .put("dir", unpacked.directory().toString())
+                .put("rootfs", unpacked.rootfs().toString())
+                .put("rootfs_missing", unpacked.missing().isPresent());
+        ArrayNode tags = node.putArray("tags");
+        unpacked.tags().forEach(each -> tags.add(each.value()));
+        return node;
     }
 
     private int look() {

@@ -1,8 +1,9 @@
 package io.forkd.cli;
 
+import io.forkd.engine.Snapshots.Verification;
 import io.forkd.engine.Snapshots.Verified;
+import io.forkd.engine.Snapshots.VerifiedDisk;
 import io.forkd.snapshot.SnapshotTag;
-import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -12,7 +13,9 @@ import tools.jackson.databind.node.ObjectNode;
 
 @Command(
         name = "verify",
-        description = "Reads all of a snapshot and of what it is based on, and compares it with what was noted of it.",
+        description =
+                "Reads all of a snapshot, of what it is based on and of its root disk, and compares it with what was noted of"
+                        + " them.",
         sortOptions = false)
 final class VerifyCommand implements Callable<Integer> {
     private final Shell shell;
@@ -29,17 +32,27 @@ final class VerifyCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        List<Verified> verified = shell.engine().snapshots().verify(tag, shell.call());
+        Verification verified = shell.engine().snapshots().verify(tag, shell.call());
         shell.clear();
         ObjectNode node = Shell.json().put("tag", tag.value());
         ArrayNode list = node.putArray("snapshots");
-        for (Verified each : verified) {
+        for (Verified each : verified.snapshots()) {
             list.addObject()
                     .put("tag", each.tag().value())
                     .put("content", each.content())
                     .put("was_known", each.known());
             if (!json) {
                 shell.print(each.content() + "  " + each.tag() + (each.known() ? "" : "  (noted now)"));
+            }
+        }
+        ArrayNode disks = node.putArray("root_disks");
+        for (VerifiedDisk each : verified.disks()) {
+            disks.addObject()
+                    .put("image", each.image().toString())
+                    .put("content", each.content())
+                    .put("was_known", each.known());
+            if (!json) {
+                shell.print(each.content() + "  " + each.image() + (each.known() ? "" : "  (noted now)"));
             }
         }
         if (json) {

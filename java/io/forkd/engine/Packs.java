@@ -3,6 +3,7 @@ package io.forkd.engine;
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Room;
 import io.forkd.files.Trees;
 import io.forkd.pack.MachineState;
 import io.forkd.pack.PackManifest;
@@ -17,6 +18,7 @@ import io.forkd.pack.Sidecar;
 import io.forkd.rootfs.RootfsCache;
 import io.forkd.rootfs.RootfsCache.Carried;
 import io.forkd.snapshot.PortableManifest;
+import io.forkd.snapshot.RootDiskNote;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
@@ -33,6 +35,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Predicate;
 
 /** Snapshots in files that go from one host to another; docs/formats.md has the format. */
 public final class Packs {
@@ -50,15 +53,24 @@ public final class Packs {
         this.events = events;
     }
 
-    /** What to pack, and what is said of it. */
-    public record PackRequest(SnapshotTag tag, Path output, Optional<String> description, Optional<String> baseImage) {}
+    /**
+     * What to pack, and what is said of it.
+     *
+     * @param elsewhere whether the root disk need not be packed, since it is where the pack will be
+     */
+    public record PackRequest(
+            SnapshotTag tag,
+            Path output,
+            Optional<String> description,
+            Optional<String> baseImage,
+            Predicate<Rootfs> elsewhere) {}
 
     /**
      * What was packed.
      *
      * @param sidecar the file beside it that has the root disk
      * @param content bytes of what is in the pack
-     * @param existed whether the sidecar was there already
+     * @param existed whether the sidecar was there already, or elsewhere
      */
     public record Packed(
             Path pack,
@@ -106,7 +118,7 @@ public final class Packs {
                 Trees.sync(pack);
                 Rootfs rootfs = manifest.rootfs().orElseThrow();
                 Path sidecar = folder.resolve(rootfs.sidecar());
-                boolean existed = isIntact(sidecar, rootfs, call);
+                boolean existed = request.elsewhere().test(rootfs) || isIntact(sidecar, rootfs, call);
                 if (!existed) {
                     Path made = staged.path().resolve("rootfs");
                     Percent disk = new Percent(call, "packing the root disk", rootfs.bytes());
@@ -121,7 +133,7 @@ public final class Packs {
                         manifest.bytes(),
                         chain.size(),
                         sidecar,
-                        Files.size(sidecar),
+                        Files.exists(sidecar) ? Files.size(sidecar) : 0,
                         existed,
                         Duration.ofNanos(System.nanoTime() - start));
             }
@@ -234,9 +246,23 @@ public final class Packs {
      * @param replace whether snapshots that have these tags are replaced
      * @param volumes of this host, for those that do not come along
      * @param images where the root disk goes; in use until what is unpacked is there
+     * @param beside fetches the file with the root disk when it is needed and not beside the pack
      */
     public record UnpackRequest(
-            Path pack, Optional<SnapshotTag> tag, boolean replace, List<Volume> volumes, RootfsCache images) {}
+            Path pack,
+            Optional<SnapshotTag> tag,
+            boolean replace,
+            List<Volume> volumes,
+            RootfsCache images,
+            Beside beside) {}
+
+    /** Puts the file that has a root disk where it belongs, if there is one. */
+    public interface Beside {
+        /** Where nothing else is than what is there. */
+        Beside NOTHING = (rootfs, to) -> {};
+
+        void fetch(Rootfs rootfs, Path to);
+    }
 
     /**
      * What was unpacked.
@@ -260,13 +286,19 @@ public final class Packs {
             if (!request.replace()) {
                 tags.values().forEach(store::requireFree);
             }
-            requireRoom(store.root(), reader.manifest().bytes(), "what is in the pack");
+            new Room()
+                    .and(store.root(), reader.manifest().bytes(), "what is in the pack")
+                    .require();
             try (OwnedDirectory staged =
                     store.stage(request.tag().orElse(reader.manifest().head().tag()))) {
                 Arrival arrival = new Arrival(vmm, reader, tags, staged.path());
                 arrival.read();
                 Unpacked unpacked = place(request, arrival, call);
                 store.install(staged, arrival.installed(), request.replace());
+                reader.manifest()
+                        .rootfs()
+                        .ifPresent(rootfs -> unpacked.tags()
+                                .forEach(tag -> RootDiskNote.write(store.directory(tag), rootfs.sha256())));
                 unpacked.tags()
                         .forEach(tag -> events.happened(
                                 Events.Kind.SNAPSHOT_MADE, tag.value(), Snapshots.owner(store, tag), ""));
@@ -285,9 +317,12 @@ public final class Packs {
         Rootfs rootfs = arrival.manifest().rootfs().orElseThrow();
         Path sidecar = request.pack().toAbsolutePath().resolveSibling(rootfs.sidecar());
         Optional<Path> missing = Optional.empty();
+        if (!Files.isRegularFile(local) && !Files.isRegularFile(sidecar)) {
+            request.beside().fetch(rootfs, sidecar);
+        }
         if (Files.isRegularFile(local) || Files.isRegularFile(sidecar)) {
             request.images().put(image, file -> {
-                requireRoom(file, rootfs.bytes(), "the root disk");
+                new Room().and(file, rootfs.bytes(), "the root disk").require();
                 Percent percent = new Percent(call, "unpacking the root disk", size(sidecar));
                 Sidecar.read(sidecar, rootfs, file, percent::add);
             });
@@ -308,22 +343,6 @@ public final class Packs {
         Map<Link, SnapshotTag> tags = new LinkedHashMap<>();
         manifest.links().forEach(link -> tags.put(link, request.tag().orElse(link.tag())));
         return tags;
-    }
-
-    /** Before anything is written: a disk that is full is everybody's trouble. */
-    private static void requireRoom(Path place, long bytes, String what) throws IOException {
-        Path there = place;
-        while (!Files.exists(there)) {
-            there = Optional.ofNullable(there.getParent()).orElse(Path.of("/"));
-        }
-        long free = Files.getFileStore(there).getUsableSpace();
-        if (bytes > free) {
-            throw new ForkdException(
-                    Kind.FAILED,
-                    "there is no room for " + what + ": it has " + bytes + " bytes, and " + there + " has " + free
-                            + " free",
-                    "Make room there.");
-        }
     }
 
     private static long size(Path file) {

@@ -5,12 +5,14 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Remedy;
 import io.forkd.files.FileSize;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.image.Digest;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.ContentHash;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.Layer;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.Provenance;
+import io.forkd.snapshot.RootDiskNote;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
@@ -85,12 +87,13 @@ public final class Snapshots {
         return chains.contentHash(snapshot, call);
     }
 
-    /** The same of one that is staged: it has no name yet, but what it is a layer over has. */
-    public String contentHashOfStaged(Snapshot staged, Call call) {
-        List<Snapshot> chain = new ArrayList<>(staged.manifest()
-                .parent()
-                .map(parent -> chains.resolve(store.open(parent.tag()), call))
-                .orElse(List.of()));
+    /**
+     * The same of one that has no name yet.
+     *
+     * @param under what it is a layer over, the first ancestor first; that may have no names either
+     */
+    public String contentHashOfStaged(List<Snapshot> under, Snapshot staged, Call call) {
+        List<Snapshot> chain = new ArrayList<>(under);
         chain.add(staged);
         return ContentHash.calculate(
                 staged,
@@ -108,18 +111,63 @@ public final class Snapshots {
     public record Verified(SnapshotTag tag, String content, boolean known) {}
 
     /**
-     * Reads all files of a snapshot and of what it is a layer over, the first ancestor first. Fails when one has another
-     * content than was noted when it was pushed, pulled, or first had a snapshot over it.
+     * The image of a root disk that was read.
+     *
+     * @param content its SHA-256
+     * @param known as of a snapshot
      */
-    public List<Verified> verify(SnapshotTag tag, Call call) {
+    public record VerifiedDisk(Path image, String content, boolean known) {}
+
+    /** What was read, the first ancestor first. */
+    public record Verification(List<Verified> snapshots, List<VerifiedDisk> disks) {}
+
+    /**
+     * Reads all files of a snapshot and of what it is a layer over, and the images of their root disks. Fails when one has
+     * another content than was noted when it was pushed, pulled, verified, or first had a snapshot over it.
+     */
+    public Verification verify(SnapshotTag tag, Call call) {
         List<Snapshot> chain = chain(tag, call);
         return store.with(chain, () -> {
             List<Verified> verified = new ArrayList<>();
             for (int i = 0; i < chain.size(); i++) {
                 verified.add(verify(chain.subList(0, i + 1), call));
             }
-            return verified;
+            Map<Path, VerifiedDisk> disks = new LinkedHashMap<>();
+            for (Snapshot link : chain) {
+                Path image = link.image(link.manifest().disks().get(0));
+                String content = disks.containsKey(image)
+                        ? disks.get(image).content()
+                        : hashOf(image, link.manifest().disks().get(0).bytes(), call);
+                boolean known = requireRootDisk(link, image, content);
+                disks.merge(
+                        image,
+                        new VerifiedDisk(image, content, known),
+                        (one, other) -> new VerifiedDisk(image, content, one.known() || other.known()));
+            }
+            return new Verification(verified, List.copyOf(disks.values()));
         });
+    }
+
+    private static String hashOf(Path image, long bytes, Call call) {
+        Percent percent = new Percent(call, "reading " + image, bytes);
+        return Digest.ofFile(image, percent::add).hex();
+    }
+
+    /** Fails when the image is not what it was when that was noted; notes it when it was not. Says whether it was. */
+    public static boolean requireRootDisk(Snapshot snapshot, Path image, String sha256) {
+        Optional<String> noted = RootDiskNote.read(snapshot);
+        if (noted.filter(before -> !before.equals(sha256)).isPresent()) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    "the root disk " + image + " of the snapshot '" + snapshot.tag()
+                            + "' is damaged: it has the content " + sha256.substring(0, 12) + ", and had "
+                            + noted.get().substring(0, 12),
+                    "Pull the snapshot again, or take it again.");
+        }
+        if (noted.isEmpty()) {
+            RootDiskNote.write(snapshot.directory(), sha256);
+        }
+        return noted.isPresent();
     }
 
     private Verified verify(List<Snapshot> chain, Call call) {

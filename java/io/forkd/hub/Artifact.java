@@ -1,7 +1,9 @@
 package io.forkd.hub;
 
 import io.forkd.image.Digest;
+import io.forkd.rootfs.Recipe;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalLong;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -33,8 +35,28 @@ record Artifact(String version, List<Link> links, List<Disk> disks, List<Chunk> 
      *
      * @param digest of all of it
      * @param modified what the time of its last change has to be, in milliseconds since 1970, where that matters
+     * @param content its chunks, or what it can be made of again
      */
-    record Disk(Digest digest, OptionalLong modified, ChunkedFile file) {}
+    record Disk(Digest digest, OptionalLong modified, long bytes, DiskContent content) {
+        static Disk sent(Digest digest, OptionalLong modified, ChunkedFile file) {
+            return new Disk(digest, modified, file.bytes(), new Sent(file));
+        }
+
+        /** The chunks, where it is of such. */
+        Optional<ChunkedFile> file() {
+            return content instanceof Sent sent ? Optional.of(sent.file()) : Optional.empty();
+        }
+
+        Optional<Recipe> recipe() {
+            return content instanceof Made made ? Optional.of(made.recipe()) : Optional.empty();
+        }
+    }
+
+    sealed interface DiskContent {}
+
+    record Sent(ChunkedFile file) implements DiskContent {}
+
+    record Made(Recipe recipe) implements DiskContent {}
 
     Artifact {
         links = List.copyOf(links);

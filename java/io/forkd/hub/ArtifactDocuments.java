@@ -6,7 +6,12 @@ import io.forkd.Json;
 import io.forkd.Remedy;
 import io.forkd.hub.Artifact.Disk;
 import io.forkd.hub.Artifact.Link;
+import io.forkd.hub.Artifact.Made;
 import io.forkd.image.Digest;
+import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.Platform;
+import io.forkd.rootfs.Recipe;
+import io.forkd.rootfs.RootfsOptions;
 import io.forkd.snapshot.SnapshotTag;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -72,7 +77,13 @@ final class ArtifactDocuments {
         for (Disk disk : artifact.disks()) {
             ObjectNode node = disks.addObject().put("digest", disk.digest().toString());
             disk.modified().ifPresent(time -> node.put("modified", time));
-            put(node, disk.file());
+            disk.file().ifPresent(file -> put(node, file));
+            disk.recipe()
+                    .ifPresent(recipe -> node.put("bytes", disk.bytes())
+                            .putObject("made_of")
+                            .put("image", recipe.image().toString())
+                            .put("platform", recipe.platform().toString())
+                            .put("builder", recipe.builder().toString()));
         }
         ArrayNode chunks = root.putArray("chunks");
         Map<Digest, Integer> numbers = new HashMap<>();
@@ -148,12 +159,7 @@ final class ArtifactDocuments {
                 chunks(parse(manifest, "its manifest", MANIFEST_TOKENS).path("layers"), root.path("chunks"));
         List<Disk> disks = new ArrayList<>();
         for (JsonNode node : list(root, "disks", MAX_FILES)) {
-            disks.add(new Disk(
-                    digest(node, "digest"),
-                    node.has("modified")
-                            ? OptionalLong.of(number(node, "modified", Long.MIN_VALUE, Long.MAX_VALUE))
-                            : OptionalLong.empty(),
-                    file(node, chunks)));
+            disks.add(disk(node, chunks));
         }
         List<Link> links = new ArrayList<>();
         Set<String> tags = new HashSet<>();
@@ -168,6 +174,34 @@ final class ArtifactDocuments {
             throw damaged("it has no snapshot");
         }
         return new Artifact(printable(text(root, "forkd_version", "")), links, disks, chunks);
+    }
+
+    private Disk disk(JsonNode node, List<Chunk> chunks) {
+        Digest digest = digest(node, "digest");
+        OptionalLong modified = node.has("modified")
+                ? OptionalLong.of(number(node, "modified", Long.MIN_VALUE, Long.MAX_VALUE))
+                : OptionalLong.empty();
+        if (!node.has("made_of")) {
+            return Disk.sent(digest, modified, file(node, chunks));
+        }
+        long bytes = number(node, "bytes", (long) RootfsOptions.LEAST_MIB << 20, (long) RootfsOptions.MOST_MIB << 20);
+        if (bytes % (1 << 20) != 0) {
+            throw damaged("a root disk that is to be made has " + bytes + " bytes, which are no whole MiB");
+        }
+        return new Disk(digest, modified, bytes, new Made(recipe(node.path("made_of"))));
+    }
+
+    private Recipe recipe(JsonNode node) {
+        Digest builder = digest(node, "builder");
+        try {
+            InRegistry image = InRegistry.parse(text(node, "image", ""));
+            if (image.digest().isPresent()) {
+                return new Recipe(image, Platform.parse(text(node, "platform", "")), builder);
+            }
+        } catch (ForkdException e) {
+            throw damaged("what its root disk is made of is " + printable(e.sentence()));
+        }
+        throw damaged("what its root disk is made of has no digest");
     }
 
     private List<Chunk> chunks(JsonNode layers, JsonNode contents) {

@@ -34,8 +34,11 @@ final class ChunkSender {
     private final Workers workers;
     private final Work work;
 
-    /** By content; of those of an artifact that is there, the registry has the blobs. */
-    private final Map<Digest, Chunk> there;
+    /** What the documents of an artifact that is there say of its chunks, by content. Whoever wrote them may lie. */
+    private final Map<Digest, Chunk> said = new HashMap<>();
+
+    /** Those that are as they should be: sent by this one, or made by it to the same blob. */
+    private final Map<Digest, Chunk> known = new HashMap<>();
 
     private final Map<Digest, Integer> numbers = new HashMap<>();
     private final List<Chunk> chunks = new ArrayList<>();
@@ -47,8 +50,7 @@ final class ChunkSender {
         this.source = source;
         this.workers = workers;
         this.work = work;
-        this.there = new HashMap<>();
-        there.forEach(chunk -> this.there.put(chunk.content(), chunk));
+        there.forEach(chunk -> said.put(chunk.content(), chunk));
     }
 
     /** A file that has been sent, and the SHA-256 of all of it. */
@@ -113,10 +115,15 @@ final class ChunkSender {
             return digest;
         }
         byte[] compressed = Zstd.compress(content, LEVEL);
+        Optional<Chunk> old = said(digest).filter(chunk -> isOf(chunk, content, compressed));
+        if (old.isPresent()) {
+            know(old.get());
+            return digest;
+        }
         Optional<Chunk> base =
-                like.map(chunk -> chunk.base().flatMap(this::known).orElse(chunk));
-        Optional<byte[]> difference = base.flatMap(this::content)
-                .map(old -> difference(content, old))
+                like.map(chunk -> chunk.base().flatMap(this::said).orElse(chunk));
+        Optional<byte[]> difference = base.flatMap(this::contentOfBase)
+                .map(of -> difference(content, of))
                 .filter(bytes -> bytes.length < compressed.length / 2);
         byte[] sending = difference.orElse(compressed);
         Chunk chunk = new Chunk(
@@ -129,10 +136,30 @@ final class ChunkSender {
             registry.upload(chunk.blob(), sending);
             sent.addAndGet(sending.length);
         }
-        synchronized (there) {
-            there.put(digest, chunk);
-        }
+        know(chunk);
         return digest;
+    }
+
+    /** Whether the blob is what this would send: it is made again, and need not be fetched to be believed. */
+    private boolean isOf(Chunk chunk, byte[] content, byte[] compressed) {
+        Optional<byte[]> blob = chunk.base().isEmpty()
+                ? Optional.of(compressed)
+                : chunk.base().flatMap(this::said).flatMap(this::contentOfBase).map(base -> difference(content, base));
+        return chunk.bytes() == content.length
+                && blob.filter(bytes -> isBlob(chunk, bytes)).isPresent();
+    }
+
+    private static boolean isBlob(Chunk chunk, byte[] bytes) {
+        return chunk.size() == bytes.length && chunk.blob().matches(bytes);
+    }
+
+    /** Of one that others can be differences to: who pulls these gets that from the registry, so it has to be there, and whole. */
+    private Optional<byte[]> contentOfBase(Chunk base) {
+        Optional<byte[]> content = content(base);
+        boolean right = content.isPresent()
+                && base.base().isEmpty()
+                && (known(base.content()).isPresent() || isBlob(base, Zstd.compress(content.get(), LEVEL)));
+        return right && know(base).base().isEmpty() ? content : Optional.empty();
     }
 
     /** Empty where the registry has something else: what is pushed takes the place of that. */
@@ -147,9 +174,21 @@ final class ChunkSender {
         }
     }
 
+    private Optional<Chunk> said(Digest content) {
+        return Optional.ofNullable(said.get(content));
+    }
+
     private Optional<Chunk> known(Digest content) {
-        synchronized (there) {
-            return Optional.ofNullable(there.get(content));
+        synchronized (known) {
+            return Optional.ofNullable(known.get(content));
+        }
+    }
+
+    /** The one that is known from now on: another thread may have been faster, with another blob of the same content. */
+    private Chunk know(Chunk chunk) {
+        synchronized (known) {
+            Chunk first = known.putIfAbsent(chunk.content(), chunk);
+            return first == null ? chunk : first;
         }
     }
 

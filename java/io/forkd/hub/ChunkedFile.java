@@ -41,6 +41,15 @@ record ChunkedFile(String name, long bytes, int piece, List<Integer> chunks) {
         return (bytes + piece - 1) / piece;
     }
 
+    /** Bytes of those pieces that are not all zero. */
+    long content() {
+        long sum = 0;
+        for (int i = 0; i < chunks.size(); i++) {
+            sum += chunks.get(i) == ZERO ? 0 : length(i);
+        }
+        return sum;
+    }
+
     long offset(int index) {
         return (long) index * piece;
     }

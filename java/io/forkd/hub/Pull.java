@@ -8,6 +8,7 @@ import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
 import io.forkd.engine.Leftover;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Room;
 import io.forkd.files.SparseFile;
 import io.forkd.files.Trees;
 import io.forkd.hub.Artifact.Disk;
@@ -24,24 +25,21 @@ import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.PortableManifest;
 import io.forkd.snapshot.Provenance;
+import io.forkd.snapshot.RootDiskNote;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
+import io.forkd.snapshot.SnapshotStore.Arrived;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.snapshot.Volume;
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.FileTime;
-import java.security.MessageDigest;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashSet;
-import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -58,8 +56,6 @@ public final class Pull {
 
     /** In its folder: all that was wanted has its tag, and the folder is to go. */
     private static final String INSTALLED = "installed";
-
-    private static final int READ_BYTES = 1 << 20;
 
     /** Of a pull that nobody has gone on with. */
     private static final Duration KEPT = Duration.ofDays(7);
@@ -192,6 +188,7 @@ public final class Pull {
         // Before anything large is pulled.
         PortableManifest.at(wanted.get(wanted.size() - 1).carried(), folder, folder, rootfs, order.volumes(), now);
         requireMachine(registry, artifact, folder);
+        build(artifact, order);
         Optional<LazyStart> lazy = Optional.empty();
         try {
             long bytes;
@@ -207,12 +204,12 @@ public final class Pull {
                 for (int i = 0; i < artifact.disks().size(); i++) {
                     Disk disk = artifact.disks().get(i);
                     if (!Files.exists(images.place(carried(disk, order.from())))) {
-                        fetcher.want(disk.file(), "disk-" + i);
+                        fetcher.want(disk.file().orElseThrow(), "disk-" + i);
                     }
                 }
                 fetcher.look();
                 bytes = fetcher.missingContent();
-                requireRoom(folder, bytes);
+                requireRoom(folder, bytes, artifact, order.from());
                 lazy = lazily(order, wanted, artifact, folder, fetcher);
                 fetcher.fetch("Pulling " + order.from());
                 fetched = source.fetched();
@@ -226,20 +223,8 @@ public final class Pull {
                     SparseFile.move(fetchedImage, file);
                 });
             }
-            for (Wanted each : missing) {
-                boolean isHead = each.index() == wanted.size() - 1;
-                install(
-                        each,
-                        artifact,
-                        order,
-                        folder,
-                        parent(wanted, each),
-                        isHead ? lazy : Optional.empty(),
-                        isHead && order.replace());
-                if (isHead) {
-                    Files.createFile(folder.resolve(INSTALLED));
-                }
-            }
+            install(wanted, artifact, order, folder, lazy);
+            Files.createFile(folder.resolve(INSTALLED));
             SnapshotTag tag = wanted.get(wanted.size() - 1).tag();
             return new Result(tag, digest, missing.stream().map(Wanted::tag).toList(), bytes, fetched);
         } finally {
@@ -283,7 +268,8 @@ public final class Pull {
         boolean hasImage = Files.exists(rootfs);
         if (!hasImage) {
             files.add(new LazyStart.Fetched(
-                    root.file(), folder.resolve("disk-" + head.link().disk())));
+                    root.file().orElseThrow(),
+                    folder.resolve("disk-" + head.link().disk())));
         }
         LazyStart lazy = new LazyStart(engine, fetcher, files);
         try {
@@ -353,15 +339,17 @@ public final class Pull {
                 .toList();
     }
 
-    private static Optional<Wanted> parent(List<Wanted> wanted, Wanted link) {
-        return link.index() == 0 ? Optional.empty() : Optional.of(wanted.get(link.index() - 1));
+    private static Optional<SnapshotTag> parent(List<Wanted> wanted, Wanted link) {
+        return link.index() == 0
+                ? Optional.empty()
+                : Optional.of(wanted.get(link.index() - 1).tag());
     }
 
     /** @param files the folder that its layers are in, if it has any yet */
-    private Manifest manifest(Wanted wanted, Order order, Artifact artifact, Path files, Optional<Wanted> parent) {
+    private Manifest manifest(Wanted wanted, Order order, Artifact artifact, Path files, Optional<SnapshotTag> parent) {
         Path rootfs = images.place(carried(artifact.disks().get(wanted.link().disk()), order.from()));
         return PortableManifest.at(wanted.carried(), store.directory(wanted.tag()), files, rootfs, order.volumes(), now)
-                .withParent(parent.map(Wanted::tag))
+                .withParent(parent)
                 .ownedBy(call.owner());
     }
 
@@ -371,7 +359,7 @@ public final class Pull {
     }
 
     private static Carried carried(Disk disk, InRegistry from) {
-        return new Carried(disk.digest(), disk.file().bytes(), disk.modified(), from.toString());
+        return new Carried(disk.digest(), disk.bytes(), disk.modified(), from.toString());
     }
 
     /** Its names: those that it had, unless something else has them here. */
@@ -454,8 +442,7 @@ public final class Pull {
         if (!parent.equals(before)) {
             throw damaged(link, "its parent is not the snapshot before it");
         }
-        if (carried.disks().get(0).bytes()
-                != artifact.disks().get(link.disk()).file().bytes()) {
+        if (carried.disks().get(0).bytes() != artifact.disks().get(link.disk()).bytes()) {
             throw damaged(link, "its root disk is of another size than the image that comes along");
         }
     }
@@ -482,14 +469,23 @@ public final class Pull {
         engine.snapshots().requireMachine(folder.resolve(name));
     }
 
-    private static void requireRoom(Path folder, long bytes) throws IOException {
-        long room = Files.getFileStore(folder).getUsableSpace();
-        if (bytes > room) {
-            throw new ForkdException(
-                    Kind.FAILED,
-                    "the snapshot takes " + (bytes >> 20) + " MiB, and there is room for " + (room >> 20) + " MiB in "
-                            + folder.getParent());
+    /** Makes the root disks that did not come along. */
+    private void build(Artifact artifact, Order order) {
+        for (Disk disk : artifact.disks()) {
+            disk.recipe().ifPresent(recipe -> images.build(carried(disk, order.from()), recipe, order.reach()));
         }
+    }
+
+    /** In the store, where all of it is fetched to, and in the cache of images, if that is elsewhere. */
+    private void requireRoom(Path folder, long bytes, Artifact artifact, InRegistry from) {
+        Room room = new Room().and(folder, bytes, "the snapshot");
+        for (Disk disk : artifact.disks()) {
+            Path place = images.place(carried(disk, from));
+            if (!Files.exists(place)) {
+                disk.file().ifPresent(file -> room.moved(place, file.content(), "its root disk"));
+            }
+        }
+        room.require();
     }
 
     /** It was here when this began. */
@@ -503,84 +499,121 @@ public final class Pull {
         return store.read(parent.tag());
     }
 
-    private void install(
-            Wanted wanted,
-            Artifact artifact,
-            Order order,
-            Path folder,
-            Optional<Wanted> parent,
-            Optional<LazyStart> lazy,
-            boolean replace)
+    /** Gives those that are new here their names: all of them, or none; one that is there already is completed after that. */
+    private void install(List<Wanted> wanted, Artifact artifact, Order order, Path folder, Optional<LazyStart> lazy)
             throws IOException {
-        Link link = wanted.link();
-        Map<String, ChunkedFile> files = new LinkedHashMap<>();
-        byte[] workingSet = new byte[0];
-        Optional<Snapshot> under = parent.map(this::stillHere);
-        try (OwnedDirectory staged = store.stage(wanted.tag())) {
-            for (ChunkedFile file : link.files()) {
-                Path fetched = folder.resolve(name(wanted.index(), file));
-                files.put(file.name(), file);
-                if (file.name().equals(Snapshot.WORKING_SET)) {
-                    workingSet = Files.readAllBytes(fetched);
-                } else {
-                    Files.createLink(staged.path().resolve(file.name()), fetched);
+        SnapshotTag head = wanted.get(wanted.size() - 1).tag();
+        List<Arrived> arrived = new ArrayList<>();
+        List<Snapshot> here = new ArrayList<>();
+        List<Snapshot> chain = List.of();
+        try (OwnedDirectory staged = store.stage(head)) {
+            for (Wanted each : wanted) {
+                if (!each.here()) {
+                    Path files = Files.createDirectory(
+                            staged.path().resolve(each.tag().value()));
+                    Arrived one = stage(each, artifact, order, folder, parent(wanted, each), files);
+                    Path flat = folder.resolve(Snapshot.MEMORY_FLAT);
+                    if (each.tag().equals(head) && Files.exists(flat) && lazy.isPresent()) {
+                        Files.createLink(files.resolve(Snapshot.MEMORY_FLAT), flat);
+                    }
+                    arrived.add(one);
+                    chain = verified(each, one, chain);
+                    if (!each.tag().equals(head)) {
+                        Files.deleteIfExists(files.resolve(Snapshot.MEMORY_FLAT)); // That of the last is for its forks.
+                    }
+                } else if (!wanted.get(each.index() + 1).here()) {
+                    here.add(stillHere(each));
+                    chain = engine.snapshots().chain(each.tag(), call);
                 }
             }
-            Path flat = folder.resolve(Snapshot.MEMORY_FLAT);
-            if (lazy.isPresent() && Files.exists(flat)) {
-                Files.createLink(staged.path().resolve(Snapshot.MEMORY_FLAT), flat);
-            }
-            Manifest manifest = manifest(wanted, order, artifact, staged.path(), parent);
-            PortableManifest.requireVolumes(manifest);
-            requireContent(wanted, staged.path(), manifest);
-            Provenance.ofPull(order.from().toString()).note(staged.path());
-            Trees.sync(staged.path());
             if (lazy.isPresent()) {
-                lazy.get().complete(staged.path(), manifest);
+                Arrived last = arrived.remove(arrived.size() - 1);
+                Trees.sync(last.staged());
+                store.install(staged, arrived, tag -> false, here);
+                lazy.get().complete(last.staged(), last.manifest());
             } else {
-                store.install(staged, wanted.tag(), manifest, replace, under);
+                store.install(staged, arrived, tag -> order.replace() && tag.equals(head), here);
+            }
+        }
+        for (Wanted each : wanted) {
+            if (!each.here()) {
+                note(each, artifact, folder);
+            }
+        }
+    }
+
+    private Arrived stage(
+            Wanted wanted, Artifact artifact, Order order, Path folder, Optional<SnapshotTag> parent, Path files)
+            throws IOException {
+        Link link = wanted.link();
+        for (ChunkedFile file : link.files()) {
+            if (!file.name().equals(Snapshot.WORKING_SET)) {
+                Files.createLink(files.resolve(file.name()), folder.resolve(name(wanted.index(), file)));
+            }
+        }
+        Manifest manifest = manifest(wanted, order, artifact, files, parent);
+        PortableManifest.requireVolumes(manifest);
+        Provenance.ofPull(order.from().toString()).note(files);
+        return new Arrived(wanted.tag(), files, manifest);
+    }
+
+    /** What costs nothing but time when it is lost. */
+    private void note(Wanted wanted, Artifact artifact, Path folder) throws IOException {
+        Map<String, ChunkedFile> files = new LinkedHashMap<>();
+        byte[] workingSet = new byte[0];
+        for (ChunkedFile file : wanted.link().files()) {
+            files.put(file.name(), file);
+            if (file.name().equals(Snapshot.WORKING_SET)) {
+                workingSet = Files.readAllBytes(folder.resolve(name(wanted.index(), file)));
             }
         }
         engine.snapshots().know(wanted.tag(), workingSet);
+        RootDiskNote.write(
+                store.directory(wanted.tag()),
+                artifact.disks().get(wanted.link().disk()).digest().hex());
         LocalChunks.note(store.directory(wanted.tag()), files, artifact.chunks());
     }
 
     /** The cache has images by what they hash to, for all that come with one of the same content, whoever has signed that. */
-    private void requireContent(Disk disk, Path fetched, InRegistry from) throws IOException {
-        work.begin("Reading the root disk of " + from, disk.file().bytes());
-        MessageDigest digest = disk.digest().hasher();
-        ByteBuffer buffer = ByteBuffer.allocate(READ_BYTES);
-        try (FileChannel channel = FileChannel.open(fetched, StandardOpenOption.READ)) {
-            while (channel.read(buffer) >= 0) {
-                work.check();
-                work.advance(buffer.position());
-                digest.update(buffer.flip());
-                buffer.clear();
-            }
-        }
-        String found = HexFormat.of().formatHex(digest.digest());
-        if (!found.equals(disk.digest().hex())) {
+    private void requireContent(Disk disk, Path fetched, InRegistry from) {
+        work.begin("Reading the root disk of " + from, disk.bytes());
+        Digest found = Digest.ofFile(fetched, bytes -> {
+            work.check();
+            work.advance(bytes);
+        });
+        if (!found.equals(disk.digest())) {
             throw new ForkdException(
                     Kind.DAMAGED,
-                    "the root disk of " + from + " is damaged: it has the content " + found.substring(0, 12)
-                            + ", and its configuration says "
+                    "the root disk of " + from + " is damaged: it has the content "
+                            + found.hex().substring(0, 12) + ", and its configuration says "
                             + disk.digest().hex().substring(0, 12),
                     "Push the snapshot again.");
         }
     }
 
-    /** Each chunk is what the documents say; that these say what the snapshot is said to be, only the whole can show. */
-    private void requireContent(Wanted wanted, Path staged, Manifest manifest) {
+    /**
+     * Each chunk is what the documents say; that these say what the snapshot is said to be, only the whole can show.
+     *
+     * @param under what it is a layer over
+     * @return these and it
+     */
+    private List<Snapshot> verified(Wanted wanted, Arrived arrived, List<Snapshot> under) throws IOException {
+        Manifest manifest = arrived.manifest();
+        Path staged = arrived.staged();
         Manifest here = PortableManifest.at(
                         wanted.carried(), staged, staged, manifest.rootfs(), manifest.volumes(), manifest.createdAt())
                 .withParent(manifest.parent().map(Manifest.Parent::tag));
-        String content = engine.snapshots().contentHashOfStaged(new Snapshot(wanted.tag(), staged, here), call);
+        Snapshot snapshot = new Snapshot(wanted.tag(), staged, here);
+        String content = engine.snapshots().contentHashOfStaged(under, snapshot, call);
         if (!content.equals(wanted.link().content())) {
             throw damaged(
                     wanted.link(),
                     "it has the content " + content.substring(0, 12) + ", and its configuration says "
                             + wanted.link().content().substring(0, 12));
         }
+        List<Snapshot> chain = new ArrayList<>(under);
+        chain.add(snapshot);
+        return chain;
     }
 
     /** What interrupted pulls have fetched: the next one of the same goes on with it. */

@@ -5,13 +5,17 @@ import io.forkd.ForkdException.Kind;
 import io.forkd.Json;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
+import io.forkd.engine.Snapshots;
 import io.forkd.hub.Artifact.Disk;
 import io.forkd.hub.Artifact.Link;
+import io.forkd.hub.Artifact.Made;
 import io.forkd.image.Digest;
 import io.forkd.image.ImageReference.InRegistry;
 import io.forkd.image.Reach;
 import io.forkd.image.RegistryClient;
 import io.forkd.image.Work;
+import io.forkd.rootfs.Recipe;
+import io.forkd.rootfs.RootfsCache;
 import io.forkd.snapshot.Manifest.ManifestDisk;
 import io.forkd.snapshot.PortableManifest;
 import io.forkd.snapshot.Snapshot;
@@ -25,6 +29,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import tools.jackson.databind.node.ObjectNode;
 
 /** Sends a snapshot, with all that it is a layer over, to a registry. Nobody sees anything of it before all is there. */
@@ -45,29 +50,52 @@ public final class Push {
      * @param digest of the manifest, by which the registry has it for ever
      * @param bytes of all files
      * @param sent those that the registry had not, compressed
+     * @param madeOf images that root disks are to be made of, which were not sent
      */
-    public record Result(Digest digest, int links, int chunks, long bytes, long sent) {}
+    public record Result(Digest digest, int links, int chunks, long bytes, long sent, List<InRegistry> madeOf) {}
 
     /**
-     * Sends it.
+     * What is wanted.
      *
      * @param to where; its tag leads there afterwards
      * @param key signs it, if there is one
+     * @param thin whether root disks stay, since who pulls it can make them again; all of them, or it fails
      */
-    public Result push(SnapshotTag tag, InRegistry to, Reach reach, Optional<SigningKey> key) {
+    public record Order(SnapshotTag tag, InRegistry to, Reach reach, Optional<SigningKey> key, boolean thin) {}
+
+    /** Sends it. */
+    public Result push(Order order) {
+        InRegistry to = order.to();
         if (to.digest().isPresent()) {
             throw new ForkdException(Kind.USAGE, "a snapshot is sent to a tag, not to a digest: " + to);
         }
-        List<Snapshot> chain = engine.snapshots().chain(tag, call);
+        List<Snapshot> chain = engine.snapshots().chain(order.tag(), call);
         return engine.store().using(chain, () -> {
-            try (RegistryClient registry = new RegistryClient(to, reach, engine.environment(), work)) {
-                return push(chain, to, registry, key);
+            chain.get(chain.size() - 1).requireImages();
+            Map<Path, Recipe> recipes = order.thin() ? recipes(chain, order.reach()) : Map.of();
+            try (RegistryClient registry = new RegistryClient(to, order.reach(), engine.environment(), work)) {
+                return push(chain, to, registry, order.key(), recipes);
             }
         });
     }
 
-    private Result push(List<Snapshot> chain, InRegistry to, RegistryClient registry, Optional<SigningKey> key) {
-        chain.get(chain.size() - 1).requireImages();
+    /** Before anything is sent. */
+    private Map<Path, Recipe> recipes(List<Snapshot> chain, Reach reach) {
+        Map<Path, Recipe> recipes = new LinkedHashMap<>();
+        try (RootfsCache cache = engine.images(engine.imageCache(), engine.environment(), work)) {
+            for (Path image : images(chain).keySet()) {
+                recipes.put(image, cache.recipe(image, reach));
+            }
+        }
+        return recipes;
+    }
+
+    private Result push(
+            List<Snapshot> chain,
+            InRegistry to,
+            RegistryClient registry,
+            Optional<SigningKey> key,
+            Map<Path, Recipe> recipes) {
         List<String> contents = new ArrayList<>();
         for (Snapshot link : chain) {
             contents.add(engine.snapshots().contentHash(link, call));
@@ -77,7 +105,7 @@ public final class Push {
         List<Chunk> there = old.map(Artifact::chunks).orElse(List.of());
         List<Map<String, Path>> files = chain.stream().map(Snapshot::files).toList();
         Map<Path, ManifestDisk> images = images(chain);
-        work.begin("Pushing " + chain.get(chain.size() - 1).tag() + " to " + to, stored(files, images));
+        work.begin("Pushing " + chain.get(chain.size() - 1).tag() + " to " + to, stored(files, images.keySet()));
         try (Workers workers = new Workers(work)) {
             List<Path> present = engine.store().list().stream()
                     .map(SnapshotStore.Entry::directory)
@@ -103,10 +131,14 @@ public final class Push {
                         List.copyOf(sent.values())));
             }
             List<Disk> disks = new ArrayList<>();
-            images.forEach((path, disk) -> {
-                ChunkSender.Sent sent = sender.send(path, "disk-" + disks.size() + ".image", List.of());
-                disks.add(new Disk(sent.digest(), disk.modified(), sent.file()));
-            });
+            images.forEach((path, disk) -> disks.add(Optional.ofNullable(recipes.get(path))
+                    .map(recipe -> made(path, disk, recipe))
+                    .orElseGet(() -> sent(path, disk, disks.size(), sender))));
+            List<Path> paths = List.copyOf(images.keySet());
+            for (Snapshot link : chain) {
+                Disk disk = disks.get(paths.indexOf(image(link)));
+                Snapshots.requireRootDisk(link, image(link), disk.digest().hex());
+            }
             Artifact artifact = new Artifact(Engine.VERSION, links, disks, sender.chunks());
             Result result = send(artifact, registry, to, sender.sent());
             key.ifPresent(signing -> new Signatures(registry, to).sign(result.digest(), signing));
@@ -115,6 +147,19 @@ public final class Push {
             }
             return result;
         }
+    }
+
+    private static Disk sent(Path path, ManifestDisk disk, int number, ChunkSender sender) {
+        ChunkSender.Sent sent = sender.send(path, "disk-" + number + ".image", List.of());
+        return Disk.sent(sent.digest(), disk.modified(), sent.file());
+    }
+
+    private Disk made(Path path, ManifestDisk disk, Recipe recipe) {
+        Digest digest = Digest.ofFile(path, bytes -> {
+            work.check();
+            work.advance(bytes);
+        });
+        return new Disk(digest, disk.modified(), disk.bytes(), new Made(recipe));
     }
 
     private static Result send(Artifact artifact, RegistryClient registry, InRegistry to, long sent) {
@@ -137,7 +182,11 @@ public final class Push {
                 artifact.links().size(),
                 artifact.chunks().size(),
                 bytes,
-                sent + (has ? 0 : config.length) + manifest.length);
+                sent + (has ? 0 : config.length) + manifest.length,
+                artifact.disks().stream()
+                        .flatMap(disk -> disk.recipe().stream())
+                        .map(Recipe::image)
+                        .toList());
     }
 
     /** What the tag leads to now: the registry has its chunks, and need not be asked for each. */
@@ -191,7 +240,7 @@ public final class Push {
         return link.image(link.manifest().disks().get(0));
     }
 
-    private static long stored(List<Map<String, Path>> files, Map<Path, ManifestDisk> images) {
+    private static long stored(List<Map<String, Path>> files, Set<Path> images) {
         long sum = 0;
         try {
             for (Map<String, Path> each : files) {
@@ -199,7 +248,7 @@ public final class Push {
                     sum += Files.size(path);
                 }
             }
-            for (Path path : images.keySet()) {
+            for (Path path : images) {
                 sum += Files.size(path);
             }
             return sum;

@@ -47,17 +47,11 @@ final class Signatures {
         return manifest.algorithm() + "-" + manifest.hex() + ".sig";
     }
 
-    /** The name under which others know the repository. */
-    private String repository() {
-        String text = new InRegistry(image.registry(), image.repository(), "latest", Optional.empty()).toString();
-        return text.substring(0, text.lastIndexOf(':'));
-    }
-
     /** Adds one to those that there are. */
     void sign(Digest manifest, SigningKey key) {
         ObjectNode payload = JsonNodeFactory.instance.objectNode();
         ObjectNode critical = payload.putObject("critical");
-        critical.putObject("identity").put("docker-reference", repository());
+        critical.putObject("identity").put("docker-reference", image.toString());
         critical.putObject("image").put("docker-manifest-digest", manifest.toString());
         critical.put("type", KIND);
         payload.putNull("optional");
@@ -119,27 +113,54 @@ final class Signatures {
         }
     }
 
-    /** Whether the key has signed that manifest under a name that {@code identity} takes. */
-    boolean isSigned(Digest manifest, VerifyingKey key, Identity identity) {
-        for (JsonNode layer : layers(manifest)) {
-            Optional<byte[]> payload = payload(layer);
-            if (payload.isPresent()
-                    && key.hasSigned(payload.get(), signature(layer))
-                    && says(payload.get(), manifest, identity)) {
-                return true;
-            }
+    /** One that there is. */
+    private static final class Signature {
+        private final Optional<byte[]> payload;
+        private final byte[] signature;
+
+        /** @param payload what was signed; empty: it is of no use */
+        Signature(Optional<byte[]> payload, byte[] signature) {
+            this.payload = payload;
+            this.signature = signature;
         }
-        return false;
+
+        boolean isBy(VerifyingKey key, Digest manifest, Identity identity) {
+            return payload.filter(said -> key.hasSigned(said, signature) && says(said, manifest, identity))
+                    .isPresent();
+        }
+    }
+
+    /** All that a manifest has, of whomever. */
+    static final class Found {
+        private final Digest manifest;
+        private final List<Signature> all;
+
+        private Found(Digest manifest, List<Signature> all) {
+            this.manifest = manifest;
+            this.all = all;
+        }
+
+        int count() {
+            return all.size();
+        }
+
+        /** Whether the key has signed the manifest under a name that {@code identity} takes. */
+        boolean areBy(VerifyingKey key, Identity identity) {
+            return all.stream().anyMatch(each -> each.isBy(key, manifest, identity));
+        }
+    }
+
+    Found find(Digest manifest) {
+        return new Found(
+                manifest,
+                layers(manifest).stream()
+                        .map(layer -> new Signature(payload(layer), signature(layer)))
+                        .toList());
     }
 
     /** Which names a signature may be for. */
     interface Identity {
         boolean takes(String name);
-    }
-
-    /** How many there are, of whomever. */
-    int count(Digest manifest) {
-        return layers(manifest).size();
     }
 
     private static byte[] signature(JsonNode layer) {

@@ -93,8 +93,32 @@ public final class TrustPolicy {
         if (!requirements.isArray() || requirements.isEmpty()) {
             throw wrong(file.get(), "it requires nothing for " + image + ", not even insecureAcceptAnything");
         }
+        Optional<Signatures.Found> found = Optional.empty();
         for (JsonNode requirement : requirements) {
-            require(requirement, image, manifest, signatures);
+            if (requirement.path("type").asString("").equals("sigstoreSigned") && found.isEmpty()) {
+                found = Optional.of(signatures.find(manifest));
+            }
+            require(requirement, image, manifest, found);
+        }
+    }
+
+    /** Fails unless the policy takes what has no signature and comes from no registry: what it says where it says nothing else. */
+    void requireNoSignature(String what) {
+        if (file.isEmpty()) {
+            return;
+        }
+        JsonNode requirements = root.path("default");
+        for (JsonNode requirement : requirements) {
+            if (!requirement.path("type").asString("").equals("insecureAcceptAnything")) {
+                throw new ForkdException(
+                        Kind.FAILED,
+                        what + " is not to be pulled: a pack has no signature, and the policy " + file.get()
+                                + " wants one",
+                        "Have it pushed to a registry, signed.");
+            }
+        }
+        if (requirements.isEmpty()) {
+            throw wrong(file.get(), "it requires nothing by default, not even insecureAcceptAnything");
         }
     }
 
@@ -132,7 +156,8 @@ public final class TrustPolicy {
         return scopes;
     }
 
-    private void require(JsonNode requirement, InRegistry image, Digest manifest, Signatures signatures) {
+    private void require(
+            JsonNode requirement, InRegistry image, Digest manifest, Optional<Signatures.Found> signatures) {
         Path policy = file.orElseThrow();
         String type = requirement.path("type").asString("");
         switch (type) {
@@ -144,8 +169,9 @@ public final class TrustPolicy {
                 requireKnown(policy, requirement, OF_SIGNED);
                 List<VerifyingKey> keys = keys(requirement);
                 Signatures.Identity identity = identity(requirement.path("signedIdentity"), image);
-                if (keys.stream().noneMatch(key -> signatures.isSigned(manifest, key, identity))) {
-                    int count = signatures.count(manifest);
+                Signatures.Found found = signatures.orElseThrow();
+                if (keys.stream().noneMatch(key -> found.areBy(key, identity))) {
+                    int count = found.count();
                     throw new ForkdException(
                             Kind.FAILED,
                             image + " (" + manifest.brief() + ") is not signed by whom the policy " + policy
@@ -182,11 +208,11 @@ public final class TrustPolicy {
         return keys;
     }
 
-    /** cosign signs repositories, not tags: as podman's manual says, only those of a repository can match. */
+    /** As containers-policy.json(5) has them: a tag is signed, unless the policy is content with its repository. */
     private Signatures.Identity identity(JsonNode signed, InRegistry image) {
         String whole = image.toString();
         String repository = scopes(image).get(1);
-        String type = signed.path("type").asString(signed.isMissingNode() ? "matchRepository" : "");
+        String type = signed.path("type").asString(signed.isMissingNode() ? "matchRepoDigestOrExact" : "");
         requireKnown(
                 file.orElseThrow(),
                 signed,
@@ -194,9 +220,7 @@ public final class TrustPolicy {
         return switch (type) {
             case "matchRepository" -> name -> strip(name).equals(repository);
             case "matchRepoDigestOrExact" ->
-                image.digest().isPresent()
-                        ? name -> strip(name).equals(repository)
-                        : name -> name.equals(whole) || name.equals(repository);
+                image.digest().isPresent() ? name -> strip(name).equals(repository) : name -> name.equals(whole);
             case "exactRepository" -> {
                 String given = signed.path("dockerRepository").asString("");
                 if (given.isEmpty()) {

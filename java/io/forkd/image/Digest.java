@@ -2,10 +2,16 @@ package io.forkd.image;
 
 import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 import java.util.Map;
+import java.util.function.LongConsumer;
 import java.util.regex.Pattern;
 
 /** What bytes have to hash to, such as {@code sha256:9f86d0...}. */
@@ -31,6 +37,26 @@ public record Digest(String algorithm, String hex) {
 
     public static Digest sha256(byte[] bytes) {
         return new Digest("sha256", HexFormat.of().formatHex(hasher("sha256").digest(bytes)));
+    }
+
+    /**
+     * The SHA-256 of a file.
+     *
+     * @param read hears of bytes that were read, and may end it
+     */
+    public static Digest ofFile(Path file, LongConsumer read) {
+        MessageDigest hasher = hasher("sha256");
+        ByteBuffer buffer = ByteBuffer.allocate(1 << 20);
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+            while (channel.read(buffer) >= 0) {
+                read.accept(buffer.position());
+                hasher.update(buffer.flip());
+                buffer.clear();
+            }
+        } catch (IOException e) {
+            throw ForkdException.of("read " + file, e);
+        }
+        return new Digest("sha256", HexFormat.of().formatHex(hasher.digest()));
     }
 
     static MessageDigest hasher(String algorithm) {

@@ -40,8 +40,12 @@ final class Documents {
         }
     }
 
-    /** A manifest's parts. */
-    record Manifest(Descriptor config, List<Descriptor> layers) {}
+    /**
+     * A manifest's parts.
+     *
+     * @param digest of the document itself
+     */
+    record Manifest(Digest digest, Descriptor config, List<Descriptor> layers) {}
 
     /** Whether the document lists manifests, as an image for several platforms does. */
     static boolean isIndex(JsonNode document) {
@@ -56,7 +60,8 @@ final class Documents {
         return found;
     }
 
-    static Manifest manifest(JsonNode document, String what) {
+    /** @param digest of the document */
+    static Manifest manifest(JsonNode document, Digest digest, String what) {
         if (document.path("schemaVersion").asInt(0) != 2
                 || !document.path("layers").isArray()) {
             throw new ForkdException(
@@ -71,7 +76,7 @@ final class Documents {
             requireKnown(layer, what);
             layers.add(layer);
         }
-        return new Manifest(descriptor(document.path("config"), what), layers);
+        return new Manifest(digest, descriptor(document.path("config"), what), layers);
     }
 
     private static void requireKnown(Descriptor layer, String what) {

@@ -59,6 +59,11 @@ public sealed interface ImageReference {
             return new InRegistry(registry, repository, tag, digest);
         }
 
+        /** The same, of which the digest says what it is. */
+        public InRegistry at(Digest digest) {
+            return new InRegistry(registry, repository, tag, Optional.of(digest));
+        }
+
         /** Whether the registry is on this machine. */
         boolean isLoopback() {
             return registry.matches("(localhost|127(\\.[0-9]+){3}|\\[::1])(:[0-9]+)?");

@@ -58,6 +58,16 @@ public final class Images implements AutoCloseable {
         return new SavedImages(archive(saveFromDaemon(daemon))).findAsked(daemon.name(), lookup);
     }
 
+    /** Fails unless a registry has all of an image, which its digest names, at this moment. */
+    public void requireThere(InRegistry image) {
+        RegistryClient registry = new RegistryClient(image, reach, environment, work);
+        open.add(registry);
+        pulls.ask(() -> {
+            new RegistryImage(image, registry, store, work).requireThere(new Lookup(image, platform));
+            return true;
+        });
+    }
+
     private ArchiveFiles archive(Path file) {
         ArchiveFiles archive = ArchiveFiles.open(file);
         open.add(archive);

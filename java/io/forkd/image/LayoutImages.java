@@ -16,7 +16,7 @@ record LayoutImages(NamedFiles files) {
                 config,
                 (blob, content) ->
                         new FileLayer(files, fileOf(blob.digest()), Optional.of(blob), content, lookup.nameOf(blob)));
-        return new Image(manifest.config().digest(), config, layers, 0, 0);
+        return new Image(manifest.config().digest(), config, layers, Optional.empty(), 0, 0);
     }
 
     private List<Descriptor> named(Optional<String> name, Lookup lookup) {

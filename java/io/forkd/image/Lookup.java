@@ -62,7 +62,7 @@ record Lookup(ImageReference reference, Platform platform) {
         for (int depth = 0; depth < MAX_NESTED_INDEXES; depth++) {
             JsonNode document = Documents.parse(bytes, manifestName());
             if (!Documents.isIndex(document)) {
-                return Documents.manifest(document, manifestName());
+                return Documents.manifest(document, Digest.sha256(bytes), manifestName());
             }
             bytes = read(choose(Documents.index(document, manifestName())), reader);
         }

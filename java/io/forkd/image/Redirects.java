@@ -6,6 +6,7 @@ import java.net.HttpURLConnection;
 import java.net.URI;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Predicate;
 
 /** Goes where a registry sends us, if that is secure, and keeps from there what is for the registry alone. */
 final class Redirects {
@@ -21,16 +22,21 @@ final class Redirects {
     }
 
     private final Connections connections;
-    private final boolean plainAllowed;
+    private final Predicate<URI> plainAllowed;
 
-    /** @param plainAllowed whether plain HTTP may be spoken, if not to whom */
-    Redirects(Connections connections, boolean plainAllowed) {
+    /** @param plainAllowed to whom plain HTTP may be spoken */
+    Redirects(Connections connections, Predicate<URI> plainAllowed) {
         this.connections = connections;
         this.plainAllowed = plainAllowed;
     }
 
     /** What is sent with a question. */
     interface Body {
+        /** Bytes of it, where it is too large to be kept until all of it is there. */
+        default long length() {
+            return -1;
+        }
+
         void writeTo(OutputStream out) throws IOException;
     }
 
@@ -48,6 +54,9 @@ final class Redirects {
             }
             if (body.isPresent()) {
                 connection.setDoOutput(true);
+                if (body.get().length() >= 0) {
+                    connection.setFixedLengthStreamingMode(body.get().length());
+                }
                 try (OutputStream out = connection.getOutputStream()) {
                     body.get().writeTo(out);
                 }
@@ -74,7 +83,7 @@ final class Redirects {
         if (uri.getHost() == null) {
             throw new UnsafeAddressException(what + "what is no address");
         }
-        if (!"https".equals(uri.getScheme()) && !("http".equals(uri.getScheme()) && plainAllowed)) {
+        if (!"https".equals(uri.getScheme()) && !("http".equals(uri.getScheme()) && plainAllowed.test(uri))) {
             throw new UnsafeAddressException(what + uri.getScheme() + "://, which is not secure");
         }
         return uri;

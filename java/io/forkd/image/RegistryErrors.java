@@ -37,6 +37,16 @@ final class RegistryErrors {
                         Kind.NOT_FOUND,
                         "cannot " + doing + ": the registry does not have it" + why,
                         "Check the name and the tag.");
+            case HttpURLConnection.HTTP_BAD_METHOD ->
+                new ForkdException(
+                        Kind.FAILED,
+                        "cannot " + doing + ": the registry takes nothing" + why,
+                        "It may be a mirror, or read-only: name the registry that is written to.");
+            case HttpURLConnection.HTTP_ENTITY_TOO_LARGE ->
+                new ForkdException(
+                        Kind.FAILED,
+                        "cannot " + doing + ": it is larger than the registry, or a proxy before it, takes" + why,
+                        "Have its limit raised (client_max_body_size, with nginx) to 32 MiB.");
             case HttpURLConnection.HTTP_PROXY_AUTH ->
                 new ForkdException(Kind.FAILED, "cannot " + doing + ": the proxy refuses access" + why, PROXY_REMEDY);
             case Answer.TOO_MANY_REQUESTS ->
@@ -61,12 +71,17 @@ final class RegistryErrors {
     }
 
     ForkdException unreachable(String doing, IOException e) {
+        return unreachable(doing, image.registry(), e);
+    }
+
+    /** Somebody is not reached. */
+    static ForkdException unreachable(String doing, String who, IOException e) {
         ConnectionFault fault = ConnectionFault.of(e);
         String given = ForkdException.reason(e);
         String reason = switch (fault) {
             case UNKNOWN_HOST -> "no host has the name " + given;
             case TIMEOUT -> "no answer in time";
-            case CLOSED -> image.registry() + " does not answer: " + given;
+            case CLOSED -> who + " does not answer: " + given;
             case UNSAFE_ADDRESS, NO_TLS, UNTRUSTED, PROXY_REFUSAL, BROKEN -> given;
         };
         Remedy remedy = switch (fault) {

@@ -6,6 +6,7 @@ import io.forkd.image.ImageReference.InRegistry;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Predicate;
+import java.util.stream.Stream;
 
 /** An image of a registry. Documents of it that have been read are in the cache, and not asked for again. */
 final class RegistryImage {
@@ -34,8 +35,26 @@ final class RegistryImage {
                 manifest.config().digest(),
                 config,
                 layers,
+                Optional.of(manifest.digest()),
                 bytes(manifest, layer -> true),
                 bytes(manifest, layer -> !store.has(layer)));
+    }
+
+    /** Fails unless all of it is in the registry; what the cache has of it does not count. */
+    void requireThere(Lookup lookup) {
+        Digest digest = reference.digest().orElseThrow();
+        byte[] document = registry.manifest(digest.toString());
+        requireContent(digest, document);
+        Documents.Manifest manifest = lookup.manifest(document, entry -> manifest(entry.digest()));
+        for (Descriptor blob : Stream.concat(Stream.of(manifest.config()), manifest.layers().stream())
+                .toList()) {
+            if (!registry.has(blob.digest())) {
+                throw new ForkdException(
+                        Kind.NOT_FOUND,
+                        "the registry has lost " + blob.digest().brief() + " of " + reference,
+                        "Push the image again.");
+            }
+        }
     }
 
     /**
@@ -65,15 +84,19 @@ final class RegistryImage {
     private byte[] manifest(Digest digest) {
         return store.read(digest).orElseGet(() -> {
             byte[] bytes = registry.manifest(digest.toString());
-            if (!digest.matches(bytes)) {
-                throw new ForkdException(
-                        Kind.DAMAGED,
-                        "the manifest of " + reference + " was sent with other content than its digest " + digest
-                                + " says");
-            }
+            requireContent(digest, bytes);
             store.add(digest, bytes);
             return bytes;
         });
+    }
+
+    private void requireContent(Digest digest, byte[] manifest) {
+        if (!digest.matches(manifest)) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    "the manifest of " + reference + " was sent with other content than its digest " + digest
+                            + " says");
+        }
     }
 
     private byte[] config(Descriptor named) {

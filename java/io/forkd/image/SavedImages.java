@@ -38,7 +38,7 @@ record SavedImages(NamedFiles files) {
                 config,
                 (file, content) -> new FileLayer(
                         files, file, Optional.empty(), content, "layer " + file + " of " + lookup.reference()));
-        return new Image(Digest.sha256(json), config, layers, 0, 0);
+        return new Image(Digest.sha256(json), config, layers, Optional.empty(), 0, 0);
     }
 
     /** Finds it where nothing else was asked for, and may have come under several names. */

@@ -8,11 +8,13 @@ import io.forkd.files.FileLock;
 import io.forkd.files.FileSize;
 import io.forkd.files.Home;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Room;
 import io.forkd.files.Trees;
 import io.forkd.image.BlobStore;
 import io.forkd.image.Digest;
 import io.forkd.image.Image;
 import io.forkd.image.ImageReference;
+import io.forkd.image.ImageReference.InRegistry;
 import io.forkd.image.Images;
 import io.forkd.image.Layer;
 import io.forkd.image.Platform;
@@ -71,6 +73,11 @@ public final class RootfsCache implements AutoCloseable {
     private static final String BUILDING = ".forkd-building-";
     private static final String EXT4 = ".ext4";
     private static final String RESERVED = "bytes";
+
+    /** In what is noted of an image: the digest by which the registry has what it was made of. */
+    private static final String MANIFEST = "manifest";
+
+    private static final String BUILDER = "builder";
 
     /** What the smallest file, or a name, is reckoned with. */
     private static final long BLOCK = 4096;
@@ -245,6 +252,18 @@ public final class RootfsCache implements AutoCloseable {
 
     /** Takes it in, unless it is there. */
     public Path put(Carried image, Source source) {
+        return make(image, made -> {
+            source.writeTo(made);
+            return description(image, made);
+        });
+    }
+
+    /** Writes an image to a file that is not there, and says what is noted of it. */
+    private interface Maker {
+        String make(Path file) throws IOException;
+    }
+
+    private Path make(Carried image, Maker maker) {
         prepare();
         Path file = place(image);
         Path name = directory.resolve("locks").resolve(String.valueOf(file.getFileName()));
@@ -252,7 +271,7 @@ public final class RootfsCache implements AutoCloseable {
             if (Files.isRegularFile(file)) {
                 requireSame(image, file);
             } else {
-                take(image, source, file);
+                take(image, maker, file);
             }
             Files.setLastModifiedTime(metadata(file), FileTime.from(Instant.now()));
             return file;
@@ -261,14 +280,10 @@ public final class RootfsCache implements AutoCloseable {
         }
     }
 
-    private void take(Carried image, Source source, Path file) throws IOException {
+    private void take(Carried image, Maker maker, Path file) throws IOException {
         try (OwnedDirectory staging = OwnedDirectory.create(directory, STAGING)) {
             Path made = staging.path().resolve("rootfs" + EXT4);
-            source.writeTo(made);
-            long used = FileSize.in(staging.path()).stream()
-                    .filter(each -> each.file().equals(made))
-                    .mapToLong(FileSize::physical)
-                    .sum();
+            String said = maker.make(made);
             if (image.modified().isPresent()) {
                 Files.setLastModifiedTime(
                         made, FileTime.fromMillis(image.modified().getAsLong()));
@@ -277,14 +292,116 @@ public final class RootfsCache implements AutoCloseable {
             Files.setPosixFilePermissions(made, PosixFilePermissions.fromString("r--------"));
             Trees.sync(made);
             Path description = staging.path().resolve("rootfs.json");
-            ObjectNode json = JsonNodeFactory.instance.objectNode();
-            json.put("reference", image.reference())
-                    .put("image", image.content().toString())
-                    .put("used_bytes", used);
-            Trees.writeNew(description, (Json.text(json) + "\n").getBytes(StandardCharsets.UTF_8));
+            Trees.writeNew(description, said.getBytes(StandardCharsets.UTF_8));
             Files.move(description, metadata(file), StandardCopyOption.ATOMIC_MOVE);
             Trees.rename(made, file);
         }
+    }
+
+    private static long taken(Path file) throws IOException {
+        return FileSize.in(Optional.ofNullable(file.getParent()).orElse(file)).stream()
+                .filter(each -> each.file().equals(file))
+                .mapToLong(FileSize::physical)
+                .sum();
+    }
+
+    private static String description(Carried image, Path made) throws IOException {
+        ObjectNode json = JsonNodeFactory.instance.objectNode();
+        json.put("reference", image.reference())
+                .put("image", image.content().toString())
+                .put("used_bytes", taken(made));
+        return Json.text(json) + "\n";
+    }
+
+    /**
+     * What a disk image that is here is made of, if that is all that it takes to make it elsewhere; fails with the reason
+     * where it is not, or where the registry does not have the image any more.
+     */
+    public Recipe recipe(Path disk, Reach reach) {
+        JsonNode json;
+        try {
+            json = Json.parse(Files.readAllBytes(metadata(disk)));
+        } catch (NoSuchFileException e) {
+            throw notAgain(disk, "nothing says that it was made of an image");
+        } catch (IOException e) {
+            throw ForkdException.of("read " + metadata(disk), e);
+        } catch (JacksonException e) {
+            throw notAgain(disk, metadata(disk) + " is damaged");
+        }
+        if (!json.has(MANIFEST)) {
+            throw notAgain(disk, "it was not made of an image of a registry");
+        }
+        if (!json.path("packages").isEmpty()) {
+            throw notAgain(disk, "it has packages that were installed here");
+        }
+        if (!json.path(BUILDER).asString("").equals(builder().toString())) {
+            throw notAgain(disk, "another version of this program made it");
+        }
+        InRegistry image = ((InRegistry)
+                        ImageReference.parse(json.path("reference").asString("")))
+                .at(Digest.parse(json.path(MANIFEST).asString("")));
+        Recipe recipe = new Recipe(image, Platform.parse(json.path("platform").asString("")), builder());
+        prepare();
+        work.begin("Looking whether the registry has " + image, 0);
+        try (Images images = new Images(directory, recipe.platform(), reach, environment, work)) {
+            images.requireThere(image);
+        } catch (ForkdException e) {
+            throw e.kind() == Kind.NOT_FOUND ? notAgain(disk, e.sentence()) : e;
+        }
+        return recipe;
+    }
+
+    private static ForkdException notAgain(Path disk, String why) {
+        return new ForkdException(
+                Kind.CONFLICT,
+                "the root disk " + disk + " cannot be made again elsewhere: " + why,
+                Remedy.Action.PUSH_ROOT_DISK);
+    }
+
+    /** Makes one of what it was made of elsewhere, unless it is there; fails when that comes to something else. */
+    public Path build(Carried image, Recipe recipe, Reach reach) {
+        if (Files.isRegularFile(place(image))) {
+            return put(image, file -> {});
+        }
+        if (!recipe.builder().equals(builder())) {
+            throw new ForkdException(
+                    Kind.UNSUPPORTED,
+                    "the root disk of " + image.reference() + " has to be built of " + recipe.image()
+                            + ", and another version of this program than the one that made it builds another",
+                    Remedy.Action.PUSH_ROOT_DISK);
+        }
+        Request request = new Request(
+                recipe.image().toString(),
+                recipe.platform(),
+                reach,
+                new RootfsOptions(Math.toIntExact(image.bytes() >> 20), List.of()));
+        prepare();
+        try (Images images = new Images(directory, recipe.platform(), reach, environment, work)) {
+            work.begin("Looking up " + recipe.image(), 0);
+            Image found = images.find(recipe.image());
+            new Room()
+                    .and(directory, sum(found.missing(), image.bytes()), "the root disk of " + image.reference())
+                    .require();
+            return make(image, made -> {
+                long used = write(request, found, identity(found, request.options()), made);
+                work.begin("Comparing the root disk with that of " + image.reference(), image.bytes());
+                Digest content = Digest.ofFile(made, this::progress);
+                if (!content.equals(image.content())) {
+                    throw new ForkdException(
+                            Kind.DAMAGED,
+                            "the root disk of " + image.reference() + " is not what " + recipe.image()
+                                    + " comes to here: that has the content " + content.brief() + ", and it had "
+                                    + image.content().brief(),
+                            Remedy.Action.PUSH_ROOT_DISK);
+                }
+                return description(request, found, used);
+            });
+        }
+    }
+
+    private void progress(long bytes) {
+        work.check();
+        work.advance(bytes);
     }
 
     /** Nobody but us writes here, and a time that a file system cannot keep is not the one that was asked for. */
@@ -417,9 +534,22 @@ public final class RootfsCache implements AutoCloseable {
                 image.id().toString(),
                 Long.toString(options.bytes()),
                 String.join(" ", options.packages()),
-                Digest.sha256(Files.readAllBytes(guestBinary)).toString());
+                guest().toString());
         return HexFormat.of()
                 .parseHex(Digest.sha256(all.getBytes(StandardCharsets.UTF_8)).hex());
+    }
+
+    private Digest guest() throws IOException {
+        return Digest.sha256(Files.readAllBytes(guestBinary));
+    }
+
+    /** What else than image, platform and size decides what an image comes to. */
+    private Digest builder() {
+        try {
+            return Digest.sha256((FORMAT + "\n" + guest()).getBytes(StandardCharsets.UTF_8));
+        } catch (IOException e) {
+            throw ForkdException.of("read " + guestBinary, e);
+        }
     }
 
     private long build(Request request, Image image, byte[] identity, Path file) throws IOException {
@@ -456,13 +586,15 @@ public final class RootfsCache implements AutoCloseable {
         return file.resolveSibling(file.getFileName().toString().replaceFirst("\\.ext4$", ".json"));
     }
 
-    private static String description(Request request, Image image, long used) {
+    private String description(Request request, Image image, long used) {
         ObjectNode json = JsonNodeFactory.instance.objectNode();
         json.put("reference", request.reference())
                 .put("image", image.id().toString())
                 .put("platform", request.platform().toString())
                 .put("size_mib", request.options().sizeMib())
-                .put("used_bytes", used);
+                .put("used_bytes", used)
+                .put(BUILDER, builder().toString());
+        image.manifest().ifPresent(manifest -> json.put(MANIFEST, manifest.toString()));
         request.options().packages().forEach(json.putArray("packages")::add);
         return Json.text(json) + "\n";
     }

@@ -433,20 +433,33 @@ public final class SnapshotStore {
      * @param replace whether existing snapshots of these names are replaced; their children keep what they have mapped
      */
     public void install(OwnedDirectory staged, List<Arrived> chain, boolean replace) {
+        install(staged, chain, tag -> replace, List.of());
+    }
+
+    /**
+     * The same.
+     *
+     * @param replace which of them may take another's place
+     * @param under what some are layers over: none of it must have been replaced or removed since it was read
+     */
+    public void install(
+            OwnedDirectory staged, List<Arrived> chain, Predicate<SnapshotTag> replace, List<Snapshot> under) {
         try {
             for (Arrived link : chain) {
                 prepare(link.staged(), link.manifest());
             }
             begin(staged.path(), chain);
             try (FileLock all = lock()) {
+                under.forEach(this::requireUnchanged);
                 for (Arrived link : chain) {
-                    if (!replace || readable(link.tag()).map(this::state).equals(Optional.of(State.WRITING))) {
+                    if (!replace.test(link.tag())
+                            || readable(link.tag()).map(this::state).equals(Optional.of(State.WRITING))) {
                         requireFree(link.tag());
                     }
                 }
                 try {
                     for (Arrived link : chain) {
-                        place(link.staged(), link.tag(), replace);
+                        place(link.staged(), link.tag(), replace.test(link.tag()));
                     }
                     Files.delete(staged.path().resolve(ARRIVING));
                     Trees.sync(staged.path());
@@ -456,7 +469,7 @@ public final class SnapshotStore {
                 }
             }
         } catch (IOException e) {
-            throw ForkdException.of("complete what was unpacked in " + root, e);
+            throw ForkdException.of("complete what has arrived in " + root, e);
         } finally {
             sweep(); // What was replaced goes, or comes back.
         }

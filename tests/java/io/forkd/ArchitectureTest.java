@@ -66,7 +66,7 @@ class ArchitectureTest {
                 .whereLayer("snapshot")
                 .mayOnlyBeAccessedByLayers("cli", "hub", "bench", "daemon", "engine", "pack")
                 .whereLayer("pack")
-                .mayOnlyBeAccessedByLayers("cli", "engine")
+                .mayOnlyBeAccessedByLayers("cli", "hub", "engine")
                 .whereLayer("pack")
                 .mayOnlyAccessLayers("snapshot", "files")
                 .whereLayer("sandbox")

@@ -30,6 +30,12 @@ public final class AgentSnapshot {
         try (RandomAccessFile file = new RandomAccessFile(disk.toFile(), "rw")) {
             file.setLength(1 << 20);
         }
+        make(engine, directory, tag, memoryMib, disk);
+    }
+
+    /** The same, with a disk that is there. */
+    public static void make(Engine engine, Path directory, String tag, int memoryMib, Path disk)
+            throws IOException, InterruptedException {
         engine.snapshot(
                 new SnapshotRequest(
                         new SnapshotTag(tag),

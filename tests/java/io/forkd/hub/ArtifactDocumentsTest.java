@@ -8,6 +8,9 @@ import io.forkd.Json;
 import io.forkd.hub.Artifact.Disk;
 import io.forkd.hub.Artifact.Link;
 import io.forkd.image.Digest;
+import io.forkd.image.ImageReference.InRegistry;
+import io.forkd.image.Platform;
+import io.forkd.rootfs.Recipe;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Optional;
@@ -36,9 +39,15 @@ class ArtifactDocumentsTest {
         ChunkedFile memory = new ChunkedFile("memory.bin", 3L * PIECE, PIECE, List.of(0, ChunkedFile.ZERO, 0));
         ChunkedFile vmstate = new ChunkedFile("vmstate", 1000, PIECE, List.of(1));
         Link link = new Link("py", "0".repeat(64), JsonNodeFactory.instance.objectNode(), 0, List.of(vmstate, memory));
-        Disk disk = new Disk(
+        Disk disk = Disk.sent(
                 digest, OptionalLong.of(7), new ChunkedFile("disk-0.image", PIECE + 1000, PIECE, List.of(0, 1)));
-        return new Artifact("0", List.of(link), List.of(disk), chunks);
+        Disk made = new Disk(
+                digest,
+                OptionalLong.empty(),
+                64 << 20,
+                new Artifact.Made(new Recipe(
+                        InRegistry.parse("ghcr.io/team/py@" + digest), new Platform("linux", "amd64", ""), digest)));
+        return new Artifact("0", List.of(link), List.of(disk, made), chunks);
     }
 
     private static Artifact read(byte[] manifest, byte[] config) {
@@ -77,6 +86,11 @@ class ArtifactDocumentsTest {
                 why,
                 root -> change.accept(
                         (ObjectNode) in(root, "snapshots").path("files").path(1)));
+    }
+
+    private static Arguments made(String kind, String why, Consumer<ObjectNode> change) {
+        return config(
+                kind, why, root -> change.accept((ObjectNode) root.path("disks").path(1)));
     }
 
     private static ArrayNode list(int... numbers) {
@@ -137,6 +151,27 @@ class ArtifactDocumentsTest {
                         "a chunk whose size is a text",
                         "\"size\" is no whole number",
                         m -> in(m, "layers").put("size", "1")),
+                made(
+                        "an image without a digest",
+                        "has no digest",
+                        c -> in(c, "made_of").put("image", "ghcr.io/team/py:1")),
+                made(
+                        "an image that is a file",
+                        "not an image reference",
+                        c -> in(c, "made_of").put("image", "oci:/etc@sha256:" + "0".repeat(64))),
+                made(
+                        "an image of no name",
+                        "not an image reference",
+                        c -> in(c, "made_of").put("image", "")),
+                made("no platform", "not a platform", c -> in(c, "made_of").remove("platform")),
+                made(
+                        "no builder",
+                        "\"builder\" is no digest",
+                        c -> in(c, "made_of").remove("builder")),
+                made("made of nothing", "\"builder\" is no digest", c -> c.put("made_of", 1)),
+                made("a disk of no bytes", "\"bytes\" is no whole number from 16777216", c -> c.remove("bytes")),
+                made("a disk of a PiB", "\"bytes\" is no whole number", c -> c.put("bytes", 1L << 50)),
+                made("half a MiB", "which are no whole MiB", c -> c.put("bytes", (64 << 20) + 4096)),
                 config("a newer format", "has format 2, and this forkd reads 1", c -> c.put("format", 2)),
                 config("no format", "\"format\" is no whole number", c -> c.remove("format")),
                 config("no snapshots", "\"snapshots\" is no list of at most 33", c -> c.remove("snapshots")),
@@ -174,8 +209,8 @@ class ArtifactDocumentsTest {
                         c -> in(c, "snapshots").put("manifest", 1)),
                 config(
                         "a disk that it has not",
-                        "\"disk\" is no whole number from 0 to 0",
-                        c -> in(c, "snapshots").put("disk", 1)),
+                        "\"disk\" is no whole number from 0 to 1",
+                        c -> in(c, "snapshots").put("disk", 2)),
                 config("65 disks", "\"disks\" is no list of at most 64", c -> {
                     for (int i = 0; i < 64; i++) {
                         ((ArrayNode) c.path("disks")).add(in(c, "disks").deepCopy());

@@ -79,8 +79,13 @@ final class Host {
     }
 
     Push.Result push(String tag, String to, Optional<SigningKey> key) {
+        return push(tag, to, key, false);
+    }
+
+    Push.Result push(String tag, String to, Optional<SigningKey> key, boolean thin) {
         return new Push(engine, new QuietWork(), call())
-                .push(new SnapshotTag(tag), InRegistry.parse(to), new Reach(false, Optional.empty()), key);
+                .push(new Push.Order(
+                        new SnapshotTag(tag), InRegistry.parse(to), new Reach(false, Optional.empty()), key, thin));
     }
 
     Pull.Result pull(String from) {

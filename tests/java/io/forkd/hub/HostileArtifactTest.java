@@ -256,6 +256,51 @@ class HostileArtifactTest {
         assertThat(host.exec("child", "get note")).isEqualTo("mine");
     }
 
+    /** What somebody else said of chunks is no part of what is pushed over it. */
+    @Test
+    void push_over_a_lie_says_what_is_so(@TempDir Path folder) throws Exception {
+        Host host = new Host(folder.resolve("host"));
+        host.boot();
+        host.link("base", "child", "set note mine");
+        String first = registry.host() + "/team/over:1";
+        host.push("child", first);
+        // Its newer version has differences to it, and the lie is told of both.
+        host.link("child", "next", "set note next");
+        host.engine.snapshots().compact(new io.forkd.snapshot.SnapshotTag("next"), Host.call());
+        host.push("next", first);
+        ObjectNode said;
+        ObjectNode lie;
+        try (RegistryClient client = new RegistryClient(
+                InRegistry.parse(first), new Reach(false, Optional.empty()), Map.of(), new QuietWork())) {
+            lie = (ObjectNode) Json.parse(client.manifest("1"));
+            Digest named =
+                    new ArtifactDocuments("it").configOf(client.manifest("1")).digest();
+            try (InputStream in = client.blob(named, 0)) {
+                said = (ObjectNode) Json.parse(in.readAllBytes());
+            }
+            // Each chunk is said to be in the blob of another.
+            ArrayNode chunks = (ArrayNode) said.path("chunks");
+            for (int i = 0; i + 1 < chunks.size(); i += 2) {
+                String one = chunks.path(i).path("content").asString("");
+                ((ObjectNode) chunks.path(i))
+                        .put("content", chunks.path(i + 1).path("content").asString(""));
+                ((ObjectNode) chunks.path(i + 1)).put("content", one);
+            }
+            byte[] bytes = Json.bytes(said);
+            client.upload(Digest.sha256(bytes), bytes);
+            ((ObjectNode) lie.path("config"))
+                    .put("digest", Digest.sha256(bytes).toString())
+                    .put("size", bytes.length);
+            client.put("1", Json.bytes(lie));
+        }
+        assertThat(said.path("chunks").size()).isGreaterThan(3);
+        host.push("next", first);
+        Host other = new Host(folder.resolve("other"));
+        other.pull(first);
+        assertThat(other.hash("next")).isEqualTo(host.hash("next"));
+        assertThat(other.exec("next", "get note")).isEqualTo("next");
+    }
+
     /** Where it is then. */
     private String put(String tag, Change change) {
         ObjectNode changed = (ObjectNode) Json.parse(manifest);

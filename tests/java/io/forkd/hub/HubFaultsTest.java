@@ -77,7 +77,7 @@ class HubFaultsTest {
         }
         assertThat(why)
                 .isNotEmpty()
-                .allMatch(sentence -> sentence.matches("(?s).*(No space left|there is room for).*"));
+                .allMatch(sentence -> sentence.matches("(?s).*(No space left|there is no room for).*"));
         assertThat(target.hash("base")).isEqualTo(source.hash("base"));
     }
 
@@ -89,6 +89,30 @@ class HubFaultsTest {
         target.pull(ref);
         assertThat(target.images()).hasSize(1);
         assertThat(target.hash("base")).isEqualTo(source.hash("base"));
+    }
+
+    @Test
+    void cache_on_another_file_system_without_room_is_found_before_anything_is_fetched() throws Exception {
+        byte[] noise = new byte[1 << 20];
+        new java.util.Random(3).nextBytes(noise);
+        Path disk = source.home.resolve("disk.ext4");
+        java.nio.file.attribute.FileTime time = Files.getLastModifiedTime(disk);
+        Files.write(disk, noise);
+        Files.setLastModifiedTime(disk, time);
+        Files.delete(source.engine
+                .store()
+                .directory(new io.forkd.snapshot.SnapshotTag("base"))
+                .resolve(".root-disk"));
+        String noisy = registry.host() + "/team/noisy:1";
+        source.push("base", noisy);
+        Host target = new Host(folder.resolve("target"));
+        Files.createSymbolicLink(target.home.resolve("cache"), Files.createDirectory(small.resolve("cache")));
+        run("mount", "-o", "remount,size=512k", small.toString());
+        assertThat(refused(() -> target.pull(noisy)))
+                .contains("there is no room for its root disk: 1048576 bytes are needed, and "
+                        + target.home.resolve("cache"));
+        run("mount", "-o", "remount,size=4m", small.toString());
+        assertThat(target.pull(noisy).tag()).hasToString("base");
     }
 
     @Test
@@ -107,6 +131,10 @@ class HubFaultsTest {
             java.nio.file.attribute.FileTime time = Files.getLastModifiedTime(disk);
             byte[] content = Files.readAllBytes(disk);
             System.arraycopy(noise, 0, content, 0, content.length);
+            Files.delete(source.engine
+                    .store()
+                    .directory(new io.forkd.snapshot.SnapshotTag("base"))
+                    .resolve(".root-disk"));
             Files.write(disk, content);
             Files.setLastModifiedTime(disk, time);
             run("mount", "-o", "remount,size=1200k", small.toString());

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.ForkdException;
 import io.forkd.Json;
+import io.forkd.engine.AgentSnapshot;
 import io.forkd.files.Trees;
 import io.forkd.image.Digest;
 import io.forkd.image.ImageReference.InRegistry;
@@ -165,7 +166,10 @@ class HubTest {
     void files_that_lost_a_byte_are_found() throws Exception {
         source.push("base", ref);
         target.pull(ref);
-        assertThat(target.engine.snapshots().verify(new SnapshotTag("base"), Host.call()))
+        assertThat(target.engine
+                        .snapshots()
+                        .verify(new SnapshotTag("base"), Host.call())
+                        .snapshots())
                 .allMatch(each -> each.known() && each.content().equals(source.hash("base")));
         Path memory = target.engine.store().directory(new SnapshotTag("base")).resolve(Snapshot.MEMORY);
         FileTime time = Files.getLastModifiedTime(memory);
@@ -181,6 +185,35 @@ class HubTest {
             // As a disk does it that fails: nobody has written to the file.
             Files.setLastModifiedTime(memory, time);
         }
+    }
+
+    @Test
+    void root_disk_that_lost_a_byte_is_found() throws Exception {
+        SnapshotTag base = new SnapshotTag("base");
+        assertThat(source.engine.snapshots().verify(base, Host.call()).disks())
+                .as("of a snapshot that was made here nothing is known, and then it is")
+                .singleElement()
+                .matches(disk -> !disk.known());
+        assertThat(source.engine.snapshots().verify(base, Host.call()).disks()).allMatch(disk -> disk.known());
+        source.push("base", ref);
+        target.pull(ref);
+        var disks = target.engine.snapshots().verify(base, Host.call()).disks();
+        assertThat(disks).singleElement().matches(disk -> disk.known());
+        Path image = disks.get(0).image();
+        FileTime time = Files.getLastModifiedTime(image);
+        try (RandomAccessFile file = new RandomAccessFile(image.toFile(), "rw")) {
+            file.seek(500_000);
+            file.write(1);
+        }
+        Files.setLastModifiedTime(image, time); // As a disk does it that fails.
+        for (int i = 0; i < 2; i++) {
+            assertThatThrownBy(() -> target.engine.snapshots().verify(base, Host.call()))
+                    .isInstanceOf(ForkdException.class)
+                    .hasMessageContaining("the root disk " + image + " of the snapshot 'base' is damaged");
+        }
+        assertThatThrownBy(() -> target.push("base", registry.host() + "/team/again:1"))
+                .as("it is not passed on")
+                .hasMessageContaining("is damaged");
     }
 
     @Test
@@ -250,6 +283,65 @@ class HubTest {
         assertThat(target.tags()).isEmpty();
     }
 
+    /** What cosign signs is a repository, whatever its tags. */
+    @Test
+    void name_that_is_signed_counts_as_podman_has_it() throws Exception {
+        Path mine = key("mine");
+        Digest digest = source.push("base", ref).digest();
+        String repository = registry.host() + "/team/warm";
+        sign(mine, digest, repository);
+        Path policy = folder.resolve("policy.json");
+        for (String missing : List.of("", ",\"signedIdentity\":{\"type\":\"matchRepoDigestOrExact\"}")) {
+            Files.writeString(
+                    policy,
+                    "{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"" + folder.resolve("mine.pub") + "\""
+                            + missing + "}]}");
+            assertRefused(policy, ref, "it has 1 other");
+            target.pull(repository + "@" + digest, Optional.of("digest"), true, Optional.of(policy));
+        }
+        Files.writeString(policy, signedBy("{\"type\":\"matchRepository\"}"));
+        target.pull(ref, Optional.of("repository"), false, Optional.of(policy));
+        // Ours names the tag, so that no other leads to what was signed for it.
+        Files.writeString(
+                policy,
+                "{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"" + folder.resolve("mine.pub") + "\"}]}");
+        source.push("base", ref, Optional.of(SigningKey.read(mine)));
+        target.pull(ref, Optional.of("tag"), false, Optional.of(policy));
+        source.push("base", repository + ":2");
+        assertRefused(policy, repository + ":2", "it has 2 others");
+    }
+
+    /** As cosign does it. */
+    private void sign(Path key, Digest manifest, String repository) throws Exception {
+        byte[] payload = ("{\"critical\":{\"identity\":{\"docker-reference\":\"" + repository
+                        + "\"},\"image\":{\"docker-manifest-digest\":\"" + manifest
+                        + "\"},\"type\":\"cosign container image signature\"},\"optional\":null}")
+                .getBytes(java.nio.charset.StandardCharsets.US_ASCII);
+        try (RegistryClient client = new RegistryClient(
+                InRegistry.parse(ref), new Reach(false, Optional.empty()), Map.of(), new QuietWork())) {
+            byte[] config = "{}".getBytes(java.nio.charset.StandardCharsets.US_ASCII);
+            client.upload(Digest.sha256(payload), payload);
+            client.upload(Digest.sha256(config), config);
+            ObjectNode document = tools.jackson.databind.node.JsonNodeFactory.instance.objectNode();
+            document.put("schemaVersion", 2).put("mediaType", "application/vnd.oci.image.manifest.v1+json");
+            document.putObject("config")
+                    .put("mediaType", "application/vnd.oci.image.config.v1+json")
+                    .put("digest", Digest.sha256(config).toString())
+                    .put("size", config.length);
+            document.putArray("layers")
+                    .addObject()
+                    .put("mediaType", "application/vnd.dev.cosign.simplesigning.v1+json")
+                    .put("digest", Digest.sha256(payload).toString())
+                    .put("size", payload.length)
+                    .putObject("annotations")
+                    .put(
+                            "dev.cosignproject.cosign/signature",
+                            java.util.Base64.getEncoder()
+                                    .encodeToString(SigningKey.read(key).sign(payload)));
+            client.put("sha256-" + manifest.hex() + ".sig", Json.bytes(document));
+        }
+    }
+
     /** Whoever may write to the repository may put others beside it. */
     @Test
     void signature_is_found_among_others_and_such_as_are_none() throws Exception {
@@ -298,6 +390,34 @@ class HubTest {
         assertThat(leftovers(target)).hasSize(1);
         assertThat(target.pull(ref).links()).hasToString("[base, child]");
         assertThat(target.exec("child", "get note")).isEqualTo("child");
+    }
+
+    /** The last of it finds that somebody else was faster. */
+    @Test
+    void chain_gets_its_names_all_at_once_or_none() throws Exception {
+        source.link("base", "one", "set note one");
+        source.link("one", "two", "set note two");
+        source.push("two", ref);
+        Path own = Files.createDirectory(target.home.resolve("own"));
+        QuietWork faster = new QuietWork() {
+            @Override
+            public void begin(String what, long bytes) {
+                if (what.startsWith("Pulling ")) {
+                    try {
+                        AgentSnapshot.make(target.engine, own, "two");
+                    } catch (IOException | InterruptedException e) {
+                        throw new AssertionError(e);
+                    }
+                }
+            }
+        };
+        assertThatThrownBy(() -> target.pull(ref, Optional.empty(), false, Optional.empty(), faster))
+                .isInstanceOf(ForkdException.class)
+                .hasMessageContaining("the snapshot 'two' exists already");
+        assertThat(target.tags()).containsExactly("two");
+        assertThat(leftovers(target)).as("what was fetched").hasSize(1);
+        assertThat(target.pull(ref, Optional.of("three"), false).links()).hasToString("[base, one, three]");
+        assertThat(target.exec("three", "get note")).isEqualTo("two");
     }
 
     @Test

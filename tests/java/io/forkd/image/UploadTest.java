@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
+import io.forkd.ForkdException;
 import io.forkd.image.ImageReference.InRegistry;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -88,5 +89,27 @@ class UploadTest {
         }
         assertThat(seen)
                 .containsExactly("POST /begin false", "PUT /there?state=1&digest=" + Digest.sha256(BLOB) + " false");
+    }
+
+    private String refused(int status) {
+        server("registry").createContext("/v2/", exchange -> answer(exchange, status, ""));
+        try (RegistryClient client = client()) {
+            client.upload(Digest.sha256(BLOB), BLOB);
+            throw new AssertionError("it was taken");
+        } catch (ForkdException e) {
+            return e.getMessage();
+        } finally {
+            server("registry").removeContext("/v2/");
+        }
+    }
+
+    @Test
+    void registry_that_takes_nothing_or_not_so_much_is_said() {
+        assertThat(refused(405))
+                .contains("the registry takes nothing (HTTP 405)")
+                .contains("name the registry that");
+        assertThat(refused(413))
+                .contains("it is larger than the registry, or a proxy before it, takes (HTTP 413)")
+                .contains("client_max_body_size");
     }
 }

@@ -767,7 +767,7 @@ class HostilePackTest {
         Map<String, String> before = inventory();
         assertThatThrownBy(() -> host.unpack(pack))
                 .isInstanceOf(ForkdException.class)
-                .hasMessageStartingWith("there is no room for what is in the pack: it has 11529215046068");
+                .hasMessageStartingWith("there is no room for what is in the pack: 11529215046068");
         assertThat(inventory()).isEqualTo(before);
     }
 

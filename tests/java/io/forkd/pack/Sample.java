@@ -197,7 +197,11 @@ public final class Sample {
         return engine.packs()
                 .pack(
                         new PackRequest(
-                                new SnapshotTag(tag), file, Optional.of("a \"sample\"\n\\"), Optional.of("python:3")),
+                                new SnapshotTag(tag),
+                                file,
+                                Optional.of("a \"sample\"\n\\"),
+                                Optional.of("python:3"),
+                                rootfs -> false),
                         call());
     }
 
@@ -208,7 +212,10 @@ public final class Sample {
     Unpacked unpack(Path pack, Optional<String> tag, boolean replace, List<Volume> volumes) {
         try (RootfsCache cache = cache()) {
             return engine.packs()
-                    .unpack(new UnpackRequest(pack, tag.map(SnapshotTag::new), replace, volumes, cache), call());
+                    .unpack(
+                            new UnpackRequest(
+                                    pack, tag.map(SnapshotTag::new), replace, volumes, cache, Packs.Beside.NOTHING),
+                            call());
         }
     }
 }
