@@ -88,6 +88,9 @@ public final class WebFile implements AutoCloseable {
                     "there is a user or a password in an address of " + address.getHost()
                             + ", where everybody on this machine can read them");
         }
+        if (address.getRawPath().isEmpty() || address.getRawPath().endsWith("/")) {
+            throw new ForkdException(Kind.USAGE, "an address of a folder, and not of a file: " + shown(address));
+        }
         return address;
     }
 
@@ -101,16 +104,14 @@ public final class WebFile implements AutoCloseable {
         return address.resolve(name);
     }
 
-    /** Whether there is something. */
+    /** Whether there is something. Who does not say that has nothing. */
     public boolean isThere() {
         try {
-            ask("HEAD", Map.of(), Optional.empty(), "look for ");
-            return true;
-        } catch (ForkdException e) {
-            if (e.kind() == Kind.NOT_FOUND) {
-                return false;
-            }
-            throw e;
+            return redirects
+                    .follow("HEAD", address, Map.of(), Optional.empty(), Optional.empty())
+                    .isGood();
+        } catch (IOException e) {
+            throw unreachable("look for ", e);
         }
     }
 

@@ -328,7 +328,8 @@ public final class RootfsCache implements AutoCloseable {
         } catch (JacksonException e) {
             throw notAgain(disk, metadata(disk) + " is damaged");
         }
-        if (!json.has(MANIFEST)) {
+        if (!json.has(MANIFEST)
+                || !(ImageReference.parse(json.path("reference").asString("")) instanceof InRegistry reference)) {
             throw notAgain(disk, "it was not made of an image of a registry");
         }
         if (!json.path("packages").isEmpty()) {
@@ -337,9 +338,7 @@ public final class RootfsCache implements AutoCloseable {
         if (!json.path(BUILDER).asString("").equals(builder().toString())) {
             throw notAgain(disk, "another version of this program made it");
         }
-        InRegistry image = ((InRegistry)
-                        ImageReference.parse(json.path("reference").asString("")))
-                .at(Digest.parse(json.path(MANIFEST).asString("")));
+        InRegistry image = reference.at(Digest.parse(json.path(MANIFEST).asString("")));
         Recipe recipe = new Recipe(image, Platform.parse(json.path("platform").asString("")), builder());
         prepare();
         work.begin("Looking whether the registry has " + image, 0);

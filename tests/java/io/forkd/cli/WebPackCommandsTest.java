@@ -177,6 +177,20 @@ class WebPackCommandsTest {
                 .hasSize(3);
     }
 
+    /** Who does not say what there is gets it. */
+    @Test
+    void root_disk_is_put_where_nobody_may_look() {
+        server.on("/x", (request, answer) -> WebServer.head(answer, "201 Created", "Content-Length: 0"));
+        server.on(
+                sidecar.substring(5),
+                (request, answer) -> WebServer.head(
+                        answer, request.method().equals("PUT") ? "201 Created" : "403 Forbidden", "Content-Length: 0"));
+        assertThat(run(theirs, "push", "top", server.url() + "/x", "--json"))
+                .as(said())
+                .isZero();
+        assertThat(json().path("rootfs_state").asString("")).isEqualTo("sent");
+    }
+
     @ParameterizedTest
     @CsvSource({
         "405, takes nothing (HTTP 405)",
@@ -426,6 +440,8 @@ class WebPackCommandsTest {
         "http://forkd.invalid/x, is not secure: it has no TLS",
         "https://user:secret@localhost/x, there is a user or a password in an address of localhost",
         "https:///x, not an address of https:// or http://",
+        "https://localhost, an address of a folder",
+        "https://localhost/x/, an address of a folder",
         "https://a b/x, not an address"
     })
     void address_that_is_none_is_wrong(String address, String why) throws Exception {
