@@ -1,0 +1,31 @@
+package io.forkd.kubernetes.node;
+
+import io.forkd.http.HttpOptions;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * How an agent is to be.
+ *
+ * @param node its node's name
+ * @param namespace where reservations are
+ * @param socket its daemon's
+ * @param address where the gateway reaches that daemon
+ * @param sandboxMib how much memory of this node is for sandboxes
+ * @param forkd the command line, which pulls and pushes: with the daemon's environment
+ * @param sync how often what the daemon has is compared with what is known
+ * @param threads how many things are done at once
+ * @param http where metrics are
+ */
+public record NodeOptions(
+        String node,
+        String namespace,
+        Path socket,
+        String address,
+        long sandboxMib,
+        List<String> forkd,
+        Duration sync,
+        int threads,
+        Optional<HttpOptions> http) {}
