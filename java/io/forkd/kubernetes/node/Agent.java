@@ -65,13 +65,15 @@ public final class Agent {
         report = new NodeReport(options, api);
         Releases releases = new Releases(api, known);
         templates = new Templates(options, api, daemon, forkd, report);
-        pools = new Pools(options, api, daemon, known, releases);
         work = new Work<>(options.threads(), this::look);
-        sandboxes = new Sandboxes(api, daemon, forkd, known, templates, pools, releases, template -> {
-            templates.need(template);
-            work.add(new Key(Kind.TEMPLATE, template.uid()));
-        });
+        pools = new Pools(options, api, daemon, known, releases, templates, this::fetch);
+        sandboxes = new Sandboxes(api, daemon, forkd, known, templates, pools, releases, this::fetch);
         forks = new Forks(api, daemon, known, releases);
+    }
+
+    private void fetch(SnapshotTemplate template) {
+        templates.need(template);
+        work.add(new Key(Kind.TEMPLATE, template.uid()));
     }
 
     /** Runs until the process ends. */
@@ -154,7 +156,7 @@ public final class Agent {
             case SANDBOX -> {
                 Optional<Sandbox> sandbox = known.sandbox(key.uid());
                 if (sandbox.isEmpty()) {
-                    sandboxes.drop(key.uid());
+                    sandboxes.remove(key.uid());
                     return Optional.empty();
                 }
                 return sandboxes.look(sandbox.get());
@@ -162,7 +164,7 @@ public final class Agent {
             case FORK -> {
                 Optional<SandboxFork> fork = known.fork(key.uid());
                 if (fork.isEmpty()) {
-                    forks.drop(key.uid());
+                    forks.remove(key.uid());
                     return Optional.empty();
                 }
                 return forks.look(fork.get());
@@ -190,6 +192,9 @@ public final class Agent {
 
     /** What waits for a template. */
     private void wake(SnapshotTemplate template) {
+        for (Pod each : known.reservations.getIndexer().list()) {
+            reservationChanged(each);
+        }
         for (Sandbox each : known.sandboxes.getIndexer().list()) {
             if (template.uid().equals(each.now().templateUID()) && each.phase().equals(Phase.SCHEDULED)) {
                 work.add(new Key(Kind.SANDBOX, each.uid()));

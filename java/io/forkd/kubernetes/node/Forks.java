@@ -42,13 +42,17 @@ final class Forks {
         return ids;
     }
 
-    /** Nothing of it is left on this node then. */
-    void drop(String uid) throws IOException {
+    /** Nothing of it is left on this node then, but a reservation: it may be one of a fork that is about to come. */
+    void remove(String uid) throws IOException {
         for (String id : children(uid)) {
             daemon.delete("/v1/sandboxes/" + id);
         }
-        releases.endOf(uid);
         told.remove(uid);
+    }
+
+    private void drop(String uid) throws IOException {
+        remove(uid);
+        releases.endOf(uid);
     }
 
     Optional<Duration> look(SandboxFork fork) throws IOException {

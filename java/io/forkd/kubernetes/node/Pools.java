@@ -18,6 +18,7 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
 
 /**
  * A pool of the daemon for each WarmPool that has reservations here. What is ready, what was taken and one that may just be
@@ -36,6 +37,8 @@ final class Pools {
     private final Daemon daemon;
     private final Known known;
     private final Releases releases;
+    private final Templates templates;
+    private final Consumer<SnapshotTemplate> fetch;
 
     private static final class Local {
         /** What was last asked of the daemon; -1 when that is not known. */
@@ -46,12 +49,21 @@ final class Pools {
 
     private final Map<String, Local> locals = new ConcurrentHashMap<>();
 
-    Pools(NodeOptions options, Api api, Daemon daemon, Known known, Releases releases) {
+    Pools(
+            NodeOptions options,
+            Api api,
+            Daemon daemon,
+            Known known,
+            Releases releases,
+            Templates templates,
+            Consumer<SnapshotTemplate> fetch) {
         this.options = options;
         this.api = api;
         this.daemon = daemon;
         this.known = known;
         this.releases = releases;
+        this.templates = templates;
+        this.fetch = fetch;
     }
 
     private Local local(String uid) {
@@ -103,9 +115,13 @@ final class Pools {
             return;
         }
         local.size = -1;
-        Optional<WarmPool> pool = known.pool(uid);
-        Optional<SnapshotTemplate> template = pool.flatMap(each -> known.template(
-                each.getMetadata().getNamespace(), each.getSpec().templateRef().name()));
+        Optional<SnapshotTemplate> template = template(uid);
+        if (wanted > 0
+                && template.isPresent()
+                && templates.guestMib(template.get().uid()).isEmpty()) {
+            fetch.accept(template.get());
+            template = Optional.empty();
+        }
         if (wanted == 0 || template.isEmpty()) {
             daemon.delete("/v1/pools/" + Names.local(uid));
             local.size = 0;
@@ -119,6 +135,13 @@ final class Pools {
         local.size = wanted;
     }
 
+    private Optional<SnapshotTemplate> template(String uid) {
+        return known.pool(uid)
+                .flatMap(pool -> known.template(
+                        pool.getMetadata().getNamespace(),
+                        pool.getSpec().templateRef().name()));
+    }
+
     /** Brings the daemon's pool to what reservations and claims leave. */
     Optional<Duration> look(String uid) throws IOException {
         Optional<WarmPool> pool =
@@ -127,6 +150,7 @@ final class Pools {
         List<Pod> reservations = known.reservationsOf(uid);
         Optional<JsonNode> there;
         int ready;
+        int most;
         synchronized (local) {
             Set<String> takers = takers(uid, local);
             int places = known.places(uid);
@@ -135,8 +159,8 @@ final class Pools {
                     .filter(pod -> places - Known.places(pod) >= takers.size())
                     .min(Comparator.comparingInt(Known::places));
             int left = places - spare.map(Known::places).orElse(0) - takers.size();
-            int most = pool.isPresent() && pool.get().getSpec().replicas() > 0 ? Math.max(0, left - 1) : 0;
-            if (local.size < 0 || local.size != Math.min(most, MOST)) {
+            most = pool.isPresent() && pool.get().getSpec().replicas() > 0 ? Math.min(MOST, Math.max(0, left - 1)) : 0;
+            if (local.size < 0 || local.size != most) {
                 resize(uid, local, most);
             }
             there = daemon.find("/v1/pools/" + Names.local(uid));
@@ -149,7 +173,7 @@ final class Pools {
             }
         }
         String problem = there.map(each -> each.path("problem").asText("")).orElse("");
-        boolean isSettled = ready == local.size && problem.isEmpty();
+        boolean isSettled = ready == most && problem.isEmpty();
         if (pool.isPresent() && !reservations.isEmpty()) {
             tell(pool.get(), Optional.of(ready), problem);
         } else {

@@ -62,12 +62,16 @@ final class Sandboxes {
         return "/v1/sandboxes/" + Names.local(uid);
     }
 
-    /** Nothing of it is left on this node then. */
-    void drop(String uid) throws IOException {
+    /** Nothing of it is left on this node then, but a reservation: it may be one of a sandbox that is about to come. */
+    void remove(String uid) throws IOException {
         daemon.delete(path(uid));
         daemon.delete("/v1/snapshots/" + Names.suspended(uid));
-        releases.endOf(uid);
         told.remove(uid);
+    }
+
+    private void drop(String uid) throws IOException {
+        remove(uid);
+        releases.endOf(uid);
     }
 
     Optional<Duration> look(Sandbox sandbox) throws Exception {

@@ -116,6 +116,32 @@ final class Cluster {
         trigger.fire(owner.substring(0, slash), owner.substring(slash + 1));
     }
 
+    /** Reservations whose owners are not there: nobody else ends them when somebody took a finalizer away. */
+    List<Pod> orphans() {
+        if (!sandboxTrigger.isRunning() || !forkTrigger.isRunning()) {
+            return List.of();
+        }
+        return reservations.getIndexer().list().stream()
+                .filter(pod -> !ownerIsThere(pod))
+                .toList();
+    }
+
+    private boolean ownerIsThere(Pod pod) {
+        String owner = pod.getMetadata().getAnnotations().getOrDefault(Names.OWNER, "");
+        ResourceID id = new ResourceID(owner.substring(owner.indexOf('/') + 1), owner.replaceFirst("/.*", ""));
+        Optional<? extends io.fabric8.kubernetes.api.model.HasMetadata> found =
+                switch (pod.getMetadata().getLabels().getOrDefault(Names.KIND, "")) {
+                    case "sandbox" -> sandboxes == null ? Optional.empty() : sandboxes.get(id);
+                    case "fork" -> forks == null ? Optional.empty() : forks.get(id);
+                    default -> {
+                        // Places that are taken outlive the pool; its agents end them.
+                        yield Optional.of(pod);
+                    }
+                };
+        return found.filter(each -> each == pod || each.getMetadata().getUid().equals(ownerUid(pod)))
+                .isPresent();
+    }
+
     Optional<Pod> reservation(String name) {
         return Optional.ofNullable(reservations.getIndexer().getByKey(namespace + "/" + name));
     }
@@ -142,8 +168,12 @@ final class Cluster {
     }
 
     private void lookAt(String node) {
-        ofNode(sandboxes, node).forEach(sandboxTrigger::fire);
-        ofNode(forks, node).forEach(forkTrigger::fire);
+        if (sandboxTrigger.isRunning()) {
+            ofNode(sandboxes, node).forEach(sandboxTrigger::fire);
+        }
+        if (forkTrigger.isRunning()) {
+            ofNode(forks, node).forEach(forkTrigger::fire);
+        }
         pools().forEach(poolTrigger::fire);
     }
 
@@ -222,11 +252,12 @@ final class Cluster {
     }
 
     private Stream<WarmPool> pools() {
-        return pools == null ? Stream.empty() : pools.list();
+        return pools == null || !poolTrigger.isRunning() ? Stream.empty() : pools.list();
     }
 
+    /** A cache has nothing before its controller has started, when another one leads for example. */
     private Stream<SnapshotTemplate> templates() {
-        return templates == null ? Stream.empty() : templates.list();
+        return templates == null || !templateTrigger.isRunning() ? Stream.empty() : templates.list();
     }
 
     Optional<SnapshotTemplate> template(@Nullable String namespace, String name) {

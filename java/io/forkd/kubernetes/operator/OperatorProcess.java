@@ -1,7 +1,9 @@
 package io.forkd.kubernetes.operator;
 
 import io.fabric8.kubernetes.api.model.HasMetadata;
+import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
+import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.HttpServer;
 import io.forkd.http.Routes;
@@ -14,10 +16,17 @@ import io.javaoperatorsdk.operator.api.monitoring.Metrics;
 import io.javaoperatorsdk.operator.processing.event.rate.LinearRateLimiter;
 import io.javaoperatorsdk.operator.processing.retry.GenericRetry;
 import java.time.Duration;
+import java.util.List;
 import java.util.Locale;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** The operator, of which any number may run: one leads, and the others wait. */
 public final class OperatorProcess {
+    private static final Logger LOG = LoggerFactory.getLogger(OperatorProcess.class);
+    private static final Duration SWEEP = Duration.ofSeconds(10);
     private static final String LEASE = "forkd-operator";
 
     private OperatorProcess() {}
@@ -54,6 +63,36 @@ public final class OperatorProcess {
         operator.register(new ForkReconciler(api, cluster, reservations), OperatorProcess::configure);
         operator.installShutdownHook(Duration.ofSeconds(10));
         operator.start();
+        sweep(cluster, reservations);
+    }
+
+    /** Ends reservations that were seen twice without an owner. */
+    private static void sweep(Cluster cluster, Reservations reservations) {
+        Thread sweeper = new Thread(
+                () -> {
+                    Set<String> before = Set.of();
+                    while (true) {
+                        try {
+                            Thread.sleep(SWEEP.toMillis());
+                            List<Pod> orphans = cluster.orphans();
+                            for (Pod each : orphans) {
+                                if (before.contains(each.getMetadata().getUid())) {
+                                    reservations.delete(each);
+                                }
+                            }
+                            before = orphans.stream()
+                                    .map(each -> each.getMetadata().getUid())
+                                    .collect(Collectors.toSet());
+                        } catch (InterruptedException e) {
+                            return;
+                        } catch (KubernetesClientException e) {
+                            LOG.warn("cannot end reservations without an owner: {}", e.getMessage());
+                        }
+                    }
+                },
+                "forkd-sweep");
+        sweeper.setDaemon(true);
+        sweeper.start();
     }
 
     private static <R extends HasMetadata> void configure(ControllerConfigurationOverrider<R> configuration) {
