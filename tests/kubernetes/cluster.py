@@ -39,8 +39,9 @@ class Refused(Exception):
 class Api:
     """A client of the API server; of one thread."""
 
-    def __init__(self, host, port, token):
-        self.host, self.port, self.token = host, port, token
+    def __init__(self, host, port, token, patience=0):
+        """patience: for how many seconds a server that is not there, or fails, is asked again."""
+        self.host, self.port, self.token, self.patience = host, port, token, patience
         self.connection = None
 
     def connect(self, timeout=60):
@@ -48,6 +49,23 @@ class Api:
         return http.client.HTTPSConnection(self.host, self.port, context=context, timeout=timeout)
 
     def call(self, method, path, body=None, kind="application/json"):
+        deadline = time.monotonic() + self.patience
+        asked = 0
+        while True:
+            asked += 1
+            try:
+                return self.ask(method, path, body, kind)
+            except Refused as e:
+                if method == "POST" and asked > 1 and e.status == 409:
+                    return None  # The first time it was done.
+                if e.status < 500 and e.status != 429 and not (e.status in (401, 403) and self.patience) or time.monotonic() > deadline:
+                    raise
+            except (OSError, http.client.HTTPException):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+
+    def ask(self, method, path, body, kind):
         for again in (True, False):
             if self.connection is None:
                 self.connection = self.connect()
@@ -148,7 +166,7 @@ class Process:
 
 
 def until(condition, seconds, what):
-    """What the condition gives, when it gives something."""
+    """What the condition gives, when it gives something; what is a text, or gives one."""
     deadline = time.monotonic() + seconds
     last = None
     while time.monotonic() < deadline:
@@ -159,7 +177,7 @@ def until(condition, seconds, what):
         except (OSError, http.client.HTTPException, Refused) as e:
             last = e
         time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}" + (f" ({last})" if last else ""))
+    raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}" + (f" ({last})" if last else ""))
 
 
 def run(*command, **how):
@@ -229,8 +247,8 @@ class ControlPlane:
             )  # fmt: skip
         return path
 
-    def api(self, token="admin"):
-        return Api(self.address, self.port, token)
+    def api(self, token="admin", patience=0):
+        return Api(self.address, self.port, token, patience)
 
     def start(self):
         self.etcd.start()
@@ -363,6 +381,10 @@ class Node:
     def exec(self, id, *arguments):
         return self.call("POST", f"/v1/sandboxes/{id}/exec", {"args": list(arguments)})["stdout"]
 
+    def made_of(self, kind):
+        """How many sandboxes it has of a kind of resource."""
+        return sum(1 for each in self.call("GET", "/v1/sandboxes") if each.get("labels", {}).get("forkd.io/kind") == kind)
+
     def vms(self):
         """Processes that have memory of this node's snapshots mapped."""
         found = set()
@@ -407,7 +429,8 @@ class Node:
 class Cluster:
     """All of it; everything is gone when it is left."""
 
-    def __init__(self, nodes=3, places=120, operators=1):
+    def __init__(self, nodes=3, places=120, operators=1, patience=0):
+        self.patience = patience
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.work = tempfile.mkdtemp(prefix="forkd-kubernetes-", dir="/dev/shm")
         self.clean_up()
@@ -439,7 +462,7 @@ class Cluster:
 
     def start(self, only_plane=False):
         self.plane.start()
-        self.api = self.plane.api()
+        self.api = self.plane.api(patience=self.patience)
         self.apply()
         if only_plane:
             return self
@@ -520,6 +543,9 @@ class Cluster:
             return until(seen, seconds, "")
         except AssertionError:
             raise AssertionError(f"sandbox {name} is not {phase} within {seconds} s: {self.status('sandboxes', name)}") from None
+
+    def uid(self, plural, name):
+        return self.api.get(self.path(plural, name))["metadata"]["uid"]
 
     def node(self, name):
         return next(each for each in self.nodes if each.name == name)
