@@ -6,10 +6,16 @@ import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.KubernetesClientBuilder;
 import io.forkd.http.HttpOptions;
 import io.forkd.http.Limits;
+import io.forkd.kubernetes.gateway.GatewayOptions;
+import io.forkd.kubernetes.gateway.GatewayProcess;
 import io.forkd.kubernetes.node.Agent;
 import io.forkd.kubernetes.node.NodeOptions;
 import io.forkd.kubernetes.operator.OperatorOptions;
 import io.forkd.kubernetes.operator.OperatorProcess;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -25,7 +31,7 @@ import picocli.CommandLine.Option;
 @Command(
         name = "forkd-kubernetes",
         description = "forkd on Kubernetes: docs/kubernetes.md.",
-        subcommands = {Main.OperatorCommand.class, Main.NodeCommand.class})
+        subcommands = {Main.OperatorCommand.class, Main.NodeCommand.class, Main.GatewayCommand.class})
 public final class Main {
     private Main() {}
 
@@ -175,6 +181,70 @@ public final class Main {
                             Duration.ofSeconds(sync),
                             common.threads,
                             common.http()));
+        }
+    }
+
+    /** The front of the cluster. */
+    @Command(name = "gateway", description = "REST v1 and E2B's interface for all sandboxes. Any number may run.")
+    static final class GatewayCommand implements Runnable {
+        @Option(
+                names = "--bind",
+                defaultValue = "0.0.0.0:8889",
+                paramLabel = "IP:PORT",
+                description = "Where it listens. Default: ${DEFAULT-VALUE}")
+        String bind = "";
+
+        @Option(
+                names = "--token-file",
+                required = true,
+                defaultValue = "${FORKD_TOKEN_FILE}",
+                description = "Who may ask, as of forkd daemon; a user works in the namespace of its name.")
+        Path tokenFile = Path.of("");
+
+        @Option(
+                names = "--daemon-token-file",
+                required = true,
+                description = "By what daemons know it: what their token file has.")
+        Path daemonTokenFile = Path.of("");
+
+        @Option(names = "--tls-cert", description = "A chain of certificates.")
+        @Nullable
+        Path certificates;
+
+        @Option(names = "--tls-key", description = "Its private key.")
+        @Nullable
+        Path key;
+
+        @Option(
+                names = "--default-namespace",
+                defaultValue = "default",
+                description = "Of administrators who name none by the field Forkd-Namespace. Default: ${DEFAULT-VALUE}")
+        String namespace = "";
+
+        @Option(
+                names = "--patience",
+                paramLabel = "SECONDS",
+                defaultValue = "60",
+                description = "How long a sandbox may take to run. Default: ${DEFAULT-VALUE}")
+        int patience;
+
+        @Override
+        public void run() {
+            String token;
+            try {
+                token = Files.readString(daemonTokenFile, StandardCharsets.UTF_8)
+                        .strip();
+            } catch (IOException e) {
+                throw new UncheckedIOException("cannot read " + daemonTokenFile, e);
+            }
+            HttpOptions http = new HttpOptions(
+                    Optional.of(HttpOptions.address(bind)),
+                    Optional.empty(),
+                    HttpOptions.tls(Optional.ofNullable(certificates), Optional.ofNullable(key)),
+                    Optional.of(tokenFile),
+                    Optional.empty(),
+                    Limits.STANDARD);
+            GatewayProcess.run(client(), new GatewayOptions(namespace, token, Duration.ofSeconds(patience), http));
         }
     }
 
