@@ -2,6 +2,7 @@
 """A Kubernetes of this machine: etcd, kube-apiserver and kube-scheduler, and nodes that are network namespaces with a real
 forkd daemon, an agent and native guests each. What a kubelet does with reservations, this does."""
 
+import hashlib
 import http.client
 import json
 import os
@@ -15,8 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-
-import yaml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = ROOT + "/packaging/kubernetes/forkd-kubernetes"
@@ -429,7 +428,7 @@ class Node:
 class Cluster:
     """All of it; everything is gone when it is left."""
 
-    def __init__(self, nodes=3, places=120, operators=1, patience=0):
+    def __init__(self, nodes=3, places=120, operators=1, patience=0, gateways=0):
         self.patience = patience
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.work = tempfile.mkdtemp(prefix="forkd-kubernetes-", dir="/dev/shm")
@@ -451,6 +450,21 @@ class Cluster:
             for number in range(operators)
         ]  # fmt: skip
 
+        environment = dict(os.environ, KUBECONFIG=self.plane.kubeconfig("gateway"), FORKD_HEAP="256m",
+                           FORKD_JAVA_OPTIONS="-XX:TieredStopAtLevel=1")  # fmt: skip
+        self.gateways = [
+            Process(f"gateway {number}", [PROGRAM, "gateway", "--bind", f"{self.address}:{8890 + number}", "--token-file",
+                                          self.work + "/callers", "--daemon-token-file", self.nodes[0].home + "/token"],
+                    f"{self.work}/gateway-{number}.log", environment)
+            for number in range(gateways)
+        ]  # fmt: skip
+        self.callers = {}
+        for name, role in (("default", "user"), ("other", "user"), ("root", "admin")):
+            self.callers[name] = secret = os.urandom(32).hex()
+            hashed = hashlib.sha256(secret.encode()).hexdigest()
+            with open(os.open(self.work + "/callers", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+                file.write(f"{name} sha256:{hashed} {role}\n")
+
     @staticmethod
     def clean_up():
         subprocess.run(["ip", "link", "del", "forkd-test"], capture_output=True)
@@ -471,8 +485,8 @@ class Cluster:
         self.kubelet.start()
         for node in self.nodes:
             node.start()
-        for operator in self.operators:
-            operator.start()
+        for each in [*self.operators, *self.gateways]:
+            each.start()
         return self
 
     def apply(self):
@@ -579,8 +593,8 @@ class Cluster:
 
     def close(self):
         self.kubelet.is_stopped = True
-        for operator in self.operators:
-            operator.kill()
+        for each in [*self.operators, *self.gateways]:
+            each.kill()
         for node in self.nodes:
             node.close()
         if self.registry is not None:
@@ -603,8 +617,11 @@ def manifests():
     """The chart's, as documents; the last is not at hand before the first is there."""
     text = run(ROOT + "/tests/kubernetes/helm", "template", "forkd", ROOT + "/packaging/kubernetes/chart", "--namespace", NAMESPACE,
                "--include-crds", "--kube-version", "1.34.4")  # fmt: skip
+    # Debian's Python has a parser, and one of an environment of its own has not.
+    program = "import json, sys, yaml; json.dump([each for each in yaml.safe_load_all(sys.stdin) if each], sys.stdout)"
+    documents = json.loads(run("/usr/bin/python3", "-c", program, input=text))
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    return [namespace] + [each for each in yaml.safe_load_all(text) if each]
+    return [namespace, *documents]
 
 
 def seed():

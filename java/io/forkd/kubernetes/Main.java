@@ -131,6 +131,8 @@ public final class Main {
     /** The agent of a node. */
     @Command(name = "node", description = "Does on this node's daemon what is assigned to the node.")
     static final class NodeCommand implements Runnable {
+        private static final int KEPT_MIB = 2048;
+
         @Mixin
         CommonOptions common = new CommonOptions();
 
@@ -152,10 +154,9 @@ public final class Main {
 
         @Option(
                 names = "--sandbox-mib",
-                required = true,
-                defaultValue = "${FORKD_SANDBOX_MIB}",
-                description = "How much memory of this node is for sandboxes.")
-        long sandboxMib;
+                description = "How much memory of this node is for sandboxes. Default: what it has, less " + KEPT_MIB)
+        @Nullable
+        Long sandboxMib;
 
         @Option(names = "--forkd", defaultValue = "forkd", description = "The command line. Default: ${DEFAULT-VALUE}")
         String forkd = "";
@@ -176,7 +177,7 @@ public final class Main {
                             common.namespace,
                             socket,
                             address,
-                            sandboxMib,
+                            sandboxMib == null ? Math.max(0, NodeOptions.memoryMib() - KEPT_MIB) : sandboxMib,
                             List.of(forkd),
                             Duration.ofSeconds(sync),
                             common.threads,

@@ -4,6 +4,7 @@ import io.fabric8.kubernetes.api.model.Node;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.informers.ResourceEventHandler;
 import io.fabric8.kubernetes.client.informers.SharedIndexInformer;
+import io.fabric8.kubernetes.client.informers.cache.Cache;
 import io.forkd.kubernetes.resource.Names;
 import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.SandboxFork;
@@ -25,7 +26,9 @@ import java.util.function.Predicate;
 /** Where each sandbox is, as the API server tells it; there is nothing else that a gateway knows. */
 final class Directory {
     private static final String BY_ID = "id";
-    private static final String BY_NAMESPACE = "namespace";
+
+    /** Each informer has it. */
+    private static final String BY_NAMESPACE = Cache.NAMESPACE_INDEX;
 
     /**
      * A sandbox on a node's daemon.
@@ -54,9 +57,7 @@ final class Directory {
                 BY_ID,
                 each -> Optional.ofNullable(each.now().sandboxID())
                         .map(id -> List.of(plain(id)))
-                        .orElse(List.of()),
-                BY_NAMESPACE,
-                each -> List.of(each.getMetadata().getNamespace())));
+                        .orElse(List.of())));
         forks.addIndexers(Map.of(
                 BY_ID,
                 each -> each.now().sandboxIDs() == null

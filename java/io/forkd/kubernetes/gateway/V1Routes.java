@@ -12,6 +12,7 @@ import io.forkd.kubernetes.gateway.Directory.Located;
 import io.forkd.kubernetes.resource.Phase;
 import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.SnapshotTemplate;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
@@ -46,10 +47,29 @@ final class V1Routes {
         routes.post("/v1/sandboxes/:id/pause", forUsers(call -> operate(call, true)));
         routes.post("/v1/sandboxes/:id/resume", forUsers(call -> operate(call, false)));
         // These would have sandboxes made, ended or moved that the cluster knows nothing of.
-        for (String verb : new String[] {"fork", "branch", "give-back", "name", "timeout"}) {
+        for (String verb : List.of("fork", "branch", "give-back", "name", "timeout", "labels", "network")) {
             routes.any(PREFIX + ":id/" + verb, forUsers(V1Routes::notHere));
         }
-        routes.any(PREFIX + ":id/:rest*", notForReaders(this::relay));
+        for (String rest : List.of("ping", "metrics", "logs")) {
+            routes.any(PREFIX + ":id/" + rest, forUsers(this::relay));
+        }
+        for (String rest : List.of(
+                "exec",
+                "eval",
+                "guest",
+                "processes",
+                "processes/:pid/signal",
+                "processes/:pid/attach",
+                "files",
+                "files/list",
+                "files/stat",
+                "files/watch",
+                "files/mkdir",
+                "files/move",
+                "reset",
+                "ports/:port/:path*")) {
+            routes.any(PREFIX + ":id/" + rest, notForReaders(this::relay));
+        }
     }
 
     private static Response notHere(HttpCall call) {

@@ -1,10 +1,14 @@
 package io.forkd.kubernetes.node;
 
 import io.forkd.http.HttpOptions;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /**
  * How an agent is to be.
@@ -28,4 +32,17 @@ public record NodeOptions(
         List<String> forkd,
         Duration sync,
         int threads,
-        Optional<HttpOptions> http) {}
+        Optional<HttpOptions> http) {
+
+    /** What this machine has. */
+    public static long memoryMib() {
+        try (Stream<String> lines = Files.lines(Path.of("/proc/meminfo"))) {
+            return lines.filter(line -> line.startsWith("MemTotal:"))
+                    .mapToLong(line -> Long.parseLong(line.replaceAll("[^0-9]", "")) >> 10)
+                    .findFirst()
+                    .orElse(0);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}
