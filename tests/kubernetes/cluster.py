@@ -315,7 +315,7 @@ class Node:
             os.environ, XDG_DATA_HOME=self.home + "/data", XDG_RUNTIME_DIR=self.run_folder,
             XDG_CACHE_HOME=self.home + "/cache", FORKD_RUN_CACHE=self.home + "/cache",
             FORKD_SERVER_IDLE_SECS="100000", KUBECONFIG=cluster.plane.kubeconfig("node"),
-            FORKD_HEAP="160m", FORKD_JAVA_OPTIONS="-XX:TieredStopAtLevel=1", TMPDIR=self.home,
+            FORKD_HEAP="160m", FORKD_JAVA_OPTIONS=cluster.java, TMPDIR=self.home,
         )  # fmt: skip
         within = ["ip", "netns", "exec", self.namespace]
         self.daemon = Process(
@@ -428,7 +428,9 @@ class Node:
 class Cluster:
     """All of it; everything is gone when it is left."""
 
-    def __init__(self, nodes=3, places=120, operators=1, patience=0, gateways=0):
+    def __init__(self, nodes=3, places=120, operators=1, patience=0, gateways=0, optimised=False):
+        # Java's better compiler takes a while to be worth its time, on two cores and for a dozen processes.
+        self.java = "" if optimised else "-XX:TieredStopAtLevel=1"
         self.patience = patience
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.work = tempfile.mkdtemp(prefix="forkd-kubernetes-", dir="/dev/shm")
@@ -451,7 +453,7 @@ class Cluster:
         ]  # fmt: skip
 
         environment = dict(os.environ, KUBECONFIG=self.plane.kubeconfig("gateway"), FORKD_HEAP="256m",
-                           FORKD_JAVA_OPTIONS="-XX:TieredStopAtLevel=1")  # fmt: skip
+                           FORKD_JAVA_OPTIONS=self.java)  # fmt: skip
         self.gateways = [
             Process(f"gateway {number}", [PROGRAM, "gateway", "--bind", f"{self.address}:{8890 + number}", "--token-file",
                                           self.work + "/callers", "--daemon-token-file", self.nodes[0].home + "/token"],

@@ -1,5 +1,7 @@
 package io.forkd.kubernetes.node;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -10,6 +12,7 @@ import java.util.Map;
 
 /** The command line beside the daemon, for what goes to registries and comes from there. */
 final class CommandLine {
+    private static final ObjectMapper JSON = new ObjectMapper();
     private static final int MOST_ERROR = 1000;
 
     private final List<String> forkd;
@@ -39,14 +42,20 @@ final class CommandLine {
         }
     }
 
+    /** Its last line is JSON, as was asked for, when it says what went wrong. */
     private static String said(String error, int status) {
-        String text = error.lines()
-                .filter(line -> line.startsWith("Error: "))
-                .map(line -> line.substring("Error: ".length()))
-                .findFirst()
-                .orElse(error.strip());
-        return text.isEmpty()
+        String last = error.strip().replaceFirst("(?s).*\n", "");
+        try {
+            String message =
+                    JSON.readTree(last).path("error").path("message").asText("");
+            if (!message.isEmpty()) {
+                return message;
+            }
+        } catch (JsonProcessingException e) {
+            // Then it is text.
+        }
+        return last.isEmpty()
                 ? "the command ended with status " + status
-                : text.substring(0, Math.min(text.length(), MOST_ERROR));
+                : last.substring(0, Math.min(last.length(), MOST_ERROR));
     }
 }
