@@ -28,6 +28,7 @@ import org.slf4j.LoggerFactory;
 public final class Agent {
     private static final Logger LOG = LoggerFactory.getLogger(Agent.class);
     private static final Duration EVENTS_AGAIN = Duration.ofSeconds(1);
+    private static final Duration POOL_LATER = Duration.ofMillis(100);
     private static final String PREFIX = "k8s-";
 
     /** What is looked at. */
@@ -106,7 +107,7 @@ public final class Agent {
         work.add(new Key(Kind.SANDBOX, sandbox.uid()));
         String pool = sandbox.now().poolUID();
         if (pool != null) {
-            work.add(new Key(Kind.POOL, pool));
+            work.addAfter(new Key(Kind.POOL, pool), POOL_LATER); // Who claims it waits for it.
         }
     }
 

@@ -39,6 +39,9 @@ final class Sandboxes {
     /** Uids of those that this process told to run, which the cache may not show yet. */
     private final Set<String> told = ConcurrentHashMap.newKeySet();
 
+    /** Uids of those that were asked for once. */
+    private final Set<String> tried = ConcurrentHashMap.newKeySet();
+
     Sandboxes(
             Api api,
             Daemon daemon,
@@ -67,6 +70,7 @@ final class Sandboxes {
         daemon.delete(path(uid));
         daemon.delete("/v1/snapshots/" + Names.suspended(uid));
         told.remove(uid);
+        tried.remove(uid);
     }
 
     private void drop(String uid) throws IOException {
@@ -83,6 +87,9 @@ final class Sandboxes {
         if (sandbox.isOver()) {
             drop(sandbox.uid());
             return Optional.empty();
+        }
+        if (sandbox.isInPool() && sandbox.phase().equals(Phase.SCHEDULED) && tried.add(sandbox.uid())) {
+            return make(sandbox); // The daemon says when there is one of that name.
         }
         Optional<JsonNode> there = daemon.find(path(sandbox.uid()));
         if (sandbox.getSpec().isSuspended()) {

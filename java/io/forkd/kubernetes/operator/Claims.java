@@ -6,13 +6,11 @@ import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.WarmPool;
 import java.util.Comparator;
 import java.util.HashMap;
-import java.util.HashSet;
-import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
-import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Which node's ready sandboxes go to whom. It is counted by reservations, which agents do not promise twice, and not by what
@@ -22,7 +20,9 @@ final class Claims {
     private final Cluster cluster;
 
     /** By pool, then by sandbox: nodes that were just given, and that the cache does not show yet. */
-    private final Map<String, Map<String, String>> given = new ConcurrentHashMap<>();
+    private final Map<String, Map<String, Given>> given = new ConcurrentHashMap<>();
+
+    private record Given(@Nullable String namespace, String name, String node) {}
 
     Claims(Cluster cluster) {
         this.cluster = cluster;
@@ -35,14 +35,17 @@ final class Claims {
         cluster.claimed(pool.uid()).stream()
                 .filter(each -> each.phase().equals(Phase.SCHEDULED))
                 .forEach(each -> starting.merge(each.node().orElseThrow(), 1, Integer::sum));
-        given(pool).values().forEach(node -> starting.merge(node, 1, Integer::sum));
+        given(pool).values().forEach(each -> starting.merge(each.node(), 1, Integer::sum));
         Optional<String> node = free.entrySet().stream()
                 .filter(each -> each.getValue() > 0 && !cluster.isLost(each.getKey()))
                 .max(Comparator.comparingInt((Map.Entry<String, Integer> each) ->
                                 ready(pool, each.getKey()) - starting.getOrDefault(each.getKey(), 0))
                         .thenComparing(Map.Entry::getValue))
                 .map(Map.Entry::getKey);
-        node.ifPresent(name -> given(pool).put(to.uid(), name));
+        node.ifPresent(name -> given(pool)
+                .put(
+                        to.uid(),
+                        new Given(to.getMetadata().getNamespace(), to.getMetadata().getName(), name)));
         return node;
     }
 
@@ -51,7 +54,7 @@ final class Claims {
         given(pool).remove(from.uid());
     }
 
-    private Map<String, String> given(WarmPool pool) {
+    private Map<String, Given> given(WarmPool pool) {
         return given.computeIfAbsent(pool.uid(), uid -> new HashMap<>());
     }
 
@@ -63,14 +66,15 @@ final class Claims {
                 Reservations.node(pod).ifPresent(node -> free.merge(node, Reservations.places(pod), Integer::sum));
             }
         }
-        List<Sandbox> claimed = cluster.claimed(pool.uid());
-        Set<String> known = new HashSet<>();
-        for (Sandbox each : claimed) {
-            known.add(each.uid());
+        // What the cache shows counts there, and what has gone does not count.
+        given(pool).entrySet().removeIf(each -> cluster.sandbox(
+                        each.getValue().namespace(), each.getValue().name())
+                .filter(sandbox -> sandbox.uid().equals(each.getKey()) && sandbox.node().isEmpty())
+                .isEmpty());
+        for (Sandbox each : cluster.claimed(pool.uid())) {
             free.computeIfPresent(each.node().orElseThrow(), (node, places) -> places - 1);
         }
-        given(pool).keySet().removeAll(known);
-        given(pool).values().forEach(name -> free.computeIfPresent(name, (node, places) -> places - 1));
+        given(pool).values().forEach(each -> free.computeIfPresent(each.node(), (node, places) -> places - 1));
         return free;
     }
 

@@ -34,6 +34,7 @@ final class Cluster {
     private static final String BY_POOL = "pool";
 
     private static final String BY_OWNER = "owner";
+    private static final int LATER_MILLIS = 100;
 
     private final String namespace;
     private final Duration grace;
@@ -148,6 +149,11 @@ final class Cluster {
 
     List<Pod> reservationsOf(String ownerUid) {
         return reservations.getIndexer().byIndex(BY_OWNER, ownerUid);
+    }
+
+    /** Has a pool looked at when those who wait for it have what they wait for. */
+    void fireLater(WarmPool pool) {
+        var unused = clock.schedule(() -> poolTrigger.fire(pool), LATER_MILLIS, TimeUnit.MILLISECONDS);
     }
 
     // --- nodes ---

@@ -9,6 +9,7 @@ import io.forkd.http.HttpServer;
 import io.forkd.http.Routes;
 import io.forkd.kubernetes.resource.Api;
 import io.forkd.kubernetes.resource.Names;
+import io.forkd.kubernetes.resource.Sandbox;
 import io.javaoperatorsdk.operator.Operator;
 import io.javaoperatorsdk.operator.api.config.ControllerConfigurationOverrider;
 import io.javaoperatorsdk.operator.api.config.LeaderElectionConfigurationBuilder;
@@ -59,7 +60,10 @@ public final class OperatorProcess {
                         .build()));
         operator.register(new TemplateReconciler(api, cluster), OperatorProcess::configure);
         operator.register(new PoolReconciler(api, cluster, reservations, claims), OperatorProcess::configure);
-        operator.register(new SandboxReconciler(api, cluster, reservations, claims), OperatorProcess::configure);
+        operator.<Sandbox>register(new SandboxReconciler(api, cluster, reservations, claims), configuration -> {
+            configure(configuration);
+            configuration.withTriggerReconcilerOnAllEvents(true);
+        });
         operator.register(new ForkReconciler(api, cluster, reservations), OperatorProcess::configure);
         operator.installShutdownHook(Duration.ofSeconds(10));
         operator.start();

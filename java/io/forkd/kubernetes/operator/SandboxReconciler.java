@@ -11,15 +11,14 @@ import io.forkd.kubernetes.resource.Ref;
 import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.SnapshotTemplate;
 import io.forkd.kubernetes.resource.WarmPool;
-import io.javaoperatorsdk.operator.api.reconciler.Cleaner;
 import io.javaoperatorsdk.operator.api.reconciler.Context;
-import io.javaoperatorsdk.operator.api.reconciler.DeleteControl;
 import io.javaoperatorsdk.operator.api.reconciler.EventSourceContext;
 import io.javaoperatorsdk.operator.api.reconciler.Reconciler;
 import io.javaoperatorsdk.operator.api.reconciler.UpdateControl;
 import io.javaoperatorsdk.operator.processing.event.source.EventSource;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -29,7 +28,7 @@ import java.util.stream.Collectors;
  * Gives each sandbox a node. What happens there is the node's agent's; a sandbox that has run is never made again, whatever
  * became of it.
  */
-final class SandboxReconciler implements Reconciler<Sandbox>, Cleaner<Sandbox> {
+final class SandboxReconciler implements Reconciler<Sandbox> {
     private static final Duration AGAIN = Duration.ofSeconds(2);
     private static final Duration POOL_AGAIN = Duration.ofMillis(200);
 
@@ -51,22 +50,44 @@ final class SandboxReconciler implements Reconciler<Sandbox>, Cleaner<Sandbox> {
         return List.of(cluster.sandboxTrigger);
     }
 
+    /** Also of what is to be deleted, and what has been: the finalizer is seen to here, since a claim does not wait for it. */
     @Override
     public UpdateControl<Sandbox> reconcile(Sandbox sandbox, Context<Sandbox> context) {
-        Optional<Duration> again = place(sandbox);
         UpdateControl<Sandbox> control = UpdateControl.noUpdate();
-        again.ifPresent(control::rescheduleAfter);
+        if (context.isPrimaryResourceDeleted()) {
+            return control;
+        }
+        if (sandbox.getMetadata().getDeletionTimestamp() != null) {
+            cleanUp(sandbox);
+            return control;
+        }
+        boolean isClaim = sandbox.getSpec().warmPoolRef() != null && sandbox.node().isEmpty();
+        if (!isClaim) {
+            addFinalizer(sandbox);
+        }
+        place(sandbox).ifPresent(control::rescheduleAfter);
+        if (isClaim) {
+            // Were it deleted before, the agent would end it as one that is not there any more.
+            addFinalizer(sandbox);
+        }
         return control;
     }
 
-    @Override
-    public DeleteControl cleanup(Sandbox sandbox, Context<Sandbox> context) {
-        Optional<String> node = sandbox.node();
-        if (node.isPresent() && !cluster.isGone(node.get())) {
-            return DeleteControl.noFinalizerRemoval(); // The agent ends it, and then lets go of the resource.
+    private void addFinalizer(Sandbox sandbox) {
+        if (sandbox.getMetadata().getFinalizers().contains(Names.FINALIZER)) {
+            return;
+        }
+        List<String> finalizers = new ArrayList<>(sandbox.getMetadata().getFinalizers());
+        finalizers.add(Names.FINALIZER);
+        api.setFinalizers(sandbox, finalizers);
+    }
+
+    private void cleanUp(Sandbox sandbox) {
+        if (sandbox.node().filter(node -> !cluster.isGone(node)).isPresent()) {
+            return; // The agent ends it, and then lets go of the resource.
         }
         reservations.delete(Names.sandboxReservation(sandbox.uid()));
-        return DeleteControl.defaultDelete();
+        api.removeFinalizer(sandbox);
     }
 
     private Optional<Duration> place(Sandbox sandbox) {
@@ -188,7 +209,7 @@ final class SandboxReconciler implements Reconciler<Sandbox>, Cleaner<Sandbox> {
                 claims.takeBack(pool.get(), sandbox);
             }
         }
-        cluster.poolTrigger.fire(pool.get());
+        cluster.fireLater(pool.get());
         return isGiven ? Optional.empty() : Optional.of(POOL_AGAIN);
     }
 

@@ -22,6 +22,7 @@ import org.slf4j.LoggerFactory;
 public final class Api {
     public static final int NOT_FOUND = 404;
     public static final int CONFLICT = 409;
+    public static final int INVALID = 422;
 
     private static final Logger LOG = LoggerFactory.getLogger(Api.class);
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -100,18 +101,22 @@ public final class Api {
         List<String> left = object.getMetadata().getFinalizers().stream()
                 .filter(each -> !each.equals(Names.FINALIZER))
                 .toList();
-        if (left.size() == object.getMetadata().getFinalizers().size()) {
-            return;
+        if (left.size() < object.getMetadata().getFinalizers().size()) {
+            setFinalizers(object, left);
         }
+    }
+
+    /** What is gone, or another one by now, is left. What changed meanwhile will be looked at again. */
+    public void setFinalizers(HasMetadata object, List<String> finalizers) {
         ObjectNode patch = object();
         patch.putObject("metadata")
                 .put("uid", object.getMetadata().getUid())
-                .put("resourceVersion", object.getMetadata().getResourceVersion())
-                .set("finalizers", array(left));
+                .set("finalizers", array(finalizers));
         try {
             patch(object, patch);
         } catch (KubernetesClientException e) {
-            if (e.getCode() != NOT_FOUND) {
+            // 422: finalizers are not added to what is to be deleted.
+            if (e.getCode() != NOT_FOUND && e.getCode() != CONFLICT && e.getCode() != INVALID) {
                 throw e;
             }
         }
