@@ -428,7 +428,7 @@ class Node:
 class Cluster:
     """All of it; everything is gone when it is left."""
 
-    def __init__(self, nodes=3, places=120, operators=1, patience=0, gateways=0, optimised=False):
+    def __init__(self, nodes=3, places=120, operators=1, patience=0, gateways=0, optimised=False, heap="384m"):
         # Java's better compiler takes a while to be worth its time, on two cores and for a dozen processes.
         self.java = "" if optimised else "-XX:TieredStopAtLevel=1"
         self.patience = patience
@@ -445,7 +445,7 @@ class Cluster:
         self.nodes = [Node(self, number, places * GUEST_MIB) for number in range(1, nodes + 1)]
         for node in self.nodes:
             node.make_namespace()
-        environment = dict(os.environ, KUBECONFIG=self.plane.kubeconfig("operator"), FORKD_HEAP="384m", POD_NAME="")
+        environment = dict(os.environ, KUBECONFIG=self.plane.kubeconfig("operator"), FORKD_HEAP=heap)
         self.operators = [
             Process(f"operator {number}", [PROGRAM, "operator", "--node-grace", "3", "--lease", "6", "--threads", "32"],
                     f"{self.work}/operator-{number}.log", environment)
@@ -456,7 +456,7 @@ class Cluster:
                            FORKD_JAVA_OPTIONS=self.java)  # fmt: skip
         self.gateways = [
             Process(f"gateway {number}", [PROGRAM, "gateway", "--bind", f"{self.address}:{8890 + number}", "--token-file",
-                                          self.work + "/callers", "--daemon-token-file", self.nodes[0].home + "/token"],
+                                          self.work + "/callers", "--daemon-token-file", f"{self.work}/node-1/token"],
                     f"{self.work}/gateway-{number}.log", environment)
             for number in range(gateways)
         ]  # fmt: skip

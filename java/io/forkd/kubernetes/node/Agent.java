@@ -223,6 +223,7 @@ public final class Agent {
         }
         for (Sandbox each : known.sandboxes.getIndexer().list()) {
             if (each.phase().equals(Phase.RUNNING) && !names.contains(Names.local(each.uid()))) {
+                sandboxes.doubt(each.uid());
                 work.add(new Key(Kind.SANDBOX, each.uid()));
             }
         }

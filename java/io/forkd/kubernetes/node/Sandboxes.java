@@ -78,6 +78,11 @@ final class Sandboxes {
         releases.endOf(uid);
     }
 
+    /** The daemon does not list it: the next look asks for it. */
+    void doubt(String uid) {
+        told.remove(uid);
+    }
+
     Optional<Duration> look(Sandbox sandbox) throws Exception {
         if (sandbox.getMetadata().getDeletionTimestamp() != null) {
             drop(sandbox.uid());
@@ -90,6 +95,12 @@ final class Sandboxes {
         }
         if (sandbox.isInPool() && sandbox.phase().equals(Phase.SCHEDULED) && tried.add(sandbox.uid())) {
             return make(sandbox); // The daemon says when there is one of that name.
+        }
+        if (told.contains(sandbox.uid())
+                && sandbox.phase().equals(Phase.RUNNING)
+                && !sandbox.getSpec().isSuspended()
+                && isCovered(sandbox)) {
+            return Optional.empty(); // What it was told to be it is, until somebody doubts it.
         }
         Optional<JsonNode> there = daemon.find(path(sandbox.uid()));
         if (sandbox.getSpec().isSuspended()) {

@@ -22,6 +22,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
 
 /**
@@ -29,6 +31,7 @@ import java.util.stream.Collectors;
  * became of it.
  */
 final class SandboxReconciler implements Reconciler<Sandbox> {
+    private static final Duration FINALIZER_LATER = Duration.ofMillis(300);
     private static final Duration AGAIN = Duration.ofSeconds(2);
     private static final Duration POOL_AGAIN = Duration.ofMillis(200);
 
@@ -36,6 +39,9 @@ final class SandboxReconciler implements Reconciler<Sandbox> {
     private final Cluster cluster;
     private final Reservations reservations;
     private final Claims claims;
+
+    /** Uids of claims that run, and get their finalizer when they are looked at again. */
+    private final Set<String> awaited = ConcurrentHashMap.newKeySet();
 
     SandboxReconciler(Api api, Cluster cluster, Reservations reservations, Claims claims) {
         this.api = api;
@@ -50,33 +56,35 @@ final class SandboxReconciler implements Reconciler<Sandbox> {
         return List.of(cluster.sandboxTrigger);
     }
 
-    /** Also of what is to be deleted, and what has been: the finalizer is seen to here, since a claim does not wait for it. */
+    /** Also of what is to be deleted, and what has been: the finalizer is seen to here, as a claim is not to wait for it. */
     @Override
     public UpdateControl<Sandbox> reconcile(Sandbox sandbox, Context<Sandbox> context) {
         UpdateControl<Sandbox> control = UpdateControl.noUpdate();
         if (context.isPrimaryResourceDeleted()) {
+            awaited.remove(sandbox.uid());
             return control;
         }
         if (sandbox.getMetadata().getDeletionTimestamp() != null) {
             cleanUp(sandbox);
             return control;
         }
-        boolean isClaim = sandbox.getSpec().warmPoolRef() != null && sandbox.node().isEmpty();
-        if (!isClaim) {
+        if (sandbox.getMetadata().getFinalizers().contains(Names.FINALIZER)) {
+            awaited.remove(sandbox.uid());
+        } else if (sandbox.getSpec().warmPoolRef() == null || sandbox.phase().equals(Phase.SUSPENDED)) {
+            addFinalizer(sandbox);
+        } else if (sandbox.phase().equals(Phase.RUNNING)) {
+            // A claim gets it when it has run for a moment: before it would stand in the way of who writes that, and of the
+            // first answer. One that is deleted until then its agent ends as one that is not there any more.
+            if (awaited.add(sandbox.uid())) {
+                return control.rescheduleAfter(FINALIZER_LATER);
+            }
             addFinalizer(sandbox);
         }
         place(sandbox).ifPresent(control::rescheduleAfter);
-        if (isClaim) {
-            // Were it deleted before, the agent would end it as one that is not there any more.
-            addFinalizer(sandbox);
-        }
         return control;
     }
 
     private void addFinalizer(Sandbox sandbox) {
-        if (sandbox.getMetadata().getFinalizers().contains(Names.FINALIZER)) {
-            return;
-        }
         List<String> finalizers = new ArrayList<>(sandbox.getMetadata().getFinalizers());
         finalizers.add(Names.FINALIZER);
         api.setFinalizers(sandbox, finalizers);
