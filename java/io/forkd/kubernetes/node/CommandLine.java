@@ -46,8 +46,7 @@ final class CommandLine {
     private static String said(String error, int status) {
         String last = error.strip().replaceFirst("(?s).*\n", "");
         try {
-            String message =
-                    JSON.readTree(last).path("error").path("message").asText("");
+            String message = JSON.readTree(last).path("error").path("message").asText("");
             if (!message.isEmpty()) {
                 return message;
             }

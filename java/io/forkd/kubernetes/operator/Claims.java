@@ -45,7 +45,10 @@ final class Claims {
         node.ifPresent(name -> given(pool)
                 .put(
                         to.uid(),
-                        new Given(to.getMetadata().getNamespace(), to.getMetadata().getName(), name)));
+                        new Given(
+                                to.getMetadata().getNamespace(),
+                                to.getMetadata().getName(),
+                                name)));
         return node;
     }
 
@@ -67,10 +70,13 @@ final class Claims {
             }
         }
         // What the cache shows counts there, and what has gone does not count.
-        given(pool).entrySet().removeIf(each -> cluster.sandbox(
-                        each.getValue().namespace(), each.getValue().name())
-                .filter(sandbox -> sandbox.uid().equals(each.getKey()) && sandbox.node().isEmpty())
-                .isEmpty());
+        given(pool)
+                .entrySet()
+                .removeIf(each -> cluster.sandbox(
+                                each.getValue().namespace(), each.getValue().name())
+                        .filter(sandbox -> sandbox.uid().equals(each.getKey())
+                                && sandbox.node().isEmpty())
+                        .isEmpty());
         for (Sandbox each : cluster.claimed(pool.uid())) {
             free.computeIfPresent(each.node().orElseThrow(), (node, places) -> places - 1);
         }

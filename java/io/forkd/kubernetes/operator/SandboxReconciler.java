@@ -73,7 +73,8 @@ final class SandboxReconciler implements Reconciler<Sandbox> {
         } else if (sandbox.getSpec().warmPoolRef() == null || sandbox.phase().equals(Phase.SUSPENDED)) {
             addFinalizer(sandbox);
         } else if (sandbox.phase().equals(Phase.RUNNING)) {
-            // A claim gets it when it has run for a moment: before it would stand in the way of who writes that, and of the
+            // A claim gets it when it has run for a moment: before it would stand in the way of who writes that, and of
+            // the
             // first answer. One that is deleted until then its agent ends as one that is not there any more.
             if (awaited.add(sandbox.uid())) {
                 return control.rescheduleAfter(FINALIZER_LATER);

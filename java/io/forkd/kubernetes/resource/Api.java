@@ -109,9 +109,7 @@ public final class Api {
     /** What is gone, or another one by now, is left. What changed meanwhile will be looked at again. */
     public void setFinalizers(HasMetadata object, List<String> finalizers) {
         ObjectNode patch = object();
-        patch.putObject("metadata")
-                .put("uid", object.getMetadata().getUid())
-                .set("finalizers", array(finalizers));
+        patch.putObject("metadata").put("uid", object.getMetadata().getUid()).set("finalizers", array(finalizers));
         try {
             patch(object, patch);
         } catch (KubernetesClientException e) {

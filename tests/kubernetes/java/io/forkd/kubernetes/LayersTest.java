@@ -3,6 +3,7 @@ package io.forkd.kubernetes;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
 
+import com.tngtech.archunit.ArchConfiguration;
 import com.tngtech.archunit.base.DescribedPredicate;
 import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaClasses;
@@ -13,9 +14,15 @@ import org.junit.jupiter.api.Test;
 
 /** Which package may know which; docs/kubernetes.md says why. */
 class LayersTest {
-    private final JavaClasses classes = new ClassFileImporter()
-            .withImportOption(new ImportOption.DoNotIncludeTests())
-            .importPath(Path.of("../../target/kubernetes/classes"));
+    private final JavaClasses classes = classes();
+
+    private static JavaClasses classes() {
+        // What others are made of does not matter, and is thousands of classes.
+        ArchConfiguration.get().setResolveMissingDependenciesFromClassPath(false);
+        return new ClassFileImporter()
+                .withImportOption(new ImportOption.DoNotIncludeTests())
+                .importPath(Path.of("../../target/kubernetes/classes"));
+    }
 
     @Test
     void operator_agent_and_gateway_know_resources_and_not_each_other() {
@@ -38,7 +45,7 @@ class LayersTest {
                 .whereLayer("gateway")
                 .mayOnlyBeAccessedByLayers("program")
                 .whereLayer("resource")
-                .mayOnlyAccessLayers()
+                .mayNotAccessAnyLayer()
                 .check(classes);
     }
 
