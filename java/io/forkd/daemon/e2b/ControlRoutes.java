@@ -118,10 +118,17 @@ final class ControlRoutes {
     }
 
     private One one(HttpCall http) {
+        return one(http, Optional.empty());
+    }
+
+    /** @param otherwise what is to be known of one that was not made here */
+    private One one(HttpCall http, Optional<Function<Known, Settings>> otherwise) {
         String given = http.parameter("id");
         HttpFailure unknown = new HttpFailure(404, "sandbox " + given + " was not found");
         String id = SandboxIds.inward(given).orElseThrow(() -> unknown);
-        Settings known = settings.find(id).orElseThrow(() -> unknown);
+        if (otherwise.isEmpty() && settings.find(id).isEmpty()) {
+            throw unknown;
+        }
         Found found;
         try {
             found = SandboxLookup.find(engine, http.caller(), id);
@@ -131,7 +138,37 @@ final class ControlRoutes {
         if (!(found instanceof Known there) || !(found instanceof Running || found instanceof Paused)) {
             throw new HttpFailure(503, "sandbox " + given + " does not answer; try again");
         }
-        return new One(there, known);
+        return new One(
+                there,
+                settings.find(id)
+                        .orElseGet(() -> otherwise.orElseThrow(() -> unknown).apply(there)));
+    }
+
+    /**
+     * What is known from now on of a sandbox that was made elsewhere, as by v1: to connect is to ask for its token. Of two
+     * who connect at once both get the same.
+     */
+    private synchronized Settings adopt(Known found) {
+        return settings.find(found.id()).orElseGet(() -> {
+            Sandbox sandbox = found.sandbox();
+            Manifest manifest = Manifest.read(Sandbox.manifest(sandbox.directory()));
+            Settings its = new Settings(
+                    manifest.owner(),
+                    sandbox.snapshot().tag(),
+                    Tokens.make(),
+                    Optional.empty(),
+                    Map.of(),
+                    Note.defaults(manifest),
+                    TIMEOUT,
+                    JsonNodeFactory.instance.objectNode(),
+                    Optional.empty(),
+                    Instant.now());
+            Failures.internal(() -> {
+                settings.put(found.id(), its, sandbox.lifetime().pause());
+                return true;
+            });
+            return its;
+        });
     }
 
     private List<One> all(Caller caller) {
@@ -251,7 +288,7 @@ final class ControlRoutes {
     }
 
     private Response connect(HttpCall http) {
-        One one = one(http);
+        One one = one(http, Optional.of(this::adopt));
         long timeout = seconds(http.body(), one.settings().timeout());
         if (one.isPaused()) {
             requireMemory(http.body(), "memory");

@@ -1,0 +1,208 @@
+package io.forkd.kubernetes.node;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.fabric8.kubernetes.api.model.Pod;
+import io.forkd.kubernetes.resource.Api;
+import io.forkd.kubernetes.resource.Names;
+import io.forkd.kubernetes.resource.Sandbox;
+import io.forkd.kubernetes.resource.SnapshotTemplate;
+import io.forkd.kubernetes.resource.WarmPool;
+import java.io.IOException;
+import java.time.Duration;
+import java.util.Comparator;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
+
+/**
+ * A pool of the daemon for each WarmPool that has reservations here. What is ready, what was taken and one that may just be
+ * made are never more than the reservations have places: a daemon's pool makes another as soon as one is taken, so of one
+ * pool the next is taken when its size is right again.
+ */
+final class Pools {
+    /** A daemon's own bound. */
+    private static final int MOST = 100;
+
+    private static final Duration SETTLING = Duration.ofMillis(250);
+    private static final Duration AGAIN = Duration.ofSeconds(10);
+
+    private final NodeOptions options;
+    private final Api api;
+    private final Daemon daemon;
+    private final Known known;
+    private final Releases releases;
+    private final Templates templates;
+    private final Consumer<SnapshotTemplate> fetch;
+
+    private static final class Local {
+        /** What was last asked of the daemon; -1 when that is not known. */
+        private int size = -1;
+
+        private final Set<String> taken = new HashSet<>();
+    }
+
+    private final Map<String, Local> locals = new ConcurrentHashMap<>();
+
+    Pools(
+            NodeOptions options,
+            Api api,
+            Daemon daemon,
+            Known known,
+            Releases releases,
+            Templates templates,
+            Consumer<SnapshotTemplate> fetch) {
+        this.options = options;
+        this.api = api;
+        this.daemon = daemon;
+        this.known = known;
+        this.releases = releases;
+        this.templates = templates;
+        this.fetch = fetch;
+    }
+
+    private Local local(String uid) {
+        return locals.computeIfAbsent(uid, absent -> new Local());
+    }
+
+    /** Uids of those that have places, whether the cache shows it yet or not. */
+    private Set<String> takers(String uid, Local local) {
+        Set<String> takers = new HashSet<>();
+        known.claimed(uid).forEach(each -> takers.add(each.uid()));
+        // Of one that has gone, or has a reservation of its own now, the place is free.
+        local.taken.removeIf(
+                taker -> known.sandbox(taker).filter(each -> each.isInPool()).isEmpty());
+        takers.addAll(local.taken);
+        return takers;
+    }
+
+    /**
+     * A sandbox of the pool, for whom there is a place.
+     *
+     * @return empty when there is none, or the pool is not there
+     */
+    Optional<JsonNode> take(Sandbox sandbox, String uid, ObjectNode body) throws IOException {
+        Local local = local(uid);
+        synchronized (local) {
+            Set<String> takers = takers(uid, local);
+            takers.add(sandbox.uid());
+            int places = known.places(uid);
+            if (takers.size() > places) {
+                return Optional.empty();
+            }
+            if (local.size < 0 || takers.size() - 1 + local.size >= places) {
+                // As the one that is made in place of this one needs a place, too.
+                resize(uid, local, Math.max(0, places - takers.size()));
+            }
+            if (local.size <= 0) {
+                return Optional.empty();
+            }
+            JsonNode made = daemon.post("/v1/pools/" + Names.local(uid) + "/take", body);
+            local.taken.add(sandbox.uid());
+            return Optional.of(made);
+        }
+    }
+
+    /** The daemon keeps so many ready. */
+    private void resize(String uid, Local local, int size) throws IOException {
+        int wanted = Math.min(size, MOST);
+        if (wanted == local.size) {
+            return;
+        }
+        local.size = -1;
+        Optional<SnapshotTemplate> template = template(uid);
+        if (wanted > 0
+                && template.isPresent()
+                && templates.guestMib(template.get().uid()).isEmpty()) {
+            fetch.accept(template.get());
+            template = Optional.empty();
+        }
+        if (wanted == 0 || template.isEmpty()) {
+            daemon.delete("/v1/pools/" + Names.local(uid));
+            local.size = 0;
+            return;
+        }
+        ObjectNode body = Api.object()
+                .put("snapshot_tag", Names.local(template.get().uid()))
+                .put("size", wanted);
+        body.putObject("labels").put(Names.KIND, "pool");
+        daemon.put("/v1/pools/" + Names.local(uid), body);
+        local.size = wanted;
+    }
+
+    private Optional<SnapshotTemplate> template(String uid) {
+        return known.pool(uid)
+                .flatMap(pool -> known.template(
+                        pool.getMetadata().getNamespace(),
+                        pool.getSpec().templateRef().name()));
+    }
+
+    /** Brings the daemon's pool to what reservations and claims leave. */
+    Optional<Duration> look(String uid) throws IOException {
+        Optional<WarmPool> pool =
+                known.pool(uid).filter(each -> each.getMetadata().getDeletionTimestamp() == null);
+        Local local = local(uid);
+        List<Pod> reservations = known.reservationsOf(uid);
+        Optional<JsonNode> there;
+        int ready;
+        int most;
+        synchronized (local) {
+            Set<String> takers = takers(uid, local);
+            int places = known.places(uid);
+            Optional<Pod> spare = reservations.stream()
+                    .filter(pod -> pod.getMetadata().getAnnotations().containsKey(Names.RELEASE))
+                    .filter(pod -> places - Known.places(pod) >= takers.size())
+                    .min(Comparator.comparingInt(Known::places));
+            int left = places - spare.map(Known::places).orElse(0) - takers.size();
+            most = pool.isPresent() && pool.get().getSpec().replicas() > 0 ? Math.min(MOST, Math.max(0, left - 1)) : 0;
+            if (local.size < 0 || local.size != most) {
+                resize(uid, local, most);
+            }
+            there = daemon.find("/v1/pools/" + Names.local(uid));
+            ready = there.map(each -> each.path("ready").asInt()).orElse(0);
+            if (there.isEmpty() && local.size > 0) {
+                local.size = -1; // Somebody removed it.
+            }
+            if (spare.isPresent() && ready <= most) {
+                releases.end(spare.get());
+            }
+        }
+        String problem = there.map(each -> each.path("problem").asText("")).orElse("");
+        boolean isSettled = ready == most && problem.isEmpty();
+        if (pool.isPresent() && !reservations.isEmpty()) {
+            tell(pool.get(), Optional.of(ready), problem);
+        } else {
+            known.pool(uid).ifPresent(each -> tell(each, Optional.empty(), ""));
+            if (reservations.isEmpty()) {
+                locals.remove(uid);
+                return Optional.empty();
+            }
+        }
+        return Optional.of(isSettled ? AGAIN : SETTLING);
+    }
+
+    private void tell(WarmPool pool, Optional<Integer> ready, String message) {
+        WarmPool.OnNode on = pool.nodes().get(options.node());
+        if (ready.isEmpty()
+                ? on == null
+                : on != null
+                        && ready.get().equals(on.ready())
+                        && message.equals(Objects.requireNonNullElse(on.message(), ""))) {
+            return;
+        }
+        ObjectNode nodes = Api.object();
+        if (ready.isPresent()) {
+            nodes.putObject(options.node()).put("ready", ready.get()).put("message", message);
+        } else {
+            nodes.putNull(options.node());
+        }
+        ObjectNode status = Api.object();
+        status.set("nodes", nodes);
+        api.patchStatus(pool, status);
+    }
+}
