@@ -132,8 +132,10 @@ class Process:
     def __init__(self, name, command, log, environment=None):
         self.name, self.command, self.log, self.environment = name, command, log, environment
         self.process = None
+        self.is_wanted = False
 
     def start(self):
+        self.is_wanted = True
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
@@ -144,12 +146,14 @@ class Process:
         return self.process is not None and self.process.poll() is None
 
     def kill(self):
+        self.is_wanted = False
         if self.is_running():
             self.process.kill()
         if self.process is not None:
             self.process.wait()
 
     def stop(self):
+        self.is_wanted = False
         if self.is_running():
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -294,6 +298,22 @@ class Kubelet(threading.Thread):
         except Refused as e:
             if e.status not in (404, 409):
                 raise
+
+
+class Restarts(threading.Thread):
+    """Starts again what has ended by itself, as a kubelet does: an agent that found no API server, an operator that no longer
+    leads."""
+
+    def __init__(self, processes):
+        super().__init__(daemon=True)
+        self.processes = processes
+
+    def run(self):
+        while True:
+            time.sleep(0.5)
+            for each in self.processes:
+                if each.is_wanted and not each.is_running():
+                    each.start()
 
 
 class Node:
@@ -489,6 +509,7 @@ class Cluster:
             node.start()
         for each in [*self.operators, *self.gateways]:
             each.start()
+        Restarts([*self.operators, *self.gateways, *(node.agent for node in self.nodes)]).start()
         return self
 
     def apply(self):
