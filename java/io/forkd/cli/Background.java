@@ -5,11 +5,7 @@ import io.forkd.ForkdException.Kind;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -37,10 +33,7 @@ final class Background {
     int untilReady() {
         List<String> command = new ArrayList<>(List.of("setsid"));
         try {
-            byte[] line = Files.readAllBytes(Path.of("/proc/self/cmdline"));
-            command.addAll(Arrays.asList(new String(line, StandardCharsets.UTF_8).split("\0", -1)));
-            command.remove(command.size() - 1);
-            command.set(1, Files.readSymbolicLink(Path.of("/proc/self/exe")).toString());
+            command.addAll(BoundedHeap.ownCommand());
             command.addAll(more);
             ProcessBuilder builder = new ProcessBuilder(command);
             builder.environment().putAll(shell.environment());

@@ -54,14 +54,20 @@ final class BoundedHeap {
     }
 
     private static List<String> command() throws IOException {
-        List<String> command = new ArrayList<>(List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-D" + STARTER + "=" + ProcessHandle.current().pid(),
-                BOUND));
+        List<String> command = ownCommand();
+        command.addAll(1, List.of("-D" + STARTER + "=" + ProcessHandle.current().pid(), BOUND));
+        return command;
+    }
+
+    /** What runs this process's command line once more, with the bound that this one has, and ends with nobody. */
+    static List<String> ownCommand() throws IOException {
+        List<String> command = new ArrayList<>(
+                List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString()));
         // As Java reads and writes arguments.
         Charset encoding = Charset.forName(System.getProperty("sun.jnu.encoding", "UTF-8"));
         String[] ours = new String(Files.readAllBytes(Path.of("/proc/self/cmdline")), encoding).split("\0", -1);
         command.addAll(Arrays.asList(ours).subList(1, ours.length - 1));
+        command.removeIf(argument -> argument.startsWith("-D" + STARTER + "="));
         return command;
     }
 

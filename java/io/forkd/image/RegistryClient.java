@@ -70,7 +70,8 @@ public final class RegistryClient implements AutoCloseable {
                     "HEAD", "blobs/" + blob, Map.of(), "look for " + blob.brief() + " in " + image));
             return true;
         } catch (ForkdException e) {
-            // One whose disk was full fails over what it has half, until that is sent again; one that is gone will say so then.
+            // One whose disk was full fails over what it has half, until that is sent again; one that is gone will say
+            // so then.
             if (e.kind() == Kind.NOT_FOUND || e instanceof NoAnswerException) {
                 return false;
             }
