@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.PointerPointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -158,5 +159,31 @@ public final class NativeVmm implements Vmm {
         try (PointerScope scope = new PointerScope()) {
             Library.check(error -> Native.forkd_disk_flatten(Library.disks(List.of(disk)), Library.text(out), error));
         }
+    }
+
+    @Override
+    public boolean enableVerity(Path file) {
+        Library.files();
+        return isThere(
+                Library.attempt(error -> Native.forkd_verity_enable(file.toString(), error)), NativeError.ENOTSUP);
+    }
+
+    @Override
+    public Optional<String> verity(Path file) {
+        Library.files();
+        try (PointerScope scope = new PointerScope()) {
+            BytePointer digest = new BytePointer(Native.FORKD_VERITY_DIGEST_SIZE);
+            boolean there = isThere(
+                    Library.attempt(error -> Native.forkd_verity_measure(Library.text(file), digest, error)),
+                    NativeError.ENODATA);
+            return there ? Optional.of(digest.getString(StandardCharsets.US_ASCII)) : Optional.empty();
+        }
+    }
+
+    private static boolean isThere(Optional<NativeError> error, int none) {
+        if (error.filter(each -> each.code() != none).isPresent()) {
+            throw new VmmException(error.get());
+        }
+        return error.isEmpty();
     }
 }
