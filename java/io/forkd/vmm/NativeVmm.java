@@ -13,7 +13,6 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
-import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.IntPointer;
 import org.bytedeco.javacpp.PointerPointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -165,19 +164,19 @@ public final class NativeVmm implements Vmm {
     public boolean enableVerity(Path file) {
         Library.files();
         return isThere(
-                Library.attempt(error -> Native.forkd_verity_enable(file.toString(), error)), NativeError.ENOTSUP);
+                Library.attempt(error -> Native.forkd_verity_enable(Library.text(file), error)), NativeError.ENOTSUP);
     }
 
     @Override
     public Optional<String> verity(Path file) {
         Library.files();
-        try (PointerScope scope = new PointerScope()) {
-            BytePointer digest = new BytePointer(Native.FORKD_VERITY_DIGEST_SIZE);
-            boolean there = isThere(
-                    Library.attempt(error -> Native.forkd_verity_measure(Library.text(file), digest, error)),
-                    NativeError.ENODATA);
-            return there ? Optional.of(digest.getString(StandardCharsets.US_ASCII)) : Optional.empty();
-        }
+        byte[] digest = new byte[Native.FORKD_VERITY_DIGEST_SIZE];
+        boolean there = isThere(
+                Library.attempt(error -> Native.forkd_verity_measure(Library.text(file), digest, error)),
+                NativeError.ENODATA);
+        return there
+                ? Optional.of(new String(digest, 0, digest.length - 1, StandardCharsets.US_ASCII))
+                : Optional.empty();
     }
 
     private static boolean isThere(Optional<NativeError> error, int none) {
