@@ -513,7 +513,7 @@ int forkd_disk_flatten(const struct forkd_disk *disk, const char *out_path, stru
 /*
  * Have the kernel compare each page of a file with a hash of it whenever it is read from the disk (fs-verity:
  * SHA-256, blocks of 4096 bytes). A page that is another then cannot be read: read(2) fails with EIO, and a
- * VM whose memory it is ends with FORKD_END_ERROR. From now on nobody can write to the file; it can be
+ * VM whose memory it is gets no further. From now on nobody can write to the file; it can be
  * renamed, linked and removed. Reads all of it, and takes another 128th of its size, that of holes too. A
  * file that has it is left as it is. Errors: -EOPNOTSUPP the file system has none, or other blocks; -ETXTBSY
  * somebody has the file open for writing; -EBUSY somebody does the same at this moment; -EACCES, -EROFS it
