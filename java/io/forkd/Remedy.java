@@ -109,6 +109,14 @@ public sealed interface Remedy {
         }
     }
 
+    /** Have all of a snapshot read, which takes note of what its files are if they are right. */
+    record VerifySnapshot(String tag) implements Remedy {
+        @Override
+        public <T> T in(Cases<T> cases) {
+            return cases.verifySnapshot(this);
+        }
+    }
+
     /** End a sandbox that is of no use any more. */
     record EndSandbox(String id) implements Remedy {
         @Override
@@ -205,6 +213,8 @@ public sealed interface Remedy {
         T replaceSnapshot(ReplaceSnapshot remedy);
 
         T retakeSnapshot(RetakeSnapshot remedy);
+
+        T verifySnapshot(VerifySnapshot remedy);
 
         T endSandbox(EndSandbox remedy);
 

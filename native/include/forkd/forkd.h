@@ -511,6 +511,26 @@ int forkd_memory_flatten(const char *base_path, const char *const *layer_paths, 
 int forkd_disk_flatten(const struct forkd_disk *disk, const char *out_path, struct forkd_error *err);
 
 /*
+ * Have the kernel compare each page of a file with a hash of it whenever it is read from the disk (fs-verity:
+ * SHA-256, blocks of 4096 bytes). A page that is another then cannot be read: read(2) fails with EIO, and a
+ * VM whose memory it is gets no further. From now on nobody can write to the file; it can be
+ * renamed, linked and removed. Reads all of it, and takes another 128th of its size, that of holes too. A
+ * file that has it is left as it is. Errors: -EOPNOTSUPP the file system has none, or other blocks; -ETXTBSY
+ * somebody has the file open for writing; -EBUSY somebody does the same at this moment; -EACCES, -EROFS it
+ * cannot be written to; -ENOSPC.
+ */
+int forkd_verity_enable(const char *path, struct forkd_error *err);
+
+#define FORKD_VERITY_DIGEST_SIZE 65
+
+/*
+ * What the kernel compares a file with, in FORKD_VERITY_DIGEST_SIZE bytes: the digest of fs-verity that
+ * stands for all of the content, as hexadecimal digits and a zero byte. Reads nothing of the file. Errors:
+ * -ENODATA it has none, or not one of SHA-256.
+ */
+int forkd_verity_measure(const char *path, char *digest, struct forkd_error *err);
+
+/*
  * Have the calling thread, and no other, make its sockets in a network namespace, such as /var/run/netns/x,
  * from now on: the agent of a guest whose tap device is in there is reached over TCP from there alone. There
  * is no way back, so it is for a thread that ends soon. Errors: -ENOENT; -EPERM only root may; -EINVAL it is

@@ -316,6 +316,8 @@ class SnapshotInfoDetail(TypedDict):
     vcpus: int
     content_hash: NotRequired[str]
     """Of what it restores to. Absent until a snapshot has been made of it."""
+    verity: bool
+    """Whether the kernel checks each page of its memory whenever it is read (fs-verity), which every start sees to."""
     problem: NotRequired[str]
     """Why it cannot be forked, if it cannot."""
     volumes: list[Volume]

@@ -50,6 +50,8 @@ export interface SnapshotInfoDetail {
     status: 'writing' | 'ready' | 'failed';
     vcpus: number;
     content_hash?: string;
+    /** Whether the kernel checks each page of its memory whenever it is read (fs-verity), which every start sees to. */
+    verity: boolean;
     /** Why it cannot be forked, if it cannot. */
     problem?: string;
     volumes: Volume[];

@@ -101,6 +101,13 @@ final class Remedies implements Remedy.Cases<Remedies.Words> {
     }
 
     @Override
+    public Words verifySnapshot(Remedy.VerifySnapshot remedy) {
+        return line("forkd verify " + remedy.tag()
+                + " reads all of it: if its content is what it was, as after a copy of it was put back, it can be forked"
+                + " again; else pull it again, or take it again.");
+    }
+
+    @Override
     public Words endSandbox(Remedy.EndSandbox remedy) {
         return line("forkd kill " + remedy.id() + " ends it.");
     }

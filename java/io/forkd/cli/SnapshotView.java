@@ -30,6 +30,7 @@ record SnapshotView(
         Optional<String> parent,
         Optional<String> parentContentHash,
         Optional<String> contentHash,
+        boolean verity,
         Optional<String> problem,
         List<String> ancestors,
         List<String> dependents,
@@ -48,6 +49,7 @@ record SnapshotView(
                 manifest.parent().map(parent -> parent.tag().value()),
                 manifest.parent().map(Manifest.Parent::contentHash),
                 info.contentHash(),
+                info.verity(),
                 info.problem(),
                 info.ancestors().stream().map(SnapshotTag::value).toList(),
                 info.dependents().stream().map(SnapshotTag::value).toList(),
@@ -68,6 +70,7 @@ record SnapshotView(
                 answer.optionalText("parent_tag"),
                 answer.optionalText("parent_content_hash"),
                 answer.optionalText("content_hash"),
+                answer.flag("verity"),
                 answer.optionalText("problem"),
                 answer.texts("ancestors"),
                 answer.texts("dependents"),
@@ -95,6 +98,9 @@ record SnapshotView(
         parent.ifPresent(of -> shell.print("parent_tag:  " + of));
         parentContentHash.ifPresent(hash -> shell.print("parent_content_hash: " + hash));
         contentHash.ifPresent(hash -> shell.print("content:     " + hash));
+        if (verity) {
+            shell.print("verity:      its memory is checked as it is read");
+        }
         shell.print("ancestors:   " + names(ancestors));
         shell.print("dependents:  " + names(dependents));
         if (!volumes.isEmpty()) {
@@ -130,6 +136,7 @@ record SnapshotView(
         parent.ifPresent(of -> node.put("parent_tag", of));
         parentContentHash.ifPresent(hash -> node.put("parent_content_hash", hash));
         contentHash.ifPresent(hash -> node.put("content_hash", hash));
+        node.put("verity", verity);
         ArrayNode volumeNodes = node.putArray("volumes");
         for (Volume volume : volumes) {
             volumeNodes

@@ -40,9 +40,11 @@ final class VerifyCommand implements Callable<Integer> {
             list.addObject()
                     .put("tag", each.tag().value())
                     .put("content", each.content())
-                    .put("was_known", each.known());
+                    .put("was_known", each.known())
+                    .put("verity", each.verity());
             if (!json) {
-                shell.print(each.content() + "  " + each.tag() + (each.known() ? "" : "  (noted now)"));
+                shell.print(each.content() + "  " + each.tag() + (each.known() ? "" : "  (noted now)")
+                        + (each.verity() ? "  (memory is checked as it is read)" : ""));
             }
         }
         ArrayNode disks = node.putArray("root_disks");

@@ -190,6 +190,7 @@ final class SnapshotInfos {
         node.put("status", status(info.state()))
                 .put("vcpus", snapshot.manifest().machine().vcpus());
         info.contentHash().ifPresent(hash -> node.put("content_hash", hash));
+        node.put("verity", info.verity());
         info.problem().ifPresent(problem -> node.put("problem", problem));
         node.set(
                 "volumes",

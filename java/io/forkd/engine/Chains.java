@@ -11,6 +11,7 @@ import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
 import io.forkd.vmm.Vmm;
+import io.forkd.vmm.VmmException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -137,11 +138,78 @@ final class Chains {
                     }
                     vmm.flattenMemory(chain.get(first).memory(), layers, staged);
                     Trees.rename(staged, flat);
+                    ContentHash.noteVerity(head, Optional.empty()); // What that was of is gone.
                 }
                 return flat;
             }
         } catch (IOException e) {
             throw ForkdException.of("put the memory of the snapshot '" + head.tag() + "' together", e);
+        }
+    }
+
+    /** What children of the snapshot have as their memory, if it is there. */
+    Optional<Path> mapped(Snapshot snapshot) {
+        if (!snapshot.isLayer()) {
+            return Optional.of(snapshot.memory());
+        }
+        return Optional.of(snapshot.directory().resolve(Snapshot.MEMORY_FLAT)).filter(Files::isRegularFile);
+    }
+
+    /**
+     * Has the kernel check that from now on, page by page as it is read, where the file system can (fs-verity).
+     *
+     * @return its digest, which is to be noted when its content is known to be right
+     */
+    Optional<String> enableVerity(Snapshot snapshot, Call call) {
+        Optional<Path> memory = mapped(snapshot);
+        if (memory.isEmpty()) {
+            return Optional.empty();
+        }
+        try {
+            if (vmm.verity(memory.get()).isEmpty() && Files.isWritable(memory.get())) {
+                call.step("having the kernel check the memory of " + snapshot.tag());
+                if (!vmm.enableVerity(memory.get())) {
+                    return Optional.empty();
+                }
+            }
+            return vmm.verity(memory.get());
+        } catch (VmmException e) {
+            call.warn(
+                    "the memory of the snapshot '" + snapshot.tag() + "' is not checked when it is read: "
+                            + e.sentence(),
+                    Remedy.NONE);
+            return Optional.empty();
+        }
+    }
+
+    /** The same of one whose content has just been read, and found to be right. */
+    void enableVerity(SnapshotTag tag, Call call) {
+        try {
+            Snapshot snapshot = store.open(tag);
+            ContentHash.noteVerity(snapshot, enableVerity(snapshot, call));
+        } catch (ForkdException e) {
+            // It has been removed or replaced meanwhile.
+        }
+    }
+
+    /** What has to have fs-verity has the one that it had: then no child sees a page of it that is another. */
+    void requireVerity(Snapshot snapshot) {
+        Optional<String> noted = ContentHash.verity(snapshot);
+        Optional<Path> memory = noted.isPresent() ? mapped(snapshot) : Optional.empty();
+        if (memory.isEmpty()) {
+            return;
+        }
+        Optional<String> found = vmm.verity(memory.get());
+        if (!found.equals(noted)) {
+            throw new ForkdException(
+                    Kind.DAMAGED,
+                    memory.get() + ", the memory of the snapshot '" + snapshot.tag()
+                            + "', is not the file that it was: it has "
+                            + (found.isPresent()
+                                    ? "the fs-verity digest " + found.get().substring(0, 12) + ", and had "
+                                            + noted.orElseThrow().substring(0, 12)
+                                    : "no fs-verity any more"),
+                    new Remedy.VerifySnapshot(snapshot.tag().value()));
         }
     }
 

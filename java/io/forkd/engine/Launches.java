@@ -30,6 +30,7 @@ final class Launches {
         }
         return store.with(chain, () -> {
             Path memory = chains.memory(chain, call);
+            chains.requireVerity(snapshot);
             List<List<Path>> layers = Chains.layers(chain);
             List<Path> written = written(snapshot, layers, count, conflict);
             return new Launch(chain, snapshot.vmstate(), memory, disks(snapshot, layers, written), written);

@@ -299,6 +299,7 @@ public final class Packs {
                         .rootfs()
                         .ifPresent(rootfs -> unpacked.tags()
                                 .forEach(tag -> RootDiskNote.write(store.directory(tag), rootfs.sha256())));
+                unpacked.tags().forEach(tag -> chains.enableVerity(tag, call));
                 unpacked.tags()
                         .forEach(tag -> events.happened(
                                 Events.Kind.SNAPSHOT_MADE, tag.value(), Snapshots.owner(store, tag), ""));

@@ -11,6 +11,7 @@ import java.util.Optional;
  * What there is to know of a snapshot.
  *
  * @param contentHash of what it restores to; there once a snapshot has been made of it
+ * @param verity whether a start sees to it that the kernel checks its memory whenever it is read
  * @param ancestors the first one first
  * @param files that the snapshot itself has
  * @param problem why it cannot be forked, if it cannot
@@ -19,6 +20,7 @@ public record SnapshotInfo(
         Snapshot snapshot,
         State state,
         Optional<String> contentHash,
+        boolean verity,
         List<SnapshotTag> ancestors,
         List<SnapshotTag> dependents,
         List<FileSize> files,

@@ -58,6 +58,7 @@ public final class Snapshots {
             List<Snapshot> chain = chains.resolve(store.open(tag), call);
             chain.subList(0, chain.size() - 1).forEach(link -> ancestors.add(link.tag()));
             snapshot.requireImages();
+            chains.requireVerity(snapshot);
         } catch (ForkdException e) {
             problem = Optional.of(e.sentence());
         }
@@ -68,6 +69,7 @@ public final class Snapshots {
                         snapshot,
                         store.state(snapshot),
                         snapshot.isComplete() ? ContentHash.noted(snapshot) : Optional.empty(),
+                        ContentHash.verity(snapshot).isPresent(),
                         ancestors,
                         store.dependents(tag),
                         files(snapshot),
@@ -107,8 +109,9 @@ public final class Snapshots {
      *
      * @param content its content hash
      * @param known whether that was noted before, and is the same; otherwise it is noted now
+     * @param verity whether the kernel checks its memory whenever it is read, and every start that it does
      */
-    public record Verified(SnapshotTag tag, String content, boolean known) {}
+    public record Verified(SnapshotTag tag, String content, boolean known, boolean verity) {}
 
     /**
      * The image of a root disk that was read.
@@ -173,13 +176,15 @@ public final class Snapshots {
     private Verified verify(List<Snapshot> chain, Call call) {
         Snapshot snapshot = chain.get(chain.size() - 1);
         snapshot.requireImages();
+        Path memory = chains.memory(chain, call);
+        Optional<String> verity = chains.enableVerity(snapshot, call); // Before it is read: nobody writes to it then.
         Optional<String> noted = ContentHash.before(snapshot);
         if (noted.isEmpty()) {
-            return new Verified(snapshot.tag(), chains.contentHash(snapshot, call), false);
+            return verified(snapshot, chains.contentHash(snapshot, call), false, verity);
         }
         String found = ContentHash.ofFiles(
                 snapshot,
-                chains.memory(chain, call),
+                memory,
                 Chains.layers(chain),
                 percent -> call.step("reading " + snapshot.tag() + ": " + percent + " %"));
         if (!found.equals(noted.get())) {
@@ -189,7 +194,21 @@ public final class Snapshots {
                             + ", and had " + noted.get().substring(0, 12),
                     "Pull it again, or take it again.");
         }
-        return new Verified(snapshot.tag(), found, true);
+        return verified(snapshot, found, true, verity);
+    }
+
+    private static Verified verified(Snapshot snapshot, String content, boolean known, Optional<String> verity) {
+        ContentHash.noteVerity(snapshot, verity);
+        return new Verified(
+                snapshot.tag(),
+                content,
+                known,
+                verity.isPresent() && ContentHash.verity(snapshot).equals(verity));
+    }
+
+    /** Has the kernel check the memory of a snapshot whose content has just been read, where the file system can. */
+    public void enableVerity(SnapshotTag tag, Call call) {
+        chains.enableVerity(tag, call);
     }
 
     /** Fails when what was written down in that file cannot run on this machine. */
@@ -314,6 +333,7 @@ public final class Snapshots {
                         "the snapshot '" + tag + "' would not restore to the same; it was left as it is",
                         "One of its files, or of its ancestors', has been damaged.");
             }
+            ContentHash.noteVerity(new Snapshot(to, staged.path(), flat), vmm.verity(memory)); // It goes with the file.
             byte[] known = WorkingSets.of(snapshot);
             if (to.equals(tag)) {
                 store.replace(staged, snapshot, flat);

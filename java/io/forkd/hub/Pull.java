@@ -152,7 +152,8 @@ public final class Pull {
             try {
                 Files.setLastModifiedTime(folder, FileTime.from(Instant.now())); // Somebody goes on with it.
                 Result result = pull(order, registry, digest, artifact, mine.path());
-                mine.remove();
+                mine.remove(); // Before its files can be written to no more.
+                result.links().forEach(tag -> engine.snapshots().enableVerity(tag, call));
                 return result;
             } catch (ForkdException e) {
                 boolean mayPass = e.kind() == Kind.FAILED

@@ -36,6 +36,11 @@ import tools.jackson.databind.node.ObjectNode;
 public final class ContentHash {
     static final String NOTE = "content.json";
     private static final String STAGED = "." + NOTE;
+
+    /** Java has no other sign of it. It is what the kernel says of a page that is not what fs-verity knows of it. */
+    private static final String EIO = "Input/output error";
+
+    private static final String VERITY = "verity";
     private static final byte[] ZEROES = new byte[LayerFile.PAGE];
 
     private ContentHash() {}
@@ -55,6 +60,20 @@ public final class ContentHash {
     /** The hash that it had when that was noted, whatever has become of its files. */
     public static Optional<String> before(Snapshot snapshot) {
         return Optional.of(note(snapshot).path("sha256").asString("")).filter(hash -> !hash.isEmpty());
+    }
+
+    /** The digest of fs-verity that its memory has to have; noted by {@link #noteVerity}. */
+    public static Optional<String> verity(Snapshot snapshot) {
+        return Optional.of(note(snapshot).path(VERITY).asString("")).filter(digest -> !digest.isEmpty());
+    }
+
+    /** Notes that digest beside the hash, or that there is none any more. Without a hash there is nothing to note it of. */
+    public static void noteVerity(Snapshot snapshot, Optional<String> digest) {
+        if (!verity(snapshot).equals(digest) && note(snapshot) instanceof ObjectNode node && node.has("sha256")) {
+            node.remove(VERITY);
+            digest.ifPresent(there -> node.put(VERITY, there));
+            write(snapshot, node);
+        }
     }
 
     /** What cannot be read is calculated again. */
@@ -109,7 +128,14 @@ public final class ContentHash {
             }
             return HexFormat.of().formatHex(digest.digest());
         } catch (IOException e) {
-            throw ForkdException.of("read the snapshot '" + snapshot.tag() + "'", e);
+            ForkdException failure = ForkdException.of("read the snapshot '" + snapshot.tag() + "'", e);
+            if (ForkdException.reason(e).equals(EIO)) {
+                throw new ForkdException(
+                        Kind.DAMAGED,
+                        "the snapshot '" + snapshot.tag() + "' is damaged: " + failure.sentence(),
+                        "Pull it again, or take it again.");
+            }
+            throw failure;
         } catch (NoSuchAlgorithmException e) {
             throw new AssertionError("every Java has SHA-256", e);
         }
@@ -188,11 +214,16 @@ public final class ContentHash {
      * died in the midst of it left has the next one's name; of two at once one may spoil the other's.
      */
     private static void note(Snapshot snapshot, String hash, JsonNode files) {
+        ObjectNode node = JsonNodeFactory.instance.objectNode().put("sha256", hash);
+        node.set("files", files);
+        verity(snapshot).ifPresent(digest -> node.put(VERITY, digest));
+        write(snapshot, node);
+    }
+
+    private static void write(Snapshot snapshot, ObjectNode node) {
         if (!Files.isWritable(snapshot.directory())) {
             return;
         }
-        ObjectNode node = JsonNodeFactory.instance.objectNode().put("sha256", hash);
-        node.set("files", files);
         try {
             Path staged = snapshot.directory().resolve(STAGED);
             try {

@@ -16,6 +16,7 @@ public record NativeError(int code, String operation, String object, String text
     public static final int EBUSY = -16;
     public static final int EEXIST = -17;
     public static final int ENOSPC = -28;
+    public static final int ENODATA = -61;
     public static final int EPROTO = -71;
     public static final int EBADMSG = -74;
     public static final int ENOTSUP = -95;

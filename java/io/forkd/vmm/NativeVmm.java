@@ -159,4 +159,30 @@ public final class NativeVmm implements Vmm {
             Library.check(error -> Native.forkd_disk_flatten(Library.disks(List.of(disk)), Library.text(out), error));
         }
     }
+
+    @Override
+    public boolean enableVerity(Path file) {
+        Library.files();
+        return isThere(
+                Library.attempt(error -> Native.forkd_verity_enable(Library.text(file), error)), NativeError.ENOTSUP);
+    }
+
+    @Override
+    public Optional<String> verity(Path file) {
+        Library.files();
+        byte[] digest = new byte[Native.FORKD_VERITY_DIGEST_SIZE];
+        boolean there = isThere(
+                Library.attempt(error -> Native.forkd_verity_measure(Library.text(file), digest, error)),
+                NativeError.ENODATA);
+        return there
+                ? Optional.of(new String(digest, 0, digest.length - 1, StandardCharsets.US_ASCII))
+                : Optional.empty();
+    }
+
+    private static boolean isThere(Optional<NativeError> error, int none) {
+        if (error.filter(each -> each.code() != none).isPresent()) {
+            throw new VmmException(error.get());
+        }
+        return error.isEmpty();
+    }
 }

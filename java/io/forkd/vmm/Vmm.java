@@ -56,4 +56,13 @@ public interface Vmm {
 
     /** Writes the layers of a private disk to one new file that means the same. */
     void flattenDisk(Disk disk, Path out);
+
+    /**
+     * Has the kernel compare each page of a file with a hash of it whenever it is read (fs-verity): one that is another
+     * cannot be read. Nobody can write to it from then on. False where the file system has no such thing.
+     */
+    boolean enableVerity(Path file);
+
+    /** The digest of fs-verity that stands for all of the file; empty when it has none. Reads nothing of it. */
+    Optional<String> verity(Path file);
 }

@@ -1,6 +1,7 @@
 package io.forkd.vmm;
 
 import io.forkd.Limits;
+import io.forkd.image.Digest;
 import io.forkd.vmm.ServerStatus.Written;
 import io.forkd.vmm.VmStatus.End;
 import io.forkd.vmm.VmStatus.Phase;
@@ -23,6 +24,7 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.BlockingDeque;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.LinkedBlockingDeque;
 import java.util.concurrent.TimeUnit;
@@ -54,6 +56,7 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         KILL_PROCESS,
         FLATTEN_MEMORY,
         FLATTEN_DISK,
+        VERITY,
         WATCH,
         WATCH_ADD,
         AWAIT_ANY,
@@ -247,6 +250,8 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
         private final Map<Integer, Process> processes = new HashMap<>();
         private final Map<Object, Process> listening = new HashMap<>();
         private final MemoryAgents agents = new MemoryAgents();
+        private final Map<Object, String> verity = new ConcurrentHashMap<>();
+        private volatile boolean hasVerity;
         private final List<Thread> writers = new CopyOnWriteArrayList<>();
         private final List<Limits> limits = new CopyOnWriteArrayList<>();
         private final List<Optional<Path>> cgroups = new CopyOnWriteArrayList<>();
@@ -694,6 +699,31 @@ public final class MemoryVmm implements Vmm, AutoCloseable {
                 Step.FLATTEN_DISK,
                 out,
                 () -> Files.copy(disk.layers().get(disk.layers().size() - 1), out));
+    }
+
+    /** From now on the file system has fs-verity, or none any more. */
+    public void hasVerity(boolean has) {
+        host.hasVerity = has;
+    }
+
+    @Override
+    public boolean enableVerity(Path file) {
+        requireFile(Step.VERITY, file);
+        tried(Step.VERITY, file.toString());
+        if (host.hasVerity) {
+            opened(Step.VERITY, file, () -> host.verity.putIfAbsent(Host.key(file), digest(file)));
+        }
+        return host.hasVerity;
+    }
+
+    @Override
+    public Optional<String> verity(Path file) {
+        Object key = opened(Step.VERITY, file, () -> Host.key(file));
+        return host.hasVerity ? Optional.ofNullable(host.verity.get(key)) : Optional.empty();
+    }
+
+    private static String digest(Path file) {
+        return Digest.ofFile(file, bytes -> {}).hex();
     }
 
     private interface Opening<T> {
