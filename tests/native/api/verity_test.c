@@ -6,8 +6,8 @@
 #include <fcntl.h>
 #include <linux/fsverity.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
