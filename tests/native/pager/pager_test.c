@@ -157,7 +157,11 @@ static void what_is_there_is_read_and_what_is_not_is_waited_for(void **state)
     assert_int_equal(pread(pager.file, bytes, PIECE, 0), PIECE);
     assert_memory_equal(bytes, content, PIECE);
     pid_t first = reader(&pager, 3 * PIECE + 17);
-    assert_int_equal(wanted(&pager), 3);
+    uint32_t asked;
+    do {
+        asked = wanted(&pager);
+    } while (asked == 0); /* it was read before the pager had heard that it is there */
+    assert_int_equal(asked, 3);
     pid_t second = reader(&pager, 3 * PIECE + 17); /* is not asked for again */
     pid_t last = reader(&pager, SIZE - 1);
     assert_int_equal(wanted(&pager), 4);
