@@ -11,16 +11,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define CALL FILTER_CALL
 #define CALL_WITH FILTER_CALL_WITH
-
-static const struct filter_value executable[] = {FILTER_VALUE(PROT_EXEC), FILTER_END_OF_VALUES};
 
 static const struct filter_value prctls[] = {FILTER_VALUE(PR_GET_DUMPABLE), FILTER_END_OF_VALUES};
 
@@ -69,8 +65,8 @@ static const struct filter_call calls[] = {
     CALL(umask, "a tree"),
     CALL(chdir, "a tree"),
     CALL(readlink, "the C library"),
-    CALL_WITH(mmap, 2, FILTER_NO_BITS, executable, "memory"),
-    CALL_WITH(mprotect, 2, FILTER_NO_BITS, executable, "memory"),
+    CALL_WITH(mmap, 2, FILTER_NO_BITS, filter_executable, "memory"),
+    CALL_WITH(mprotect, 2, FILTER_NO_BITS, filter_executable, "memory"),
     CALL(munmap, "memory"),
     CALL(mremap, "memory"),
     CALL(madvise, "memory"),
@@ -149,10 +145,9 @@ static void tell(const struct forkd_error *error)
 
 void confine_to_output(const char *path)
 {
-    const struct rlimit none = {0, 0};
     struct forkd_error error;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
-        fail("cannot give up privileges: %s", strerror(errno));
+    if (capabilities_gain_none(&error) < 0)
+        fail("cannot give up privileges: %s", error.text);
     if (capabilities_keep(KEPT_CAPABILITIES, &error) < 0)
         fail("%s", error.text);
     int folder = open_folder_of(path);

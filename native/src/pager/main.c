@@ -22,9 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,16 +36,14 @@
 
 #define CALL FILTER_CALL
 
-static const struct filter_value executable[] = {FILTER_VALUE(PROT_EXEC), FILTER_END_OF_VALUES};
-
 static const struct filter_call calls[] = {
     CALL(read, "requests of the kernel; which piece has come"),
     CALL(pread64, "pieces"),
     CALL(write, "which piece is wanted"),
     CALL(writev, "answers to the kernel"),
     CALL(close, "files, when all have them"),
-    FILTER_CALL_WITH(mmap, 2, FILTER_NO_BITS, executable, "memory"),
-    FILTER_CALL_WITH(mprotect, 2, FILTER_NO_BITS, executable, "memory"),
+    FILTER_CALL_WITH(mmap, 2, FILTER_NO_BITS, filter_executable, "memory"),
+    FILTER_CALL_WITH(mprotect, 2, FILTER_NO_BITS, filter_executable, "memory"),
     CALL(munmap, "memory"),
     CALL(madvise, "memory"),
     CALL(mremap, "memory"),
@@ -155,19 +150,13 @@ static void listen_to_maker(struct fuse *fuse)
         let_go(fuse);
 }
 
-static int give_up_privileges(struct forkd_error *err)
-{
-    const struct rlimit none = {0, 0};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
-        return error_set(err, errno, "give up", "privileges", NULL);
-    return capabilities_keep(0, err);
-}
-
 static int start(struct fuse *fuse, struct content *content, pthread_t *servers, struct forkd_error *err)
 {
     int rc = fuse_open(fuse, content, err);
     if (rc == 0)
-        rc = give_up_privileges(err);
+        rc = capabilities_gain_none(err);
+    if (rc == 0)
+        rc = capabilities_keep(0, err);
     for (uint32_t i = 0; rc == 0 && i < SERVERS; i++) {
         int code = pthread_create(&servers[i], NULL, serve, fuse);
         if (code != 0)

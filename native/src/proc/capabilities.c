@@ -3,8 +3,19 @@
 
 #include <errno.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+int capabilities_gain_none(struct forkd_error *err)
+{
+    const struct rlimit none = {0, 0};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return error_set(err, errno, "prctl", "no_new_privs", NULL);
+    if (setrlimit(RLIMIT_CORE, &none) < 0)
+        return error_set(err, errno, "setrlimit", "core files", NULL);
+    return 0;
+}
 
 int capabilities_keep(uint64_t kept, struct forkd_error *err)
 {

@@ -43,18 +43,6 @@ static bool not_in_force(struct confine_layer *layer, const char *what)
 /* --- privileges -------------------------------------------------------------------------------------------
  */
 
-/* No program that it could start gives it any, and it cannot be looked into: what a sibling could read here
- * is another guest's memory. Nor is that memory to be found in a core file. */
-static int give_up_gaining(struct forkd_error *err)
-{
-    const struct rlimit none = {0, 0};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return error_set(err, errno, "prctl", "no_new_privs", NULL);
-    if (setrlimit(RLIMIT_CORE, &none) < 0)
-        return error_set(err, errno, "setrlimit", "core files", NULL);
-    return 0;
-}
-
 /*
  * What is said there is read by somebody; nothing there is read by us. A terminal is as often as not open for
  * both, and whoever reads it has what its user types. A socket, as the journal's, has no such difference, and
@@ -262,7 +250,7 @@ int confine(struct confinement *out, void (*on_violation)(const struct forkd_err
     only_write_errors();
     /* The last that is opened by a path: what fails here is told when it is needed. */
     kvm_open_ahead();
-    if (result < 0 || (result = give_up_gaining(err)) < 0)
+    if (result < 0 || (result = capabilities_gain_none(err)) < 0)
         return result;
     /* First what holds for the broker as well. It has to be in what we are in, or it may not look at us. */
     find_users(&out->own_user);

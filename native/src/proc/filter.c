@@ -18,6 +18,8 @@
 #define X32_BIT 0x40000000u
 #define LINE_WIDTH 90 /* then a line of values ends */
 
+const struct filter_value filter_executable[] = {FILTER_VALUE(PROT_EXEC), FILTER_END_OF_VALUES};
+
 struct program {
     struct sock_filter code[MAX_INSTRUCTIONS];
     uint16_t length;

@@ -41,6 +41,9 @@ struct filter_call {
     {SYS_##name, #name, reason, check, argument, values}
 #define FILTER_END_OF_CALLS {0, NULL, NULL, FILTER_ANY, 0, NULL}
 
+/* Of mmap and mprotect: memory that no role of any program gets. */
+extern const struct filter_value filter_executable[];
+
 /* A kind of process. */
 struct filter_role {
     const char *name;

@@ -79,7 +79,6 @@ static const struct filter_value requests[] = {
     END,
 };
 
-static const struct filter_value executable[] = {VALUE(PROT_EXEC), END};
 static const struct filter_value new_namespaces[] = {
     VALUE(CLONE_NEWUSER), VALUE(CLONE_NEWNS),  VALUE(CLONE_NEWPID),    VALUE(CLONE_NEWNET),
     VALUE(CLONE_NEWIPC),  VALUE(CLONE_NEWUTS), VALUE(CLONE_NEWCGROUP), END,
@@ -149,8 +148,8 @@ static const struct filter_call monitor_calls[] = {
     CALL(timerfd_create, "a child's deadline; when a throttled device goes on; whether a guest is idle"),
     CALL(timerfd_settime, "the same"),
     CALL(signalfd4, "a server hears of its children's ends"),
-    CALL_WITH(mmap, 2, FILTER_NO_BITS, executable, "memory, and files as memory; never code"),
-    CALL_WITH(mprotect, 2, FILTER_NO_BITS, executable, "guards of threads' stacks; never code"),
+    CALL_WITH(mmap, 2, FILTER_NO_BITS, filter_executable, "memory, and files as memory; never code"),
+    CALL_WITH(mprotect, 2, FILTER_NO_BITS, filter_executable, "guards of threads' stacks; never code"),
     CALL(munmap, "memory"),
     CALL(mremap, "memory"),
     CALL(madvise, "memory"),
@@ -211,7 +210,7 @@ static const struct filter_call broker_calls[] = {
     CALL(pidfd_open, "a server's child that is to end"),
     CALL_WITH(pidfd_send_signal, 1, FILTER_ONE_OF, kills, "the same"),
     CALL(getpid, "its own number"),
-    CALL_WITH(mmap, 2, FILTER_NO_BITS, executable, "memory"),
+    CALL_WITH(mmap, 2, FILTER_NO_BITS, filter_executable, "memory"),
     CALL(munmap, "memory"),
     CALL(brk, "memory"),
     CALL(dup2, "descriptors have run out"),

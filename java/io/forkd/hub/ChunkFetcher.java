@@ -17,7 +17,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import java.util.function.IntConsumer;
 
 /**
@@ -95,11 +94,7 @@ final class ChunkFetcher implements AutoCloseable {
     private final BitSet done = new BitSet();
     private final BitSet begun = new BitSet();
     private final FileChannel journal;
-    private final ExecutorService urgent = Executors.newFixedThreadPool(URGENT, task -> {
-        Thread thread = new Thread(task, "forkd-urgent");
-        thread.setDaemon(true);
-        return thread;
-    });
+    private final ExecutorService urgent = Workers.threads(URGENT, "forkd-urgent");
     private int awaited; // chunks that somebody waits for
     private Optional<RuntimeException> failure = Optional.empty();
     private IntConsumer arrived = number -> {};

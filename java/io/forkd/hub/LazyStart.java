@@ -3,6 +3,7 @@ package io.forkd.hub;
 import io.forkd.engine.Arriving;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
+import io.forkd.snapshot.LayerFile;
 import io.forkd.snapshot.Manifest;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -19,8 +20,6 @@ import java.util.Set;
  * somebody reads it. Nothing is seen before its content has been looked at.
  */
 final class LazyStart implements AutoCloseable {
-    private static final int PAGE = 4096;
-
     /** How often it is looked whether somebody still wants it. */
     private static final long LOOK_NANOS = 1_000_000_000;
 
@@ -80,7 +79,7 @@ final class LazyStart implements AutoCloseable {
     List<Integer> chunksOf(BitSet pages) {
         ChunkedFile memory = files.get(0).chunks();
         Set<Integer> chunks = new LinkedHashSet<>();
-        int perPiece = memory.piece() / PAGE;
+        int perPiece = memory.piece() / LayerFile.PAGE;
         for (int page = pages.nextSetBit(0); page >= 0; page = pages.nextSetBit((page / perPiece + 1) * perPiece)) {
             if (page / perPiece < memory.chunks().size()) {
                 int number = memory.chunks().get(page / perPiece);

@@ -24,11 +24,16 @@ final class Workers implements AutoCloseable {
 
     private record Task(Future<?> future, int bytes) {}
 
-    private final ExecutorService threads = Executors.newFixedThreadPool(PARALLEL, task -> {
-        Thread thread = new Thread(task, "forkd-hub");
-        thread.setDaemon(true);
-        return thread;
-    });
+    private final ExecutorService threads = threads(PARALLEL, "forkd-hub");
+
+    /** Threads that keep no process from ending, made when there is something to do. */
+    static ExecutorService threads(int count, String name) {
+        return Executors.newFixedThreadPool(count, task -> {
+            Thread thread = new Thread(task, name);
+            thread.setDaemon(true);
+            return thread;
+        });
+    }
 
     Workers(Work work) {
         this.work = work;

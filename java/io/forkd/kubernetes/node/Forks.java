@@ -110,15 +110,7 @@ final class Forks {
                 .put("ready", sorted.size())
                 .putNull("message");
         status.set("sandboxIDs", Api.array(sorted));
-        status.set(
-                "conditions",
-                Api.conditions(
-                        fork.now().conditions(),
-                        "Ready",
-                        true,
-                        "Running",
-                        "",
-                        fork.getMetadata().getGeneration()));
+        Api.setReady(status, fork, fork.now().conditions(), true, "Running", "");
         if (!api.patchStatusIfUnchanged(fork, status)) {
             return Optional.of(CONFLICT);
         }
@@ -129,15 +121,7 @@ final class Forks {
     private Optional<Duration> fail(SandboxFork fork, String phase, String why) throws IOException {
         ObjectNode status = Api.object().put("phase", phase).put("ready", 0).put("message", why);
         status.set("sandboxIDs", Api.array(List.of()));
-        status.set(
-                "conditions",
-                Api.conditions(
-                        fork.now().conditions(),
-                        "Ready",
-                        false,
-                        phase,
-                        why,
-                        fork.getMetadata().getGeneration()));
+        Api.setReady(status, fork, fork.now().conditions(), false, phase, why);
         if (!api.patchStatusIfUnchanged(fork, status)) {
             return Optional.of(CONFLICT);
         }

@@ -215,7 +215,7 @@ final class Sandboxes {
     }
 
     private void retrying(Sandbox sandbox, String why) {
-        if (!Api.has(sandbox.now().conditions(), "Ready", false, "Retrying", why)) {
+        if (!Api.saysReady(sandbox.now().conditions(), false, "Retrying", why)) {
             tell(sandbox, Api.object().put("message", why), false, "Retrying", why);
         }
     }
@@ -414,15 +414,7 @@ final class Sandboxes {
     }
 
     private boolean tell(Sandbox sandbox, ObjectNode status, boolean isReady, String reason, String message) {
-        status.set(
-                "conditions",
-                Api.conditions(
-                        sandbox.now().conditions(),
-                        "Ready",
-                        isReady,
-                        reason,
-                        message,
-                        sandbox.getMetadata().getGeneration()));
+        Api.setReady(status, sandbox, sandbox.now().conditions(), isReady, reason, message);
         return api.patchStatusIfUnchanged(sandbox, status);
     }
 }

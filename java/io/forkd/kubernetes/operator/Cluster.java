@@ -1,10 +1,12 @@
 package io.forkd.kubernetes.operator;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.fabric8.kubernetes.api.model.Node;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
 import io.fabric8.kubernetes.client.informers.ResourceEventHandler;
 import io.fabric8.kubernetes.client.informers.SharedIndexInformer;
+import io.forkd.kubernetes.resource.Api;
 import io.forkd.kubernetes.resource.Names;
 import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.SandboxFork;
@@ -17,6 +19,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
@@ -198,6 +201,15 @@ final class Cluster {
 
     boolean isGone(String node) {
         return nodes.getIndexer().getByKey(node) == null;
+    }
+
+    /** Has a status forget those of these nodes that have gone. */
+    void forgetGone(ObjectNode status, Set<String> known) {
+        ObjectNode gone = Api.object();
+        known.stream().filter(this::isGone).forEach(gone::putNull);
+        if (!gone.isEmpty()) {
+            status.set("nodes", gone);
+        }
     }
 
     /** It is gone, or was not ready for so long that what runs there counts as lost. */

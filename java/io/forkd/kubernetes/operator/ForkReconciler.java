@@ -111,19 +111,11 @@ final class ForkReconciler implements Reconciler<SandboxFork>, Cleaner<SandboxFo
     }
 
     private void say(SandboxFork fork, String phase, String reason, String message) {
-        if (phase.equals(fork.now().phase()) && Api.has(fork.now().conditions(), "Ready", false, reason, message)) {
+        if (phase.equals(fork.now().phase()) && Api.saysReady(fork.now().conditions(), false, reason, message)) {
             return;
         }
         ObjectNode status = Api.object().put("phase", phase).put("message", message);
-        status.set(
-                "conditions",
-                Api.conditions(
-                        fork.now().conditions(),
-                        "Ready",
-                        false,
-                        reason,
-                        message,
-                        fork.getMetadata().getGeneration()));
+        Api.setReady(status, fork, fork.now().conditions(), false, reason, message);
         if (api.patchStatusIfUnchanged(fork, status)) {
             api.event(fork, true, reason, message);
         }

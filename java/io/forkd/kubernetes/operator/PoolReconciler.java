@@ -158,22 +158,10 @@ final class PoolReconciler implements Reconciler<WarmPool>, Cleaner<WarmPool> {
             status.put("claimed", claimed);
         }
         var conditions = had == null ? null : had.conditions();
-        if (!Api.has(conditions, "Ready", isReady, reason, message)) {
-            status.set(
-                    "conditions",
-                    Api.conditions(
-                            conditions,
-                            "Ready",
-                            isReady,
-                            reason,
-                            message,
-                            pool.getMetadata().getGeneration()));
+        if (!Api.saysReady(conditions, isReady, reason, message)) {
+            Api.setReady(status, pool, conditions, isReady, reason, message);
         }
-        ObjectNode gone = Api.object();
-        pool.nodes().keySet().stream().filter(cluster::isGone).forEach(gone::putNull);
-        if (!gone.isEmpty()) {
-            status.set("nodes", gone);
-        }
+        cluster.forgetGone(status, pool.nodes().keySet());
         if (!status.isEmpty()) {
             api.patchStatus(pool, status);
         }

@@ -324,7 +324,7 @@ final class SandboxReconciler implements Reconciler<Sandbox> {
 
     /** Why it does not run yet. */
     private void say(Sandbox sandbox, String reason, String message) {
-        if (Api.has(sandbox.now().conditions(), "Ready", false, reason, message)) {
+        if (Api.saysReady(sandbox.now().conditions(), false, reason, message)) {
             return;
         }
         ObjectNode status = Api.object().put("message", message);
@@ -338,15 +338,7 @@ final class SandboxReconciler implements Reconciler<Sandbox> {
     }
 
     private static void condition(Sandbox sandbox, ObjectNode status, boolean isTrue, String reason, String message) {
-        status.set(
-                "conditions",
-                Api.conditions(
-                        sandbox.now().conditions(),
-                        "Ready",
-                        isTrue,
-                        reason,
-                        message,
-                        sandbox.getMetadata().getGeneration()));
+        Api.setReady(status, sandbox, sandbox.now().conditions(), isTrue, reason, message);
     }
 
     static String list(List<String> texts) {

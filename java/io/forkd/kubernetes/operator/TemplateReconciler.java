@@ -97,23 +97,11 @@ final class TemplateReconciler implements Reconciler<SnapshotTemplate>, Cleaner<
         }
         var conditions =
                 template.getStatus() == null ? null : template.getStatus().conditions();
-        boolean isNews = !Api.has(conditions, "Ready", isReady, reason, message);
+        boolean isNews = !Api.saysReady(conditions, isReady, reason, message);
         if (isNews) {
-            status.set(
-                    "conditions",
-                    Api.conditions(
-                            conditions,
-                            "Ready",
-                            isReady,
-                            reason,
-                            message,
-                            template.getMetadata().getGeneration()));
+            Api.setReady(status, template, conditions, isReady, reason, message);
         }
-        ObjectNode gone = Api.object();
-        template.nodes().keySet().stream().filter(cluster::isGone).forEach(gone::putNull);
-        if (!gone.isEmpty()) {
-            status.set("nodes", gone);
-        }
+        cluster.forgetGone(status, template.nodes().keySet());
         if (!status.isEmpty()) {
             api.patchStatus(template, status);
         }

@@ -24,6 +24,7 @@ public final class Api {
     public static final int CONFLICT = 409;
     public static final int INVALID = 422;
 
+    private static final String READY = "Ready";
     private static final Logger LOG = LoggerFactory.getLogger(Api.class);
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final PatchContext MERGE = PatchContext.of(PatchType.JSON_MERGE);
@@ -120,44 +121,46 @@ public final class Api {
         }
     }
 
-    /** Conditions with one of them set; its time is that of the last change. */
-    public static ArrayNode conditions(
+    /** Puts the condition Ready into a status, beside the others that an object had; its time is that of the last change. */
+    public static void setReady(
+            ObjectNode status,
+            HasMetadata of,
             @Nullable List<Condition> had,
-            String type,
-            boolean isTrue,
+            boolean isReady,
             String reason,
-            String message,
-            long generation) {
-        ArrayNode conditions = JSON.createArrayNode();
-        String status = isTrue ? "True" : "False";
+            String message) {
+        ArrayNode conditions = status.putArray("conditions");
         String since = now();
         for (Condition each : had == null ? List.<Condition>of() : had) {
-            if (!each.getType().equals(type)) {
+            if (!each.getType().equals(READY)) {
                 conditions.add(JSON.<ObjectNode>valueToTree(each));
-            } else if (each.getStatus().equals(status)) {
+            } else if (each.getStatus().equals(text(isReady))) {
                 since = each.getLastTransitionTime();
             }
         }
         conditions
                 .addObject()
-                .put("type", type)
-                .put("status", status)
+                .put("type", READY)
+                .put("status", text(isReady))
                 .put("reason", reason)
                 .put("message", message)
                 .put("lastTransitionTime", since)
-                .put("observedGeneration", generation);
-        return conditions;
+                .put("observedGeneration", of.getMetadata().getGeneration());
     }
 
-    /** Whether the conditions have that already. */
-    public static boolean has(
-            @Nullable List<Condition> conditions, String type, boolean isTrue, String reason, String message) {
+    /** Whether the condition Ready says that already. */
+    public static boolean saysReady(
+            @Nullable List<Condition> conditions, boolean isReady, String reason, String message) {
         return conditions != null
                 && conditions.stream()
-                        .anyMatch(each -> each.getType().equals(type)
-                                && each.getStatus().equals(isTrue ? "True" : "False")
+                        .anyMatch(each -> each.getType().equals(READY)
+                                && each.getStatus().equals(text(isReady))
                                 && each.getReason().equals(reason)
                                 && each.getMessage().equals(message));
+    }
+
+    private static String text(boolean isTrue) {
+        return isTrue ? "True" : "False";
     }
 
     private static String now() {

@@ -10,7 +10,6 @@ import io.fabric8.kubernetes.model.annotation.Group;
 import io.fabric8.kubernetes.model.annotation.Plural;
 import io.fabric8.kubernetes.model.annotation.Version;
 import java.util.List;
-import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** One sandbox. */
@@ -18,7 +17,7 @@ import org.jspecify.annotations.Nullable;
 @JsonIgnoreProperties(ignoreUnknown = true)
 @Version(Names.VERSION)
 @Plural("sandboxes")
-public final class Sandbox extends CustomResource<Sandbox.Spec, Sandbox.Status> implements Namespaced {
+public final class Sandbox extends CustomResource<Sandbox.Spec, Sandbox.Status> implements Namespaced, Placed {
     /** What is wanted; of {@code templateRef}, {@code warmPoolRef}, {@code sandboxRef} and {@code snapshot} there is one. */
     @JsonIgnoreProperties(ignoreUnknown = true)
     public record Spec(
@@ -51,7 +50,8 @@ public final class Sandbox extends CustomResource<Sandbox.Spec, Sandbox.Status> 
             @Nullable Integer memoryMiB,
             @Nullable String snapshot,
             @Nullable String message,
-            @Nullable List<Condition> conditions) {
+            @Nullable List<Condition> conditions)
+            implements Placed.State {
         static final Status NONE = new Status(null, null, null, null, null, null, null, null, null, null);
     }
 
@@ -71,27 +71,10 @@ public final class Sandbox extends CustomResource<Sandbox.Spec, Sandbox.Status> 
         return Status.NONE;
     }
 
-    /** The status, which one that was just made has not. */
+    @Override
     public Status now() {
         Status status = getStatus();
         return status == null ? Status.NONE : status;
-    }
-
-    public String uid() {
-        return getMetadata().getUid();
-    }
-
-    public String phase() {
-        return Optional.ofNullable(now().phase()).orElse(Phase.PENDING);
-    }
-
-    public Optional<String> node() {
-        return Optional.ofNullable(now().nodeName()).filter(name -> !name.isEmpty());
-    }
-
-    @JsonIgnore
-    public boolean isOver() {
-        return Phase.OVER.contains(phase());
     }
 
     /** Whether its memory is one of its pool's places. */

@@ -1,6 +1,5 @@
 package io.forkd.kubernetes.resource;
 
-import com.fasterxml.jackson.annotation.JsonIgnore;
 import com.fasterxml.jackson.annotation.JsonIgnoreProperties;
 import io.fabric8.kubernetes.api.model.Condition;
 import io.fabric8.kubernetes.api.model.Namespaced;
@@ -8,14 +7,14 @@ import io.fabric8.kubernetes.client.CustomResource;
 import io.fabric8.kubernetes.model.annotation.Group;
 import io.fabric8.kubernetes.model.annotation.Version;
 import java.util.List;
-import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /** Children of a sandbox that runs, all of one instant, on its node; one resource for all. */
 @Group(Names.GROUP)
 @JsonIgnoreProperties(ignoreUnknown = true)
 @Version(Names.VERSION)
-public final class SandboxFork extends CustomResource<SandboxFork.Spec, SandboxFork.Status> implements Namespaced {
+public final class SandboxFork extends CustomResource<SandboxFork.Spec, SandboxFork.Status>
+        implements Namespaced, Placed {
     /** What is wanted. */
     @JsonIgnoreProperties(ignoreUnknown = true)
     public record Spec(
@@ -30,7 +29,8 @@ public final class SandboxFork extends CustomResource<SandboxFork.Spec, SandboxF
             @Nullable Integer ready,
             @Nullable List<String> sandboxIDs,
             @Nullable String message,
-            @Nullable List<Condition> conditions) {
+            @Nullable List<Condition> conditions)
+            implements Placed.State {
         static final Status NONE = new Status(null, null, null, null, null, null, null);
     }
 
@@ -44,26 +44,9 @@ public final class SandboxFork extends CustomResource<SandboxFork.Spec, SandboxF
         return Status.NONE;
     }
 
-    /** The status, which one that was just made has not. */
+    @Override
     public Status now() {
         Status status = getStatus();
         return status == null ? Status.NONE : status;
-    }
-
-    public String uid() {
-        return getMetadata().getUid();
-    }
-
-    public String phase() {
-        return Optional.ofNullable(now().phase()).orElse(Phase.PENDING);
-    }
-
-    public Optional<String> node() {
-        return Optional.ofNullable(now().nodeName()).filter(name -> !name.isEmpty());
-    }
-
-    @JsonIgnore
-    public boolean isOver() {
-        return Phase.OVER.contains(phase());
     }
 }

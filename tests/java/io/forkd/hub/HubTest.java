@@ -11,7 +11,6 @@ import io.forkd.image.Digest;
 import io.forkd.image.ImageReference.InRegistry;
 import io.forkd.image.QuietWork;
 import io.forkd.image.Reach;
-import io.forkd.image.RealRegistry;
 import io.forkd.image.RegistryClient;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotTag;
@@ -23,38 +22,13 @@ import java.nio.file.attribute.FileTime;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /** Snapshots that go through a registry from one machine to another. */
-class HubTest {
-    @TempDir
-    Path folder;
-
-    private RealRegistry registry;
-    private Host source;
-    private Host target;
-    private String ref;
-
-    @BeforeEach
-    void start() throws Exception {
-        registry = new RealRegistry(Files.createDirectory(folder.resolve("registry-of-test")));
-        source = new Host(folder.resolve("source"));
-        target = new Host(folder.resolve("target"));
-        ref = registry.host() + "/team/warm:1";
-        source.boot();
-    }
-
-    @AfterEach
-    void stop() throws Exception {
-        registry.close();
-    }
-
+class HubTest extends TwoHosts {
     private List<String> leftovers(Host host) throws IOException {
         return Trees.list(host.engine.store().root()).stream()
                 .map(path -> String.valueOf(path.getFileName()))

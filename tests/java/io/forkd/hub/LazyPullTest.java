@@ -6,44 +6,16 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.forkd.ForkdException;
 import io.forkd.files.Trees;
 import io.forkd.image.QuietWork;
-import io.forkd.image.RealRegistry;
 import io.forkd.sandbox.Sandbox;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotTag;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 /** Snapshots that have children before they are all here. */
-class LazyPullTest {
-    @TempDir
-    Path folder;
-
-    private RealRegistry registry;
-    private Host source;
-    private Host target;
-    private String ref;
-
-    @BeforeEach
-    void start() throws Exception {
-        registry = new RealRegistry(Files.createDirectory(folder.resolve("registry-of-test")));
-        source = new Host(folder.resolve("source"));
-        target = new Host(folder.resolve("target"));
-        ref = registry.host() + "/team/warm:1";
-        source.boot();
-    }
-
-    @AfterEach
-    void stop() throws Exception {
-        registry.close();
-    }
-
+class LazyPullTest extends TwoHosts {
     private Pull.Result pull(Runnable early) {
         return target.pull(
                 ref, Optional.empty(), false, Optional.empty(), new QuietWork(), Optional.of(tag -> early.run()));
