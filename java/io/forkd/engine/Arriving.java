@@ -56,7 +56,12 @@ public final class Arriving implements AutoCloseable {
         }
     }
 
-    /** A disk of the guest, as in {@link io.forkd.vmm.Disk}. */
+    /**
+     * A disk of the guest.
+     *
+     * @param image the whole of it, or the lowest part when it has layers
+     * @param layers what was written over it, the oldest first
+     */
     public record Disk(Path image, boolean readOnly, List<Path> layers) {
         public Disk {
             layers = List.copyOf(layers);
