@@ -2,6 +2,7 @@
 """A Kubernetes of this machine: etcd, kube-apiserver and kube-scheduler, and nodes that are network namespaces with a real
 forkd daemon, an agent and native guests each. What a kubelet does with reservations, this does."""
 
+import fcntl
 import hashlib
 import http.client
 import json
@@ -454,6 +455,9 @@ class Cluster:
         self.patience = patience
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.work = tempfile.mkdtemp(prefix="forkd-kubernetes-", dir="/dev/shm")
+        # Names of links and namespaces are the machine's: another one ends before.
+        self.only = open("/run/forkd-test-cluster.lock", "w")
+        fcntl.flock(self.only, fcntl.LOCK_EX)
         self.clean_up()
         run("ip", "link", "add", "forkd-test", "type", "bridge")
         run("ip", "addr", "add", "10.99.0.254/24", "dev", "forkd-test")
@@ -628,6 +632,7 @@ class Cluster:
             print("kept:", self.work)
         else:
             shutil.rmtree(self.work, ignore_errors=True)
+        self.only.close()
 
     def __enter__(self):
         return self
