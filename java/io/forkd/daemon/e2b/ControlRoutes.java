@@ -222,10 +222,7 @@ final class ControlRoutes {
         requireShort(metadata, network);
         Snapshot snapshot = Templates.usable(engine, http.caller(), template);
         Defaults defaults = Note.defaults(snapshot.manifest()).with(texts(body, "envVars"));
-        if (defaults.isTooLong()) {
-            throw new HttpFailure(
-                    400, "envVars, with the template's, have more than " + Defaults.MOST_VARIABLES + " characters");
-        }
+        requireShort(defaults);
         SnapshotTag tag = snapshot.tag();
         NetworkRequest reach = reach(http.caller(), snapshot.manifest(), Internet.policy(network, internet));
         Call call = Calls.of(http, Optional.of(CREATE));
@@ -292,6 +289,11 @@ final class ControlRoutes {
         long timeout = seconds(http.body(), one.settings().timeout());
         if (one.isPaused()) {
             requireMemory(http.body(), "memory");
+        }
+        Map<String, String> variables = texts(http.body(), "envVars");
+        if (!variables.isEmpty()) { // Of who made it by another way, as a cluster's gateway does.
+            requireShort(one.settings().defaults().with(variables));
+            settings.change(one.id(), its -> its.with(variables), one.found().sandbox().lifetime().pause());
         }
         return again(http, one, timeout);
     }
@@ -516,6 +518,13 @@ final class ControlRoutes {
         metadata.forEach(told::put);
         if (Json.bytes(told).length + Json.bytes(network).length > MOST_TOLD) {
             throw new HttpFailure(400, "metadata and network have more than " + MOST_TOLD + " bytes together");
+        }
+    }
+
+    private static void requireShort(Defaults defaults) {
+        if (defaults.isTooLong()) {
+            throw new HttpFailure(
+                    400, "envVars, with the template's, have more than " + Defaults.MOST_VARIABLES + " characters");
         }
     }
 

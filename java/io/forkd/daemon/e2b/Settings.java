@@ -47,6 +47,21 @@ record Settings(
                 owner, template, token, trafficToken, metadata, defaults, timeout, rules, allowed, startedAt);
     }
 
+    /** Its programs have these variables, too. */
+    Settings with(Map<String, String> variables) {
+        return new Settings(
+                owner,
+                template,
+                token,
+                trafficToken,
+                metadata,
+                defaults.with(variables),
+                timeout,
+                network,
+                internet,
+                startedAt);
+    }
+
     byte[] encode() {
         ObjectNode node =
                 JsonNodeFactory.instance.objectNode().put("template", template).put("token", token);

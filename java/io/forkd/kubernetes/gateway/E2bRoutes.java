@@ -11,6 +11,7 @@ import io.forkd.http.Routes;
 import io.forkd.kubernetes.gateway.Directory.Located;
 import io.forkd.kubernetes.resource.Phase;
 import io.forkd.kubernetes.resource.Sandbox;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
@@ -126,28 +127,57 @@ final class E2bRoutes {
         Body body = call.body();
         String template = body.text("templateID").replaceFirst(":(default|latest)$", "");
         long timeout = body.optionalNumber("timeout", 1, MOST_SECONDS).orElse(TIMEOUT);
-        for (String field : List.of("envVars", "network", "mcp")) {
+        for (String field : List.of("network", "mcp", "volumeMounts", "iam")) {
             if (body.optionalJson(field)
                     .filter(each -> !each.isNull() && !each.isEmpty())
                     .isPresent()) {
-                throw new HttpFailure(400, field + " cannot be given at the gateway of a cluster");
+                throw notHere(field);
             }
         }
+        boolean wakes = body.optionalObject("autoResume")
+                .map(resume -> resume.flag("enabled", false))
+                .orElse(false);
+        if (body.flag("autoPause", false) || wakes || !body.flag("autoPauseMemory", true)) {
+            throw notHere(wakes ? "autoResume" : "autoPause");
+        }
+        boolean isCutOff = !body.flag("allow_internet_access", true);
+        ObjectNode wanted = JsonNodeFactory.instance.objectNode().put("timeout", timeout);
+        body.optionalJson("envVars").filter(each -> !each.isNull()).ifPresent(each -> wanted.set("envVars", each));
         Map<String, String> annotations = body.optionalJson("metadata")
                 .filter(JsonNode::isObject)
                 .map(each -> Map.of(METADATA, Json.text(each)))
                 .orElse(Map.of());
         Sandbox made = sandboxes.make(call, template, Optional.empty(), OptionalLong.of(timeout), annotations);
-        return Response.json(201, asked(made, timeout));
+        try {
+            JsonNode said = connected(made, wanted);
+            if (isCutOff) {
+                JsonNode unused = ask(
+                        made,
+                        "PUT",
+                        "network",
+                        JsonNodeFactory.instance.objectNode().put("allow_internet_access", false));
+            }
+            return Response.json(201, said);
+        } catch (HttpFailure | IOException | InterruptedException e) {
+            sandboxes.delete(made);
+            throw e;
+        }
+    }
+
+    private static HttpFailure notHere(String field) {
+        return new HttpFailure(400, field + " cannot be given at the gateway of a cluster");
+    }
+
+    private JsonNode ask(Sandbox sandbox, String method, String verb, JsonNode body)
+            throws IOException, InterruptedException {
+        String id = Objects.requireNonNullElse(sandbox.now().sandboxID(), "");
+        Located located = directory.locate(id).orElseThrow(() -> Sandboxes.notFound(id));
+        return daemons.ask(located.daemon(), method, "/sandboxes/" + id.replace("-", "") + "/" + verb, body);
     }
 
     /** What the daemon tells who connects has the sandbox's token. */
-    private JsonNode asked(Sandbox sandbox, long timeout) throws Exception {
-        String id = Objects.requireNonNullElse(sandbox.now().sandboxID(), "");
-        Located located = directory.locate(id).orElseThrow(() -> Sandboxes.notFound(id));
-        ObjectNode body = JsonNodeFactory.instance.objectNode().put("timeout", timeout);
-        JsonNode said = daemons.ask(located.daemon(), "POST", "/sandboxes/" + id.replace("-", "") + "/connect", body);
-        return named(sandbox, said);
+    private JsonNode connected(Sandbox sandbox, JsonNode wanted) throws IOException, InterruptedException {
+        return named(sandbox, ask(sandbox, "POST", "connect", wanted));
     }
 
     /** A daemon knows the template by another name, and no metadata. */
@@ -225,7 +255,8 @@ final class E2bRoutes {
                         sandbox.getMetadata().getName())
                 .orElse(sandbox);
         long timeout = call.body().optionalNumber("timeout", 1, MOST_SECONDS).orElse(TIMEOUT);
-        return Response.json(isSuspended ? 201 : 200, asked(now, timeout));
+        JsonNode wanted = JsonNodeFactory.instance.objectNode().put("timeout", timeout);
+        return Response.json(isSuspended ? 201 : 200, connected(now, wanted));
     }
 
     private Response delete(HttpCall call) {
