@@ -293,7 +293,10 @@ final class ControlRoutes {
         Map<String, String> variables = texts(http.body(), "envVars");
         if (!variables.isEmpty()) { // Of who made it by another way, as a cluster's gateway does.
             requireShort(one.settings().defaults().with(variables));
-            settings.change(one.id(), its -> its.with(variables), one.found().sandbox().lifetime().pause());
+            settings.change(
+                    one.id(),
+                    its -> its.with(variables),
+                    one.found().sandbox().lifetime().pause());
         }
         return again(http, one, timeout);
     }
@@ -461,6 +464,14 @@ final class ControlRoutes {
                         Widening.require(http.caller(), present, policy);
                         return policy;
                     }));
+        } else if (Manifest.read(Sandbox.manifest(sandbox.directory()))
+                .machine()
+                .tap()
+                .isPresent()) {
+            throw new HttpFailure(
+                    409,
+                    "sandbox " + http.parameter("id")
+                            + " shares a network of this host, for which no rules can be set");
         }
         if (one.settings().network().has("allowPublicTraffic")) {
             rules.set("allowPublicTraffic", one.settings().network().path("allowPublicTraffic"));

@@ -285,6 +285,47 @@ class E2bCallersTest {
     }
 
     @Test
+    void variables_may_be_given_to_what_another_interface_made() {
+        E2bClient admin = caller("root", Role.ADMIN);
+        String path = "/sandboxes/" + service.sandbox().replace("-", "");
+        String given = "{'envVars':{'WHO':'me'}}";
+        assertThat(admin.post(path + "/connect", "{'envVars':['WHO']}").status())
+                .isEqualTo(400);
+        assertThat(admin.post(path + "/connect", "{'envVars':{'A':'" + "x".repeat(66_000) + "'}}")
+                        .status())
+                .isEqualTo(400);
+        E2bClient.Answer made = admin.post(path + "/connect", given);
+        assertThat(made.status()).as(made.text()).isEqualTo(200);
+    }
+
+    @Test
+    void network_of_this_host_is_not_said_to_be_closed() throws IOException, InterruptedException {
+        run("ip", "tuntap", "add", "dev", "forkd-e2b-tap", "mode", "tap");
+        try {
+            String folder = service.directory().toString();
+            assertThat(service.api()
+                            .post(
+                                    "/v1/snapshots",
+                                    "{'tag':'tapped','kernel':'" + folder + "/agent.elf','rootfs':'" + folder
+                                            + "/disk.ext4','mem_size_mib':64,'tap':'forkd-e2b-tap'}")
+                            .status())
+                    .isEqualTo(201);
+            E2bClient admin = caller("root", Role.ADMIN);
+            String path = "/sandboxes/" + service.sandbox("tapped").replace("-", "");
+            assertThat(admin.post(path + "/connect", "{}").status()).isEqualTo(200);
+            E2bClient.Answer refused = admin.ask("PUT", path + "/network", "{'allow_internet_access':false}");
+            assertThat(refused.status()).as(refused.text()).isEqualTo(409);
+            assertThat(refused.text()).contains("shares a network of this host");
+        } finally {
+            run("ip", "link", "del", "forkd-e2b-tap");
+        }
+    }
+
+    private static void run(String... command) throws IOException, InterruptedException {
+        assertThat(new ProcessBuilder(command).inheritIO().start().waitFor()).isZero();
+    }
+
+    @Test
     void what_is_not_offered_is_refused_and_makes_no_sandbox() {
         E2bClient alice = caller("alice", Role.USER);
         for (String more : List.of(
