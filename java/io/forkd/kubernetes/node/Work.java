@@ -4,6 +4,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
@@ -31,6 +32,9 @@ final class Work<K> {
         private int failures;
     }
 
+    /** Of each thing one look to come, however often it was looked at meanwhile. */
+    private final Map<K, ScheduledFuture<?>> later = new HashMap<>();
+
     private final Job<K> job;
     private final ScheduledThreadPoolExecutor threads;
     private final Map<K, State> states = new HashMap<>();
@@ -42,6 +46,7 @@ final class Work<K> {
             thread.setDaemon(true);
             return thread;
         });
+        threads.setRemoveOnCancelPolicy(true);
     }
 
     void add(K key) {
@@ -94,7 +99,18 @@ final class Work<K> {
                     state.isWanted = false;
                 }
             }
-            again.ifPresent(time -> addAfter(key, time));
+            lookAgain(key, again);
+        }
+    }
+
+    private void lookAgain(K key, Optional<Duration> again) {
+        synchronized (states) {
+            ScheduledFuture<?> before = later.remove(key);
+            if (before != null) {
+                before.cancel(false);
+            }
+            again.ifPresent(
+                    time -> later.put(key, threads.schedule(() -> add(key), time.toMillis(), TimeUnit.MILLISECONDS)));
         }
     }
 }
