@@ -319,6 +319,12 @@ class Restarts(threading.Thread):
                     each.start()
 
 
+def kind_of(sandbox):
+    """Of what resource a daemon's sandbox is: one that is ready in a pool has no label yet; none, when it warms a template up."""
+    pool = sandbox.get("pool") or {}
+    return "pool" if pool.get("state") == "ready" else sandbox.get("labels", {}).get("forkd.io/kind")
+
+
 class Node:
     """A network namespace with a daemon and an agent, and its Node object."""
 
@@ -415,7 +421,7 @@ class Node:
 
     def made_of(self, kind):
         """How many sandboxes it has of a kind of resource."""
-        return sum(1 for each in self.call("GET", "/v1/sandboxes") if each.get("labels", {}).get("forkd.io/kind") == kind)
+        return sum(1 for each in self.call("GET", "/v1/sandboxes") if kind_of(each) == kind)
 
     def vms(self):
         """Processes that have memory of this node's snapshots mapped."""

@@ -160,22 +160,25 @@ final class Pools {
                     .min(Comparator.comparingInt(Known::places));
             int left = places - spare.map(Known::places).orElse(0) - takers.size();
             most = pool.isPresent() && pool.get().getSpec().replicas() > 0 ? Math.min(MOST, Math.max(0, left - 1)) : 0;
-            if (local.size < 0 || local.size != most) {
+            there = daemon.find("/v1/pools/" + Names.local(uid));
+            ready = there.map(each -> each.path("ready").asInt()).orElse(0);
+            // A daemon keeps twice as many as it is to have; so it is to have half of what may be left.
+            int size = spare.isPresent() && ready > most ? most / 2 : most;
+            boolean isAsked = local.size == size;
+            if (!isAsked) {
                 try {
-                    resize(uid, local, most);
+                    resize(uid, local, size);
                 } catch (Refused e) {
                     pool.ifPresent(each ->
                             tell(each, Optional.of(0), Objects.requireNonNullElse(e.getMessage(), "it was refused")));
                     throw e;
                 }
             }
-            there = daemon.find("/v1/pools/" + Names.local(uid));
-            ready = there.map(each -> each.path("ready").asInt()).orElse(0);
-            if (there.isEmpty() && local.size > 0) {
+            if (there.isEmpty() && isAsked && size > 0) {
                 local.size = -1; // Somebody removed it.
             }
-            if (spare.isPresent() && ready <= most) {
-                releases.end(spare.get());
+            if (spare.isPresent() && isAsked && ready <= most) {
+                releases.end(spare.get()); // What was being made when it was asked is there by now.
             }
         }
         String problem = there.map(each -> each.path("problem").asText("")).orElse("");
