@@ -24,6 +24,7 @@ sys.path.insert(0, ROOT + "/tests/load")
 
 NAMESPACE = "forkd-system"
 GROUP = "/apis/forkd.io/v1alpha1"
+RESERVATIONS = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=forkd.io%2Fkind"
 SERVICE_ACCOUNTS = "system:serviceaccounts"
 GUEST_MIB = 512  # of the native guest
 TOKEN = "a-token-of-all-daemons-of-this-test"
@@ -234,8 +235,9 @@ class ControlPlane:
             work + "/kube-scheduler.log",
         )  # fmt: skip
 
-    def kubeconfig(self, token):
-        path = f"{self.work}/{token}.kubeconfig"
+    def kubeconfig(self, name, token=None):
+        token = token or name
+        path = f"{self.work}/{name}.kubeconfig"
         with open(path, "w") as file:
             json.dump(
                 {
@@ -317,6 +319,12 @@ class Restarts(threading.Thread):
                     each.start()
 
 
+def kind_of(sandbox):
+    """Of what resource a daemon's sandbox is: one that is ready in a pool has no label yet; none, when it warms a template up."""
+    pool = sandbox.get("pool") or {}
+    return "pool" if pool.get("state") == "ready" else sandbox.get("labels", {}).get("forkd.io/kind")
+
+
 class Node:
     """A network namespace with a daemon and an agent, and its Node object."""
 
@@ -335,7 +343,7 @@ class Node:
         self.environment = dict(
             os.environ, XDG_DATA_HOME=self.home + "/data", XDG_RUNTIME_DIR=self.run_folder,
             XDG_CACHE_HOME=self.home + "/cache", FORKD_RUN_CACHE=self.home + "/cache",
-            FORKD_SERVER_IDLE_SECS="100000", KUBECONFIG=cluster.plane.kubeconfig("node"),
+            FORKD_SERVER_IDLE_SECS="100000", KUBECONFIG=f"{cluster.work}/{self.name}.kubeconfig",
             FORKD_HEAP="160m", FORKD_JAVA_OPTIONS=cluster.java, TMPDIR=self.home,
         )  # fmt: skip
         within = ["ip", "netns", "exec", self.namespace]
@@ -370,6 +378,16 @@ class Node:
             api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name,
                        "labels": {"kubernetes.io/hostname": self.name}}})  # fmt: skip
         self.set_ready(api, True)
+        # The DaemonSet's Pod, to which the token of its agent is bound.
+        pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
+        pod = api.create(pods, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "forkd-" + self.name}, "spec": {
+            "nodeName": self.name, "serviceAccountName": "forkd-node", "containers": [{"name": "agent", "image": "forkd"}]}})  # fmt: skip
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+        made = api.create(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/forkd-node/token", {
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"audiences": [], "expirationSeconds": 86400, "boundObjectRef": bound}})  # fmt: skip
+        self.token = made["status"]["token"]
+        self.cluster.plane.kubeconfig(self.name, self.token)
 
     def set_ready(self, api, ready):
         resources = {"cpu": "64", "memory": "64Gi", "pods": "5000"}
@@ -403,7 +421,7 @@ class Node:
 
     def made_of(self, kind):
         """How many sandboxes it has of a kind of resource."""
-        return sum(1 for each in self.call("GET", "/v1/sandboxes") if each.get("labels", {}).get("forkd.io/kind") == kind)
+        return sum(1 for each in self.call("GET", "/v1/sandboxes") if kind_of(each) == kind)
 
     def vms(self):
         """Processes that have memory of this node's snapshots mapped."""
@@ -527,7 +545,9 @@ class Cluster:
         group, _, version = document["apiVersion"].rpartition("/")
         base = f"/apis/{group}/{version}" if group else f"/api/{version}"
         kind = document["kind"]
-        plural = {"PriorityClass": "priorityclasses", "NetworkPolicy": "networkpolicies"}.get(kind, kind.lower() + "s")
+        plural = {"PriorityClass": "priorityclasses", "ValidatingAdmissionPolicy": "validatingadmissionpolicies"}.get(
+            kind, kind.lower() + "s"
+        )
         namespace = document["metadata"].get("namespace")
         path = f"{base}/namespaces/{namespace}/{plural}" if namespace else f"{base}/{plural}"
         self.api.create(path, document)
@@ -601,7 +621,7 @@ class Cluster:
             left = []
             for plural in ("sandboxes", "sandboxforks", "warmpools", "snapshottemplates"):
                 left += [f"{plural}/{each['metadata']['name']}" for each in self.api.list(f"{GROUP}/{plural}")]
-            left += ["pod " + each["metadata"]["name"] for each in self.api.list(f"/api/v1/namespaces/{NAMESPACE}/pods")]
+            left += ["pod " + each["metadata"]["name"] for each in self.api.list(RESERVATIONS)]
             for node in self.nodes:
                 if node.daemon.is_running():
                     left += [f"{node.name}: {each}" for each in node.leftovers()]

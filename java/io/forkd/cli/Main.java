@@ -244,6 +244,9 @@ public final class Main {
                 .setUsageHelpAutoWidth(true)
                 .setUsageHelpLongOptionsMaxWidth(30)
                 .setCaseInsensitiveEnumValuesAllowed(true)
+                // An argument is what it is: one of a guest's command, or a name that somebody else gave, may begin
+                // with @.
+                .setExpandAtFiles(false)
                 .setParameterExceptionHandler(failures)
                 .setExecutionExceptionHandler(failures);
     }

@@ -21,6 +21,7 @@ import java.util.OptionalLong;
 import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -97,7 +98,7 @@ final class E2bRoutes {
             routes.postJson(version + "/sandboxes/:id/connect", of(this::connect));
         }
         routes.get("/sandboxes/:id", of(this::get));
-        routes.get("/sandboxes/:id/metrics", of(this::relay));
+        routes.get("/sandboxes/:id/metrics", of(this::metrics));
         routes.delete("/sandboxes/:id", of(this::delete));
         routes.post("/sandboxes/:id/pause", of(this::pause));
         routes.postJson("/sandboxes/:id/timeout", of(this::timeout));
@@ -195,9 +196,14 @@ final class E2bRoutes {
     private static JsonNode metadata(Sandbox sandbox) {
         Map<String, String> annotations = sandbox.getMetadata().getAnnotations();
         String text = annotations == null ? null : annotations.get(METADATA);
-        return text == null
-                ? JsonNodeFactory.instance.objectNode()
-                : Json.parseBounded(text.getBytes(StandardCharsets.UTF_8));
+        if (text != null) {
+            try {
+                return Json.parseBounded(text.getBytes(StandardCharsets.UTF_8));
+            } catch (JacksonException e) {
+                // Whoever may write the resource has written something else.
+            }
+        }
+        return JsonNodeFactory.instance.objectNode();
     }
 
     private Response list(HttpCall call) {
@@ -238,9 +244,9 @@ final class E2bRoutes {
         return Response.json(200, named(sandbox, said));
     }
 
-    private Response relay(HttpCall call) {
+    private Response metrics(HttpCall call) {
         Located located = sandboxes.located(call, call.parameter("id"));
-        return daemons.relay(call, located, call.path());
+        return daemons.relay(call, located, "/sandboxes/" + located.id().replace("-", "") + "/metrics");
     }
 
     private Response connect(HttpCall call) throws Exception {

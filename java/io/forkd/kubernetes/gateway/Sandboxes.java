@@ -14,11 +14,15 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.Set;
 
 /** Makes, suspends and ends resources for callers, each in a namespace, and waits for what comes of it. */
 final class Sandboxes {
     /** Names the namespace that an administrator works with. */
     private static final String NAMESPACE = "Forkd-Namespace";
+
+    /** What the API server says of a request, not of itself. */
+    private static final Set<Integer> CALLERS = Set.of(403, Api.NOT_FOUND, Api.CONFLICT, Api.INVALID);
 
     private final Api api;
     private final Directory directory;
@@ -129,14 +133,18 @@ final class Sandboxes {
     private static HttpFailure refused(KubernetesClientException e) {
         String why =
                 e.getStatus() == null ? "the API server refuses" : e.getStatus().getMessage();
-        return new HttpFailure(e.getCode() == 409 || e.getCode() == 403 || e.getCode() == 422 ? e.getCode() : 503, why);
+        return new HttpFailure(CALLERS.contains(e.getCode()) ? e.getCode() : 503, why);
     }
 
     /** Returns when it is so. */
     void operate(HttpCall call, Sandbox sandbox, boolean suspend) throws InterruptedException {
         var patch = Api.object();
         patch.putObject("spec").put("operatingMode", suspend ? "Suspended" : "Running");
-        api.patch(sandbox, patch);
+        try {
+            api.patch(sandbox, patch);
+        } catch (KubernetesClientException e) {
+            throw refused(e);
+        }
         String phase = suspend ? Phase.SUSPENDED : Phase.RUNNING;
         Sandbox now = directory
                 .await(sandbox, each -> each.phase().equals(phase) || each.isOver(), options.patience())

@@ -12,6 +12,7 @@ import io.forkd.kubernetes.gateway.Directory.Located;
 import io.forkd.kubernetes.resource.Phase;
 import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.SnapshotTemplate;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -140,11 +141,18 @@ final class V1Routes {
         if (name.isPresent() && n > 1) {
             throw new HttpFailure(400, "one name is for one sandbox");
         }
-        ArrayNode made = JsonNodeFactory.instance.arrayNode();
-        for (int i = 0; i < n; i++) {
-            made.add(info(sandboxes.make(call, source, name, ttl, Map.of())));
+        List<Sandbox> made = new ArrayList<>();
+        try {
+            for (int i = 0; i < n; i++) {
+                made.add(sandboxes.make(call, source, name, ttl, Map.of()));
+            }
+        } catch (HttpFailure | InterruptedException e) {
+            made.forEach(sandboxes::delete); // Nobody is told what they are called.
+            throw e;
         }
-        return Response.json(200, made);
+        ArrayNode array = JsonNodeFactory.instance.arrayNode();
+        made.forEach(each -> array.add(info(each)));
+        return Response.json(200, array);
     }
 
     private Response relay(HttpCall call) {

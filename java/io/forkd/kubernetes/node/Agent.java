@@ -65,10 +65,11 @@ public final class Agent {
         daemon = new Daemon(options.socket());
         report = new NodeReport(options, api);
         Releases releases = new Releases(api, known);
-        templates = new Templates(options, api, daemon, forkd, report);
+        Transfers transfers = new Transfers(options.threads());
+        templates = new Templates(options, api, daemon, forkd, transfers, report);
         work = new Work<>(options.threads(), this::look);
         pools = new Pools(options, api, daemon, known, releases, templates, this::fetch);
-        sandboxes = new Sandboxes(api, daemon, forkd, known, templates, pools, releases, this::fetch);
+        sandboxes = new Sandboxes(api, daemon, forkd, transfers, known, templates, pools, releases, this::fetch);
         forks = new Forks(api, daemon, known, releases);
     }
 
@@ -116,7 +117,10 @@ public final class Agent {
         switch (pod.getMetadata().getLabels().getOrDefault(Names.KIND, "")) {
             case "sandbox" -> work.add(new Key(Kind.SANDBOX, uid));
             case "fork" -> work.add(new Key(Kind.FORK, uid));
-            default -> work.add(new Key(Kind.POOL, uid));
+            default -> {
+                work.add(new Key(Kind.POOL, uid));
+                known.uncovered(uid).forEach(each -> work.add(new Key(Kind.SANDBOX, each.uid())));
+            }
         }
     }
 

@@ -21,10 +21,46 @@ final class CommandLine {
         this.forkd = forkd;
     }
 
+    /**
+     * Fetches a snapshot from a registry.
+     *
+     * @param ref a tenant's words, which are no option whatever they are
+     */
+    void pull(String ref, String tag, boolean insecure) throws IOException, InterruptedException {
+        transfer(Map.of(), List.of("pull", "--tag", tag, "--force", "--json"), ref, insecure);
+    }
+
+    /** Puts the snapshot of a store into a registry. */
+    void push(Path store, String tag, String ref, boolean insecure) throws IOException, InterruptedException {
+        transfer(
+                Map.of("FORKD_SNAPSHOT_ROOT", store.toString()),
+                List.of("push", "--tag", tag, "--json"),
+                ref,
+                insecure);
+    }
+
+    private void transfer(Map<String, String> environment, List<String> verb, String ref, boolean insecure)
+            throws IOException, InterruptedException {
+        List<String> arguments = new ArrayList<>(verb);
+        if (insecure) {
+            arguments.add("--insecure-registry");
+        }
+        arguments.addAll(List.of("--", ref));
+        var unused = run(environment, arguments);
+    }
+
+    /** Where the daemon has what it keeps. */
+    Path data() throws IOException, InterruptedException {
+        return Path.of(JSON.readTree(run(Map.of(), List.of("where", "--json")))
+                .path("dir")
+                .asText());
+    }
+
     /** @throws IOException with what it said when it failed */
-    String run(Map<String, String> environment, String... arguments) throws IOException, InterruptedException {
+    private String run(Map<String, String> environment, List<String> arguments)
+            throws IOException, InterruptedException {
         List<String> command = new ArrayList<>(forkd);
-        command.addAll(List.of(arguments));
+        command.addAll(arguments);
         Path error = Files.createTempFile("forkd-node", ".err");
         try {
             ProcessBuilder builder = new ProcessBuilder(command).redirectError(error.toFile());

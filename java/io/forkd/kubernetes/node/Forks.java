@@ -19,6 +19,7 @@ import java.util.concurrent.ConcurrentHashMap;
 /** Makes the children of forks, and ends them. Those of one fork have its uid as a label. */
 final class Forks {
     private static final Duration CONFLICT = Duration.ofMillis(20);
+    private static final Duration SOON = Duration.ofMillis(200);
 
     private final Api api;
     private final Daemon daemon;
@@ -77,9 +78,13 @@ final class Forks {
             }
             return tell(fork, children);
         }
-        int missing = fork.getSpec().replicas() - children.size();
-        if (missing > 0) {
-            ObjectNode body = Api.object().put("n", missing);
+        int wanted = fork.getSpec().replicas();
+        if (!children.isEmpty() && children.size() < wanted) {
+            remove(fork.uid()); // Who began it was killed, and all are of one instant.
+            return Optional.of(SOON);
+        }
+        if (children.isEmpty()) {
+            ObjectNode body = Api.object().put("n", wanted);
             body.putObject("labels").put(Names.UID, fork.uid()).put(Names.KIND, "fork");
             Long ttl = fork.getSpec().ttlSeconds();
             if (ttl != null) {

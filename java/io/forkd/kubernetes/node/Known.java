@@ -10,6 +10,7 @@ import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.SandboxFork;
 import io.forkd.kubernetes.resource.SnapshotTemplate;
 import io.forkd.kubernetes.resource.WarmPool;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -25,6 +26,7 @@ final class Known {
     private static final String BY_OWNER = "owner";
     private static final Set<String> ENDED = Set.of("Succeeded", "Failed");
 
+    private final KubernetesClient client;
     final SharedIndexInformer<Sandbox> sandboxes;
     final SharedIndexInformer<SandboxFork> forks;
     final SharedIndexInformer<WarmPool> pools;
@@ -35,6 +37,7 @@ final class Known {
     private final Set<String> released = ConcurrentHashMap.newKeySet();
 
     Known(KubernetesClient client, NodeOptions options) {
+        this.client = client;
         String node = options.node();
         sandboxes = client.resources(Sandbox.class)
                 .inAnyNamespace()
@@ -117,6 +120,12 @@ final class Known {
         return only(templates.getIndexer().byIndex(BY_UID, uid));
     }
 
+    /** Whether the API server has it, which is asked. */
+    boolean isTemplate(String namespace, String uid) {
+        return client.resources(SnapshotTemplate.class).inNamespace(namespace).list().getItems().stream()
+                .anyMatch(each -> each.uid().equals(uid));
+    }
+
     Optional<SnapshotTemplate> template(String namespace, String name) {
         return Optional.ofNullable(templates.getIndexer().getByKey(namespace + "/" + name));
     }
@@ -128,6 +137,22 @@ final class Known {
     /** Those that have places of the pool. */
     List<Sandbox> claimed(String poolUid) {
         return sandboxes.getIndexer().byIndex(BY_POOL, poolUid);
+    }
+
+    /**
+     * Those of them that have no place, as a reservation was removed. Who runs has one before who does not yet.
+     */
+    List<Sandbox> uncovered(String poolUid) {
+        List<Sandbox> claimed = claimed(poolUid);
+        int places = places(poolUid);
+        return claimed.size() <= places
+                ? List.of()
+                : claimed.stream()
+                        .sorted(Comparator.comparing(
+                                        (Sandbox each) -> !each.phase().equals(Phase.RUNNING))
+                                .thenComparing(Sandbox::uid))
+                        .skip(places)
+                        .toList();
     }
 
     /** Reservations of this node that still are some. */

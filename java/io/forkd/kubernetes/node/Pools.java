@@ -3,6 +3,7 @@ package io.forkd.kubernetes.node;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.fabric8.kubernetes.api.model.Pod;
+import io.forkd.kubernetes.node.Daemon.Refused;
 import io.forkd.kubernetes.resource.Api;
 import io.forkd.kubernetes.resource.Names;
 import io.forkd.kubernetes.resource.Sandbox;
@@ -116,13 +117,11 @@ final class Pools {
         }
         local.size = -1;
         Optional<SnapshotTemplate> template = template(uid);
-        if (wanted > 0
-                && template.isPresent()
-                && templates.guestMib(template.get().uid()).isEmpty()) {
+        Optional<Long> guestMib = template.flatMap(each -> templates.guestMib(each.uid()));
+        if (wanted > 0 && template.isPresent() && guestMib.isEmpty()) {
             fetch.accept(template.get());
-            template = Optional.empty();
         }
-        if (wanted == 0 || template.isEmpty()) {
+        if (wanted == 0 || template.isEmpty() || guestMib.isEmpty()) {
             daemon.delete("/v1/pools/" + Names.local(uid));
             local.size = 0;
             return;
@@ -131,6 +130,7 @@ final class Pools {
                 .put("snapshot_tag", Names.local(template.get().uid()))
                 .put("size", wanted);
         body.putObject("labels").put(Names.KIND, "pool");
+        Templates.bound(body, guestMib.get(), template.get().getSpec().memoryMiB());
         daemon.put("/v1/pools/" + Names.local(uid), body);
         local.size = wanted;
     }
@@ -160,16 +160,25 @@ final class Pools {
                     .min(Comparator.comparingInt(Known::places));
             int left = places - spare.map(Known::places).orElse(0) - takers.size();
             most = pool.isPresent() && pool.get().getSpec().replicas() > 0 ? Math.min(MOST, Math.max(0, left - 1)) : 0;
-            if (local.size < 0 || local.size != most) {
-                resize(uid, local, most);
-            }
             there = daemon.find("/v1/pools/" + Names.local(uid));
             ready = there.map(each -> each.path("ready").asInt()).orElse(0);
-            if (there.isEmpty() && local.size > 0) {
+            // A daemon keeps twice as many as it is to have; so it is to have half of what may be left.
+            int size = spare.isPresent() && ready > most ? most / 2 : most;
+            boolean isAsked = local.size == size;
+            if (!isAsked) {
+                try {
+                    resize(uid, local, size);
+                } catch (Refused e) {
+                    pool.ifPresent(each ->
+                            tell(each, Optional.of(0), Objects.requireNonNullElse(e.getMessage(), "it was refused")));
+                    throw e;
+                }
+            }
+            if (there.isEmpty() && isAsked && size > 0) {
                 local.size = -1; // Somebody removed it.
             }
-            if (spare.isPresent() && ready <= most) {
-                releases.end(spare.get());
+            if (spare.isPresent() && isAsked && ready <= most) {
+                releases.end(spare.get()); // What was being made when it was asked is there by now.
             }
         }
         String problem = there.map(each -> each.path("problem").asText("")).orElse("");

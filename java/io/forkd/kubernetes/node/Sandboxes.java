@@ -10,9 +10,6 @@ import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.SnapshotTemplate;
 import java.io.IOException;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
@@ -26,10 +23,12 @@ import java.util.function.Consumer;
 final class Sandboxes {
     private static final Duration SOON = Duration.ofMillis(200);
     private static final Duration CONFLICT = Duration.ofMillis(20);
+    private static final String PLAIN = "http://";
 
     private final Api api;
     private final Daemon daemon;
     private final CommandLine forkd;
+    private final Transfers transfers;
     private final Known known;
     private final Templates templates;
     private final Pools pools;
@@ -46,6 +45,7 @@ final class Sandboxes {
             Api api,
             Daemon daemon,
             CommandLine forkd,
+            Transfers transfers,
             Known known,
             Templates templates,
             Pools pools,
@@ -54,6 +54,7 @@ final class Sandboxes {
         this.api = api;
         this.daemon = daemon;
         this.forkd = forkd;
+        this.transfers = transfers;
         this.known = known;
         this.templates = templates;
         this.pools = pools;
@@ -107,7 +108,7 @@ final class Sandboxes {
             return suspend(sandbox, there, false);
         }
         if (there.isPresent()) {
-            return isPaused(there.get()) ? resume(sandbox) : runs(sandbox, there.get());
+            return isPaused(there.get()) ? resume(sandbox, there.get()) : runs(sandbox, there.get());
         }
         if (sandbox.phase().equals(Phase.RUNNING) || told.contains(sandbox.uid())) {
             return ended(sandbox);
@@ -123,9 +124,8 @@ final class Sandboxes {
 
     private boolean isCovered(Sandbox sandbox) {
         return sandbox.isInPool()
-                ? known.claimed(Objects.requireNonNullElse(sandbox.now().poolUID(), ""))
-                                .size()
-                        <= known.places(Objects.requireNonNullElse(sandbox.now().poolUID(), ""))
+                ? known.uncovered(Objects.requireNonNullElse(sandbox.now().poolUID(), "")).stream()
+                        .noneMatch(each -> each.uid().equals(sandbox.uid()))
                 : !known.reservationsOf(sandbox.uid()).isEmpty();
     }
 
@@ -133,6 +133,11 @@ final class Sandboxes {
     private Optional<Duration> runs(Sandbox sandbox, JsonNode there) throws Exception {
         if (sandbox.phase().equals(Phase.RUNNING)) {
             return isCovered(sandbox) ? Optional.empty() : uncovered(sandbox, there);
+        }
+        if (sandbox.isInPool() && sandbox.getSpec().ttlSeconds() != null) {
+            ObjectNode time = Api.object(); // Who took it may have been killed before this.
+            time(sandbox, time);
+            daemon.put(path(sandbox.uid()) + "/timeout", time);
         }
         ObjectNode status = Api.object()
                 .put("phase", Phase.RUNNING)
@@ -177,9 +182,12 @@ final class Sandboxes {
         return Optional.empty();
     }
 
-    private Optional<Duration> resume(Sandbox sandbox) throws Exception {
+    private Optional<Duration> resume(Sandbox sandbox, JsonNode there) throws Exception {
         if (!isCovered(sandbox)) {
-            return Optional.empty(); // The reservation comes here when it is bound.
+            // It was wanted again before it was told that it is suspended, and what it had reserved is given up.
+            return sandbox.phase().equals(Phase.RUNNING) && !tell(sandbox, suspended(there), false, "Suspended", "")
+                    ? Optional.of(CONFLICT)
+                    : Optional.empty(); // The reservation comes here when it is bound.
         }
         daemon.post(path(sandbox.uid()) + "/resume", Api.object());
         return runs(sandbox, daemon.get(path(sandbox.uid())));
@@ -261,11 +269,6 @@ final class Sandboxes {
         String pool = Objects.requireNonNullElse(sandbox.now().poolUID(), "");
         Optional<JsonNode> taken = pools.take(sandbox, pool, named(sandbox));
         if (taken.isPresent()) {
-            if (sandbox.getSpec().ttlSeconds() != null) {
-                ObjectNode time = Api.object();
-                time(sandbox, time);
-                daemon.put(path(sandbox.uid()) + "/timeout", time);
-            }
             return taken;
         }
         if (!isCovered(sandbox)) {
@@ -308,7 +311,10 @@ final class Sandboxes {
         String uid = Objects.requireNonNullElse(sandbox.now().templateUID(), "");
         Optional<SnapshotTemplate> template = known.template(uid);
         if (template.isEmpty()) {
-            fail(sandbox, Phase.FAILED, "its SnapshotTemplate is not there any more");
+            // The watch of templates may be behind that of sandboxes.
+            if (!known.isTemplate(sandbox.getMetadata().getNamespace(), uid)) {
+                fail(sandbox, Phase.FAILED, "its SnapshotTemplate is not there any more");
+            }
             return Optional.empty();
         }
         Optional<Long> guestMib = templates.guestMib(uid);
@@ -317,10 +323,7 @@ final class Sandboxes {
             return Optional.empty();
         }
         ObjectNode body = body(sandbox).put("snapshot_tag", Names.local(uid)).put("n", 1);
-        int reserved = template.get().getSpec().memoryMiB();
-        if (reserved < guestMib.get() && !body.has("memory_limit_mib")) {
-            body.put("memory_limit_mib", reserved);
-        }
+        Templates.bound(body, guestMib.get(), template.get().getSpec().memoryMiB());
         return first(daemon.post("/v1/sandboxes", body));
     }
 
@@ -330,25 +333,35 @@ final class Sandboxes {
             return Optional.empty();
         }
         String tag = Names.suspended(sandbox.uid());
-        List<String> arguments = new ArrayList<>(List.of("pull", ref, "--tag", tag, "--force", "--json"));
-        forkd.run(insecure(ref, arguments), arguments.toArray(String[]::new));
+        String namespace = sandbox.getMetadata().getNamespace();
+        if (!transfers.begin(namespace)) {
+            return Optional.empty();
+        }
+        try {
+            forkd.pull(withoutScheme(ref), tag, isPlain(ref));
+        } finally {
+            transfers.end(namespace);
+        }
         ObjectNode body = (resumes ? named(sandbox) : body(sandbox))
                 .put("snapshot_tag", tag)
                 .put("n", 1);
         if (resumes) {
             time(sandbox, body);
         }
+        Templates.bound(
+                body,
+                Templates.guestMib(daemon.get("/v1/snapshots/" + tag + "/info")),
+                Objects.requireNonNullElse(sandbox.now().memoryMiB(), 0));
         return first(daemon.post("/v1/sandboxes", body));
     }
 
     /** Plain HTTP is for registries that say so in their name: {@code http://host:port/name}. */
-    private static Map<String, String> insecure(String ref, List<String> arguments) {
-        String plain = "http://";
-        if (ref.startsWith(plain)) {
-            arguments.replaceAll(each -> each.equals(ref) ? ref.substring(plain.length()) : each);
-            arguments.add("--insecure-registry");
-        }
-        return Map.of();
+    private static boolean isPlain(String ref) {
+        return ref.startsWith(PLAIN);
+    }
+
+    private static String withoutScheme(String ref) {
+        return isPlain(ref) ? ref.substring(PLAIN.length()) : ref;
     }
 
     private static Optional<JsonNode> first(JsonNode made) {
@@ -367,15 +380,24 @@ final class Sandboxes {
         } else if (sandbox.phase().equals(Phase.SUSPENDED) && !moves) {
             return Optional.empty();
         }
-        ObjectNode status = Api.object()
-                .put("phase", Phase.SUSPENDED)
-                .put("sandboxID", there.get().path("id").asText())
-                .put("reservation", Sandbox.BY_POD)
-                .putNull("message");
+        ObjectNode status = suspended(there.get());
         String to = sandbox.getSpec().suspendTo();
         if (to != null) {
             String ref = to + ":" + sandbox.uid();
-            push(there.get().path("id").asText(), ref);
+            String namespace = sandbox.getMetadata().getNamespace();
+            if (!transfers.begin(namespace)) {
+                return Optional.of(SOON);
+            }
+            try {
+                // What a sandbox was paused to is the folder of a snapshot, of another store.
+                forkd.push(
+                        forkd.data().resolve("paused"),
+                        there.get().path("id").asText(),
+                        withoutScheme(ref),
+                        isPlain(ref));
+            } finally {
+                transfers.end(namespace);
+            }
             status.put("snapshot", ref);
         }
         releases.endOf(sandbox.uid());
@@ -384,6 +406,14 @@ final class Sandboxes {
         }
         told.remove(sandbox.uid());
         return Optional.empty();
+    }
+
+    private static ObjectNode suspended(JsonNode there) {
+        return Api.object()
+                .put("phase", Phase.SUSPENDED)
+                .put("sandboxID", there.path("id").asText())
+                .put("reservation", Sandbox.BY_POD)
+                .putNull("message");
     }
 
     private Optional<Duration> notThere(Sandbox sandbox) throws IOException {
@@ -401,16 +431,6 @@ final class Sandboxes {
                 yield api.patchStatusIfUnchanged(sandbox, status) ? Optional.empty() : Optional.of(CONFLICT);
             }
         };
-    }
-
-    /** What a sandbox was paused to is the folder of a snapshot, of another store. */
-    private void push(String id, String ref) throws IOException, InterruptedException {
-        JsonNode where =
-                new com.fasterxml.jackson.databind.ObjectMapper().readTree(forkd.run(Map.of(), "where", "--json"));
-        List<String> arguments = new ArrayList<>(List.of("push", "--tag", id, ref, "--json"));
-        Map<String, String> environment = new java.util.HashMap<>(insecure(ref, arguments));
-        environment.put("FORKD_SNAPSHOT_ROOT", where.path("dir").asText() + "/paused");
-        forkd.run(environment, arguments.toArray(String[]::new));
     }
 
     private boolean tell(Sandbox sandbox, ObjectNode status, boolean isReady, String reason, String message) {

@@ -8,8 +8,6 @@ import io.forkd.kubernetes.resource.SnapshotTemplate;
 import io.forkd.kubernetes.resource.SnapshotTemplate.OnNode;
 import java.io.IOException;
 import java.time.Duration;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
@@ -21,14 +19,19 @@ final class Templates {
     private static final String STORED = "Stored";
     private static final String WARM = "Warm";
     private static final String FAILED = "Failed";
+    private static final String LIMIT = "memory_limit_mib";
 
     /** A kept fork server ends when nobody has used it for a while: docs/snapshots.md. */
     private static final Duration WARM_AGAIN = Duration.ofMinutes(5);
+
+    /** When others are fetched. */
+    private static final Duration TURN = Duration.ofSeconds(1);
 
     private final NodeOptions options;
     private final Api api;
     private final Daemon daemon;
     private final CommandLine forkd;
+    private final Transfers transfers;
     private final NodeReport report;
 
     /** What is on the disk, by uid: the memory of a guest in MiB. */
@@ -36,11 +39,12 @@ final class Templates {
 
     private final Set<String> needed = ConcurrentHashMap.newKeySet();
 
-    Templates(NodeOptions options, Api api, Daemon daemon, CommandLine forkd, NodeReport report) {
+    Templates(NodeOptions options, Api api, Daemon daemon, CommandLine forkd, Transfers transfers, NodeReport report) {
         this.options = options;
         this.api = api;
         this.daemon = daemon;
         this.forkd = forkd;
+        this.transfers = transfers;
         this.report = report;
     }
 
@@ -85,7 +89,15 @@ final class Templates {
                 if (!isFailed(template)) {
                     tell(template, Optional.of("Pulling"), "");
                 }
-                fetch(template);
+                String namespace = template.getMetadata().getNamespace();
+                if (!transfers.begin(namespace)) {
+                    return Optional.of(TURN);
+                }
+                try {
+                    fetch(template);
+                } finally {
+                    transfers.end(namespace);
+                }
             }
             if (isToBeWarm) {
                 warmUp(template);
@@ -115,8 +127,20 @@ final class Templates {
             daemon.delete("/v1/snapshots/" + Names.local(template.uid())); // Half of it is none.
             return false;
         }
-        ready.put(template.uid(), info.get().path("memory_logical_bytes").asLong() >> 20);
+        ready.put(template.uid(), guestMib(info.get()));
         return true;
+    }
+
+    /** The memory of a snapshot's guest in MiB. */
+    static long guestMib(JsonNode info) {
+        return info.path("memory_logical_bytes").asLong() >> 20;
+    }
+
+    /** Nobody has more than what is reserved: a guest that has more memory gets a limit, whatever was asked for. */
+    static void bound(ObjectNode body, long guestMib, int reservedMib) {
+        if (reservedMib < guestMib) {
+            body.put(LIMIT, Math.min(body.path(LIMIT).asLong(reservedMib), reservedMib));
+        }
     }
 
     private void fetch(SnapshotTemplate template) throws IOException, InterruptedException {
@@ -124,11 +148,7 @@ final class Templates {
         String ref = template.getSpec().snapshot();
         SnapshotTemplate.Image image = template.getSpec().image();
         if (ref != null) {
-            List<String> arguments = new ArrayList<>(List.of("pull", ref, "--tag", tag, "--json"));
-            if (template.getSpec().isInsecure()) {
-                arguments.add("--insecure-registry");
-            }
-            forkd.run(Map.of(), arguments.toArray(String[]::new));
+            forkd.pull(ref, tag, template.getSpec().isInsecure());
         } else if (image != null) {
             ObjectNode body = Api.object().put("tag", tag).put("image", image.reference());
             Optional.ofNullable(image.memoryMiB()).ifPresent(mib -> body.put("memory_mib", mib));

@@ -82,29 +82,18 @@ final class Work<K> {
             LOG.warn("{} failed, and is tried again in {} ms: {}", key, wait, e.toString());
             again = Optional.of(Duration.ofMillis(wait));
         }
-        boolean isWanted;
         synchronized (states) {
             state.isRunning = false;
             state.failures = hasFailed ? state.failures + 1 : 0;
-            isWanted = state.isWanted;
-            if (!isWanted && !hasFailed) {
+            boolean isWanted = state.isWanted;
+            if (isWanted && !hasFailed) {
+                threads.execute(() -> run(key));
+                return;
+            }
+            state.isWanted = false; // A failure's time is waited for.
+            if (!hasFailed) {
                 states.remove(key);
             }
-        }
-        if (isWanted && !hasFailed) {
-            threads.execute(() -> run(key));
-        } else {
-            if (isWanted) { // The failure's time is waited for.
-                synchronized (states) {
-                    state.isWanted = false;
-                }
-            }
-            lookAgain(key, again);
-        }
-    }
-
-    private void lookAgain(K key, Optional<Duration> again) {
-        synchronized (states) {
             ScheduledFuture<?> before = later.remove(key);
             if (before != null) {
                 before.cancel(false);

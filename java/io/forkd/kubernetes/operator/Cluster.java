@@ -105,9 +105,13 @@ final class Cluster {
         return Objects.requireNonNullElse(pod.getMetadata().getLabels().get(Names.OWNER_UID), "");
     }
 
-    private void reservationChanged(Pod pod) {
-        String owner = Objects.requireNonNullElse(pod.getMetadata().getAnnotations(), Map.<String, String>of())
+    private static String owner(Pod pod) {
+        return Objects.requireNonNullElse(pod.getMetadata().getAnnotations(), Map.<String, String>of())
                 .getOrDefault(Names.OWNER, "");
+    }
+
+    private void reservationChanged(Pod pod) {
+        String owner = owner(pod);
         int slash = owner.indexOf('/');
         if (slash < 0) {
             return;
@@ -131,7 +135,7 @@ final class Cluster {
     }
 
     private boolean ownerIsThere(Pod pod) {
-        String owner = pod.getMetadata().getAnnotations().getOrDefault(Names.OWNER, "");
+        String owner = owner(pod);
         ResourceID id = new ResourceID(owner.substring(owner.indexOf('/') + 1), owner.replaceFirst("/.*", ""));
         Optional<? extends io.fabric8.kubernetes.api.model.HasMetadata> found =
                 switch (pod.getMetadata().getLabels().getOrDefault(Names.KIND, "")) {

@@ -80,6 +80,7 @@ final class ForkReconciler implements Reconciler<SandboxFork>, Cleaner<SandboxFo
         if (source.isEmpty() || memory == null || !source.get().phase().equals(Phase.RUNNING)) {
             String state =
                     source.isEmpty() ? " is not there" : " is " + source.get().phase();
+            reservations.delete(Names.forkReservation(fork.uid())); // What was reserved before is for others meanwhile.
             say(fork, Phase.PENDING, "SourceNotRunning", "Sandbox " + name + state);
             return false;
         }
@@ -107,7 +108,7 @@ final class ForkReconciler implements Reconciler<SandboxFork>, Cleaner<SandboxFo
         } else {
             pod.flatMap(Reservations::problem).ifPresent(why -> say(fork, Phase.PENDING, "Unschedulable", why));
         }
-        return true;
+        return node.isPresent(); // As long as it waits for room its source may go.
     }
 
     private void say(SandboxFork fork, String phase, String reason, String message) {

@@ -3,7 +3,6 @@ package io.forkd.kubernetes.operator;
 import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
-import io.fabric8.kubernetes.client.KubernetesClientException;
 import io.forkd.http.HttpFailure;
 import io.forkd.http.HttpServer;
 import io.forkd.http.Routes;
@@ -89,8 +88,8 @@ public final class OperatorProcess {
                                     .collect(Collectors.toSet());
                         } catch (InterruptedException e) {
                             return;
-                        } catch (KubernetesClientException e) {
-                            LOG.warn("cannot end reservations without an owner: {}", e.getMessage());
+                        } catch (RuntimeException e) {
+                            LOG.warn("cannot end reservations without an owner: {}", e.toString());
                         }
                     }
                 },

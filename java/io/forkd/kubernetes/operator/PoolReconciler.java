@@ -30,6 +30,9 @@ final class PoolReconciler implements Reconciler<WarmPool>, Cleaner<WarmPool> {
     private static final Duration AGAIN = Duration.ofSeconds(5);
     private static final int MOST_PLACES = 32;
 
+    /** Reservations of one pool that the scheduler has not placed yet. */
+    private static final int MOST_WAITING = 32;
+
     private final Api api;
     private final Cluster cluster;
     private final Reservations reservations;
@@ -82,8 +85,16 @@ final class PoolReconciler implements Reconciler<WarmPool>, Cleaner<WarmPool> {
                 ? claimed
                 : pool.getSpec().replicas() + claimed + Math.max(1, nodes.size());
         int each = placesEach(pool);
+        Optional<String> none = TemplateReconciler.whyNoNode(template.get(), cluster.nodes());
+        // What a cluster has no room for is not asked for all at once, and what is wanted may change meanwhile.
+        long most = none.isPresent()
+                ? 0
+                : MOST_WAITING
+                        - kept.stream()
+                                .filter(pod -> Reservations.node(pod).isEmpty())
+                                .count();
         int number = 0;
-        for (int missing = wanted - places; missing > 0; missing -= each) {
+        for (int missing = wanted - places; missing > 0 && most > 0; missing -= each, most--) {
             number = unused(pool, number);
             What what = new What(
                     "pool",
@@ -104,8 +115,10 @@ final class PoolReconciler implements Reconciler<WarmPool>, Cleaner<WarmPool> {
                 pool,
                 places,
                 claimed,
-                problem.isPresent() ? "Unschedulable" : "Reserved",
-                problem.orElse("its reservations have " + places + " places"));
+                none.isPresent() ? "NoNode" : problem.isPresent() ? "Unschedulable" : "Reserved",
+                none.map(why -> "no node can run SnapshotTemplate " + name + ": " + why)
+                        .or(() -> problem)
+                        .orElse("its reservations have " + places + " places"));
         return UpdateControl.<WarmPool>noUpdate().rescheduleAfter(AGAIN);
     }
 

@@ -235,6 +235,9 @@ final class SandboxReconciler implements Reconciler<Sandbox> {
     private Optional<Duration> reserve(Sandbox sandbox) {
         Optional<Needs> needs = needs(sandbox);
         if (needs.isEmpty()) {
+            if (sandbox.node().isEmpty()) { // What was reserved before is for others meanwhile.
+                reservations.delete(Names.sandboxReservation(sandbox.uid()));
+            }
             return Optional.of(AGAIN);
         }
         What what = new What(
@@ -248,7 +251,8 @@ final class SandboxReconciler implements Reconciler<Sandbox> {
         Optional<String> node = pod.flatMap(Reservations::node);
         if (node.isEmpty()) {
             pod.flatMap(Reservations::problem).ifPresent(why -> say(sandbox, "Unschedulable", why));
-            return Optional.empty(); // The Pod's next change comes here.
+            // The Pod's next change comes here, but not its source's.
+            return sandbox.getSpec().sandboxRef() == null ? Optional.empty() : Optional.of(AGAIN);
         }
         if (!node.equals(sandbox.node())) {
             ObjectNode status = assigned(sandbox, node.get(), Sandbox.BY_POD)

@@ -24,6 +24,7 @@ public final class Api {
     public static final int CONFLICT = 409;
     public static final int INVALID = 422;
 
+    private static final int MOST_MESSAGE = 4096;
     private static final String READY = "Ready";
     private static final Logger LOG = LoggerFactory.getLogger(Api.class);
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -143,7 +144,7 @@ public final class Api {
                 .put("type", READY)
                 .put("status", text(isReady))
                 .put("reason", reason)
-                .put("message", message)
+                .put("message", bounded(message))
                 .put("lastTransitionTime", since)
                 .put("observedGeneration", of.getMetadata().getGeneration());
     }
@@ -156,7 +157,12 @@ public final class Api {
                         .anyMatch(each -> each.getType().equals(READY)
                                 && each.getStatus().equals(text(isReady))
                                 && each.getReason().equals(reason)
-                                && each.getMessage().equals(message));
+                                && each.getMessage().equals(bounded(message)));
+    }
+
+    /** It may tell of each of a thousand nodes, and the API server refuses one that is too long, with all else. */
+    private static String bounded(String message) {
+        return message.length() <= MOST_MESSAGE ? message : message.substring(0, MOST_MESSAGE) + " ...";
     }
 
     private static String text(boolean isTrue) {

@@ -99,6 +99,14 @@ class CommandLineTest {
         assertThat(err.size()).isZero();
     }
 
+    /** It may be a name that somebody else gave to who calls this, and the file none of theirs. */
+    @Test
+    void an_argument_with_at_is_no_file_of_arguments() throws IOException {
+        Path file = Files.writeString(directory.resolve("file"), "secret");
+        assertThat(parsed(PullCommand.class, "pull", "--tag", "x", "--", "@" + file).reference)
+                .isEqualTo("@" + file);
+    }
+
     @Test
     void help_lists_every_verb() {
         assertThat(run("--help")).isZero();
