@@ -66,13 +66,44 @@ static void device_of_a_guest(void **state)
     remove_snapshot(state);
 }
 
+/* Its first owner has gone, whose descriptor's number another has by now. */
+static void device_of_a_detached_guest(void **state)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm *child = NULL;
+    make_snapshot_of(state, GUEST("answer"));
+    struct fixture *fixture = *state;
+    char *socket_path = FILE_IN(fixture->folder, "vsock");
+    char *control = FILE_IN(fixture->folder, "control");
+    struct forkd_child_options options = {
+        .flags = FORKD_NO_AGENT, .vsock_path = socket_path, .control_path = control};
+    struct forkd_server *server = start(fixture);
+    OK(forkd_server_fork(server, &options, &child, &error));
+    OK(forkd_vm_wait(child, 20000, NULL, &error));
+    forkd_vm_free(child);
+    usleep(200000);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un address = socket_address(socket_path);
+    char answer[512] = {0};
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(write(fd, "CONNECT 52\n", 11), 11);
+    assert_true(read(fd, answer, sizeof answer) > 0);
+    assert_memory_equal(answer, "OK ", 3);
+    usleep(200000);
+    assert_int_equal(truncate(fixture->memory, RINGS_AT), 0);
+    assert_int_equal(write(fd, "p", 1), 1);
+    assert_true(read(fd, answer, sizeof answer) <= 0);
+    close(fd);
+    forkd_server_free(server);
+    remove_snapshot(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(guest_that_takes_none),
-        cmocka_unit_test(guest_that_is_emulated),
-        cmocka_unit_test(guest_that_takes_interrupts),
-        cmocka_unit_test(device_of_a_guest),
+        cmocka_unit_test(guest_that_takes_none),       cmocka_unit_test(guest_that_is_emulated),
+        cmocka_unit_test(guest_that_takes_interrupts), cmocka_unit_test(device_of_a_guest),
+        cmocka_unit_test(device_of_a_detached_guest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
