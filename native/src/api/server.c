@@ -29,6 +29,7 @@ static int fill_serve_message(const struct forkd_server_options *options, struct
 {
     message->header = (struct control_header){CONTROL_MAGIC, CONTROL_SERVE};
     message->disk_count = options->disk_count;
+    snprintf(message->memory_name, sizeof message->memory_name, "%s", options->memory_path);
     int result = 0;
     message->parked_count = options->parked_count;
     message->idle_timeout_ms =

@@ -129,6 +129,7 @@ int machine_init(struct machine *machine, const struct machine_config *config, v
                                            .news = bus_news,
                                            .wake = bus_wake,
                                            .fail = bus_fail};
+    machine->memory_name = "guest memory";
     machine->vm_fd = -1;
     machine->wake_watch = (struct loop_watch){.fd = -1, .ready = on_wake};
     pthread_mutex_init(&machine->lock, NULL);

@@ -50,6 +50,7 @@ struct machine {
     struct machine_config config;
     struct kvm_host host;
     struct guest_memory memory;
+    const char *memory_name;   /* where it is from, for people */
     struct virtio_machine bus; /* what devices see of us */
     struct loop loop;
     struct loop_watch wake_watch; /* an eventfd: vCPU threads have left work for the loop */
@@ -114,6 +115,8 @@ void machine_rehearse(struct machine *machine);
 /* Put the rest of the loaded state, that of time, into KVM, and attach the devices. */
 int machine_restore(struct machine *machine, struct forkd_error *err);
 
+/* The process's handlers of signals that vCPUs need, which children inherit. */
+void machine_take_signals(void);
 /*
  * Start the threads of all vCPUs but the first, which belongs to the calling thread, the process's first:
  * that goes on to machine_run_first. `parked`: the machine is paused from the start, until machine_resume.

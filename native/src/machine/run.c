@@ -9,12 +9,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #define KICK_SIGNAL SIGURG
 #define STACK_SIZE (64u * 1024)
 #define I8042_COMMAND_RESET 0xfe
 #define SLEEP_ENABLE 0x20u
+#define EFLAGS_TF (1u << 8)
+
+/* Of the process's time on processors: how often a vCPU that is at work is made to tell whether it gets on.
+ */
+#define TELL_EVERY_US 100000
 
 static void on_kick(int signal)
 {
@@ -75,9 +81,23 @@ static void handle_io(struct machine *machine, struct kvm_run *run)
     }
 }
 
+/* Its file cannot be read: the disk, fs-verity or forkd-pager has nothing for it, or it has been cut short.
+ */
+static void finish_without_memory(struct machine *machine, int code)
+{
+    struct forkd_error error;
+    error_set(&error, code, "read", machine->memory_name, "the guest came upon memory that is not there");
+    machine_finish(machine, FORKD_END_ERROR, &error);
+}
+
 static void handle_mmio(struct machine *machine, struct kvm_run *run)
 {
     uint64_t address = run->mmio.phys_addr;
+    if (guest_memory_at(&machine->memory, address, 1) != NULL) {
+        /* KVM, emulating an instruction, takes memory that it cannot read for none. */
+        finish_without_memory(machine, EIO);
+        return;
+    }
     uint64_t slot = (address - PLATFORM_VIRTIO) / PLATFORM_VIRTIO_STRIDE;
     uint32_t offset = (uint32_t)(address % PLATFORM_VIRTIO_STRIDE);
     bool ours = address >= PLATFORM_VIRTIO && slot < machine->device_count;
@@ -137,6 +157,24 @@ static void handle_exit(struct vcpu *vcpu)
     }
 }
 
+/*
+ * While the guest takes interrupts KVM reads a page of its memory in the background and has it try again,
+ * also when it could not be read: for ever, and nobody hears of it. For an instruction that no interrupt may
+ * come before, as that after STI, it waits, and fails as it ought to; to any other it makes no difference.
+ */
+static void have_it_tell(const struct vcpu *vcpu)
+{
+    struct kvm_vcpu_events events;
+    struct kvm_regs regs;
+    if (!vcpu->run->if_flag || vcpu_is_halted(vcpu) || ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ||
+        (regs.rflags & EFLAGS_TF) != 0 || ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) < 0 ||
+        events.exception.injected || events.interrupt.injected || events.nmi.injected)
+        return;
+    events.interrupt.shadow = KVM_X86_SHADOW_INT_STI;
+    events.flags = KVM_VCPUEVENT_VALID_SHADOW;
+    ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events);
+}
+
 /* One KVM_RUN and what follows from it. */
 static void run_once(struct vcpu *vcpu)
 {
@@ -146,10 +184,14 @@ static void run_once(struct vcpu *vcpu)
     int code = errno;
     if (result < 0 && (code == EINTR || code == EAGAIN)) {
         /* EAGAIN: around INIT and SIPI, while the vCPU is not runnable yet. */
+        if (code == EINTR && !vcpu->run->immediate_exit)
+            have_it_tell(vcpu);
         return;
     }
     pthread_mutex_lock(&machine->lock);
-    if (result < 0)
+    if (result < 0 && (code == EFAULT || code == EHWPOISON))
+        finish_without_memory(machine, code == EFAULT ? EIO : code);
+    else if (result < 0)
         finish_with_crash(vcpu, strerror(code), (uint64_t)code);
     else
         handle_exit(vcpu);
@@ -216,11 +258,19 @@ static int start_thread(struct vcpu *vcpu, struct forkd_error *err)
     return 0;
 }
 
+void machine_take_signals(void)
+{
+    /* No SA_RESTART: KVM_RUN must return. It does so of SIGPROF as well, and nothing else has to. */
+    static const struct sigaction kick = {.sa_handler = on_kick};
+    static const struct sigaction tick = {.sa_handler = on_kick, .sa_flags = SA_RESTART};
+    sigaction(KICK_SIGNAL, &kick, NULL);
+    sigaction(SIGPROF, &tick, NULL);
+}
+
 int machine_run(struct machine *machine, bool parked, struct forkd_error *err)
 {
-    /* No SA_RESTART: KVM_RUN must return. */
-    static const struct sigaction action = {.sa_handler = on_kick};
-    sigaction(KICK_SIGNAL, &action, NULL);
+    static const struct itimerval often = {{0, TELL_EVERY_US}, {0, TELL_EVERY_US}};
+    setitimer(ITIMER_PROF, &often, NULL);
     machine->paused = parked;
     machine->vcpus[0].started = true;
     for (uint32_t i = 1; i < machine->config.vcpu_count; i++) {

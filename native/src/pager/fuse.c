@@ -177,16 +177,19 @@ void fuse_wake(struct fuse *fuse)
     }
 }
 
-/* Who waits has been killed, and cannot end before it is answered. */
-static void interrupt(struct fuse *fuse, const struct fuse_interrupt_in *in)
+/* Who waits has been killed, and cannot end before it is answered. What is not noted as awaited yet, another
+ * thread is about to: the kernel is to tell it again, which it does unless that has been answered. */
+static void interrupt(struct fuse *fuse, uint64_t unique, const struct fuse_interrupt_in *in)
 {
     pthread_mutex_lock(&fuse->lock);
-    for (uint32_t i = 0; i < fuse->awaited_count; i++) {
-        if (fuse->awaited[i].unique == in->unique) {
-            forget_awaited(fuse, i);
-            fail(fuse, in->unique, EINTR);
-            break;
-        }
+    uint32_t i = 0;
+    while (i < fuse->awaited_count && fuse->awaited[i].unique != in->unique)
+        i++;
+    if (i < fuse->awaited_count) {
+        forget_awaited(fuse, i);
+        fail(fuse, in->unique, EINTR);
+    } else {
+        fail(fuse, unique, EAGAIN);
     }
     pthread_mutex_unlock(&fuse->lock);
 }
@@ -203,7 +206,7 @@ static void handle(struct fuse *fuse, const struct fuse_in_header *header, const
         return; /* has no answer */
     case FUSE_INTERRUPT:
         if (length >= sizeof(struct fuse_interrupt_in))
-            interrupt(fuse, body);
+            interrupt(fuse, unique, body);
         return;
     case FUSE_INIT:
         if (length >= 16) { /* what is in it since the first version that has flags */

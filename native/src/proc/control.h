@@ -29,6 +29,7 @@
 #define CONTROL_PATH_SIZE 108 /* sizeof sockaddr_un.sun_path */
 #define CONTROL_COMMAND_LINE_SIZE 2048
 #define CONTROL_HOSTNAME_SIZE 64
+#define CONTROL_NAME_SIZE 192 /* sizeof forkd_error.object */
 
 enum control_type {
     CONTROL_BOOT = 1,
@@ -91,6 +92,7 @@ struct control_serve {
     uint8_t has_working_set;
     uint32_t disk_modes[FORKD_MAX_DISKS];
     uint32_t disk_layer_counts[FORKD_MAX_DISKS];
+    char memory_name[CONTROL_NAME_SIZE]; /* of memory.bin, for people */
 };
 
 /* Descriptors: to the server, the child's channel; then as said: console, tap, the folder of vsock_path, both

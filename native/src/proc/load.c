@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -128,6 +129,9 @@ int vm_load(struct vm *vm, const struct control_serve *message, const int *fds, 
         result = kvm_host_open(&host, true, err);
     if (result == 0)
         result = vm_load_state(vm, &reader, &config, memory, fds[0], disks, &host, err);
+    if (result == 0 &&
+        (vm->machine.memory_name = strndup(message->memory_name, sizeof message->memory_name - 1)) == NULL)
+        result = error_set(err, ENOMEM, "allocate", "name of memory", NULL);
     vm->of_files = true;
     if (result == 0 && message->has_working_set)
         vm->working_set_fd = fds[fixed - 1];

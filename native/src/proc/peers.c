@@ -67,6 +67,7 @@ static void remove_peer(struct vm_peer *peer)
     *link = peer->next;
     loop_remove(&vm->machine.loop, &peer->watch);
     close(peer->fd);
+    peer->fd = -1; /* the owner's is looked at in a handler of signals */
     if (peer != &vm->owner)
         free(peer);
 }

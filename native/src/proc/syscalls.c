@@ -147,6 +147,7 @@ static const struct filter_call monitor_calls[] = {
     CALL(eventfd2, "its wake-up"),
     CALL(timerfd_create, "a child's deadline; when a throttled device goes on; whether a guest is idle"),
     CALL(timerfd_settime, "the same"),
+    CALL(setitimer, "whether a vCPU gets on"),
     CALL(signalfd4, "a server hears of its children's ends"),
     CALL_WITH(mmap, 2, FILTER_NO_BITS, filter_executable, "memory, and files as memory; never code"),
     CALL_WITH(mprotect, 2, FILTER_NO_BITS, filter_executable, "guards of threads' stacks; never code"),

@@ -152,6 +152,7 @@ static int load(struct vm *vm, const struct vm *source, const struct twin *twin,
             vm_load_state(vm, &reader, &config, memory, source->memory_fd, disks, &source->machine.host, err);
     if (result != 0)
         return result;
+    vm->machine.memory_name = source->machine.memory_name;
     limits_inherit(&vm->machine, &source->machine);
     /* Its memory is the source's, mostly, and so is what an answer takes. */
     vm->working_set_fd = source->working_set_fd;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -102,9 +103,27 @@ void vm_on_guest_ready(struct machine *machine)
  * page of its own. */
 static struct vm *own;
 
+/* The monitor itself has come upon memory whose file cannot be read. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    uint64_t offset = (uintptr_t)info->si_addr - (uintptr_t)own->machine.memory.host;
+    if (offset >= own->machine.memory.size) { /* something else, of which nothing is known */
+        signal(number, SIG_DFL);
+        return;
+    }
+    struct forkd_error error;
+    error_set(&error, EIO, "read", own->machine.memory_name, "a device came upon memory that is not there");
+    vm_tell_violation(&error);
+    _exit(1);
+}
+
 void vm_own_process(struct vm *vm)
 {
+    static const struct sigaction bus_error = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
     own = vm;
+    sigaction(SIGBUS, &bus_error, NULL);
+    machine_take_signals();
 }
 
 /* In a signal handler, of whatever thread. */

@@ -23,7 +23,8 @@ struct fixture {
 };
 
 /* One snapshot for all tests, with one disk. */
-static inline int make_snapshot_on(void **state, const char *guest, off_t disk_size)
+static inline int make_snapshot_with(void **state, const char *guest, const char *command_line,
+                                     off_t disk_size)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     fixture->folder = folder_make();
@@ -37,6 +38,7 @@ static inline int make_snapshot_on(void **state, const char *guest, off_t disk_s
     struct forkd_boot_options options = boot_options(guest);
     options.disks = fixture->disks;
     options.disk_count = 1;
+    options.command_line = command_line;
     struct forkd_vm *vm = boot(&options);
     struct forkd_error error = {0};
     OK(forkd_vm_wait(vm, 20000, NULL, &error));
@@ -49,6 +51,11 @@ static inline int make_snapshot_on(void **state, const char *guest, off_t disk_s
                                                      .disk_count = 1};
     *state = fixture;
     return 0;
+}
+
+static inline int make_snapshot_on(void **state, const char *guest, off_t disk_size)
+{
+    return make_snapshot_with(state, guest, NULL, disk_size);
 }
 
 static inline int make_snapshot_of(void **state, const char *guest)

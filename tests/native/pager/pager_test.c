@@ -222,6 +222,24 @@ static void who_is_killed_while_he_waits_ends_at_once(void **state)
     finish(&pager);
 }
 
+/* The kernel may tell of the kill before the pager has noted who waits. */
+static void who_is_killed_as_soon_as_he_asks_ends_at_once(void **state)
+{
+    struct pager pager;
+    start(&pager, *state);
+    for (unsigned i = 0; i < 300; i++) {
+        pid_t pid = reader(&pager, PIECE + i % 64 * 4096);
+        usleep(i * 7919 % 400);
+        kill(pid, SIGKILL);
+        for (int waited = 0; waitpid(pid, NULL, WNOHANG) == 0; waited++) {
+            if (waited == 5000)
+                fail_msg("the reader %u does not end", i);
+            usleep(1000);
+        }
+    }
+    finish(&pager);
+}
+
 static void numbers_of_no_file_and_no_piece_are_nothing(void **state)
 {
     struct pager pager;
@@ -290,6 +308,7 @@ int main(void)
         cmocka_unit_test(all_is_there_when_that_is_told_and_stays_when_its_maker_is_gone),
         cmocka_unit_test(who_waits_ends_with_the_maker_and_sees_nothing_else),
         cmocka_unit_test(who_is_killed_while_he_waits_ends_at_once),
+        cmocka_unit_test(who_is_killed_as_soon_as_he_asks_ends_at_once),
         cmocka_unit_test(numbers_of_no_file_and_no_piece_are_nothing),
         cmocka_unit_test(nobody_writes),
         cmocka_unit_test(file_that_is_not_there_is_an_error),

@@ -148,7 +148,7 @@ final class ForkCommand implements Callable<Integer> {
             fork.settle(Duration.ofSeconds(settleSecs.orElse(work ? 0L : 2L)));
             int alive = fork.alive();
             if (alive < count) {
-                fork.whyKilled().ifPresent(shell::warn);
+                fork.whyEnded().ifPresent(shell::warn);
             }
             reportEnd(alive);
             return success && alive == count ? 0 : 1;

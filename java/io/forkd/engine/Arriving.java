@@ -114,26 +114,29 @@ public final class Arriving implements AutoCloseable {
      * @param manifest what is known now that they are here
      */
     public void complete(Path files, Manifest manifest) {
-        requireUnchanged();
-        store.rewrite(snapshot.tag(), manifest);
-        Path directory = snapshot.directory();
         try {
-            for (Path file : Trees.list(files)) {
-                String name = String.valueOf(file.getFileName());
-                if (!name.equals(Snapshot.VMSTATE) && !name.equals(OwnedDirectory.LOCK)) {
-                    Files.deleteIfExists(directory.resolve(name));
-                    Files.createLink(directory.resolve(name), file);
-                }
-            }
-            Trees.sync(directory);
-            Files.createLink(directory.resolve(Snapshot.VMSTATE), files.resolve(Snapshot.VMSTATE));
-            Trees.sync(directory);
-            Files.deleteIfExists(directory.resolve(Snapshot.PULL_LOCK));
+            store.change(snapshot, () -> place(files, manifest));
         } catch (IOException e) {
             throw ForkdException.of("complete the snapshot '" + snapshot.tag() + "'", e);
         }
         servers.retire(snapshot);
         store.sweep(); // What it replaced can go.
+    }
+
+    private void place(Path files, Manifest manifest) throws IOException {
+        store.rewrite(snapshot.tag(), manifest);
+        Path directory = snapshot.directory();
+        for (Path file : Trees.list(files)) {
+            String name = String.valueOf(file.getFileName());
+            if (!name.equals(Snapshot.VMSTATE) && !name.equals(OwnedDirectory.LOCK)) {
+                Files.deleteIfExists(directory.resolve(name));
+                Files.createLink(directory.resolve(name), file);
+            }
+        }
+        Trees.sync(directory);
+        Files.createLink(directory.resolve(Snapshot.VMSTATE), files.resolve(Snapshot.VMSTATE));
+        Trees.sync(directory);
+        Files.deleteIfExists(directory.resolve(Snapshot.PULL_LOCK));
     }
 
     @Override

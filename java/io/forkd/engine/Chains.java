@@ -4,6 +4,7 @@ import io.forkd.ForkdException;
 import io.forkd.ForkdException.Kind;
 import io.forkd.Remedy;
 import io.forkd.files.FileLock;
+import io.forkd.files.OwnedDirectory;
 import io.forkd.files.Trees;
 import io.forkd.snapshot.ContentHash;
 import io.forkd.snapshot.Manifest.Parent;
@@ -127,17 +128,18 @@ final class Chains {
                 return flat;
             }
             try (FileLock lock = FileLock.exclusive(
-                    head.directory().resolve(Snapshot.FLATTEN_LOCK), "the memory of " + head.tag(), call)) {
+                            head.directory().resolve(Snapshot.FLATTEN_LOCK), "the memory of " + head.tag(), call);
+                    // Not in its own folder, whose name may be another's before this is done.
+                    OwnedDirectory made = store.stage(head.tag())) {
                 if (!Files.exists(flat)) {
-                    Path staged = head.directory().resolve(Snapshot.STAGED_FLAT);
-                    Files.deleteIfExists(staged);
+                    Path staged = made.path().resolve(Snapshot.MEMORY_FLAT);
                     List<Path> layers = new ArrayList<>();
                     int first = chain.size() - 1;
                     for (; chain.get(first).isLayer() && first > 0; first--) {
                         layers.add(0, chain.get(first).memory());
                     }
                     vmm.flattenMemory(chain.get(first).memory(), layers, staged);
-                    Trees.rename(staged, flat);
+                    store.change(head, () -> Trees.rename(staged, flat));
                     ContentHash.noteVerity(head, Optional.empty()); // What that was of is gone.
                 }
                 return flat;

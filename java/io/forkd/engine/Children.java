@@ -163,6 +163,17 @@ final class Children implements AutoCloseable {
                 .findFirst();
     }
 
+    /** With what the monitor ended the first, of those that had come up, that it did. */
+    Optional<String> whyFailed() {
+        return all.stream()
+                .flatMap(vm -> vm.await(Duration.ZERO).stream())
+                .filter(status ->
+                        status.phase() == Phase.ENDED && !status.ready().isZero())
+                .flatMap(status -> status.error().stream())
+                .map(error -> "a child was ended: " + error.sentence())
+                .findFirst();
+    }
+
     /** The least that one of them has. */
     Room room() {
         return all.stream().map(Sandboxes::room).max(Comparator.naturalOrder()).orElse(Room.LEFT);

@@ -161,7 +161,8 @@ public final class Engine {
         return sandboxes.events();
     }
 
-    private void snapshotMade(SnapshotTag tag) {
+    /** Tells {@link #events} of it: for who has made or fetched one by other means than this engine's. */
+    public void snapshotMade(SnapshotTag tag) {
         sandboxes.events().happened(Events.Kind.SNAPSHOT_MADE, tag.value(), Snapshots.owner(store, tag), "");
     }
 

@@ -156,9 +156,9 @@ public final class Fork implements AutoCloseable {
         return children.room();
     }
 
-    /** Why one of them was ended by the kernel, if one was. */
-    public Optional<String> whyKilled() {
-        return children.whyKilled();
+    /** Why one of them was ended by the kernel or the monitor, if one was. */
+    public Optional<String> whyEnded() {
+        return children.whyKilled().or(children::whyFailed);
     }
 
     /** How many have not ended. */

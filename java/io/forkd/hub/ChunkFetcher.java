@@ -231,8 +231,8 @@ final class ChunkFetcher implements AutoCloseable {
 
     /** Somebody waits for it. */
     synchronized void demand(int number) {
-        if (urgent.isShutdown() || !begin(number)) {
-            return;
+        if (number == ChunkedFile.ZERO || urgent.isShutdown() || !begin(number)) {
+            return; // What is zero is there, which who asks has not heard yet.
         }
         awaited++;
         urgent.execute(() -> {
@@ -241,6 +241,8 @@ final class ChunkFetcher implements AutoCloseable {
                 urgentDone(Optional.empty());
             } catch (RuntimeException e) {
                 urgentDone(Optional.of(e));
+            } catch (OutOfMemoryError e) {
+                urgentDone(Optional.of(new ForkdException(ForkdException.Kind.FAILED, "memory has run out")));
             }
         });
     }

@@ -154,6 +154,7 @@ public final class Pull {
                 Result result = pull(order, registry, digest, artifact, mine.path());
                 mine.remove(); // Before its files can be written to no more.
                 result.links().forEach(tag -> engine.snapshots().enableVerity(tag, call));
+                result.links().forEach(engine::snapshotMade);
                 return result;
             } catch (ForkdException e) {
                 boolean mayPass = e.kind() == Kind.FAILED

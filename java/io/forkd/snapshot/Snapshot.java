@@ -25,9 +25,7 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     /** The memory of a chain put together; can be made again at any time. */
     public static final String MEMORY_FLAT = "memory.flat";
 
-    /** The same while it is written, by who holds the lock. */
-    public static final String STAGED_FLAT = "." + MEMORY_FLAT;
-
+    /** Held by who puts it together. */
     public static final String FLATTEN_LOCK = ".flatten";
 
     /** In one that is forked while it is pulled: locked by who pulls it, for as long as that goes on. */

@@ -520,6 +520,24 @@ public final class SnapshotStore {
         }
     }
 
+    /** Changes files. */
+    public interface Change {
+        void make() throws IOException;
+    }
+
+    /**
+     * Changes a snapshot's files; nobody replaces or removes it meanwhile. Fails when somebody did since it was read,
+     * unless it is one that is still being made, and has no name yet.
+     */
+    public void change(Snapshot snapshot, Change change) throws IOException {
+        try (FileLock all = lock()) {
+            if (snapshot.directory().equals(directory(snapshot.tag()))) {
+                requireUnchanged(snapshot);
+            }
+            change.make();
+        }
+    }
+
     /** Takes back what {@link #register} did, after the branch could not be made; unless somebody has removed it. */
     public void unregister(OwnedDirectory registered, Snapshot branch) {
         Path directory = directory(branch.tag());
@@ -642,11 +660,6 @@ public final class SnapshotStore {
                                 || (name.startsWith(REPLACED) && !isAwaited(entry))
                                 || wasNeverBegun(entry))) {
                     found.add(entry);
-                } else if (!name.startsWith(".") && Trees.isOurs(entry)) {
-                    Path half = entry.resolve(Snapshot.STAGED_FLAT);
-                    if (Files.exists(half, LinkOption.NOFOLLOW_LINKS) && !FileLock.isHeld(flatten(half))) {
-                        found.add(half);
-                    }
                 }
             }
             return found;
@@ -672,15 +685,6 @@ public final class SnapshotStore {
     /** Removes one of {@link #leftovers}, or gives it its name back: then it is where this says. */
     public Optional<Path> setRight(Path leftover) throws IOException {
         String name = leftover.getFileName().toString();
-        if (name.equals(Snapshot.STAGED_FLAT)) {
-            // As large as a memory, and whoever made it may never come back.
-            try (FileLock alone = FileLock.tryExclusive(flatten(leftover)).orElse(null)) {
-                if (alone != null) {
-                    Files.deleteIfExists(leftover);
-                }
-            }
-            return Optional.empty();
-        }
         if (name.startsWith(STAGING)) {
             if (Files.exists(leftover.resolve(ARRIVING), LinkOption.NOFOLLOW_LINKS)) {
                 List<Path> trash;
@@ -712,10 +716,6 @@ public final class SnapshotStore {
             Trees.delete(trash.get());
         }
         return home;
-    }
-
-    private static Path flatten(Path staged) {
-        return staged.resolveSibling(Snapshot.FLATTEN_LOCK);
     }
 
     /** Its folder; fails when there is no such snapshot, usable or not. */

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.forkd.Limits;
 import io.forkd.files.OwnedDirectory;
+import io.forkd.files.Trees;
 import io.forkd.sandbox.RuntimeDirectory;
 import io.forkd.snapshot.Manifest;
 import io.forkd.snapshot.Manifest.Machine;
@@ -12,11 +13,14 @@ import io.forkd.snapshot.Manifest.Parent;
 import io.forkd.snapshot.Snapshot;
 import io.forkd.snapshot.SnapshotStore;
 import io.forkd.snapshot.SnapshotTag;
+import io.forkd.vmm.MemoryVmm;
 import io.forkd.vmm.NativeVmm;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -45,6 +49,10 @@ class ChainsTest {
     }
 
     private Snapshot make(String name, int content, Optional<Parent> parent) throws IOException {
+        return make(name, content, parent, Instant.EPOCH);
+    }
+
+    private Snapshot make(String name, int content, Optional<Parent> parent, Instant createdAt) throws IOException {
         SnapshotTag tag = new SnapshotTag(name);
         String memory = parent.isPresent() ? Snapshot.MEMORY_LAYER : Snapshot.MEMORY;
         try (OwnedDirectory staged = store.stage(tag)) {
@@ -64,7 +72,7 @@ class ChainsTest {
                             List.of(),
                             new Machine(1, Path.of("/k"), Optional.empty(), "", Optional.empty(), Limits.NONE, "0"),
                             Optional.empty(),
-                            Instant.EPOCH,
+                            createdAt,
                             JsonNodeFactory.instance.objectNode()),
                     true);
         }
@@ -108,6 +116,37 @@ class ChainsTest {
         assertThatThrownBy(() -> chains.resolve(child, call))
                 .hasMessageContaining("the parent 'base' of the snapshot 'child'")
                 .hasMessageContaining("memory.bin is damaged");
+    }
+
+    @Test
+    void memory_of_one_that_is_replaced_while_it_is_put_together_is_given_to_nobody() throws IOException {
+        try (MemoryVmm vmm = new MemoryVmm()) {
+            Chains slow = new Chains(vmm, store);
+            Snapshot base = make("base", 1, Optional.empty());
+            Optional<Parent> parent = parent("base", chains.contentHash(base, call));
+            Snapshot old = make("link", 2, parent);
+            List<Snapshot> other = new ArrayList<>(List.of(base));
+            vmm.plan((number, step) -> {
+                if (step == MemoryVmm.Step.FLATTEN_MEMORY && other.size() == 1) {
+                    other.add(again(parent));
+                }
+                return MemoryVmm.Fault.NONE;
+            });
+            assertThatThrownBy(() -> slow.memory(List.of(base, old), call))
+                    .hasMessageContaining("'link' was replaced or removed at this moment");
+            assertThat(old.directory().resolve(Snapshot.MEMORY_FLAT)).doesNotExist();
+            assertThat(slow.memory(other, call)).exists();
+            assertThat(Trees.list(store.root()))
+                    .noneMatch(left -> left.getFileName().toString().startsWith(".staging"));
+        }
+    }
+
+    private Snapshot again(Optional<Parent> parent) {
+        try {
+            return make("link", 3, parent, Instant.EPOCH.plusNanos(1));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     @Test

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.forkd.ForkdException;
 import io.forkd.Json;
 import io.forkd.engine.AgentSnapshot;
+import io.forkd.engine.Events;
 import io.forkd.files.Trees;
 import io.forkd.image.Digest;
 import io.forkd.image.ImageReference.InRegistry;
@@ -19,6 +20,7 @@ import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -47,8 +49,14 @@ class HubTest extends TwoHosts {
         assertThat(pushed.links()).isEqualTo(4);
         Trees.delete(source.home);
 
+        Events.Reader events = target.engine.events().reader(Optional.empty());
         Pull.Result pulled = target.pull(ref);
         assertThat(pulled.digest()).isEqualTo(pushed.digest());
+        for (String made : List.of("base", "one", "two", "three")) {
+            Events.Event event = events.next(Duration.ofSeconds(10)).orElseThrow();
+            assertThat(event.kind()).isEqualTo(Events.Kind.SNAPSHOT_MADE);
+            assertThat(event.of()).isEqualTo(made);
+        }
         assertThat(pulled.links()).hasToString("[base, one, two, three]");
         assertThat(List.of(target.hash("base"), target.hash("one"), target.hash("two"), target.hash("three")))
                 .isEqualTo(hashes);

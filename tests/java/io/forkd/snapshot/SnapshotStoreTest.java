@@ -464,20 +464,6 @@ class SnapshotStoreTest {
     }
 
     @Test
-    void half_of_a_flat_memory_is_swept_unless_somebody_writes_it() throws IOException {
-        make(4096, false);
-        Path half = Files.write(store.directory(TAG).resolve(Snapshot.STAGED_FLAT), new byte[1]);
-        try (FileLock writing = FileLock.exclusive(store.directory(TAG).resolve(Snapshot.FLATTEN_LOCK))) {
-            assertThat(writing).isNotNull();
-            store.sweep();
-            assertThat(half).exists();
-        }
-        store.sweep();
-        assertThat(half).doesNotExist();
-        assertThat(state()).isEqualTo(State.COMPLETE);
-    }
-
-    @Test
     void what_a_branch_that_never_began_was_to_replace_comes_back() throws IOException {
         make(4096, false);
         register(TAG, true).release();
