@@ -139,6 +139,15 @@ public final class Arriving implements AutoCloseable {
         Files.deleteIfExists(directory.resolve(Snapshot.PULL_LOCK));
     }
 
+    /** It will not be completed: whoever asks for it is told why. */
+    public void failed(String why) {
+        try {
+            store.change(snapshot, () -> Files.writeString(snapshot.directory().resolve(Snapshot.PULL_LOCK), why));
+        } catch (IOException | ForkdException e) {
+            // He is told less.
+        }
+    }
+
     @Override
     public void close() {
         lease.close();

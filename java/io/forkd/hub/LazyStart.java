@@ -1,5 +1,6 @@
 package io.forkd.hub;
 
+import io.forkd.ForkdException;
 import io.forkd.engine.Arriving;
 import io.forkd.engine.Call;
 import io.forkd.engine.Engine;
@@ -110,6 +111,11 @@ final class LazyStart implements AutoCloseable {
     /** Makes it a snapshot like any other, whose files are in that folder. */
     void complete(Path staged, Manifest manifest) {
         arriving.orElseThrow().complete(staged, manifest);
+    }
+
+    /** What is not here yet will not come. */
+    void failed(ForkdException why) {
+        arriving.ifPresent(each -> each.failed(why.sentence()));
     }
 
     @Override

@@ -229,6 +229,9 @@ public final class Pull {
             Files.createFile(folder.resolve(INSTALLED));
             SnapshotTag tag = wanted.get(wanted.size() - 1).tag();
             return new Result(tag, digest, missing.stream().map(Wanted::tag).toList(), bytes, fetched);
+        } catch (ForkdException e) {
+            lazy.ifPresent(early -> early.failed(e));
+            throw e;
         } finally {
             lazy.ifPresent(LazyStart::close);
         }
@@ -302,6 +305,9 @@ public final class Pull {
             order.early().get().accept(head.tag());
             return Optional.of(lazy);
         } catch (IOException | RuntimeException e) {
+            if (e instanceof ForkdException why) {
+                lazy.failed(why);
+            }
             lazy.close();
             throw e;
         }
@@ -430,6 +436,10 @@ public final class Pull {
         if (memory.equals(Snapshot.MEMORY) && sizes.get(memory) != carried.memoryBytes()) {
             throw damaged(
                     link, memory + " has " + sizes.get(memory) + " bytes, and the guest " + carried.memoryBytes());
+        }
+        long workingSet = sizes.getOrDefault(Snapshot.WORKING_SET, 0L);
+        if (workingSet > WorkingSetPages.MOST_BYTES) {
+            throw damaged(link, "its " + Snapshot.WORKING_SET + " has " + workingSet + " bytes");
         }
         Set<String> known = PortableManifest.files(carried);
         for (String name : sizes.keySet()) {

@@ -12,6 +12,9 @@ final class WorkingSetPages {
     private static final int HEADER = 32;
     private static final int RANGE = 16;
 
+    /** docs/formats.md. */
+    static final int MOST_BYTES = HEADER + 65536 * RANGE;
+
     private WorkingSetPages() {}
 
     /** Whatever is wrong with it makes it name less: it only says what is fetched first. */

@@ -89,6 +89,11 @@ final class Redirects {
         return uri;
     }
 
+    /** What is said to it in plain text stays on this machine. */
+    static boolean isLoopback(URI address) {
+        return address.getHost().matches("localhost|127(\\.[0-9]+){3}|\\[::1]");
+    }
+
     static boolean sameOrigin(URI one, URI other) {
         return one.getScheme().equals(other.getScheme()) && one.getAuthority().equals(other.getAuthority());
     }

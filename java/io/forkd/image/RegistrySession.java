@@ -48,7 +48,8 @@ final class RegistrySession {
         this.endpoint = new Endpoint(image, reach.plain());
         this.connections =
                 new Connections(new Proxies(image.isLoopback() ? Map.of() : environment), reach, environment, work);
-        this.redirects = new Redirects(connections, to -> endpoint.mayBePlain());
+        this.redirects =
+                new Redirects(connections, to -> endpoint.mayBePlain() && (reach.plain() || Redirects.isLoopback(to)));
         this.authorization = new Authorization(image, new Credentials(environment), connections, redirects, errors);
     }
 

@@ -54,20 +54,16 @@ public final class WebFile implements AutoCloseable {
 
     public WebFile(URI address, Reach reach, Map<String, String> environment, Work work) {
         boolean plain = address.getScheme().equals("http");
-        if (plain && !reach.plain() && !isLoopback(address)) {
+        if (plain && !reach.plain() && !Redirects.isLoopback(address)) {
             throw new ForkdException(
                     Kind.USAGE, shown(address) + " is not secure: it has no TLS", Remedy.Action.PLAIN_HTTP);
         }
         this.address = address;
         this.work = work;
-        this.connections =
-                new Connections(new Proxies(isLoopback(address) ? Map.of() : environment), reach, environment, work);
-        this.redirects = new Redirects(connections, to -> plain && (reach.plain() || isLoopback(to)));
+        this.connections = new Connections(
+                new Proxies(Redirects.isLoopback(address) ? Map.of() : environment), reach, environment, work);
+        this.redirects = new Redirects(connections, to -> plain && (reach.plain() || Redirects.isLoopback(to)));
         this.retries = new Retries(address.getHost(), work);
-    }
-
-    private static boolean isLoopback(URI address) {
-        return address.getHost().matches("localhost|127(\\.[0-9]+){3}|\\[::1]");
     }
 
     /** An address as somebody gave it. */

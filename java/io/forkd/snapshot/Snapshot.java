@@ -28,7 +28,7 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
     /** Held by who puts it together. */
     public static final String FLATTEN_LOCK = ".flatten";
 
-    /** In one that is forked while it is pulled: locked by who pulls it, for as long as that goes on. */
+    /** In one that is forked while it is pulled: locked by who pulls it, for as long as that goes on; then it has why not. */
     public static final String PULL_LOCK = ".pulling";
 
     private static final String IMAGE = "the disk image";
@@ -69,6 +69,16 @@ public record Snapshot(SnapshotTag tag, Path directory, Manifest manifest) {
             return Files.exists(lock) && !FileLock.isHeld(lock) && !isComplete();
         } catch (IOException e) {
             throw ForkdException.of("look at " + lock, e);
+        }
+    }
+
+    /** What he has left of why, as the end of a sentence. */
+    String whyLeft() {
+        try {
+            String why = Files.readString(directory.resolve(PULL_LOCK));
+            return why.isEmpty() ? "" : ": " + why;
+        } catch (IOException e) {
+            return "";
         }
     }
 

@@ -277,7 +277,7 @@ public final class SnapshotStore {
                             throw new ForkdException(
                                     Kind.DAMAGED,
                                     "the snapshot '" + snapshot.tag() + "' is not all here: it was being pulled from "
-                                            + reference + ", which ended too early",
+                                            + reference + ", which ended too early" + snapshot.whyLeft(),
                                     "Pull it again: that goes on where it ended.");
                         });
                 throw new ForkdException(
@@ -526,14 +526,18 @@ public final class SnapshotStore {
     }
 
     /**
-     * Changes a snapshot's files; nobody replaces or removes it meanwhile. Fails when somebody did since it was read,
-     * unless it is one that is still being made, and has no name yet.
+     * Changes a snapshot's files; nobody replaces or removes it meanwhile. Fails when somebody did since it was read. What
+     * is in a staged directory has no name yet that could become another's.
      */
     public void change(Snapshot snapshot, Change change) throws IOException {
+        boolean staged = String.valueOf(root.getFileName()).startsWith(STAGING)
+                || !snapshot.directory().equals(directory(snapshot.tag()));
+        if (staged) {
+            change.make();
+            return;
+        }
         try (FileLock all = lock()) {
-            if (snapshot.directory().equals(directory(snapshot.tag()))) {
-                requireUnchanged(snapshot);
-            }
+            requireUnchanged(snapshot);
             change.make();
         }
     }

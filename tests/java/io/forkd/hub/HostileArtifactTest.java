@@ -132,6 +132,14 @@ class HostileArtifactTest {
                         "no memory",
                         "its memory.bin is missing",
                         (m, c, r) -> file(c, 0, "memory.bin").put("name", "disk-0.layer")),
+                of("a working set without end", "its working-set has 8589934592 bytes", (m, c, r) -> {
+                    ObjectNode file = file(c, 1, "working-set");
+                    file.put("bytes", 8L << 30).put("piece", 16 << 20);
+                    ArrayNode pieces = file.putArray("chunks");
+                    for (int i = 0; i < 512; i++) {
+                        pieces.add(-1);
+                    }
+                }),
                 of(
                         "the layer of a disk that it has not",
                         "it has a file 'disk-7.layer'",
@@ -332,5 +340,14 @@ class HostileArtifactTest {
         assertThat(Trees.list(target.engine.store().root()))
                 .extracting(path -> String.valueOf(path.getFileName()))
                 .isSubsetOf(".lock", "base");
+        assertThatThrownBy(() -> target.pull(
+                        lie, Optional.empty(), false, Optional.empty(), new QuietWork(), Optional.of(early -> {})))
+                .as(kind + ", with an early start")
+                .isInstanceOf(ForkdException.class);
+        target.engine
+                .store()
+                .failed()
+                .forEach(tagOfIt -> target.engine.snapshots().remove(tagOfIt, true));
+        assertThat(target.tags()).doesNotContain("child");
     }
 }

@@ -51,6 +51,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Pulling from a real registry; answers that a real one does not give come from a fake. */
 class RegistryTest {
@@ -527,6 +528,17 @@ class RegistryTest {
         } finally {
             thief.stop(0);
         }
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void registry_of_this_machine_leads_to_no_other_in_plain_text(boolean token) throws Exception {
+        String reference = fake((exchange, blob) -> {
+            exchange.getResponseHeaders().set("Location", "http://192.0.2.1/x");
+            exchange.getResponseHeaders().set("WWW-Authenticate", "Bearer realm=\"http://192.0.2.1/token\"");
+            exchange.sendResponseHeaders(token ? 401 : 307, -1);
+        });
+        assertThatThrownBy(() -> pull(reference, Map.of())).hasMessageContaining("http://, which is not secure");
     }
 
     /** A registry, named for users, that leads elsewhere: by a redirect, or to a token server. */
