@@ -661,6 +661,53 @@ class Cluster:
         self.close()
 
 
+class Accountant(threading.Thread):
+    """Looks all the time whether a node has more sandboxes than places are reserved there, or than it has room for."""
+
+    def __init__(self, cluster, places):
+        super().__init__(daemon=True)
+        self.cluster, self.places = cluster, places
+        self.faults = []
+        self.looks = 0
+        self.most = {}
+        self.is_stopped = False
+
+    def reserved(self, api):
+        found = {}
+        for pod in api.list(RESERVATIONS):
+            node = pod["spec"].get("nodeName")
+            if node:
+                found[pod["metadata"]["uid"]] = (node, int(pod["metadata"]["annotations"]["forkd.io/places"]))
+        return found
+
+    def run(self):
+        api = self.cluster.plane.api(patience=30)
+        while not self.is_stopped:
+            try:
+                before = self.reserved(api)
+                had = {node.name: self.made(node) for node in self.cluster.nodes}
+                reservations = {**before, **self.reserved(api)}
+            except (OSError, Refused, ValueError):
+                time.sleep(0.1)
+                continue
+            self.looks += 1
+            for node, count in had.items():
+                places = sum(number for where, number in reservations.values() if where == node)
+                self.most[node] = max(self.most.get(node, 0), count)
+                if count > min(places, self.places):
+                    self.faults.append(f"{node} has {count} sandboxes, and {places} places are reserved of {self.places}")
+            time.sleep(0.05)
+
+    @staticmethod
+    def made(node):
+        """But for those that have a template warmed up for a moment."""
+        try:
+            return sum(1 for each in node.call("GET", "/v1/sandboxes", timeout=10)
+                       if kind_of(each) and each["state"] != "paused")  # fmt: skip
+        except OSError:
+            return 0
+
+
 def manifests():
     """The chart's, as documents; the last is not at hand before the first is there."""
     text = run(ROOT + "/tests/kubernetes/helm", "template", "forkd", ROOT + "/packaging/kubernetes/chart", "--namespace", NAMESPACE,

@@ -68,7 +68,15 @@ public final class Agent {
         Transfers transfers = new Transfers(options.threads());
         templates = new Templates(options, api, daemon, forkd, transfers, report);
         work = new Work<>(options.threads(), this::look);
-        pools = new Pools(options, api, daemon, known, releases, templates, this::fetch);
+        pools = new Pools(
+                options,
+                api,
+                daemon,
+                known,
+                releases,
+                templates,
+                this::fetch,
+                uid -> work.add(new Key(Kind.POOL, uid)));
         sandboxes = new Sandboxes(api, daemon, forkd, transfers, known, templates, pools, releases, this::fetch);
         forks = new Forks(api, daemon, known, releases);
     }

@@ -41,6 +41,9 @@ final class Pools {
     private final Templates templates;
     private final Consumer<SnapshotTemplate> fetch;
 
+    /** Has a pool looked at. */
+    private final Consumer<String> again;
+
     private static final class Local {
         /** What was last asked of the daemon; -1 when that is not known. */
         private int size = -1;
@@ -57,7 +60,8 @@ final class Pools {
             Known known,
             Releases releases,
             Templates templates,
-            Consumer<SnapshotTemplate> fetch) {
+            Consumer<SnapshotTemplate> fetch,
+            Consumer<String> again) {
         this.options = options;
         this.api = api;
         this.daemon = daemon;
@@ -65,21 +69,44 @@ final class Pools {
         this.releases = releases;
         this.templates = templates;
         this.fetch = fetch;
+        this.again = again;
     }
 
     private Local local(String uid) {
         return locals.computeIfAbsent(uid, absent -> new Local());
     }
 
-    /** Uids of those that have places, whether the cache shows it yet or not. */
+    /** Uids of those that have places: until nothing of them is left here, whatever the cache shows. */
     private Set<String> takers(String uid, Local local) {
-        Set<String> takers = new HashSet<>();
-        known.claimed(uid).forEach(each -> takers.add(each.uid()));
-        // Of one that has gone, or has a reservation of its own now, the place is free.
-        local.taken.removeIf(
-                taker -> known.sandbox(taker).filter(each -> each.isInPool()).isEmpty());
-        takers.addAll(local.taken);
-        return takers;
+        known.claimed(uid).forEach(each -> local.taken.add(each.uid()));
+        // One that was suspended has a reservation of its own when it is resumed.
+        local.taken.removeIf(taker -> known.sandbox(taker)
+                .filter(each -> !each.isInPool() && !each.isOver())
+                .isPresent());
+        return new HashSet<>(local.taken);
+    }
+
+    /** Nothing of a sandbox is left on this node: its place is another's. */
+    void left(String sandboxUid) {
+        locals.forEach((uid, local) -> {
+            boolean had;
+            synchronized (local) {
+                had = local.taken.remove(sandboxUid);
+            }
+            if (had) {
+                again.accept(uid);
+            }
+        });
+    }
+
+    /** Whether there is one for a sandbox, now that those are counted that are just being ended. */
+    boolean hasPlace(Sandbox sandbox, String uid) {
+        Local local = local(uid);
+        synchronized (local) {
+            Set<String> takers = takers(uid, local);
+            takers.add(sandbox.uid());
+            return takers.size() <= known.places(uid);
+        }
     }
 
     /**

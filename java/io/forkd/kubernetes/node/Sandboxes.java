@@ -72,6 +72,7 @@ final class Sandboxes {
         daemon.delete("/v1/snapshots/" + Names.suspended(uid));
         told.remove(uid);
         tried.remove(uid);
+        pools.left(uid);
     }
 
     private void drop(String uid) throws IOException {
@@ -282,7 +283,7 @@ final class Sandboxes {
                             .putNull("poolUID"));
             return Optional.empty();
         }
-        return fromTemplate(sandbox);
+        return pools.hasPlace(sandbox, pool) ? fromTemplate(sandbox) : Optional.empty();
     }
 
     private Optional<JsonNode> alone(Sandbox sandbox) throws Exception {
