@@ -1,6 +1,7 @@
 package io.forkd.kubernetes.operator;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.fabric8.kubernetes.api.model.HasMetadata;
 import io.fabric8.kubernetes.api.model.Node;
 import io.fabric8.kubernetes.api.model.Pod;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -8,6 +9,7 @@ import io.fabric8.kubernetes.client.informers.ResourceEventHandler;
 import io.fabric8.kubernetes.client.informers.SharedIndexInformer;
 import io.forkd.kubernetes.resource.Api;
 import io.forkd.kubernetes.resource.Names;
+import io.forkd.kubernetes.resource.Placed;
 import io.forkd.kubernetes.resource.Sandbox;
 import io.forkd.kubernetes.resource.SandboxFork;
 import io.forkd.kubernetes.resource.SnapshotTemplate;
@@ -137,7 +139,7 @@ final class Cluster {
     private boolean ownerIsThere(Pod pod) {
         String owner = owner(pod);
         ResourceID id = new ResourceID(owner.substring(owner.indexOf('/') + 1), owner.replaceFirst("/.*", ""));
-        Optional<? extends io.fabric8.kubernetes.api.model.HasMetadata> found =
+        Optional<? extends HasMetadata> found =
                 switch (pod.getMetadata().getLabels().getOrDefault(Names.KIND, "")) {
                     case "sandbox" -> sandboxes == null ? Optional.empty() : sandboxes.get(id);
                     case "fork" -> forks == null ? Optional.empty() : forks.get(id);
@@ -190,8 +192,7 @@ final class Cluster {
         pools().forEach(poolTrigger::fire);
     }
 
-    private static <T extends io.fabric8.kubernetes.api.model.HasMetadata> List<T> ofNode(
-            @Nullable IndexerResourceCache<T> cache, String node) {
+    private static <T extends HasMetadata> List<T> ofNode(@Nullable IndexerResourceCache<T> cache, String node) {
         return cache == null ? List.of() : cache.byIndex(BY_NODE, node);
     }
 
@@ -234,6 +235,19 @@ final class Cluster {
     }
 
     // --- resources ---
+
+    /** Has what has no node looked at, whatever became of its events: of one that has the name of one just deleted some were lost. */
+    void fireWaiting() {
+        fireWaiting(sandboxes, sandboxTrigger);
+        fireWaiting(forks, forkTrigger);
+    }
+
+    private static <T extends HasMetadata & Placed> void fireWaiting(
+            @Nullable IndexerResourceCache<T> cache, Trigger<T> trigger) {
+        if (cache != null && trigger.isRunning()) {
+            cache.list().filter(each -> each.node().isEmpty() && !each.isOver()).forEach(trigger::fire);
+        }
+    }
 
     void use(IndexerResourceCache<Sandbox> cache) {
         cache.addIndexers(Map.of(

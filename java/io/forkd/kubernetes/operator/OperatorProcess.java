@@ -69,7 +69,7 @@ public final class OperatorProcess {
         sweep(cluster, reservations);
     }
 
-    /** Ends reservations that were seen twice without an owner. */
+    /** Looks at what waits, and ends reservations that were seen twice without an owner. */
     private static void sweep(Cluster cluster, Reservations reservations) {
         Thread sweeper = new Thread(
                 () -> {
@@ -77,6 +77,7 @@ public final class OperatorProcess {
                     while (true) {
                         try {
                             Thread.sleep(SWEEP.toMillis());
+                            cluster.fireWaiting();
                             List<Pod> orphans = cluster.orphans();
                             for (Pod each : orphans) {
                                 if (before.contains(each.getMetadata().getUid())) {
