@@ -2,6 +2,7 @@
 """A Kubernetes of this machine: etcd, kube-apiserver and kube-scheduler, and nodes that are network namespaces with a real
 forkd daemon, an agent and native guests each. What a kubelet does with reservations, this does."""
 
+import collections
 import fcntl
 import hashlib
 import http.client
@@ -677,7 +678,8 @@ class Accountant(threading.Thread):
         for pod in api.list(RESERVATIONS):
             node = pod["spec"].get("nodeName")
             if node:
-                found[pod["metadata"]["uid"]] = (node, int(pod["metadata"]["annotations"]["forkd.io/places"]))
+                kind = pod["metadata"]["labels"]["forkd.io/kind"]
+                found[pod["metadata"]["uid"]] = (node, kind, int(pod["metadata"]["annotations"]["forkd.io/places"]))
         return found
 
     def run(self):
@@ -691,21 +693,24 @@ class Accountant(threading.Thread):
                 time.sleep(0.1)
                 continue
             self.looks += 1
-            for node, count in had.items():
-                places = sum(number for where, number in reservations.values() if where == node)
+            for node, kinds in had.items():
+                places = collections.Counter()
+                for where, kind, number in reservations.values():
+                    places[kind] += number if where == node else 0
+                count = sum(kinds.values())
                 self.most[node] = max(self.most.get(node, 0), count)
-                if count > min(places, self.places):
-                    self.faults.append(f"{node} has {count} sandboxes, and {places} places are reserved of {self.places}")
+                if count > min(sum(places.values()), self.places):
+                    self.faults.append(f"{node} has {dict(kinds)}, and reserved of {self.places} are {dict(places)}")
             time.sleep(0.05)
 
     @staticmethod
     def made(node):
         """But for those that have a template warmed up for a moment."""
         try:
-            return sum(1 for each in node.call("GET", "/v1/sandboxes", timeout=10)
-                       if kind_of(each) and each["state"] != "paused")  # fmt: skip
+            return collections.Counter(kind_of(each) for each in node.call("GET", "/v1/sandboxes", timeout=10)
+                                       if kind_of(each) and each["state"] != "paused")  # fmt: skip
         except OSError:
-            return 0
+            return collections.Counter()
 
 
 def manifests():

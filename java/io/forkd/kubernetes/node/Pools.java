@@ -204,8 +204,9 @@ final class Pools {
             if (there.isEmpty() && isAsked && size > 0) {
                 local.size = -1; // Somebody removed it.
             }
-            if (spare.isPresent() && isAsked && ready <= most) {
-                releases.end(spare.get()); // What was being made when it was asked is there by now.
+            // What was being made when it was asked is there by now; a daemon that was killed may not have ended all.
+            if (spare.isPresent() && isAsked && ready <= most && kept(uid) <= most) {
+                releases.end(spare.get());
             }
         }
         String problem = there.map(each -> each.path("problem").asText("")).orElse("");
@@ -220,6 +221,19 @@ final class Pools {
             }
         }
         return Optional.of(isSettled ? AGAIN : SETTLING);
+    }
+
+    /** How many sandboxes are ready for it on this node, whether the daemon still has the pool or not. */
+    private long kept(String uid) throws IOException {
+        long kept = 0;
+        for (JsonNode each : daemon.get("/v1/sandboxes")) {
+            JsonNode pool = each.path("pool");
+            if (pool.path("name").asText().equals(Names.local(uid))
+                    && pool.path("state").asText().equals("ready")) {
+                kept++;
+            }
+        }
+        return kept;
     }
 
     private void tell(WarmPool pool, Optional<Integer> ready, String message) {
