@@ -44,7 +44,7 @@ public final class Cgroups {
     private static final long LEAST_SHARE = 1_000;
 
     /** While what is killed is not quite gone. */
-    private static final int LOOKS = 25;
+    private static final int LOOKS = 500;
 
     private static final int LOOK_AGAIN_MS = 2;
 
