@@ -117,6 +117,7 @@ int machine_restore(struct machine *machine, struct forkd_error *err);
 
 /* The process's handlers of signals that vCPUs need, which children inherit. */
 void machine_take_signals(void);
+
 /*
  * Start the threads of all vCPUs but the first, which belongs to the calling thread, the process's first:
  * that goes on to machine_run_first. `parked`: the machine is paused from the start, until machine_resume.

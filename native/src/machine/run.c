@@ -18,8 +18,7 @@
 #define SLEEP_ENABLE 0x20u
 #define EFLAGS_TF (1u << 8)
 
-/* Of the process's time on processors: how often a vCPU that is at work is made to tell whether it gets on.
- */
+/* Of the process's time on processors: how often a vCPU at work is made to tell whether it gets on. */
 #define TELL_EVERY_US 100000
 
 static void on_kick(int signal)
@@ -81,8 +80,7 @@ static void handle_io(struct machine *machine, struct kvm_run *run)
     }
 }
 
-/* Its file cannot be read: the disk, fs-verity or forkd-pager has nothing for it, or it has been cut short.
- */
+/* Its file cannot be read: the disk, fs-verity or forkd-pager has nothing for it, or it was cut short. */
 static void finish_without_memory(struct machine *machine, int code)
 {
     struct forkd_error error;

@@ -5,11 +5,22 @@
 #define WITHIN_MS 20000
 #define RINGS_AT 0x400000 /* guests/virtio.h */
 
+/* With an error that names the file. */
+static void assert_ended(struct forkd_vm *child, const struct fixture *fixture)
+{
+    struct forkd_error error = {0};
+    struct forkd_vm_status status = {0};
+    OK(forkd_vm_wait_end(child, WITHIN_MS, &status, &error));
+    print_message("%s\n", status.error.text);
+    assert_int_equal(status.end, FORKD_END_ERROR);
+    assert_string_equal(status.error.object, fixture->memory);
+    forkd_vm_free(child);
+}
+
 /* The file loses all that they read: from then on it fails as it does when the disk or fs-verity says so. */
 static void assert_ends(const char *way)
 {
     void *state;
-    struct forkd_error error = {0};
     struct forkd_vm_status status = {0};
     make_snapshot_with(&state, GUEST("reader"), way, 1 << 20);
     struct fixture *fixture = state;
@@ -17,11 +28,7 @@ static void assert_ends(const char *way)
     struct forkd_vm *child = fork_ready(server, NULL, &status);
     usleep(200000);
     assert_int_equal(truncate(fixture->memory, 0x1000000), 0);
-    OK(forkd_vm_wait_end(child, WITHIN_MS, &status, &error));
-    print_message("%s\n", status.error.text);
-    assert_int_equal(status.end, FORKD_END_ERROR);
-    assert_string_equal(status.error.object, fixture->memory);
-    forkd_vm_free(child);
+    assert_ended(child, fixture);
     forkd_server_free(server);
     remove_snapshot(&state);
 }
@@ -57,11 +64,7 @@ static void device_of_a_guest(void **state)
     usleep(200000); /* it halts */
     assert_int_equal(truncate(fixture->memory, RINGS_AT), 0);
     assert_int_equal(forkd_vm_connect(child, ANSWER_PORT, &fd, &error), -EPIPE);
-    OK(forkd_vm_wait_end(child, WITHIN_MS, &status, &error));
-    print_message("%s\n", status.error.text);
-    assert_int_equal(status.end, FORKD_END_ERROR);
-    assert_string_equal(status.error.object, fixture->memory);
-    forkd_vm_free(child);
+    assert_ended(child, fixture);
     forkd_server_free(server);
     remove_snapshot(state);
 }
