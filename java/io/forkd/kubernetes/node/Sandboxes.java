@@ -335,13 +335,8 @@ final class Sandboxes {
         }
         String tag = Names.suspended(sandbox.uid());
         String namespace = sandbox.getMetadata().getNamespace();
-        if (!transfers.begin(namespace)) {
+        if (!transfers.run(namespace, () -> forkd.pull(withoutScheme(ref), tag, isPlain(ref)))) {
             return Optional.empty();
-        }
-        try {
-            forkd.pull(withoutScheme(ref), tag, isPlain(ref));
-        } finally {
-            transfers.end(namespace);
         }
         ObjectNode body = (resumes ? named(sandbox) : body(sandbox))
                 .put("snapshot_tag", tag)
@@ -385,19 +380,11 @@ final class Sandboxes {
         String to = sandbox.getSpec().suspendTo();
         if (to != null) {
             String ref = to + ":" + sandbox.uid();
-            String namespace = sandbox.getMetadata().getNamespace();
-            if (!transfers.begin(namespace)) {
+            // What a sandbox was paused to is the folder of a snapshot, of another store.
+            Transfers.Transfer push = () -> forkd.push(
+                    forkd.data().resolve("paused"), there.get().path("id").asText(), withoutScheme(ref), isPlain(ref));
+            if (!transfers.run(sandbox.getMetadata().getNamespace(), push)) {
                 return Optional.of(SOON);
-            }
-            try {
-                // What a sandbox was paused to is the folder of a snapshot, of another store.
-                forkd.push(
-                        forkd.data().resolve("paused"),
-                        there.get().path("id").asText(),
-                        withoutScheme(ref),
-                        isPlain(ref));
-            } finally {
-                transfers.end(namespace);
             }
             status.put("snapshot", ref);
         }

@@ -89,14 +89,8 @@ final class Templates {
                 if (!isFailed(template)) {
                     tell(template, Optional.of("Pulling"), "");
                 }
-                String namespace = template.getMetadata().getNamespace();
-                if (!transfers.begin(namespace)) {
+                if (!transfers.run(template.getMetadata().getNamespace(), () -> fetch(template))) {
                     return Optional.of(TURN);
-                }
-                try {
-                    fetch(template);
-                } finally {
-                    transfers.end(namespace);
                 }
             }
             if (isToBeWarm) {

@@ -1,5 +1,6 @@
 package io.forkd.kubernetes.node;
 
+import java.io.IOException;
 import java.util.HashMap;
 import java.util.Map;
 
@@ -17,7 +18,25 @@ final class Transfers {
         most = Math.max(1, threads / 2);
     }
 
-    /** Whether it may begin now; then {@link #end} is to follow. */
+    /** One of them. */
+    interface Transfer {
+        void run() throws IOException, InterruptedException;
+    }
+
+    /** Runs it, when its turn has come, and returns whether it has. */
+    boolean run(String namespace, Transfer transfer) throws IOException, InterruptedException {
+        if (!begin(namespace)) {
+            return false;
+        }
+        try {
+            transfer.run();
+        } finally {
+            end(namespace);
+        }
+        return true;
+    }
+
+    /** Whether one may begin now; then {@link #end} is to follow. */
     synchronized boolean begin(String namespace) {
         int all = underWay.values().stream().mapToInt(Integer::intValue).sum();
         if (all >= most || underWay.getOrDefault(namespace, 0) >= MOST_OF_ONE) {
