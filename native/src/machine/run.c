@@ -158,19 +158,29 @@ static void handle_exit(struct vcpu *vcpu)
 /*
  * While the guest takes interrupts KVM reads a page of its memory in the background and has it try again,
  * also when it could not be read: for ever, and nobody hears of it. For an instruction that no interrupt may
- * come before, as that after STI, it waits, and fails as it ought to; to any other it makes no difference.
+ * come before, as that after STI, it waits, and fails as it ought to. That is only done to a vCPU that stands
+ * where it stood at the last tick, and is taken back at the next: KVM without VMX or SVM does not always end
+ * it with the instruction, and a guest that then waits for an interrupt would get none.
  */
-static void have_it_tell(const struct vcpu *vcpu)
+static void have_it_tell(struct vcpu *vcpu)
 {
     struct kvm_vcpu_events events;
     struct kvm_regs regs;
-    if (!vcpu->run->if_flag || vcpu_is_halted(vcpu) || ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ||
-        (regs.rflags & EFLAGS_TF) != 0 || ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) < 0 ||
-        events.exception.injected || events.interrupt.injected || events.nmi.injected)
+    if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0)
         return;
-    events.interrupt.shadow = KVM_X86_SHADOW_INT_STI;
+    bool stands = memcmp(&regs, &vcpu->at_tick, sizeof regs) == 0;
+    vcpu->at_tick = regs;
+    if ((!stands && !vcpu->made_to_tell) || ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+        return;
+    bool tells = stands && !vcpu->made_to_tell && vcpu->run->if_flag && !vcpu_is_halted(vcpu) &&
+                 (regs.rflags & EFLAGS_TF) == 0 && !events.exception.injected && !events.interrupt.injected &&
+                 !events.nmi.injected;
+    if (tells == vcpu->made_to_tell)
+        return;
+    events.interrupt.shadow = tells ? KVM_X86_SHADOW_INT_STI : 0;
     events.flags = KVM_VCPUEVENT_VALID_SHADOW;
-    ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events);
+    if (ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events) == 0)
+        vcpu->made_to_tell = tells;
 }
 
 /* One KVM_RUN and what follows from it. */
@@ -182,7 +192,7 @@ static void run_once(struct vcpu *vcpu)
     int code = errno;
     if (result < 0 && (code == EINTR || code == EAGAIN)) {
         /* EAGAIN: around INIT and SIPI, while the vCPU is not runnable yet. */
-        if (code == EINTR && !vcpu->run->immediate_exit)
+        if (code == EINTR && (vcpu->made_to_tell || !vcpu->run->immediate_exit))
             have_it_tell(vcpu);
         return;
     }

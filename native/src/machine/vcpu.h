@@ -42,10 +42,12 @@ struct vcpu {
     uint32_t index;
     int fd;
     struct kvm_run *run;
-    pthread_t thread; /* the first has the process's first */
-    bool started;     /* the thread exists */
-    bool ran;         /* the guest has run, so that there may be an exit to complete */
-    bool parked;      /* waits in machine_pause; guarded by the machine's lock */
+    pthread_t thread;        /* the first has the process's first */
+    bool started;            /* the thread exists */
+    bool ran;                /* the guest has run, so that there may be an exit to complete */
+    bool parked;             /* waits in machine_pause; guarded by the machine's lock */
+    struct kvm_regs at_tick; /* where it was when it was last made to tell, or not (run.c) */
+    bool made_to_tell;
 };
 
 int vcpu_create(struct vcpu *vcpu, struct machine *machine, uint32_t index, int vm_fd,
